@@ -1,0 +1,58 @@
+"""Measured figures as every command reports them with --json (docs: DESIGN section 6)."""
+
+import json
+import os
+import platform
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One measured number: its unit, its interval (`low`, `high`) and how many observations stand behind it."""
+
+    value: float | None
+    unit: str
+    low: float | None = None
+    high: float | None = None
+    n: int | None = None
+
+
+@dataclass
+class Report:
+    """The figures of one run of one command."""
+
+    command: str
+    figures: dict[str, Figure] = field(default_factory=dict)
+
+    def add(self, name: str, value: float | None, unit: str, **interval: Any) -> None:
+        self.figures[name] = Figure(value, unit, **interval)
+
+    def table(self) -> str:
+        """The figures as aligned lines for a terminal."""
+        width = max((len(name) for name in self.figures), default=0)
+        rows = []
+        for name, figure in self.figures.items():
+            value = "not measured" if figure.value is None else f"{figure.value:.4g}"
+            span = "" if figure.low is None else f"  [{figure.low:.4g}, {figure.high:.4g}]"
+            count = "" if figure.n is None else f"  n={figure.n}"
+            rows.append(f"{name:<{width}}  {value} {figure.unit}{span}{count}")
+        return "\n".join(rows)
+
+    def json(self) -> str:
+        """One line: {"command", "figures", "machine"}."""
+        figures = {name: asdict(figure) for name, figure in self.figures.items()}
+        return json.dumps({"command": self.command, "figures": figures, "machine": machine()})
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on."""
+    return {"system": platform.system(), "cpu": _cpu_name(), "cores": os.cpu_count(), "python": platform.python_version()}
+
+
+def _cpu_name() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
