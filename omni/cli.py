@@ -1,0 +1,58 @@
+"""The `omni` command: the composition root. A verb's module is imported only when that verb runs."""
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from omni import __version__
+from omni.errors import InputError
+
+VERBS = {
+    "quickstart": "from nothing to a trained model, a report and a spoken answer",
+    "data": "fetch, prepare and show the training data",
+    "tokenizer": "train and measure the text, audio and image tokenizers",
+    "train": "train a model from a recipe",
+    "generate": "any mix of text, audio, images and video in; text, audio and images out",
+    "bench": "measure training and decoding against transformers",
+    "plan": "parameters, FLOPs and memory of a model before it is trained",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb. Returns the exit code: 0, 2 for bad input, 130 after Ctrl-C."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    parser = argparse.ArgumentParser(prog="omni", description=_overview(), formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--version", action="version", version=f"omni {__version__}")
+    parser.add_argument("verb", choices=VERBS, metavar="VERB", help="omni VERB --help shows its flags and an example")
+    args = parser.parse_args(words[:1])
+    module = importlib.import_module(f"omni.commands.{args.verb}")
+    verb_parser = argparse.ArgumentParser(prog=f"omni {args.verb}", formatter_class=argparse.RawDescriptionHelpFormatter)
+    module.configure(verb_parser)
+    return _run(module.run, verb_parser.parse_args(words[1:]))
+
+
+def _run(run: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> int:
+    try:
+        run(args)
+        return 0
+    except InputError as error:
+        print(f"omni: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("omni: interrupted; run the same command again to go on", file=sys.stderr)
+        return 130
+    except BrokenPipeError:                                             # `omni ... | head` closed our output
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _overview() -> str:
+    width = max(map(len, VERBS))
+    rows = "\n".join(f"  {verb:<{width}}  {what}" for verb, what in VERBS.items())
+    return f"One model that hears, sees, reads and speaks.\n\nverbs:\n{rows}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""One module a verb of the `omni` command: `configure(parser)` declares its flags, `run(args)` does the work."""
