@@ -1,0 +1,83 @@
+"""Rotary positions and grouped-query attention with QK-norm."""
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from omni.model.config import ModelConfig
+
+
+class Rope(nn.Module):
+    """Rotary position embedding (Su et al. 2021), the halves convention of Llama."""
+
+    cos: Tensor
+    sin: Tensor
+
+    def __init__(self, head_dim: int, max_steps: int, theta: float) -> None:
+        super().__init__()
+        frequency = theta ** (-torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim)
+        angle = torch.arange(max_steps, dtype=torch.float64)[:, None] * frequency           # [max_steps, head_dim / 2]
+        self.register_buffer("cos", torch.cat((angle.cos(), angle.cos()), -1).float(), persistent=False)
+        self.register_buffer("sin", torch.cat((-angle.sin(), angle.sin()), -1).float(), persistent=False)
+
+    def forward(self, position: Tensor) -> tuple[Tensor, Tensor]:
+        """Factors for positions [batch, steps]: two tensors [batch, 1, steps, head_dim]."""
+        return self.cos[position][:, None], self.sin[position][:, None]
+
+
+def rotate(x: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
+    """Turn queries or keys [batch, heads, steps, head_dim] by their positions."""
+    cos, sin = rope
+    half = x.shape[-1] // 2
+    swapped = torch.cat((x[..., half:], x[..., :half]), dim=-1)
+    return (x * cos + swapped * sin).to(x.dtype)
+
+
+class Attention(nn.Module):
+    """Grouped-query attention (Ainslie et al. 2023); queries and keys normalised a head (Henry et al. 2020)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.n_heads, self.n_kv_heads, self.head_dim = config.n_heads, config.n_kv_heads, config.head_dim
+        self.sizes = [size * config.head_dim for size in (config.n_heads, config.n_kv_heads, config.n_kv_heads)]
+        self.qkv = nn.Linear(config.d_model, sum(self.sizes), bias=False)
+        self.out = nn.Linear(config.d_model, config.d_model, bias=False)
+        self.q_norm = nn.RMSNorm(config.head_dim, config.norm_eps) if config.qk_norm else nn.Identity()
+        self.k_norm = nn.RMSNorm(config.head_dim, config.norm_eps) if config.qk_norm else nn.Identity()
+
+    def project(self, x: Tensor, rope: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """[batch, steps, d_model] to queries, keys, values [batch, heads, steps, head_dim], rotated."""
+        q, k, v = self.qkv(x).split(self.sizes, dim=-1)
+        q = rearrange(q, "batch steps (heads dim) -> batch heads steps dim", dim=self.head_dim)
+        k = rearrange(k, "batch steps (heads dim) -> batch heads steps dim", dim=self.head_dim)
+        v = rearrange(v, "batch steps (heads dim) -> batch heads steps dim", dim=self.head_dim)
+        return rotate(self.q_norm(q), rope), rotate(self.k_norm(k), rope), v
+
+    def mix(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool = False) -> Tensor:
+        """Weighted values, projected: [batch, steps, d_model]. `mask` is [batch, 1, steps, seen] bool or None."""
+        groups = self.n_heads // self.n_kv_heads
+        if groups > 1:
+            k, v = k.repeat_interleave(groups, dim=1), v.repeat_interleave(groups, dim=1)
+        x = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
+        return self.out(rearrange(x, "batch heads steps dim -> batch steps (heads dim)"))
+
+    def forward(self, x: Tensor, rope: tuple[Tensor, Tensor], mask: Tensor | None) -> Tensor:
+        """[batch, steps, d_model] to the same; without a mask each step sees its past."""
+        q, k, v = self.project(x, rope)
+        return self.mix(q, k, v, mask, causal=mask is None)
+
+    def extend(
+        self, x: Tensor, rope: tuple[Tensor, Tensor], past: tuple[Tensor, Tensor], at: int, mask: Tensor | None
+    ) -> Tensor:
+        """Attend from new steps to the `at` cached ones and to themselves; their keys and values are cached.
+
+        x: [batch, steps, d_model]; past: this layer's buffers [batch, n_kv_heads, max_steps, head_dim];
+        mask: [batch or 1, 1, steps, at + steps] bool, or None where every new step sees everything (a single step).
+        """
+        q, k, v = self.project(x, rope)
+        keys, values = past
+        stop = at + x.shape[1]
+        keys[:, :, at:stop] = k
+        values[:, :, at:stop] = v
+        return self.mix(q, keys[:, :, :stop], values[:, :, :stop], mask)

@@ -1,0 +1,133 @@
+"""Shape of a model, the named presets, and what they cost in parameters and FLOPs."""
+
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from omni.errors import InputError
+from omni.vocab import Vocabulary
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """A decoder-only Transformer (pre-norm RMSNorm, RoPE, grouped-query attention, SwiGLU).
+
+    The fields from vocab_size to layout follow from the vocabulary: see `for_vocabulary`.
+    qk_norm and z_loss keep mixed modalities stable (Chameleon 2024). `prefix` lets a prompt's steps see each other.
+    """
+
+    d_model: int = 320
+    n_layers: int = 8
+    n_heads: int = 5
+    n_kv_heads: int = 5
+    d_ff: int = 864
+    vocab_size: int = 0
+    channels: int = 1
+    codebook_size: int = 0
+    audio_start: int = 0
+    layout: str = "flat"
+    depth_layers: int = 2
+    max_steps: int = 2048
+    rope_theta: float = 10_000.0
+    norm_eps: float = 1e-5
+    qk_norm: bool = True
+    z_loss: float = 1e-4
+    tie_embeddings: bool = True
+    prefix: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("d_model", "n_layers", "n_heads", "n_kv_heads", "d_ff", "channels", "max_steps"):
+            if getattr(self, name) <= 0:
+                raise InputError(f"model.{name}: must be positive, got {getattr(self, name)}")
+        if self.d_model % self.n_heads:
+            divisors = [n for n in range(1, 129) if self.d_model % n == 0 and (self.d_model // n) % 2 == 0]
+            raise InputError(
+                f"model.n_heads: {self.n_heads} does not divide d_model={self.d_model};"
+                f" use one of {', '.join(map(str, divisors))}"
+            )
+        if self.head_dim % 2:
+            raise InputError(f"model.n_heads: head size d_model/n_heads={self.head_dim} must be even for RoPE")
+        if self.n_heads % self.n_kv_heads:
+            raise InputError(f"model.n_kv_heads: {self.n_kv_heads} does not divide n_heads={self.n_heads}")
+
+    @property
+    def head_dim(self) -> int:
+        return self.d_model // self.n_heads
+
+    def for_vocabulary(self, vocab: Vocabulary) -> "ModelConfig":
+        """The same shape over the ids of `vocab`."""
+        return replace(
+            self,
+            vocab_size=len(vocab),
+            channels=vocab.channels,
+            codebook_size=vocab.codebook_size,
+            audio_start=vocab["audio"].start,
+            layout=vocab.layout,
+        )
+
+    @classmethod
+    def preset(cls, name: str) -> "ModelConfig":
+        """A named shape. Raises InputError for an unknown name."""
+        try:
+            return PRESETS[name]
+        except KeyError:
+            raise InputError(f"model preset {name!r} is unknown; use one of {', '.join(PRESETS)}") from None
+
+    @classmethod
+    def parse(cls, values: Any, origin: str) -> "ModelConfig":
+        """The config in a dictionary that `asdict` made. Raises InputError naming `origin` and the field at fault."""
+        names = {field.name for field in fields(cls)}
+        if not isinstance(values, dict) or set(values) - names:
+            unknown = ", ".join(sorted(set(values) - names)) if isinstance(values, dict) else "not a mapping"
+            raise InputError(f"{origin}: not a model config ({unknown})")
+        try:
+            return cls(**values)
+        except TypeError as error:
+            raise InputError(f"{origin}: {error}") from None
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def parameters(self) -> dict[str, int]:
+        """Parameters by part; their sum is what the built model has."""
+        d, kv = self.d_model, self.n_kv_heads * self.head_dim
+        qk_norms = 2 * self.head_dim if self.qk_norm else 0
+        block = 2 * d * d + 2 * d * kv + qk_norms + 3 * d * self.d_ff + 2 * d
+        return {
+            "embedding": self.vocab_size * d,
+            "blocks": self.n_layers * block,
+            "final_norm": d,
+            "output": 0 if self.tie_embeddings else self.vocab_size * d,
+            "channel_heads": self._channel_parameters(),
+        }
+
+    def _channel_parameters(self) -> int:
+        d = self.d_model
+        if self.channels == 1:
+            return 0
+        if self.layout == "delay":
+            return (self.channels - 1) * d * d
+        block = 4 * d * d + (2 * self.head_dim if self.qk_norm else 0) + 3 * d * self.d_ff + 2 * d
+        return self.depth_layers * block + d + self.channels * d
+
+    def flops_per_step(self, context: int) -> float:
+        """Forward and backward FLOPs for one trained step: 6 a matmul parameter, 12 d_model a seen step and layer.
+
+        (Kaplan et al. 2020, appendix B; causal attention sees `context`/2 steps on average.)
+        """
+        parts = self.parameters()
+        matmul = parts["blocks"] + self.vocab_size * self.d_model + parts["channel_heads"]
+        return 6.0 * matmul + 12.0 * self.n_layers * self.d_model * context / 2
+
+
+PRESETS = {
+    "mini": ModelConfig(d_model=192, n_layers=6, n_heads=3, n_kv_heads=3, d_ff=512),
+    "tiny": ModelConfig(d_model=320, n_layers=6, n_heads=5, n_kv_heads=5, d_ff=864),
+    "small": ModelConfig(d_model=768, n_layers=12, n_heads=12, n_kv_heads=4, d_ff=2048, max_steps=4096),
+    "1b": ModelConfig(
+        d_model=2048, n_layers=22, n_heads=16, n_kv_heads=8, d_ff=5632, max_steps=8192, tie_embeddings=False
+    ),
+    "7b": ModelConfig(
+        d_model=4096, n_layers=32, n_heads=32, n_kv_heads=8, d_ff=14336, max_steps=8192, rope_theta=500_000.0,
+        tie_embeddings=False,
+    ),
+}  # fmt: skip

@@ -1,0 +1,54 @@
+"""Cross-entropy and z-loss straight from hidden states, without keeping the logits."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+CHUNK = 1024                                                            # rows of logits alive at a time
+
+
+class _LinearCrossEntropy(torch.autograd.Function):
+    """Forward computes the gradients too, chunk by chunk, so that logits are never stored or computed twice."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, z_loss: float) -> tuple[Tensor, Tensor]:
+        rows = hidden.shape[0]
+        losses = hidden.new_empty(rows, dtype=torch.float32)
+        penalty = hidden.new_zeros((), dtype=torch.float32)
+        needs_grad = ctx.needs_input_grad[0] or ctx.needs_input_grad[1]
+        grad_hidden = torch.empty_like(hidden) if needs_grad else None
+        grad_weight = torch.zeros_like(weight) if needs_grad else None
+        for start in range(0, rows, CHUNK):
+            part = slice(start, start + CHUNK)
+            logits = (hidden[part] @ weight.T).float()                  # [chunk, vocab]
+            target = targets[part, None]
+            partition = logits.logsumexp(dim=-1, keepdim=True)          # [chunk, 1]
+            losses[part] = (partition - logits.gather(1, target)).squeeze(1)
+            penalty += z_loss * partition.square().sum()
+            if grad_hidden is not None and grad_weight is not None:
+                grad = logits.sub_(partition).exp_()                    # softmax, in place
+                grad.mul_(1 + 2 * z_loss * partition)
+                grad.scatter_add_(1, target, grad.new_full(target.shape, -1.0))
+                grad = grad.to(hidden.dtype)
+                torch.mm(grad, weight, out=grad_hidden[part])
+                grad_weight.addmm_(grad.T, hidden[part])
+        if needs_grad:
+            ctx.save_for_backward(grad_hidden, grad_weight)
+        ctx.mark_non_differentiable(losses)
+        return losses.sum() + penalty, losses
+
+    @staticmethod
+    def backward(ctx: Any, grad_total: Tensor, _: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        grad_hidden, grad_weight = ctx.saved_tensors
+        return grad_hidden * grad_total, grad_weight * grad_total, None, None
+
+
+def linear_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor, z_loss: float) -> tuple[Tensor, Tensor]:
+    """Summed loss of `softmax(hidden @ weight.T)` against `targets`, plus z_loss * log(Z)^2 (Chowdhery et al. 2022).
+
+    hidden: [rows, d_model], weight: [vocab, d_model], targets: [rows] long.
+    Returns the differentiable total, and each row's cross-entropy [rows] float32 without gradient.
+    """
+    total, losses = _LinearCrossEntropy.apply(hidden, weight, targets, z_loss)
+    return total, losses

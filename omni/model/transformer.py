@@ -1,0 +1,160 @@
+"""The decoder-only Transformer over the shared token space."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from omni.model.attention import Attention, Rope
+from omni.model.cache import Cache
+from omni.model.config import ModelConfig
+from omni.model.heads import channel_head
+from omni.model.init import initialise
+from omni.model.loss import linear_cross_entropy
+from omni.model.masks import packed_mask, positions_in
+
+
+@dataclass
+class Batch:
+    """Packed rows of training data.
+
+    ids: [batch, steps, channels] long; loss: [batch, steps] bool, whether predicting the step is trained
+    document: [batch, steps] long, which document of the row a step belongs to, 0 for padding
+    prefix: [batch, steps] bool, the fully visible prompt of each document
+    """
+
+    ids: Tensor
+    loss: Tensor
+    document: Tensor
+    prefix: Tensor
+
+    def to(self, device: torch.device | str) -> "Batch":
+        return Batch(*(tensor.to(device) for tensor in (self.ids, self.loss, self.document, self.prefix)))
+
+
+@dataclass
+class Losses:
+    """total: differentiable sum over trained steps, z-loss included; each: [trained] cross-entropy; row: [trained] its row."""
+
+    total: Tensor
+    each: Tensor
+    row: Tensor
+    target: Tensor
+
+
+class FeedForward(nn.Module):
+    """SwiGLU (Shazeer 2020)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.gate_up = nn.Linear(config.d_model, 2 * config.d_ff, bias=False)
+        self.down = nn.Linear(config.d_ff, config.d_model, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate, up = self.gate_up(x).chunk(2, dim=-1)
+        return self.down(F.silu(gate) * up)
+
+
+class Block(nn.Module):
+    """Pre-norm attention and feed-forward, each added to the residual stream."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.attention_norm = nn.RMSNorm(config.d_model, config.norm_eps)
+        self.attention = Attention(config)
+        self.feed_forward_norm = nn.RMSNorm(config.d_model, config.norm_eps)
+        self.feed_forward = FeedForward(config)
+
+    def forward(self, x: Tensor, rope: tuple[Tensor, Tensor], mask: Tensor | None) -> Tensor:
+        x = x + self.attention(self.attention_norm(x), rope, mask)
+        return x + self.feed_forward(self.feed_forward_norm(x))
+
+    def extend(
+        self, x: Tensor, rope: tuple[Tensor, Tensor], past: tuple[Tensor, Tensor], at: int, mask: Tensor | None
+    ) -> Tensor:
+        x = x + self.attention.extend(self.attention_norm(x), rope, past, at, mask)
+        return x + self.feed_forward(self.feed_forward_norm(x))
+
+
+class OmniTransformer(nn.Module):
+    """One stream in, the next step of the same stream out."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        if config.vocab_size <= 0:
+            raise ValueError("the config has no vocabulary; use config.for_vocabulary(vocab)")
+        self.config = config
+        self.embedding = nn.Embedding(config.vocab_size, config.d_model)
+        self.rope = Rope(config.head_dim, config.max_steps, config.rope_theta)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layers))
+        self.norm = nn.RMSNorm(config.d_model, config.norm_eps)
+        self.output = None if config.tie_embeddings else nn.Linear(config.d_model, config.vocab_size, bias=False)
+        self.channel_head = channel_head(config)
+        initialise(self, config)
+
+    @property
+    def table(self) -> Tensor:
+        """Output weights [vocab, d_model]."""
+        return self.embedding.weight if self.output is None else self.output.weight
+
+    def forward(self, batch: Batch) -> Losses:
+        """Losses of the trained steps of packed rows."""
+        hidden = self.hidden(batch)[:, :-1]                             # the state that predicts steps 1 ..
+        trained = batch.loss[:, 1:]                                     # [batch, steps - 1]
+        states, ids = hidden[trained], batch.ids[:, 1:][trained]        # [trained, d_model], [trained, channels]
+        total, each = linear_cross_entropy(states, self.table, ids[:, 0], self.config.z_loss)
+        if self.channel_head is not None:
+            rest, more = self.channel_head.loss(states, ids, self.embedding.weight)
+            total, each = total + rest, each + more
+        row = torch.arange(len(trained), device=trained.device)[:, None].expand_as(trained)[trained]
+        return Losses(total, each, row, ids[:, 0])
+
+    def hidden(self, batch: Batch) -> Tensor:
+        """States after the last layer: [batch, steps, d_model]."""
+        mask = packed_mask(batch.document, batch.prefix if self.config.prefix else None)
+        rope = self.rope(positions_in(batch.document))
+        x = self.embed(batch.ids)
+        for block in self.blocks:
+            x = block(x, rope, mask)
+        return self.norm(x)
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """Ids [batch, steps, channels] to the sum of their embeddings [batch, steps, d_model]; `<pad>` (id 0) adds nothing."""
+        if self.config.channels == 1:
+            return self.embedding(ids[..., 0])
+        return (self.embedding(ids) * (ids != 0)[..., None]).sum(dim=2)
+
+    def extend(self, ids: Tensor, cache: Cache, visible: bool = False) -> Tensor:
+        """States of new steps after the cached ones, which they join: ids [batch, steps, channels] to [batch, steps, d_model].
+
+        visible: the new steps see each other whole (a prompt of a `prefix` model), otherwise only their past.
+        Raises ValueError when the cache is full.
+        """
+        at, steps = cache.length, ids.shape[1]
+        if at + steps > cache.max_steps:
+            raise ValueError(f"{at + steps} steps do not fit the cache of {cache.max_steps}")
+        index = torch.arange(at, at + steps, device=ids.device)
+        rope = self.rope((index - cache.padding[:, None]).clamp(min=0))
+        mask = self._cache_mask(cache, index, visible)
+        x = self.embed(ids)
+        for block, keys, values in zip(self.blocks, cache.keys, cache.values, strict=True):
+            x = block.extend(x, rope, (keys, values), at, mask)
+        cache.length += steps
+        return self.norm(x)
+
+    @staticmethod
+    def _cache_mask(cache: Cache, index: Tensor, visible: bool) -> Tensor | None:
+        """[batch, 1, steps, seen] bool for steps at `index`, or None where a single step sees everything."""
+        padded = bool(cache.padding.any())
+        if len(index) == 1 and not padded:
+            return None
+        seen = torch.arange(int(index[-1]) + 1, device=index.device)
+        past = torch.ones_like(seen, dtype=torch.bool)[None, :] if visible else seen[None, :] <= index[:, None]
+        real = seen[None, :] >= cache.padding[:, None]                  # [batch, seen]
+        alone = seen[None, :] == index[:, None]                         # padding sees itself, so that no row is empty
+        return ((past[None] & real[:, None, :]) | alone[None])[:, None]
+
+    def logits(self, states: Tensor) -> Tensor:
+        """Scores of the first channel: [..., d_model] to [..., vocab]."""
+        return states @ self.table.T
