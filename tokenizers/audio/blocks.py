@@ -1,0 +1,52 @@
+"""Causal building blocks whose past is an explicit state: whole file and stream are the same code."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class CausalBlock(nn.Module):
+    """ConvNeXt block on [batch, time, width] that sees only the past (Liu et al. 2022; Siuzdak 2023 for audio).
+
+    The state is the last `kernel - 1` inputs; zeros mean silence before the first step.
+    """
+
+    def __init__(self, width: int, kernel: int, expansion: int) -> None:
+        super().__init__()
+        self.past = kernel - 1
+        self.mix = nn.Conv1d(width, width, kernel, groups=width)
+        self.norm = nn.LayerNorm(width)
+        self.up = nn.Linear(width, expansion * width)
+        self.down = nn.Linear(expansion * width, width)
+        self.scale = nn.Parameter(torch.full((width,), 0.3))            # keeps a deep stack near the identity at first
+
+    def start(self, batch: int) -> Tensor:
+        """State before the first step: [batch, past, width]."""
+        return self.scale.new_zeros(batch, self.past, self.scale.numel())
+
+    def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        seen = torch.cat((state, x), dim=1)                             # [batch, past + time, width]
+        y = self.mix(seen.transpose(1, 2)).transpose(1, 2)              # [batch, time, width]
+        y = self.down(F.gelu(self.up(self.norm(y))))
+        return x + self.scale * y, seen[:, seen.shape[1] - self.past :]
+
+
+class CausalStack(nn.Module):
+    """Causal blocks in a row; its state is the tuple of theirs."""
+
+    def __init__(self, depth: int, width: int, kernel: int, expansion: int = 3) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(CausalBlock(width, kernel, expansion) for _ in range(depth))
+
+    def start(self, batch: int) -> tuple[Tensor, ...]:
+        return tuple(block.start(batch) for block in self.blocks)
+
+    def forward(self, x: Tensor, states: Sequence[Tensor]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """x: [batch, time, width], any time above 0. Returns the same shape and the states after it."""
+        after = []
+        for block, state in zip(self.blocks, states, strict=True):
+            x, state = block(x, state)
+            after.append(state)
+        return x, tuple(after)

@@ -1,0 +1,316 @@
+"""The audio codec: 16 kHz speech and sounds to a few integers a frame and back, whole or chunk by chunk."""
+
+import hashlib
+import json
+import math
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from omni.errors import InputError
+from omni.files import atomic_path, read_json, write_json
+from omni.tokenizers.audio.blocks import CausalStack
+from omni.tokenizers.audio.pitch import PitchHead
+from omni.tokenizers.audio.quantizer import FSQ
+from omni.tokenizers.audio.synthesis import Synthesis, SynthesisState
+
+LONGEST_STRETCH = 30                                                    # seconds encoded at once, which bounds memory
+
+
+class AudioCodec(Protocol):
+    """What the rest of the system knows of a codec; `Codec` and the pretrained adapters have this face."""
+
+    sample_rate: int
+    frame_rate: float
+    codebooks: int
+    codebook_size: int
+    samples_per_frame: int
+
+    def encode(self, wave: Tensor) -> Tensor: ...
+
+    def decode(self, codes: Tensor) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class CodecConfig:
+    """Shape of a codec. Raises InputError for a shape that cannot work.
+
+    levels: FSQ levels of one codebook; codebooks: how many such codes a frame has;
+    hop, window, analysis: samples between spectra, in a synthesis window, in an analysis window.
+    """
+
+    sample_rate: int = 16000
+    frame_rate: float = 50.0
+    levels: tuple[int, ...] = (8, 8, 8, 8)
+    codebooks: int = 1
+    d_model: int = 192
+    d_hop: int = 128
+    encoder_layers: int = 3
+    decoder_layers: int = 4
+    hop_layers: int = 1
+    kernel: int = 5
+    hop: int = 160
+    window: int = 512
+    analysis: int = 640
+
+    def __post_init__(self) -> None:
+        samples = self.sample_rate / self.frame_rate
+        if samples != int(samples) or int(samples) % self.hop:
+            raise InputError(
+                f"codec config: frame_rate={self.frame_rate:g} gives {samples:g} samples a frame, which is no multiple "
+                f"of hop={self.hop}; use {self.sample_rate / self.hop:g} divided by 1, 2, 4 or 8"
+            )
+        if not self.levels or min(self.levels) < 2 or self.codebooks < 1:
+            raise InputError("codec config: levels must be 2 or more each and codebooks 1 or more; use (8, 8, 8, 8) and 1")
+        if self.hop > self.window // 2 or self.window > self.analysis:
+            raise InputError("codec config: needs hop <= window / 2 and window <= analysis; use 160, 512 and 640")
+
+    @classmethod
+    def preset(cls, name: str) -> "CodecConfig":
+        """`quick` learns in minutes on two cores; `base` wants hours. Raises InputError for another name."""
+        presets = {
+            "quick": cls(),
+            "base": cls(d_model=320, d_hop=192, encoder_layers=4, decoder_layers=6, hop_layers=2),
+        }
+        if name not in presets:
+            raise InputError(f"codec preset {name!r}: no such preset; use {' or '.join(presets)}")
+        return presets[name]
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any], source: str) -> "CodecConfig":
+        try:
+            return cls(**{**values, "levels": tuple(values["levels"])})
+        except (TypeError, KeyError):
+            raise InputError(f"{source}: not the config of an omni audio codec; point to a folder it saved") from None
+
+
+@dataclass(frozen=True)
+class CodecState:
+    """Where a stream stands, both directions; one object a session, handed in and back, never inside the module."""
+
+    samples: Tensor                                                     # [batch, n]: heard, not yet encoded
+    seen: int                                                           # samples heard
+    frames: int                                                         # frames encoded
+    encoder_hops: tuple[Tensor, ...]
+    encoder_frames: tuple[Tensor, ...]
+    pitch: Tensor
+    decoder_frames: tuple[Tensor, ...]
+    decoder_hops: tuple[Tensor, ...]
+    synthesis: SynthesisState
+
+
+class Reconstruction(NamedTuple):
+    """What training looks at. wave: [batch, samples]; codes: [batch, frames, codebooks]; pitch: Hz [batch, hops]."""
+
+    wave: Tensor
+    codes: Tensor
+    pitch: Tensor
+
+
+class Codec(nn.Module):
+    """Causal ConvNeXt autoencoder around finite scalar quantization, with a source-filter inverse STFT at its end.
+
+    Encoding needs `lookahead` samples beyond a frame's end (26 ms at the presets); decoding needs none.
+    """
+
+    def __init__(self, config: CodecConfig) -> None:
+        super().__init__()
+        c = self.config = config
+        self.sample_rate, self.frame_rate, self.codebooks = c.sample_rate, c.frame_rate, c.codebooks
+        self.samples_per_frame = int(c.sample_rate / c.frame_rate)
+        self.hops = self.samples_per_frame // c.hop                     # spectra in a frame
+        self.past = (c.analysis - c.window) // 2                        # analysis and synthesis windows share centres
+        self.lookahead = c.analysis - self.past - c.hop
+        self.quantizer = FSQ(c.levels)
+        self.codebook_size = self.quantizer.codebook_size
+        dims = c.codebooks * len(c.levels)
+        self.hear = nn.Linear(c.analysis // 2 + 1, c.d_hop)
+        self.encoder_hops = CausalStack(c.hop_layers, c.d_hop, c.kernel)
+        self.merge = nn.Linear(self.hops * c.d_hop, c.d_model)
+        self.encoder_frames = CausalStack(c.encoder_layers, c.d_model, c.kernel)
+        self.squeeze = nn.Sequential(nn.LayerNorm(c.d_model), nn.Linear(c.d_model, dims))
+        self.pitch = PitchHead(dims, self.hops)
+        self.unsqueeze = nn.Linear(dims, c.d_model)
+        self.decoder_frames = CausalStack(c.decoder_layers, c.d_model, c.kernel)
+        self.split = nn.Linear(c.d_model, self.hops * c.d_hop)
+        self.decoder_hops = CausalStack(c.hop_layers, c.d_hop, c.kernel)
+        self.synthesis = Synthesis(c.sample_rate, c.hop, c.window)
+        self.shape = nn.Sequential(nn.LayerNorm(c.d_hop), nn.Linear(c.d_hop, 3 * self.synthesis.bins))
+        self.register_buffer("analysis_window", torch.hann_window(c.analysis), persistent=False)
+        nn.init.normal_(self.shape[1].weight, std=0.02)
+
+    @property
+    def fingerprint(self) -> str:
+        """Checksum of config and weights, 64 hex digits: equal codecs speak the same codes."""
+        digest = hashlib.sha256(json.dumps(asdict(self.config), sort_keys=True).encode())
+        for name, value in sorted(self.state_dict().items()):
+            digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+    def forward(self, wave: Tensor, noise_hop: int = 0) -> Reconstruction:
+        """Encode and decode with gradients. wave: [batch, frames * samples_per_frame]; noise_hop: where noise begins."""
+        state = self.start(wave.shape[0])
+        heard = torch.cat((state.samples, F.pad(wave, (0, self.lookahead))), dim=1)
+        vectors, codes, state = self._encode(heard, state)
+        synthesis = replace(state.synthesis, hop=noise_hop)
+        wave, pitch, _ = self._decode(vectors, replace(state, synthesis=synthesis))
+        return Reconstruction(wave, codes, pitch)
+
+    @torch.no_grad()
+    def encode(self, wave: Tensor) -> Tensor:
+        """wave: float [batch, samples] in -1..1. Returns codes, long [batch, ceil(samples/samples_per_frame), codebooks].
+
+        Raises InputError for an empty wave or one with NaN or infinite samples, ValueError for another shape.
+        """
+        _check_wave(wave)
+        state, parts = self.start(wave.shape[0]), []
+        for stretch in wave.split(LONGEST_STRETCH * self.sample_rate, dim=1):
+            codes, state = self.encode_stream(stretch, state)
+            parts.append(codes)
+        parts.append(self.encode_finish(state)[0])
+        return torch.cat(parts, dim=1)
+
+    @torch.no_grad()
+    def decode(self, codes: Tensor) -> Tensor:
+        """codes: long [batch, frames, codebooks]. Returns float [batch, frames * samples_per_frame].
+
+        Raises ValueError for codes outside the codebook or of another shape.
+        """
+        state, parts = self.start(codes.shape[0]), []
+        for stretch in codes.split(int(LONGEST_STRETCH * self.frame_rate), dim=1):
+            wave, state = self.decode_stream(stretch, state)
+            parts.append(wave)
+        return torch.cat(parts, dim=1)
+
+    def start(self, batch: int) -> CodecState:
+        """The state before the first sample or code of `batch` streams."""
+        return CodecState(
+            samples=self.hear.weight.new_zeros(batch, self.past),
+            seen=0,
+            frames=0,
+            encoder_hops=self.encoder_hops.start(batch),
+            encoder_frames=self.encoder_frames.start(batch),
+            pitch=self.pitch.start(batch),
+            decoder_frames=self.decoder_frames.start(batch),
+            decoder_hops=self.decoder_hops.start(batch),
+            synthesis=self.synthesis.start(batch),
+        )
+
+    @torch.no_grad()
+    def encode_stream(self, chunk: Tensor, state: CodecState) -> tuple[Tensor, CodecState]:
+        """chunk: [batch, any samples]. Returns the codes that are certain now, perhaps none, and the state after it.
+
+        A frame is certain `lookahead` samples after its end; `encode_finish` gives the rest.
+        """
+        samples = torch.cat((state.samples, chunk), dim=1)
+        state = replace(state, samples=samples, seen=state.seen + chunk.shape[1])
+        _, codes, state = self._encode(samples, state)
+        return codes, state
+
+    @torch.no_grad()
+    def encode_finish(self, state: CodecState) -> tuple[Tensor, CodecState]:
+        """The codes of what was heard but not yet certain; silence is assumed to follow."""
+        missing = math.ceil(state.seen / self.samples_per_frame) - state.frames
+        needed = self.past + missing * self.samples_per_frame + self.lookahead
+        padded = F.pad(state.samples, (0, max(0, needed - state.samples.shape[1])))
+        _, codes, state = self._encode(padded[:, : needed], state)
+        return codes, state
+
+    @torch.no_grad()
+    def decode_stream(self, codes: Tensor, state: CodecState) -> tuple[Tensor, CodecState]:
+        """codes: long [batch, any frames, codebooks]. Returns all of their samples and the state after them."""
+        if codes.ndim != 3 or codes.shape[2] != self.codebooks:
+            raise ValueError(f"codes must be [batch, frames, {self.codebooks}], got {list(codes.shape)}")
+        wave, _, state = self._decode(self.quantizer.vectors(codes).flatten(2), state)
+        return wave, state
+
+    def _encode(self, samples: Tensor, state: CodecState) -> tuple[Tensor, Tensor, CodecState]:
+        """All whole frames in `samples` [batch, n]: vectors [batch, frames, dims], codes, and the state after them."""
+        frames = max(0, samples.shape[1] - self.past - self.lookahead) // self.samples_per_frame
+        if not frames:
+            empty = torch.zeros(samples.shape[0], 0, self.codebooks, dtype=torch.long, device=samples.device)
+            return samples.new_zeros(samples.shape[0], 0, self.codebooks * len(self.config.levels)), empty, state
+        windows = samples.unfold(1, self.config.analysis, self.config.hop)[:, : frames * self.hops]
+        spectrum = torch.view_as_real(torch.fft.rfft(windows * self.analysis_window))  # [batch, hops, bins, 2]
+        power = spectrum.square().sum(-1)
+        x = self.hear((power + 1e-5).log() / 4 + 1)                     # [batch, hops, d_hop]
+        x, hop_states = self.encoder_hops(x, state.encoder_hops)
+        x = self.merge(x.reshape(x.shape[0], frames, -1))               # [batch, frames, d_model]
+        x, frame_states = self.encoder_frames(x, state.encoder_frames)
+        z = self.squeeze(x).unflatten(2, (self.codebooks, -1))          # [batch, frames, codebooks, levels]
+        vectors, codes = self.quantizer(z)
+        rest = samples[:, frames * self.samples_per_frame :]
+        state = replace(
+            state,
+            samples=rest,
+            frames=state.frames + frames,
+            encoder_hops=hop_states,
+            encoder_frames=frame_states,
+        )
+        return vectors.flatten(2), codes, state
+
+    def _decode(self, vectors: Tensor, state: CodecState) -> tuple[Tensor, Tensor, CodecState]:
+        """Quantized vectors [batch, frames, dims] to samples [batch, n], pitch [batch, hops], and the state after them."""
+        batch, frames = vectors.shape[:2]
+        if not frames:
+            return vectors.new_zeros(batch, 0), vectors.new_zeros(batch, 0), state
+        pitch, pitch_state = self.pitch(vectors, state.pitch)           # [batch, hops]
+        x = self.unsqueeze(vectors)                                     # [batch, frames, d_model]
+        x, frame_states = self.decoder_frames(x, state.decoder_frames)
+        x = self.split(x).reshape(batch, frames * self.hops, -1)        # [batch, hops, d_hop]
+        x, hop_states = self.decoder_hops(x, state.decoder_hops)
+        loud, bend, hiss = self.shape(x).chunk(3, dim=-1)               # each [batch, hops, bins]
+        pulse = torch.polar((2 * loud - 4).clamp_max(6).exp(), bend)
+        noise = (2 * hiss - 4).clamp_max(6).exp()
+        wave, synthesis = self.synthesis(pitch.detach(), pulse, noise, state.synthesis)
+        state = replace(
+            state,
+            pitch=pitch_state,
+            decoder_frames=frame_states,
+            decoder_hops=hop_states,
+            synthesis=synthesis,
+        )
+        return wave, pitch, state
+
+    def save(self, folder: Path | str) -> None:
+        """Write `model.safetensors`, then `config.json` with the fingerprint of both."""
+        folder = Path(folder)
+        with atomic_path(folder / "model.safetensors") as scratch:
+            save_file({name: value.contiguous() for name, value in self.state_dict().items()}, scratch)
+        write_json(folder / "config.json", {"kind": "omni-codec", **asdict(self.config), "fingerprint": self.fingerprint})
+
+    @classmethod
+    def load(cls, folder: Path | str) -> "Codec":
+        """Read a saved codec. Raises InputError when it is missing, damaged or of another kind."""
+        folder = Path(folder)
+        values = read_json(folder / "config.json")
+        if not isinstance(values, dict) or values.pop("kind", None) != "omni-codec":
+            raise InputError(f"{folder}: not an omni audio codec; train one with `omni tokenizer train audio`")
+        fingerprint = values.pop("fingerprint", None)
+        codec = cls(CodecConfig.from_dict(values, str(folder / "config.json")))
+        weights = folder / "model.safetensors"
+        try:
+            codec.load_state_dict(load_file(weights))
+        except FileNotFoundError:
+            raise InputError(f"{weights}: no such file; copy the codec again") from None
+        except (SafetensorError, RuntimeError, OSError):
+            raise InputError(f"{weights}: damaged, or not of this config; copy the codec again") from None
+        if codec.fingerprint != fingerprint:
+            raise InputError(f"{folder}: weights and config do not match their checksum; copy the codec again")
+        return codec.eval()
+
+
+def _check_wave(wave: Tensor) -> None:
+    if wave.ndim != 2:
+        raise ValueError(f"a wave must be [batch, samples], got {list(wave.shape)}")
+    if not wave.shape[1]:
+        raise InputError("the audio is empty; give at least one sample")
+    if not torch.isfinite(wave).all():
+        raise InputError("the audio holds NaN or infinite samples; write it again from its source")

@@ -1,0 +1,57 @@
+"""Sound files <-> mono waves at one rate: one reader for every recording that a user may hand us."""
+
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+from numpy.typing import NDArray
+
+from omni.errors import InputError
+from omni.files import atomic_path
+
+
+def read_wave(path: Path | str, sample_rate: int, max_seconds: float = 120) -> NDArray[np.float32]:
+    """A sound file as mono float32 [samples] at `sample_rate` hertz, channels averaged.
+
+    WAV, FLAC, Ogg (Vorbis, Opus), MP3 and what else libsndfile reads. Raises InputError when the file is missing, not
+    sound, empty, longer than `max_seconds` (its header is looked at before a sample is read) or holds NaN or infinity.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"{path}: no such file; give the path of a recording")
+    if path.is_dir():
+        raise InputError(f"{path}: a folder, not a recording; give the path of a sound file")
+    try:
+        with soundfile.SoundFile(path) as file:
+            _refuse_length(path, file.frames, file.samplerate, max_seconds)
+            wave = file.read(int(max_seconds * file.samplerate) + 1, dtype="float32", always_2d=True)  # [time, channels]
+            rate = file.samplerate
+    except soundfile.LibsndfileError as error:
+        raise InputError(f"{path}: not audio that can be read ({error.error_string.rstrip('.')}); "
+                         "give a WAV, FLAC, OGG or MP3 file") from None
+    _refuse_length(path, len(wave), rate, max_seconds)                  # a streamed file's header may not know its length
+    if not np.isfinite(wave).all():
+        raise InputError(f"{path}: {np.count_nonzero(~np.isfinite(wave))} samples are NaN or infinite; export it again")
+    mono = np.ascontiguousarray(wave.mean(axis=1, dtype=np.float32))    # [time]
+    resampled: NDArray[np.float32] = soxr.resample(mono, rate, sample_rate).astype(np.float32)
+    return resampled
+
+
+def write_wave(path: Path | str, wave: NDArray[np.float32], sample_rate: int) -> None:
+    """Write a mono wave [samples] in -1..1 as 16-bit PCM WAV, atomically; louder samples are clipped."""
+    with atomic_path(path) as scratch:
+        soundfile.write(scratch, np.clip(wave, -1, 1), sample_rate, subtype="PCM_16", format="WAV")
+
+
+def _refuse_length(path: Path, frames: int, rate: int, max_seconds: float) -> None:
+    if frames == 0:
+        raise InputError(f"{path}: empty audio (0 samples); record something")
+    if frames > max_seconds * rate and frames < 2**62:                  # libsndfile's mark for an unknown length is 2**63-1
+        raise InputError(f"{path}: {_span(frames / rate)} of audio; cut it to at most {_span(max_seconds)}")
+
+
+def _span(seconds: float) -> str:
+    if seconds >= 3600:
+        return f"{seconds / 3600:.1f} hours"
+    return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
