@@ -23,12 +23,13 @@ VERBS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb. Returns the exit code: 0, 2 for bad input, 130 after Ctrl-C."""
     words = list(sys.argv[1:] if argv is None else argv)
-    parser = argparse.ArgumentParser(prog="omni", description=_overview(), formatter_class=argparse.RawTextHelpFormatter)
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog="omni", description=_overview(), formatter_class=formatter)
     parser.add_argument("--version", action="version", version=f"omni {__version__}")
     parser.add_argument("verb", choices=VERBS, metavar="VERB", help="omni VERB --help shows its flags and an example")
     args = parser.parse_args(words[:1])
     module = importlib.import_module(f"omni.commands.{args.verb}")
-    verb_parser = argparse.ArgumentParser(prog=f"omni {args.verb}", formatter_class=argparse.RawDescriptionHelpFormatter)
+    verb_parser = argparse.ArgumentParser(prog=f"omni {args.verb}", formatter_class=formatter)
     module.configure(verb_parser)
     return _run(module.run, verb_parser.parse_args(words[1:]))
 

@@ -4,6 +4,7 @@ import json
 import os
 import platform
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 
@@ -47,12 +48,13 @@ class Report:
 
 def machine() -> dict[str, Any]:
     """What the figures were measured on."""
-    return {"system": platform.system(), "cpu": _cpu_name(), "cores": os.cpu_count(), "python": platform.python_version()}
+    python = platform.python_version()
+    return {"system": platform.system(), "cpu": _cpu_name(), "cores": os.cpu_count(), "python": python}
 
 
 def _cpu_name() -> str:
     try:
-        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+        with Path("/proc/cpuinfo").open(encoding="utf-8") as lines:
             return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -25,9 +24,9 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     try:
         target = scratch / path.name
         yield target
-        if path.is_dir():                                               # os.replace cannot replace a full folder
+        if path.is_dir():                                               # replace cannot replace a full folder
             path.rename(scratch / "replaced")
-        os.replace(target, path)
+        target.replace(path)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
@@ -56,5 +55,5 @@ def read_json(path: Path | str) -> Any:
 
 def sha256(path: Path | str) -> str:
     """Checksum of a file's bytes as 64 hex digits."""
-    with open(path, "rb") as file:
+    with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -14,7 +14,7 @@ from omni.vocab import Vocabulary
 
 
 def to_steps(codes: np.ndarray, vocab: Vocabulary) -> np.ndarray:
-    """Audio codes [frames, codebooks] as ids of the stream [steps, channels]. Raises ValueError for a code out of range."""
+    """Audio codes [frames, codebooks] as ids of the stream [steps, channels]; ValueError for a code out of range."""
     ids = np.empty(codes.shape, dtype=np.int64)                         # [frames, codebooks]
     for k in range(vocab.codebooks):
         ids[:, k] = vocab.codebook(k).ids(codes[:, k].astype(np.int64))

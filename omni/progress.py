@@ -15,4 +15,6 @@ def progress(items: Iterable[T] | None, label: str, total: int | None = None, un
     Outside a terminal the bar is refreshed every ten seconds, so that a log stays readable.
     """
     interval = 0.2 if sys.stderr.isatty() else 10.0
-    return tqdm(items, desc=label, total=total, unit=unit, mininterval=interval, maxinterval=interval, dynamic_ncols=True)
+    return tqdm(
+        items, desc=label, total=total, unit=unit, mininterval=interval, maxinterval=interval, dynamic_ncols=True
+    )

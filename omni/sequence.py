@@ -86,7 +86,7 @@ class Sequence:
 
     @classmethod
     def of(cls, segments: Iterable[Segment], vocab: Vocabulary, trained: Iterable[str] = ("assistant",)) -> "Sequence":
-        """Lay segments out; segments of equal role in a row form one turn. `trained` names the roles that carry loss."""
+        """Lay segments out; segments of one role in a row form a turn. `trained` names the roles that carry loss."""
         writer = _Writer(vocab, frozenset(trained))
         writer.control("<bos>")
         role: str | None = None

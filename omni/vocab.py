@@ -60,7 +60,7 @@ class Vocabulary:
     """Every id of a model, fixed at construction.
 
     text:           size of the text tokenizer
-    codebooks:      codebooks of the audio codec, `codebook_size` codes each; codebook k owns the k-th part of the audio span
+    codebooks:      codebooks of the audio codec, `codebook_size` codes each; each owns its part of the audio span
     image:          size of the image tokenizer's codebook; a picture is always `picture_tokens` of them
     frames:         number of time tokens `<t0> ...`, the most frames a video can have
     layout:         how codebooks share the stream (omni.layout)
@@ -90,7 +90,7 @@ class Vocabulary:
 
     @cached_property
     def controls(self) -> tuple[str, ...]:
-        """Names of the control tokens in id order. Text can never produce them: they have no spelling in the text span."""
+        """Names of the control tokens in id order. Text cannot produce them: the text span has no spelling of them."""
         modalities = [f"<{modality}>" for modality in MODALITIES] + [f"</{modality}>" for modality in MODALITIES]
         return (
             *("<pad>", "<bos>", "<eos>", "<turn>", "<wait>"),

@@ -41,7 +41,7 @@ def test_a_conversation_comes_back_from_its_stream(data: st.DataObject, layout: 
     sequence = Sequence.of(said, vocab)
     assert sequence.segments(vocab) == said
     assert sequence.ids.shape == (len(sequence), vocab.channels)
-    assert 0 <= sequence.ids.min() and sequence.ids.max() < len(vocab)
+    assert sequence.ids.min() >= 0 and sequence.ids.max() < len(vocab)
 
 
 @given(st.data(), st.sampled_from(LAYOUTS))

@@ -49,7 +49,7 @@ class ChannelHead(nn.Module):
         return total, losses
 
     def logits(self, hidden: Tensor, ids: Tensor, table: Tensor) -> Tensor:
-        """Scores of the codes of channel `ids.shape[1]`, given the ids [rows, k] chosen before it: [rows, codebook_size]."""
+        """Scores of the codes of channel k, given the ids [rows, k] chosen before it: [rows, codebook_size]."""
         channel = ids.shape[1]
         unknown = ids.new_zeros(len(ids), self.config.channels - channel)
         states = self.states(hidden, torch.cat((ids, unknown), dim=1), table)
@@ -71,7 +71,7 @@ class DepthHead(ChannelHead):
     """A small Transformer over the codebooks of one frame (RQ-Transformer, Lee et al. 2022; Moshi, 2024)."""
 
     def __init__(self, config: ModelConfig) -> None:
-        from omni.model.transformer import Block                        # the same block, over codebooks instead of time
+        from omni.model.transformer import Block  # the same block, over codebooks instead of time
 
         super().__init__(config)
         block = replace(config, n_kv_heads=config.n_heads)

@@ -35,7 +35,11 @@ class Batch:
 
 @dataclass
 class Losses:
-    """total: differentiable sum over trained steps, z-loss included; each: [trained] cross-entropy; row: [trained] its row."""
+    """What training and evaluation look at, over the trained steps of a batch.
+
+    total: differentiable sum, z-loss included; each: [trained] cross-entropy; row: [trained] row of the batch;
+    target: [trained] id of the first channel
+    """
 
     total: Tensor
     each: Tensor
@@ -120,13 +124,15 @@ class OmniTransformer(nn.Module):
         return self.norm(x)
 
     def embed(self, ids: Tensor) -> Tensor:
-        """Ids [batch, steps, channels] to the sum of their embeddings [batch, steps, d_model]; `<pad>` (id 0) adds nothing."""
+        """Ids [batch, steps, channels] to summed embeddings [batch, steps, d_model]; `<pad>` (id 0) adds nothing."""
         if self.config.channels == 1:
             return self.embedding(ids[..., 0])
         return (self.embedding(ids) * (ids != 0)[..., None]).sum(dim=2)
 
     def extend(self, ids: Tensor, cache: Cache, visible: bool = False) -> Tensor:
-        """States of new steps after the cached ones, which they join: ids [batch, steps, channels] to [batch, steps, d_model].
+        """States of new steps after the cached ones, which they join.
+
+        ids: [batch, steps, channels]; returns [batch, steps, d_model].
 
         visible: the new steps see each other whole (a prompt of a `prefix` model), otherwise only their past.
         Raises ValueError when the cache is full.

@@ -1,0 +1,89 @@
+"""What the model is taught: pairs of faces of one item.
+
+An item (a picture, a prompt, a message) has faces: its picture, its text in a language, a recording of that text, a
+sound effect. Every task gives one face and wants another; the language tag and the opening token of the wanted segment
+(omni.sequence) are the instruction, so one form serves captioning, drawing, speaking, transcribing and translating.
+"""
+
+import random
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+from omni.train.data.items import Item
+
+
+@dataclass(frozen=True)
+class Face:
+    """One rendering of an item: `text`, `speech`, `effect` or `picture`; index into its recordings or pictures."""
+
+    kind: str
+    language: str | None = None
+    index: int = 0
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Kinds of the given and the wanted face; `language` says whether theirs is the `same`, `other`, or `any`."""
+
+    given: str
+    wanted: str
+    language: str = "any"
+
+    def fits(self, given: Face, wanted: Face) -> bool:
+        if (given.kind, wanted.kind) != (self.given, self.wanted):
+            return False
+        return self.language == "any" or (given.language == wanted.language) == (self.language == "same")
+
+
+@dataclass(frozen=True)
+class Task:
+    """A named set of pairs over the items of some sources; `limit` pairs an item are drawn where there are more."""
+
+    name: str
+    pairs: tuple[Pair, ...]
+    sources: tuple[str, ...]
+    limit: int
+
+    def examples(self, item: Item, languages: Collection[str], seed: int) -> Iterator[tuple[Face, Face]]:
+        """The item's (given, wanted) faces in these languages: a draw that depends only on seed, task and item."""
+        if item.source not in self.sources:
+            return
+        known = faces(item, languages)
+        found = [(a, b) for a in known for b in known if a != b and any(pair.fits(a, b) for pair in self.pairs)]
+        if len(found) > self.limit:
+            found = random.Random(f"{seed}/{self.name}/{item.id}").sample(found, self.limit)
+        yield from found
+
+
+def faces(item: Item, languages: Collection[str]) -> list[Face]:
+    """Every face of an item whose language, if it has one, is among `languages`."""
+    known = [Face("picture", index=index) for index in range(len(item.pictures))]
+    known += [Face("text", language) for language in item.texts if language in languages]
+    for index, recording in enumerate(item.recordings):
+        if recording.kind == "effect":
+            known.append(Face("effect", index=index))
+        elif recording.language in languages:
+            known.append(Face("speech", recording.language, index))
+    return known
+
+
+PICTURES = ("stamps", "emoji", "clipart")
+
+TASKS = (
+    Task("caption", (Pair("picture", "text"),), PICTURES, limit=12),
+    Task("draw", (Pair("text", "picture"),), PICTURES, limit=6),
+    Task("say", (Pair("text", "speech", "same"),), ("stamps", "words"), limit=12),
+    Task("transcribe", (Pair("speech", "text", "same"),), ("stamps", "words"), limit=12),
+    Task("translate", (Pair("text", "text", "other"),), ("stamps", "emoji", "catalogues"), limit=12),
+    Task("translate_speech", (Pair("speech", "text", "other"),), ("stamps", "words"), limit=12),
+    Task("interpret", (Pair("speech", "speech", "other"),), ("stamps", "words"), limit=8),
+    Task("describe", (Pair("picture", "speech"),), ("stamps", "words"), limit=8),
+    Task("imagine", (Pair("speech", "picture"),), ("stamps", "words"), limit=8),
+    Task("name_sound", (Pair("effect", "text"),), ("stamps",), limit=12),
+    Task(
+        "prompts",
+        (Pair("speech", "speech", "other"), Pair("speech", "text", "same"), Pair("text", "speech", "same")),
+        ("prompts",),
+        limit=12,
+    ),
+)
