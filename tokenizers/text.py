@@ -1,0 +1,113 @@
+"""Text <-> ids: byte-level byte-pair encoding (Sennrich et al. 2016; the byte alphabet of GPT-2, Radford et al. 2019)."""
+
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from omni.errors import InputError
+from omni.files import write_text
+
+FILE = "text.json"
+BYTES = 256
+SURROGATE = re.compile("[\ud800-\udfff]")
+# Words with their leading space, numbers in threes, runs of punctuation, white space (the pattern of GPT-4 without its
+# English contractions); combining marks stay with their letters, which the scripts of India and South-East Asia need.
+WORDS = r"[^\r\n\p{L}\p{M}\p{N}]?[\p{L}\p{M}]+|\p{N}{1,3}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+
+
+class TextTokenizer:
+    """Byte-level BPE. All 256 bytes are in the alphabet, so any text round-trips and nothing is ever unknown.
+
+    There are no special tokens: a control token such as `<bos>` written by a user is ordinary text here and becomes
+    ordinary text ids; the real control tokens live in another span of `omni.vocab`.
+    """
+
+    def __init__(self, core: Tokenizer) -> None:
+        if core.get_added_tokens_decoder():
+            raise InputError("the text tokenizer has special tokens; train it with `omni tokenizer train text`")
+        if set(pre_tokenizers.ByteLevel.alphabet()) - set(core.get_vocab()):
+            raise InputError("the text tokenizer lacks some of the 256 bytes; train it with `omni tokenizer train text`")
+        self._core = core
+
+    @classmethod
+    def train(cls, texts: Iterable[str], vocab_size: int) -> "TextTokenizer":
+        """Learn merges from `texts`. Fewer than `vocab_size` ids come out where the texts hold too few pairs.
+
+        Raises InputError when `vocab_size` is below the 256 bytes.
+        """
+        if vocab_size < BYTES:
+            raise InputError(f"vocab_size={vocab_size}: the {BYTES} bytes alone need more; use at least {BYTES}")
+        core = _untrained()
+        trainer = trainers.BpeTrainer(
+            vocab_size=vocab_size,
+            initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+            special_tokens=[],
+            show_progress=False,
+        )
+        core.train_from_iterator((_valid(text) for text in texts), trainer)
+        return cls(core)
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of one text; lone surrogates, which no UTF-8 text can hold, become U+FFFD."""
+        return self._core.encode(_valid(text)).ids
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of many texts, on all cores."""
+        return [encoding.ids for encoding in self._core.encode_batch([_valid(text) for text in texts])]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of ids; bytes that are not valid UTF-8 (a model may stop inside a letter) become U+FFFD.
+
+        Raises ValueError for an id outside 0 .. len - 1.
+        """
+        ids = [int(i) for i in ids]
+        if wrong := [i for i in ids if not 0 <= i < len(self)]:
+            raise ValueError(f"text id {wrong[0]} lies outside 0..{len(self) - 1}")
+        return self._core.decode(ids, skip_special_tokens=False)
+
+    def __len__(self) -> int:
+        return self._core.get_vocab_size()
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of everything that decides which ids a text gets."""
+        return hashlib.sha256(self._core.to_str().encode()).hexdigest()[:16]
+
+    def save(self, folder: Path | str) -> None:
+        """Write `folder/text.json`, the file format of Hugging Face's `tokenizers`."""
+        write_text(Path(folder) / FILE, self._core.to_str(pretty=True))
+
+    @classmethod
+    def load(cls, folder: Path | str) -> "TextTokenizer":
+        """Read what `save` wrote. Raises InputError when it is missing or broken."""
+        path = Path(folder) / FILE
+        if not path.is_file():
+            raise InputError(f"{path}: no text tokenizer there; make one with `omni tokenizer train text --out DIR`")
+        try:
+            core = Tokenizer.from_str(path.read_text(encoding="utf-8"))
+        except Exception as error:                                      # `tokenizers` raises bare Exception
+            raise InputError(f"{path}: a broken tokenizer file ({error}); train it again") from None
+        try:
+            return cls(core)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
+
+
+def _untrained() -> Tokenizer:
+    core = Tokenizer(models.BPE())
+    core.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(WORDS), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    core.decoder = decoders.ByteLevel()
+    return core
+
+
+def _valid(text: str) -> str:
+    """Text with U+FFFD for each lone surrogate: those have no UTF-8 form, so no byte could stand for them."""
+    return text if text.isascii() else SURROGATE.sub("\ufffd", text)
