@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from omni.decode.score import log_likelihoods
 from omni.eval.quick.examples import Example, Neighbours
-from omni.eval.quick.likelihood import log_likelihoods
 from omni.eval.statistics import wilson
 from omni.model.transformer import OmniTransformer
 from omni.sequence import Sequence as Stream

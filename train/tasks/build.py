@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from omni.tokenizers.bundle import Tokenizers
 from omni.train.data.shards import ShardWriter
 
 from omni.errors import InputError
@@ -13,8 +12,9 @@ from omni.files import read_json, write_json
 from omni.progress import progress
 from omni.sequence import Segment
 from omni.sequence import Sequence as Stream
+from omni.tokenizers.bundle import Tokenizers
 from omni.train.data.items import Item, Manifest
-from omni.train.tasks.codes import Codes, encode_pictures
+from omni.train.tasks.codes import Codes, checked, encode_pictures
 from omni.train.tasks.templates import TASKS, Task
 from omni.train.tasks.video import FRAMES, clips
 from omni.vocab import Vocabulary
@@ -34,12 +34,13 @@ class Choice:
 
 def vocabulary(manifest: Manifest, tokenizers: Tokenizers, layout: str = "flat") -> Vocabulary:
     """The token space of these tokenizers with a tag for every language of the manifest."""
+    known = checked(tokenizers)
     return Vocabulary(
-        text=len(tokenizers.text),
-        codebooks=tokenizers.audio.codebooks,
-        codebook_size=tokenizers.audio.codebook_size,
-        image=tokenizers.image.codebook_size,
-        picture_tokens=tokenizers.image.tokens,
+        text=len(known.text),
+        codebooks=known.audio.codebooks,
+        codebook_size=known.audio.codebook_size,
+        image=known.image.codebook_size,
+        picture_tokens=known.image.tokens,
         languages=tuple(sorted({language for item in manifest.items for language in item.texts})),
         layout=layout,
         tokenizers=tokenizers.fingerprint,

@@ -1,20 +1,43 @@
 """Every picture and recording of a manifest as codes, encoded once and kept."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from omni.tokenizers.bundle import Tokenizers
 
+from omni.errors import InputError
 from omni.files import atomic_path, read_json, write_json
 from omni.progress import progress
 from omni.sequence import Segment
+from omni.tokenizers.audio.codec import Codec
+from omni.tokenizers.bundle import Tokenizers
+from omni.tokenizers.image.autoencoder import ImageTokenizer
+from omni.tokenizers.text import TextTokenizer
 from omni.train.data.items import Item, Manifest, Recording
 from omni.train.tasks.templates import Face
 
 PICTURE_BATCH = 64
 AUDIO_BATCH_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Complete:
+    """A tokenizer for every modality."""
+
+    text: TextTokenizer
+    audio: Codec
+    image: ImageTokenizer
+
+
+def checked(tokenizers: Tokenizers) -> Complete:
+    """All three tokenizers. Raises InputError naming the one that is missing."""
+    text, audio, image = tokenizers.text, tokenizers.audio, tokenizers.image
+    if text is None or audio is None or image is None:
+        missing = [name for name in ("text", "audio", "image") if getattr(tokenizers, name) is None]
+        raise InputError(f"no tokenizer for {', '.join(missing)}; train it with `omni tokenizer train {missing[0]}`")
+    return Complete(text, audio, image)
 
 
 class Codes:
@@ -24,7 +47,7 @@ class Codes:
     """
 
     def __init__(self, folder: Path, tokenizers: Tokenizers) -> None:
-        self.tokenizers = tokenizers
+        self.tokenizers = checked(tokenizers)
         self.pictures = np.load(folder / "pictures.npy", mmap_mode="r")  # [pictures, tokens]
         self.audio = np.load(folder / "audio.npy", mmap_mode="r")       # [frames, codebooks]
         starts, frames = np.load(folder / "recordings.npy")             # recording's first sample, its first frame
@@ -37,8 +60,8 @@ class Codes:
         if not (folder / "key.json").exists() or read_json(folder / "key.json") != key:
             with atomic_path(folder) as scratch:
                 scratch.mkdir()
-                _encode_pictures(manifest, tokenizers, scratch)
-                _encode_recordings(manifest, tokenizers, items, scratch)
+                _encode_pictures(manifest, checked(tokenizers), scratch)
+                _encode_recordings(manifest, checked(tokenizers), items, scratch)
                 write_json(scratch / "key.json", key)
         return cls(folder, tokenizers)
 
@@ -63,13 +86,13 @@ class Codes:
 
 
 @torch.inference_mode()
-def encode_pictures(pictures: np.ndarray, tokenizers: Tokenizers) -> np.ndarray:
+def encode_pictures(pictures: np.ndarray, tokenizers: Complete) -> np.ndarray:
     """uint8 [n, size, size, 3] to codes [n, tokens] int32."""
     pixels = torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float() / 255
     return tokenizers.image.encode(pixels).numpy().astype(np.int32)
 
 
-def _encode_pictures(manifest: Manifest, tokenizers: Tokenizers, folder: Path) -> None:
+def _encode_pictures(manifest: Manifest, tokenizers: Complete, folder: Path) -> None:
     rows = sorted({row for item in manifest.items for row in item.pictures})
     count = rows[-1] + 1 if rows else 0
     codes = np.zeros((count, tokenizers.image.tokens), np.int32)
@@ -79,7 +102,7 @@ def _encode_pictures(manifest: Manifest, tokenizers: Tokenizers, folder: Path) -
     np.save(folder / "pictures.npy", codes)
 
 
-def _encode_recordings(manifest: Manifest, tokenizers: Tokenizers, items: Iterable[Item], folder: Path) -> None:
+def _encode_recordings(manifest: Manifest, tokenizers: Complete, items: Iterable[Item], folder: Path) -> None:
     recordings = sorted((r for item in items for r in item.recordings), key=lambda r: (r.length, r.start))
     codes: list[np.ndarray] = []
     with torch.inference_mode():
@@ -105,7 +128,7 @@ def _batches(recordings: list[Recording], samples: int) -> Iterable[list[Recordi
         yield batch
 
 
-def _encode_batch(waves: list[np.ndarray], tokenizers: Tokenizers) -> list[np.ndarray]:
+def _encode_batch(waves: list[np.ndarray], tokenizers: Complete) -> list[np.ndarray]:
     """Codes [frames, codebooks] int32 of each wave; the codec is causal, so padding behind changes nothing."""
     padded = torch.zeros(len(waves), max(map(len, waves)))              # [batch, samples]
     for row, wave in zip(padded, waves, strict=True):

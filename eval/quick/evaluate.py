@@ -1,0 +1,131 @@
+"""Every task on held-out items: forced choice for all, free answers for those in text, things to look at and hear."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+import torch
+
+from omni.decode.generate import Want
+from omni.decode.samplers import Sampler
+from omni.eval.quick.answers import Answer, AnswerScore, answer_codes, answer_texts, score
+from omni.eval.quick.choices import ChoiceScore, forced_choice
+from omni.eval.quick.examples import Example, Neighbours, examples, groups
+from omni.model.transformer import OmniTransformer
+from omni.progress import progress
+from omni.train.data.items import Item, Manifest
+from omni.train.tasks.codes import Codes
+from omni.train.tasks.templates import TASKS, Task
+from omni.vocab import Vocabulary
+
+CHOICES = 8
+GROUPS = 6
+ANSWERS = 32
+SHOWN = 8
+PICTURE_SAMPLER = Sampler(temperature=0.9, top_p=0.9)
+SOUND_SAMPLER = Sampler(temperature=0.8, top_p=0.9)
+SOUND_SECONDS = 4.0
+
+
+@dataclass
+class TaskResult:
+    """What was measured on one task."""
+
+    task: str
+    choice: ChoiceScore | None = None
+    answers: AnswerScore | None = None
+
+
+@dataclass
+class Drawing:
+    """A generated picture [size, size, 3] or wave [samples] beside the example it answers."""
+
+    example: Example
+    made: np.ndarray
+
+
+@dataclass
+class Evaluation:
+    """All results, and what the report shows: answers in words, pictures and sounds by task."""
+
+    results: list[TaskResult] = field(default_factory=list)
+    texts: dict[str, list[Answer]] = field(default_factory=dict)
+    drawn: dict[str, list[Drawing]] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, object]:
+        return {"results": [asdict(result) for result in self.results]}
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The model under evaluation with the data it is asked about."""
+
+    model: OmniTransformer
+    vocab: Vocabulary
+    codes: Codes
+    manifest: Manifest
+    languages: Sequence[str]
+    sources: Sequence[str]
+    seed: int = 0
+
+    def items(self, *splits: str) -> list[Item]:
+        return [item for item in self.manifest.items if item.split in splits and item.source in self.sources]
+
+
+@torch.inference_mode()
+def evaluate(subject: Subject) -> Evaluation:
+    """Score every task whose held-out items (valid and test splits) give at least one group of choices."""
+    evaluation = Evaluation()
+    held_out, training = subject.items("valid", "test"), subject.items("train")
+    for task in progress(TASKS, "evaluating", unit="task"):
+        found = examples(task, held_out, subject.languages, subject.seed)
+        if not found:
+            continue
+        neighbours = Neighbours(subject.manifest, examples(task, training, subject.languages, subject.seed))
+        result = TaskResult(task.name)
+        grouped = groups(found, CHOICES, GROUPS)
+        result.choice = forced_choice(subject.model, subject.vocab, subject.codes, grouped, neighbours)
+        _answer_freely(subject, task, found, neighbours, result, evaluation)
+        evaluation.results.append(result)
+    return evaluation
+
+
+def _answer_freely(
+    subject: Subject,
+    task: Task,
+    found: Sequence[Example],
+    neighbours: Neighbours,
+    result: TaskResult,
+    evaluation: Evaluation,
+) -> None:
+    texts = [example for example in found if example.wanted.kind == "text"][:ANSWERS]
+    if texts:
+        said = answer_texts(subject.model, subject.vocab, subject.codes, texts, neighbours)
+        result.answers = score(said)
+        evaluation.texts[task.name] = said[:SHOWN]
+    others = _distinct_items([example for example in found if example.wanted.kind in ("picture", "speech")])
+    if others:
+        evaluation.drawn[task.name] = [Drawing(example, _make(subject, example)) for example in others[:SHOWN]]
+
+
+def _distinct_items(found: Sequence[Example]) -> list[Example]:
+    return list({example.item.id: example for example in found}.values())
+
+
+def _make(subject: Subject, example: Example) -> np.ndarray:
+    """A picture uint8 [size, size, 3] or a wave float [samples] that answers the example."""
+    tokenizers = subject.codes.tokenizers
+    if example.wanted.kind == "picture":
+        want, sampler = Want("image", 1, None), PICTURE_SAMPLER
+    else:
+        want, sampler = Want("audio", int(SOUND_SECONDS * tokenizers.audio.frame_rate), None), SOUND_SAMPLER
+    segment = answer_codes(subject.model, subject.vocab, subject.codes, [example], want, sampler)[0]
+    codes = torch.from_numpy(segment.codes)[None]
+    if example.wanted.kind == "picture":
+        pixels = tokenizers.image.decode(codes)[0]                      # [3, size, size]
+        return (pixels.permute(1, 2, 0) * 255).round().clamp(0, 255).to(torch.uint8).numpy()
+    if not len(segment.codes):
+        return np.zeros(1, np.float32)
+    return tokenizers.audio.decode(codes)[0].numpy()
+
+
