@@ -1,14 +1,14 @@
-"""Text <-> ids: byte-level byte-pair encoding (Sennrich et al. 2016; the byte alphabet of GPT-2, Radford et al. 2019)."""
+"""Text <-> ids: byte-level byte-pair encoding (Sennrich et al. 2016; bytes as in GPT-2, Radford et al. 2019)."""
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-
 from omni.errors import InputError
+from omni.figures import Report
 from omni.files import write_text
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 FILE = "text.json"
 BYTES = 256
@@ -29,7 +29,7 @@ class TextTokenizer:
         if core.get_added_tokens_decoder():
             raise InputError("the text tokenizer has special tokens; train it with `omni tokenizer train text`")
         if set(pre_tokenizers.ByteLevel.alphabet()) - set(core.get_vocab()):
-            raise InputError("the text tokenizer lacks some of the 256 bytes; train it with `omni tokenizer train text`")
+            raise InputError("the text tokenizer lacks some of the bytes; train it with `omni tokenizer train text`")
         self._core = core
 
     @classmethod
@@ -94,6 +94,31 @@ class TextTokenizer:
             return cls(core)
         except InputError as error:
             raise InputError(f"{path}: {error}") from None
+
+
+def evaluate(tokenizer: TextTokenizer, texts: Mapping[str, Sequence[str]]) -> Report:
+    """Figures on held-out texts by language.
+
+    bytes_per_token: UTF-8 bytes a token stands for, over all texts and for each language with at least 100 texts;
+    round_trip: share of texts that come back exactly; vocabulary: ids.
+    """
+    if not any(texts.values()):
+        raise InputError("text evaluation: there are no held-out texts; prepare more data")
+    report = Report("tokenizer eval text")
+    report.add("vocabulary", len(tokenizer), "ids")
+    sizes, counts, same, n = {}, {}, 0, 0
+    for language, lines in sorted(texts.items()):
+        ids = tokenizer.encode_batch(lines)
+        sizes[language] = sum(len(line.encode()) for line in lines)
+        counts[language] = max(1, sum(map(len, ids)))
+        same += sum(tokenizer.decode(row) == line for row, line in zip(ids, lines, strict=True))
+        n += len(lines)
+    report.add("bytes_per_token", sum(sizes.values()) / sum(counts.values()), "bytes", n=n)
+    report.add("round_trip", same / n, "share", n=n)
+    for language, size in sizes.items():
+        if len(texts[language]) >= 100:
+            report.add(f"bytes_per_token_{language}", size / counts[language], "bytes", n=len(texts[language]))
+    return report
 
 
 def _untrained() -> Tokenizer:

@@ -25,12 +25,12 @@ def read_wave(path: Path | str, sample_rate: int, max_seconds: float = 120) -> N
     try:
         with soundfile.SoundFile(path) as file:
             _refuse_length(path, file.frames, file.samplerate, max_seconds)
-            wave = file.read(int(max_seconds * file.samplerate) + 1, dtype="float32", always_2d=True)  # [time, channels]
             rate = file.samplerate
+            wave = file.read(int(max_seconds * rate) + 1, dtype="float32", always_2d=True)  # [time, channels]
     except soundfile.LibsndfileError as error:
-        raise InputError(f"{path}: not audio that can be read ({error.error_string.rstrip('.')}); "
-                         "give a WAV, FLAC, OGG or MP3 file") from None
-    _refuse_length(path, len(wave), rate, max_seconds)                  # a streamed file's header may not know its length
+        reason = error.error_string.rstrip(".")
+        raise InputError(f"{path}: not audio that can be read ({reason}); give a WAV, FLAC, OGG or MP3 file") from None
+    _refuse_length(path, len(wave), rate, max_seconds)                  # the header of a streamed file may not tell
     if not np.isfinite(wave).all():
         raise InputError(f"{path}: {np.count_nonzero(~np.isfinite(wave))} samples are NaN or infinite; export it again")
     mono = np.ascontiguousarray(wave.mean(axis=1, dtype=np.float32))    # [time]
@@ -47,7 +47,7 @@ def write_wave(path: Path | str, wave: NDArray[np.float32], sample_rate: int) ->
 def _refuse_length(path: Path, frames: int, rate: int, max_seconds: float) -> None:
     if frames == 0:
         raise InputError(f"{path}: empty audio (0 samples); record something")
-    if frames > max_seconds * rate and frames < 2**62:                  # libsndfile's mark for an unknown length is 2**63-1
+    if max_seconds * rate < frames < 2**62:                             # libsndfile says 2**63 - 1 for unknown
         raise InputError(f"{path}: {_span(frames / rate)} of audio; cut it to at most {_span(max_seconds)}")
 
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +17,18 @@ from omni.files import atomic_path, read_json, write_json
 from omni.tokenizers.audio.quantizer import FSQ
 
 KIND = "omni-image"
+
+
+class PictureTokenizer(Protocol):
+    """What the rest of the system knows of an image tokenizer; the pretrained adapter has this face too."""
+
+    picture_size: int
+    tokens: int
+    codebook_size: int
+
+    def encode(self, pixels: Tensor) -> Tensor: ...
+
+    def decode(self, codes: Tensor) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -114,7 +126,7 @@ class ImageTokenizer(nn.Module):
         self.to(memory_format=torch.channels_last)
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """pixels: [batch, 3, size, size] in 0..1. Returns the reconstruction, alike but unclamped, and codes [batch, tokens]."""
+        """pixels: [batch, 3, size, size] in 0..1. Returns them made again, not clamped, and codes [batch, tokens]."""
         vectors, codes = self._encode(pixels)
         return self._decode(vectors), codes.flatten(1)
 

@@ -43,7 +43,7 @@ def read_picture(path: Path | str, size: int) -> Tensor:
 
 
 def write_picture(path: Path | str, pixels: Tensor, scale: int = 1) -> None:
-    """Write pixels [3, height, width] in 0..1 atomically, each pixel a square of `scale`; the ending says the format."""
+    """Write pixels [3, height, width] in 0..1 atomically, each a square of `scale`; the ending says the format."""
     levels = (pixels.detach().clamp(0, 1) * 255).round().byte().permute(1, 2, 0)  # [height, width, 3]
     image = Image.fromarray(levels.cpu().numpy())
     image = image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
@@ -71,9 +71,9 @@ def to_pixels(image: Image.Image) -> Tensor:
 def render_svg(path: Path, size: int) -> Image.Image:
     """A drawing rendered so that its longer side is `size` pixels."""
     if path.stat().st_size > SVG_BYTES:
-        raise InputError(f"{path}: {path.stat().st_size / 1e6:.0f} MB of SVG; simplify it below {SVG_BYTES / 1e6:.0f} MB")
-    try:
-        png = resvg_py.svg_to_bytes(svg_path=str(path), width=size, height=size, dpi=96)  # 0, the default, voids mm and pt
+        raise InputError(f"{path}: {path.stat().st_size / 1e6:.0f} MB of SVG; simplify it to {SVG_BYTES / 1e6:.0f} MB")
+    try:                                                                # dpi=0, the default, voids sizes in mm and pt
+        png = resvg_py.svg_to_bytes(svg_path=str(path), width=size, height=size, dpi=96)
     except ValueError as error:
         raise InputError(f"{path}: not a drawing that resvg can render ({error}); give a valid SVG or a PNG") from None
     return Image.open(io.BytesIO(png))

@@ -79,14 +79,8 @@ def train_image_tokenizer(
     if (steps is None) == (minutes is None):
         raise ValueError("give either steps or minutes")
     _check_pictures(pictures, config)
-    identity = json.loads(
-        json.dumps(
-            {
-                "config": asdict(config), "plan": asdict(plan), "seed": seed, "steps": steps, "minutes": minutes,
-                "data": _fingerprint(pictures),
-            }  # fmt: skip
-        )
-    )
+    identity = {"config": asdict(config), "plan": asdict(plan), "seed": seed, "data": _fingerprint(pictures)}
+    identity = json.loads(json.dumps({**identity, "steps": steps, "minutes": minutes}))
     if (out / SUMMARY).exists():
         _refuse_other(read_json(out / SUMMARY)["run"], identity, out)
         return ImageTokenizer.load(out)

@@ -1,0 +1,220 @@
+"""`omni tokenizer train|eval text|audio|image`: what turns each modality into integers and back."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from omni.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from omni.figures import Report
+    from omni.train.data.items import Manifest
+
+EPILOG = """examples:
+  omni tokenizer train text --data runs/data --out runs/tokenizers
+  omni tokenizer train image --data runs/data --out runs/tokenizers --preset base --minutes 60
+  omni tokenizer eval audio --tokenizers runs/tokenizers --data runs/data --json
+A training that was interrupted goes on when the same command is given again."""
+MODALITIES = ("text", "audio", "image")
+VOCAB_SIZE = {"quick": 4096, "base": 16384}
+MINUTES = {"audio": {"quick": 4.0, "base": 120.0}, "image": {"quick": 1.2, "base": 60.0}}
+SHORTEST_CLIP = 0.5                                                     # seconds; STOI needs 0.4
+MOST_CLIPS = 60                                                         # in one evaluation of a codec
+MOST_PICTURES = 500
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Flags of the two actions."""
+    parser.description = "Train or measure tokenizers. Those of one model lie under one folder: text/, audio/, image/."
+    parser.epilog = EPILOG
+    actions = parser.add_subparsers(dest="action", required=True, metavar="train|eval")
+    train = actions.add_parser("train", help="learn a tokenizer from the training split of prepared data")
+    evaluate = actions.add_parser("eval", help="measure a tokenizer on the held-out split")
+    for action in (train, evaluate):
+        action.add_argument("modality", choices=MODALITIES)
+        action.add_argument("--data", type=Path, default=Path("runs/data"), help="of `omni data prepare`")
+    train.add_argument("--out", type=Path, default=Path("runs/tokenizers"), help="default: %(default)s")
+    train.add_argument("--preset", choices=("quick", "base"), default="quick", help="minutes, or hours and better")
+    length = train.add_mutually_exclusive_group()
+    length.add_argument("--minutes", type=float, help="how long to train (default: as the preset says)")
+    length.add_argument("--steps", type=int, help="the same in steps")
+    train.add_argument("--seed", type=int, default=0, help="of weights and order of data (default: %(default)s)")
+    evaluate.add_argument("--tokenizers", type=Path, default=Path("runs/tokenizers"), help="default: %(default)s")
+    evaluate.add_argument("--json", action="store_true", help="print the figures as JSON on the last line")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Train or measure one tokenizer and print where the result is."""
+    from omni.train.data.items import Manifest
+
+    if args.action == "train":
+        _check_length(args)
+        manifest = Manifest.load(args.data)
+        length = {"steps": args.steps, "minutes": args.minutes}
+        if args.modality == "text":
+            train_text(manifest, args.out, args.preset)
+        elif args.modality == "audio":
+            train_audio(manifest, args.out, args.preset, **length, seed=args.seed)
+        else:
+            train_image(manifest, args.out, args.preset, **length, seed=args.seed)
+        print(f"{args.modality} tokenizer: {args.out / args.modality}")
+        return
+    report = evaluate(args.modality, args.tokenizers, Manifest.load(args.data))
+    print(report.table())
+    print(f"figures: {args.tokenizers / args.modality / 'eval.json'}")
+    if args.json:
+        print(report.json())
+
+
+def train_text(manifest: "Manifest", out: Path, preset: str = "quick") -> None:
+    """Learn byte pairs from every caption, transcript, message and keyword of the training split."""
+    from omni.tokenizers.text import TextTokenizer
+
+    texts = [text for item in manifest.of(split="train") for text in item.texts.values()]
+    texts += [word for item in manifest.of(split="train") for words in item.keywords.values() for word in words]
+    if not texts:
+        raise InputError(f"{manifest.folder}: no training texts; run `omni data prepare` with more sources")
+    TextTokenizer.train(texts, VOCAB_SIZE[preset]).save(out / "text")
+
+
+def train_audio(
+    manifest: "Manifest",
+    out: Path,
+    preset: str = "quick",
+    *,
+    steps: int | None = None,
+    minutes: float | None = None,
+    seed: int = 0,
+) -> None:
+    """Learn a codec from every recording of the training split."""
+    from omni.tokenizers.audio.codec import CodecConfig
+    from omni.tokenizers.audio.training import train_codec
+
+    config = CodecConfig.preset(preset)
+    if config.sample_rate != manifest.sample_rate:
+        raise InputError(
+            f"{manifest.folder}: audio at {manifest.sample_rate} Hz, but the codec wants {config.sample_rate}; "
+            "run `omni data prepare` again"
+        )
+    waves = {
+        split: [manifest.wave(recording) for item in manifest.of(split=split) for recording in item.recordings]
+        for split in ("train", "valid")
+    }
+    if steps is None and minutes is None:
+        minutes = MINUTES["audio"][preset]
+    train_codec(waves["train"], config, out / "audio", steps=steps, minutes=minutes, valid=waves["valid"], seed=seed)
+
+
+def train_image(
+    manifest: "Manifest",
+    out: Path,
+    preset: str = "quick",
+    *,
+    steps: int | None = None,
+    minutes: float | None = None,
+    seed: int = 0,
+) -> None:
+    """Learn an image tokenizer from every picture of the training split."""
+    from omni.tokenizers.image.autoencoder import ImageConfig
+    from omni.tokenizers.image.training import train_image_tokenizer
+
+    pictures, valid = manifest_pictures(manifest, "train"), manifest_pictures(manifest, "valid")
+    if steps is None and minutes is None:
+        minutes = MINUTES["image"][preset]
+    config = ImageConfig.preset(preset)
+    train_image_tokenizer(pictures, config, out / "image", steps=steps, minutes=minutes, valid=valid, seed=seed)
+
+
+def evaluate(modality: str, folder: Path, manifest: "Manifest") -> "Report":
+    """Figures of one tokenizer on the test split, also written beside it as eval.json."""
+    from omni.files import write_text
+
+    folder = folder / modality
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no tokenizer there; run `omni tokenizer train {modality} --out {folder.parent}`")
+    report = {"text": _eval_text, "audio": _eval_audio, "image": _eval_image}[modality](folder, manifest)
+    write_text(folder / "eval.json", report.json() + "\n")
+    return report
+
+
+def manifest_pictures(manifest: "Manifest", split: str) -> "NDArray[np.uint8]":
+    """All pictures of a split, uint8 [n, size, size, 3]."""
+    import numpy as np
+
+    rows = [row for item in manifest.of(split=split) for row in item.pictures]
+    if not rows:
+        return np.zeros((0, manifest.picture_size, manifest.picture_size, 3), np.uint8)
+    return np.stack([manifest.picture(row) for row in rows])
+
+
+def held_out_clips(manifest: "Manifest", most: int = MOST_CLIPS) -> "list[tuple[NDArray[np.float32], str | None]]":
+    """Test recordings at 16 kHz with what is said in them: English with its transcript first, then other languages."""
+    import numpy as np
+    import soxr
+
+    from omni.tokenizers.audio.metrics import RATE
+
+    found = [
+        (recording, item.texts.get("en") if recording.language == "en" else None)
+        for item in manifest.of(split="test")
+        for recording in item.recordings
+        if recording.kind == "speech" and recording.length >= SHORTEST_CLIP * manifest.sample_rate
+    ]
+    english = [pair for pair in found if pair[1] is not None]
+    other = [pair for pair in found if pair[1] is None]
+    spread = other[:: max(1, len(other) // max(1, most // 2))]          # over all speakers, not the first one's
+    chosen = (english[: most - min(len(spread), most // 2)] + spread)[:most]
+    return [
+        (np.asarray(soxr.resample(manifest.wave(recording), manifest.sample_rate, RATE), np.float32), text)
+        for recording, text in chosen
+    ]
+
+
+def _eval_text(folder: Path, manifest: "Manifest") -> "Report":
+    from omni.tokenizers.text import TextTokenizer, evaluate
+
+    texts: dict[str, list[str]] = {}
+    for item in manifest.of(split="test"):
+        for language, text in item.texts.items():
+            texts.setdefault(language, []).append(text)
+    return evaluate(TextTokenizer.load(folder), texts)
+
+
+def _eval_audio(folder: Path, manifest: "Manifest") -> "Report":
+    from omni.tokenizers.audio.metrics import evaluate
+    from omni.tokenizers.bundle import load_audio
+
+    return evaluate(load_audio(folder), held_out_clips(manifest))
+
+
+def _eval_image(folder: Path, manifest: "Manifest") -> "Report":
+    from omni.tokenizers.bundle import load_image
+    from omni.tokenizers.image.metrics import contact_sheet, evaluate
+    from omni.tokenizers.image.pixels import write_picture
+
+    tokenizer = load_image(folder)
+    if tokenizer.picture_size != manifest.picture_size:
+        raise InputError(
+            f"{manifest.folder}: pictures of {manifest.picture_size} pixels, but the tokenizer wants "
+            f"{tokenizer.picture_size}; run `omni data prepare --picture-size {tokenizer.picture_size}`"
+        )
+    pictures = manifest_pictures(manifest, "test")[:MOST_PICTURES]
+    report = evaluate(tokenizer, pictures)
+    sheet = folder / "reconstructions.png"
+    write_picture(sheet, contact_sheet(tokenizer, pictures[:: max(1, len(pictures) // 32)][:32]), scale=2)
+    print(f"originals above their reconstructions: {sheet}")
+    return report
+
+
+def _check_length(args: argparse.Namespace) -> None:
+    for name in ("minutes", "steps"):
+        value = getattr(args, name)
+        if value is None:
+            continue
+        if args.modality == "text":
+            raise InputError(f"--{name}: the text tokenizer learns in one pass over the texts; leave the flag out")
+        if not 0 < value < float("inf"):
+            raise InputError(f"--{name}: must be above 0, got {value:g}")
