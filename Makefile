@@ -1,0 +1,67 @@
+# omni: `make run` goes from nothing to a trained model, `make test` is everything CI runs. `make help` lists the rest.
+
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --no-input -c constraints.txt
+THREADS := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1}
+CODE := omni tokenizers train eval safety tests
+
+.DEFAULT_GOAL := help
+.PHONY: help run demo bench test lint system wheel clean
+
+help: ## list these
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 8
+
+run: $(VENV)/.installed ## install, then train a small model on real data: runs/quickstart/report.html (ARGS=--minutes 60)
+	$(BIN)/omni quickstart $(ARGS)
+
+demo: $(VENV)/.installed ## let the model of `make run` describe a picture aloud: runs/demo
+	@test -d runs/quickstart/model || { echo "make demo: there is no model yet; run 'make run' first"; exit 1; }
+	$(BIN)/omni generate --image docs/images/demo.png --want text,audio --language fr --out runs/demo $(ARGS)
+
+bench: $(VENV)/.tested ## measure training and decoding against transformers: runs/bench
+	@mkdir -p runs/bench
+	$(BIN)/omni bench train --json $(ARGS) | tee runs/bench/train.log
+	$(BIN)/omni bench decode --json $(ARGS) | tee runs/bench/decode.log
+	@tail -qn1 runs/bench/train.log > runs/bench/train.json
+	@tail -qn1 runs/bench/decode.log > runs/bench/decode.json
+	@echo "figures: runs/bench/train.json runs/bench/decode.json"
+
+test: lint ## everything CI runs: lint, then all tests, quick ones first
+	$(THREADS) $(BIN)/pytest $(ARGS)
+
+lint: $(VENV)/.tested ## ruff, import order, types
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+
+wheel: $(VENV)/.tested ## build dist/omni-*.whl
+	$(BIN)/python -m build --wheel
+
+system: ## the programs that omni calls (apt, when root)
+	@scripts/system_packages.sh $(PYTHON)
+
+clean: ## remove the environment, builds and caches; runs/ and the data cache stay
+	rm -rf $(VENV) build dist omni.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -not -path './runs/*' -prune -exec rm -rf {} +
+
+# Stamps: nothing is installed again until pyproject.toml or constraints.txt changes.
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "make: $(PYTHON) is older than Python 3.11; name a newer one: make PYTHON=python3.12 ..."; exit 1; }
+	@scripts/system_packages.sh $(PYTHON)
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) -e .
+	@touch $@
+
+$(VENV)/.tested: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) -e ".[dev]"
+	@touch $@ $(VENV)/.installed
