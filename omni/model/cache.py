@@ -36,6 +36,16 @@ class Cache:
     def max_steps(self) -> int:
         return self.keys[0].shape[2]
 
+    def rows(self, rows: Tensor) -> "Cache":
+        """The past of these rows [n] of the batch alone, in buffers of its own."""
+
+        def chosen(buffer: Tensor) -> Tensor:
+            smaller = buffer.new_zeros(len(rows), *buffer.shape[1:])
+            smaller[:, :, : self.length] = buffer[rows, :, : self.length]
+            return smaller
+
+        return Cache([chosen(k) for k in self.keys], [chosen(v) for v in self.values], self.padding[rows], self.length)
+
     def rewind(self, length: int) -> None:
         """Forget every step from `length` on."""
         if not 0 <= length <= self.length:

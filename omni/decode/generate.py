@@ -1,0 +1,166 @@
+"""From a prompt to the assistant's answer, segment by segment."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Generator
+
+from omni import layout
+from omni.decode.payload import longest, payload
+from omni.decode.samplers import Sampler
+from omni.decode.step import Step
+from omni.decode.stream import Stream
+from omni.errors import InputError
+from omni.model.transformer import OmniTransformer
+from omni.sequence import Segment, prompt
+from omni.vocab import Vocabulary
+
+LEAST = 16                                                              # text tokens or audio frames that must fit
+BATCH_ROWS = 16
+
+
+@dataclass(frozen=True)
+class Want:
+    """A segment that the assistant is to give: text of at most `limit` tokens, audio of `limit` frames, or an image."""
+
+    modality: str
+    language: str | None = None
+    voice: str | None = None
+    limit: int = 256
+
+    def opening(self, vocab: Vocabulary) -> np.ndarray:
+        """Its tags and opening token: [steps, channels]. Raises InputError for an unknown language or voice."""
+        empty = Segment(self.modality, np.zeros(0, np.int64), "assistant", self.language, self.voice)
+        steps = np.full((len(header := empty.header(vocab)), vocab.channels), vocab.control("<pad>"), np.int64)
+        steps[:, 0] = header
+        return steps
+
+    def segment(self, steps: np.ndarray, vocab: Vocabulary) -> Segment:
+        """The segment whose payload is `steps` [steps, channels]."""
+        codes = layout.from_steps(steps, vocab) if self.modality == "audio" else vocab[self.modality].codes(steps[:, 0])
+        return Segment(self.modality, codes, "assistant", self.language, self.voice)
+
+    def least(self, vocab: Vocabulary) -> int:
+        """Steps that must be free for this segment."""
+        return len(self.opening(vocab)) + longest(vocab, self.modality, min(self.limit, LEAST))
+
+
+def begin(
+    model: OmniTransformer,
+    vocab: Vocabulary,
+    segments: Sequence[Segment],
+    wants: Sequence[Want],
+    step: Step | None = None,
+) -> Stream:
+    """A stream that has heard the conversation so far. Raises InputError when no room is left for what is wanted."""
+    ids = prompt(segments, vocab)
+    check_room(len(ids), wants, model, vocab)
+    stream = Stream(model, step=step)
+    stream.feed(ids[None])
+    return stream
+
+
+def say(
+    stream: Stream, vocab: Vocabulary, wants: Sequence[Want], sampler: Sampler, generator: Generator | None = None
+) -> Iterator[tuple[int, np.ndarray]]:
+    """The answer of one conversation: a want's number and one step [channels] of its payload, as soon as it is drawn.
+
+    A segment is cut where the model's room for steps ends. Afterwards the stream has heard the closed segments too.
+    """
+    for number, want in enumerate(wants):
+        stream.feed(want.opening(vocab)[None])
+        limit = _fitting(want, vocab, stream.room - sum(later.least(vocab) for later in wants[number + 1 :]))
+        for _, ids in payload(stream, vocab, want.modality, sampler, generator, limit):
+            yield number, ids[0].cpu().numpy()
+
+
+def answer(
+    stream: Stream, vocab: Vocabulary, wants: Sequence[Want], sampler: Sampler, generator: Generator | None = None
+) -> list[Segment]:
+    """The whole answer of one conversation."""
+    steps: list[list[np.ndarray]] = [[] for _ in wants]
+    for number, ids in say(stream, vocab, wants, sampler, generator):
+        steps[number].append(ids)
+    return [want.segment(_stacked(said, vocab), vocab) for want, said in zip(wants, steps, strict=True)]
+
+
+def generate_batch(
+    model: OmniTransformer,
+    vocab: Vocabulary,
+    conversations: Sequence[Sequence[Segment]],
+    wants: Sequence[Want],
+    sampler: Sampler,
+    generator: Generator | None = None,
+) -> list[list[Segment]]:
+    """The answers to many conversations, `BATCH_ROWS` at a time in order of length.
+
+    Raises InputError when a conversation leaves no room for what is wanted.
+    """
+    prompts = [prompt(segments, vocab) for segments in conversations]
+    for ids in prompts:
+        check_room(len(ids), wants, model, vocab)
+    answers: list[list[Segment]] = [[] for _ in prompts]
+    order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
+    if model.config.prefix and len(wants) > 1:                          # a later prompt must not make an answer visible
+        for index in order:
+            stream = begin(model, vocab, conversations[index], wants)
+            answers[index] = answer(stream, vocab, wants, sampler, generator)
+        return answers
+    for start in range(0, len(order), BATCH_ROWS):
+        rows = order[start : start + BATCH_ROWS]
+        said = [prompts[index] for index in rows]
+        for number, want in enumerate(wants):
+            later = sum(want.least(vocab) for want in wants[number + 1 :])
+            said, segments = _extended(model, vocab, said, want, later, sampler, generator)
+            for index, segment in zip(rows, segments, strict=True):
+                answers[index].append(segment)
+    return answers
+
+
+def _extended(
+    model: OmniTransformer,
+    vocab: Vocabulary,
+    said: Sequence[np.ndarray],
+    want: Want,
+    later: int,
+    sampler: Sampler,
+    generator: Generator | None,
+) -> tuple[list[np.ndarray], list[Segment]]:
+    """Let every row say one more segment: the longer prompts, and the segments."""
+    said = [np.concatenate((ids, want.opening(vocab))) for ids in said]
+    room = model.config.max_steps - max(map(len, said))
+    limit = _fitting(want, vocab, room - later)
+    stream = Stream.of_prompts(model, said, min(room, longest(vocab, want.modality, limit)))
+    steps: list[list[np.ndarray]] = [[] for _ in said]
+    for numbers, ids in payload(stream, vocab, want.modality, sampler, generator, limit):
+        for number, step in zip(numbers.tolist(), ids.cpu().numpy(), strict=True):
+            steps[number].append(step)
+    payloads = [_stacked(row, vocab) for row in steps]
+    closing = np.full((1, vocab.channels), vocab.control("<pad>"), np.int64)
+    closing[0, 0] = vocab.control(f"</{want.modality}>")
+    longer = [np.concatenate((ids, steps, closing)) for ids, steps in zip(said, payloads, strict=True)]
+    return longer, [want.segment(steps, vocab) for steps in payloads]
+
+
+def check_room(steps: int, wants: Sequence[Want], model: OmniTransformer, vocab: Vocabulary) -> None:
+    """Raise InputError unless a prompt of `steps` leaves room for the least of what is wanted."""
+    least, limit = sum(want.least(vocab) for want in wants), model.config.max_steps
+    if steps + least > limit:
+        wanted = ", ".join(want.modality for want in wants)
+        raise InputError(
+            f"the prompt takes {steps} of the model's {limit} steps and an answer of {wanted} at least {least};"
+            " shorten the text, the audio or the video, or ask for less"
+        )
+
+
+def _fitting(want: Want, vocab: Vocabulary, room: int) -> int:
+    """The largest limit, at most the wanted one, whose payload and closing token fit into `room` steps."""
+    limit = want.limit
+    while limit > 0 and longest(vocab, want.modality, limit) > room:
+        limit -= 1
+    return limit
+
+
+def _stacked(steps: Sequence[np.ndarray], vocab: Vocabulary) -> np.ndarray:
+    return np.stack(steps) if steps else np.zeros((0, vocab.channels), np.int64)

@@ -1,0 +1,136 @@
+"""Generating the payload of one segment: every step is drawn from the ids that the grammar allows there, no others."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+
+from omni.decode.samplers import Sampler
+from omni.decode.stream import Stream
+from omni.layout import waiting
+from omni.model.transformer import OmniTransformer
+from omni.vocab import Span, Vocabulary
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What the first channel of a step may be: a code of `span`, or the end of the payload."""
+
+    span: Span
+    may_end: bool
+    must_end: bool
+
+
+def rule(vocab: Vocabulary, modality: str, step: int, limit: int) -> Rule:
+    """The rule at `step` of a payload of at most `limit` units (text tokens, audio frames; a picture has its own size).
+
+    Audio ends only between frames and has at least one; a picture ends after exactly its tokens.
+    Raises ValueError for a modality that is never generated.
+    """
+    if modality == "text":
+        return Rule(vocab["text"], may_end=True, must_end=step >= limit)
+    if modality == "image":
+        return Rule(vocab["image"], may_end=False, must_end=step >= vocab.picture_tokens)
+    if modality != "audio":
+        raise ValueError(f"{modality} cannot be generated; ask for text, audio or image")
+    per_frame = vocab.codebooks if vocab.layout == "flat" else 1
+    frame, codebook = divmod(step, per_frame)
+    between = codebook == 0
+    return Rule(vocab.codebook(codebook), may_end=between and frame > 0, must_end=between and frame >= limit)
+
+
+def longest(vocab: Vocabulary, modality: str, limit: int) -> int:
+    """Steps that a payload of `limit` units and its closing token can take."""
+    units = {"text": limit, "image": vocab.picture_tokens, "audio": limit + waiting(vocab)}[modality]
+    return 1 + units * (vocab.codebooks if modality == "audio" and vocab.layout == "flat" else 1)
+
+
+@torch.inference_mode()
+def payload(
+    stream: Stream, vocab: Vocabulary, modality: str, sampler: Sampler, generator: Generator | None, limit: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Draw the payload that follows an opening token just fed, and its closing token, and feed both.
+
+    Yields, before it is fed, each step of the rows that have not ended: their numbers [n] and ids [n, channels].
+    A batch leaves its stream unfit for more: rows end at different steps, and those that ended are dropped.
+    """
+    writer = _Writer(stream, vocab, modality, sampler, generator)
+    step = 0
+    while len(writer.numbers):
+        ids, live = writer.step(rule(vocab, modality, step, limit), step)
+        if live.any():
+            yield writer.numbers[live], ids[live]
+        stream.feed(ids[:, None])
+        writer.drop(live)
+        step += 1
+
+
+class _Writer:
+    """Draws the steps of one payload. `ended` [rows] is the step at which the first channel ended, -1 before."""
+
+    def __init__(
+        self, stream: Stream, vocab: Vocabulary, modality: str, sampler: Sampler, generator: Generator | None
+    ) -> None:
+        self.stream, self.vocab, self.sampler, self.generator = stream, vocab, sampler, generator
+        self.closing = vocab.control(f"</{modality}>")
+        self.wait = vocab.control("<wait>")
+        self.tail = waiting(vocab) if modality == "audio" else 0        # steps from channel 0's end to the closing
+        self.audio = modality == "audio"
+        device = stream.model.table.device
+        self.numbers = torch.arange(stream.batch, device=device)
+        self.ended = torch.full_like(self.numbers, -1)
+
+    def step(self, rule: Rule, step: int) -> tuple[Tensor, Tensor]:
+        """Ids [rows, channels] of the next step and which rows are still inside their payload [rows] bool."""
+        state = self.stream.state()                                     # [rows, d_model]
+        end = self.wait if self.tail else self.closing
+        first = self._first(state, rule, end)                           # [rows]
+        was_open = self.ended < 0
+        self.ended = torch.where(was_open & (first == end), step, self.ended)
+        live = (self.ended < 0) | (step - self.ended < self.tail)
+        if self.tail:
+            first = torch.where(self.ended < 0, first, torch.where(live, self.wait, self.closing))
+        ids = first.new_zeros(len(first), self.vocab.channels)          # `<pad>` on the channels that say nothing
+        ids[:, 0] = first
+        if self.audio and self.vocab.channels > 1:
+            self._rest(ids, state, step, live)
+        return ids, live
+
+    def drop(self, live: Tensor) -> None:
+        """Forget the rows that have ended, once they are half of the batch or all of it."""
+        if live.sum() * 2 > len(live):
+            return
+        rows = live.nonzero()[:, 0]
+        self.numbers, self.ended = self.numbers[rows], self.ended[rows]
+        if 0 < len(rows) < len(live):
+            self.stream.keep(rows)
+
+    def _first(self, state: Tensor, rule: Rule, end: int) -> Tensor:
+        """The first channel, scored over the allowed ids alone: [rows, d_model] to [rows]."""
+        if rule.must_end:
+            return self.numbers.new_full((len(state),), end)
+        return draw(self.stream.model, state, rule.span, end if rule.may_end else None, self.sampler, self.generator)
+
+    def _rest(self, ids: Tensor, state: Tensor, step: int, live: Tensor) -> None:
+        """Fill channels 1 .. of an audio step in place; channel k of the delay layout lags k steps behind the first."""
+        head, table = self.stream.model.channel_head, self.stream.model.embedding.weight
+        assert head is not None
+        for channel in range(1, self.vocab.channels):
+            lag = channel if self.tail else 0
+            speaks = (self.ended < 0) | (step - lag < self.ended)       # [rows]
+            scores = head.logits(state, ids[:, :channel], table)        # [rows, codebook_size]
+            code = self.sampler(scores, self.generator) + self.vocab.codebook(channel).start
+            silent = torch.where(live, self.wait if self.tail else 0, 0)
+            ids[:, channel] = torch.where(speaks, code, silent) if step >= lag else silent
+
+
+def draw(
+    model: OmniTransformer, state: Tensor, span: Span, end: int | None, sampler: Sampler, generator: Generator | None
+) -> Tensor:
+    """Draw from a span and, where given, one id beside it: states [rows, d_model] to ids [rows]."""
+    scores = state @ model.table[span.start : span.stop].T              # [rows, size]
+    if end is not None:
+        scores = torch.cat((scores, state @ model.table[end, :, None]), dim=-1)
+    pick = sampler(scores, generator)
+    return torch.where(pick == span.size, end if end is not None else 0, pick + span.start)

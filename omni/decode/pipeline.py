@@ -1,0 +1,229 @@
+"""A trained model behind one call: any mix of text, audio, pictures and video in; text, audio and pictures out."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypedDict, Unpack
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from omni.decode import generate
+from omni.decode.generate import Want
+from omni.decode.parts import Part
+from omni.decode.pieces import SoundReader, TextReader
+from omni.decode.samplers import Sampler
+from omni.decode.score import log_likelihoods
+from omni.decode.step import Step, compiled_step
+from omni.errors import InputError
+from omni.files import write_json, write_text
+from omni.model.folder import load_model
+from omni.model.transformer import OmniTransformer
+from omni.sequence import Segment
+from omni.sequence import Sequence as Laid
+from omni.tokenizers.bundle import Tokenizers
+from omni.vocab import Vocabulary
+
+WANTED = ("text", "audio", "image")
+
+
+class How(TypedDict, total=False):
+    """How an answer is to be given; what is left out is at its default.
+
+    language:    of text and audio, such as "fr" (default: the model's choice); voice: whose voice
+    sampler:     how ids are drawn (default: Sampler(), the model's own distribution); seed: 0
+    max_seconds: longest audio (10); max_tokens: longest text (256)
+    """
+
+    language: str | None
+    voice: str | None
+    sampler: Sampler | None
+    seed: int
+    max_seconds: float
+    max_tokens: int
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the assistant gave: None for what was not asked for.
+
+    audio: float32 [samples] at `sample_rate` hertz; image: uint8 [height, width, 3]
+    """
+
+    text: str | None
+    audio: NDArray[np.float32] | None
+    image: NDArray[np.uint8] | None
+    sample_rate: int
+    segments: tuple[Segment, ...]
+
+    def save(self, folder: Path | str, **notes: Any) -> list[Path]:
+        """Write answer.txt, answer.wav, answer.png, those that there are, and answer.json; each whole or not at all.
+
+        `notes` go into answer.json as they are. Returns the paths written.
+        """
+        from omni.tokenizers.audio.wavefile import write_wave
+        from omni.tokenizers.image.pixels import write_picture
+
+        folder, paths = Path(folder), []
+        if self.text is not None:
+            write_text(folder / "answer.txt", self.text + "\n")
+            paths.append(folder / "answer.txt")
+        if self.audio is not None:
+            write_wave(folder / "answer.wav", self.audio, self.sample_rate)
+            paths.append(folder / "answer.wav")
+        if self.image is not None:
+            write_picture(folder / "answer.png", torch.from_numpy(self.image).permute(2, 0, 1) / 255, scale=4)
+            paths.append(folder / "answer.png")
+        seconds = None if self.audio is None else round(len(self.audio) / self.sample_rate, 3)
+        files = [path.name for path in paths]
+        write_json(folder / "answer.json", {"text": self.text, "seconds": seconds, "files": files, **notes})
+        return [*paths, folder / "answer.json"]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Part of an answer that is still being said: some text, or some samples, or the picture."""
+
+    text: str | None = None
+    audio: NDArray[np.float32] | None = None
+    image: NDArray[np.uint8] | None = None
+
+
+class Pipeline:
+    """A model with its tokenizers; get one with `omni.load(folder)`."""
+
+    def __init__(
+        self, model: OmniTransformer, vocab: Vocabulary, tokenizers: Tokenizers, step: Step | None = None
+    ) -> None:
+        """step: how single steps are fed (omni.decode.step). Raises InputError for tokenizers of another model."""
+        if vocab.tokenizers != tokenizers.fingerprint:
+            raise InputError(
+                f"the model speaks the codes of tokenizers {vocab.tokenizers or '(none)'}, but these are"
+                f" {tokenizers.fingerprint}; use the tokenizers folder that was saved with the model"
+            )
+        self.model, self.vocab, self.tokenizers, self.step = model, vocab, tokenizers, step
+
+    @classmethod
+    def load(cls, folder: Path | str, device: torch.device | str = "cpu", compiled: bool = False) -> "Pipeline":
+        """The model in `folder` with the tokenizers in `folder/tokenizers`.
+
+        compiled: decode about twice as fast after a wait of half a minute, for servers and evaluation.
+        Raises InputError when something is missing, damaged or made for something else.
+        """
+        model, vocab = load_model(folder, device)
+        tokenizers = Tokenizers.load(Path(folder) / "tokenizers")
+        return cls(model, vocab, tokenizers, compiled_step(model) if compiled else None)
+
+    def __call__(self, parts: Sequence[Part], want: Sequence[str] = ("text",), **how: Unpack[How]) -> Answer:
+        """The assistant's answer to `parts`: one segment for every modality of `want`, in that order.
+
+        Raises InputError for a file that cannot be read, for what this model does not know, and for a prompt too long.
+        """
+        wants, sampler, generator = self._asked(want, **how)
+        stream = generate.begin(self.model, self.vocab, self.segments(parts), wants, self.step)
+        return self.render(generate.answer(stream, self.vocab, wants, sampler, generator))
+
+    def stream(
+        self, parts: Sequence[Part], want: Sequence[str] = ("text",), **how: Unpack[How]
+    ) -> Iterator[Piece]:
+        """The same answer, piece by piece while it is made: text by the letter, audio by the codec's frame."""
+        wants, sampler, generator = self._asked(want, **how)
+        stream = generate.begin(self.model, self.vocab, self.segments(parts), wants, self.step)
+        yield from self._pieces(wants, generate.say(stream, self.vocab, wants, sampler, generator))
+
+    def batch(
+        self, conversations: Sequence[Sequence[Part]], want: Sequence[str] = ("text",), **how: Unpack[How]
+    ) -> list[Answer]:
+        """The answers to many conversations, generated side by side."""
+        wants, sampler, generator = self._asked(want, **how)
+        heard = [self.segments(parts) for parts in conversations]
+        answers = generate.generate_batch(self.model, self.vocab, heard, wants, sampler, generator)
+        return [self.render(segments) for segments in answers]
+
+    def score(
+        self, parts: Sequence[Part], answers: Sequence[Part], language: str | None = None, voice: str | None = None
+    ) -> NDArray[np.float64]:
+        """Log-likelihood, in nats, of each of several answers to the same parts: [answers]."""
+        heard = self.segments(parts)
+        streams = []
+        for part in answers:
+            plain = part.segment(self.tokenizers, self.vocab)
+            want = self._want(plain.modality, language, voice, limit=0)
+            segment = Segment(plain.modality, plain.codes, "assistant", want.language, want.voice)
+            streams.append(Laid.of([*heard, segment], self.vocab))
+        return log_likelihoods(self.model, streams)
+
+    def segments(self, parts: Sequence[Part]) -> list[Segment]:
+        """What is handed to the model, as codes. Raises InputError when there is nothing or it cannot be read."""
+        if not parts:
+            raise InputError("nothing to answer; give a text, a recording, a picture or a video")
+        return [part.segment(self.tokenizers, self.vocab) for part in parts]
+
+    def _asked(
+        self,
+        want: Sequence[str],
+        language: str | None = None,
+        voice: str | None = None,
+        sampler: Sampler | None = None,
+        seed: int = 0,
+        max_seconds: float = 10.0,
+        max_tokens: int = 256,
+    ) -> tuple[list[Want], Sampler, torch.Generator]:
+        """What is asked for, checked against what this model can give."""
+        if not want or len(set(want)) < len(want) or set(want) - set(WANTED):
+            raise InputError(f"want={','.join(want)}: must be one or more of {', '.join(WANTED)}, each once")
+        if not 0 < max_seconds < float("inf") or max_tokens <= 0:
+            raise InputError(f"max_seconds={max_seconds}, max_tokens={max_tokens}: both must be positive")
+        audio = self.tokenizers.audio
+        frames = max(1, int(max_seconds * audio.frame_rate)) if audio else 0
+        limits = {"text": max_tokens, "audio": frames, "image": self.vocab.picture_tokens}
+        wants = [self._want(modality, language, voice, limits[modality]) for modality in want]
+        for wanted in wants:
+            wanted.opening(self.vocab)                                  # raises for an unknown language or voice
+            if getattr(self.tokenizers, wanted.modality) is None:
+                raise InputError(f"this model has no {wanted.modality} tokenizer; leave {wanted.modality} out of want")
+        return wants, sampler or Sampler(), torch.Generator(self.model.table.device).manual_seed(seed)
+
+    @staticmethod
+    def _want(modality: str, language: str | None, voice: str | None, limit: int) -> Want:
+        """Pictures have no language, and only audio has a voice."""
+        spoken = language if modality != "image" else None
+        return Want(modality, spoken, voice if modality == "audio" else None, limit)
+
+    @torch.inference_mode()
+    def render(self, segments: Sequence[Segment]) -> Answer:
+        """Codes of the assistant's segments as text, sound and pixels."""
+        codes = {segment.modality: segment.codes for segment in segments}
+        text, audio, image = self.tokenizers.text, self.tokenizers.audio, self.tokenizers.image
+        batches = {modality: torch.from_numpy(array)[None] for modality, array in codes.items()}
+        return Answer(
+            text=text.decode(codes["text"].tolist()) if text and "text" in codes else None,
+            audio=audio.decode(batches["audio"])[0].cpu().numpy() if audio and "audio" in codes else None,
+            image=_bytes(image.decode(batches["image"])[0]) if image and "image" in codes else None,
+            sample_rate=audio.sample_rate if audio else 0,
+            segments=tuple(segments),
+        )
+
+    def _pieces(self, wants: Sequence[Want], said: Iterator[tuple[int, np.ndarray]]) -> Iterator[Piece]:
+        text, audio, image = self.tokenizers.text, self.tokenizers.audio, self.tokenizers.image
+        letters = TextReader(text, self.vocab) if text else None
+        sound = SoundReader(audio, self.vocab) if audio else None
+        painted: list[int] = []
+        for number, step in said:
+            modality = wants[number].modality
+            if modality == "text" and letters and (new := letters.push(step)):
+                yield Piece(text=new)
+            elif modality == "audio" and sound:
+                yield from (Piece(audio=samples) for samples in sound.push(step))
+            elif modality == "image" and image:
+                painted.append(int(step[0]) - self.vocab["image"].start)
+                if len(painted) == self.vocab.picture_tokens:
+                    yield Piece(image=_bytes(image.decode(torch.tensor([painted]))[0]))
+        if letters and (rest := letters.finish()):
+            yield Piece(text=rest)
+
+
+def _bytes(pixels: torch.Tensor) -> NDArray[np.uint8]:
+    """[3, height, width] in 0..1 to uint8 [height, width, 3]."""
+    return (pixels.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()

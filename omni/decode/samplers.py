@@ -1,0 +1,87 @@
+"""Choosing the next id from its scores."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+
+from omni.errors import InputError
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """Temperature, then top-k, then top-p, then epsilon; a filter at its default keeps everything.
+
+    temperature: divides the scores; 0 always takes the most probable id
+    top_k:       keep the k most probable ids (Fan et al. 2018); 0 keeps all
+    top_p:       keep the fewest most probable ids that hold this much probability (Holtzman et al. 2020)
+    epsilon:     keep ids of at least this probability (Hewitt et al. 2022; Freitag et al. 2023)
+
+    Each filter sees the probabilities as the one before it left them, and the most probable id always stays.
+    Raises InputError for a value out of range.
+    """
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    epsilon: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.temperature < float("inf"):
+            raise InputError(f"temperature={self.temperature}: must be 0 (the most probable) or more; use 0.8 or so")
+        if self.top_k < 0:
+            raise InputError(f"top_k={self.top_k}: must be 0 (off) or a number of ids to keep, such as 50")
+        if not 0 < self.top_p <= 1:
+            raise InputError(f"top_p={self.top_p}: must lie in 0 < p <= 1; use 1 to keep every id")
+        if not 0 <= self.epsilon < 1:
+            raise InputError(f"epsilon={self.epsilon}: must lie in 0 <= epsilon < 1; use 0.02 or so, 0 for off")
+
+    @property
+    def greedy(self) -> bool:
+        return self.temperature == 0 or self.top_k == 1
+
+    def __call__(self, logits: Tensor, generator: Generator | None = None) -> Tensor:
+        """Draw an id for every row: scores [..., vocab] to ids [...]."""
+        if self.greedy:
+            return logits.argmax(dim=-1)
+        probs = self.probabilities(logits)                              # [..., vocab]
+        race = torch.empty_like(probs).exponential_(generator=generator)
+        return (probs / race).argmax(dim=-1)                            # an exponential race draws from probs exactly
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """The distribution that is drawn from: scores [..., vocab] to float32 probabilities of the same shape."""
+        scores = logits.float()
+        if self.greedy:
+            return torch.nn.functional.one_hot(scores.argmax(dim=-1), scores.shape[-1]).float()
+        scores = scores / self.temperature
+        if 0 < self.top_k < scores.shape[-1]:
+            scores = _only(scores, _in_top_k(scores, self.top_k))
+        if self.top_p < 1:
+            scores = _only(scores, _in_top_p(scores, self.top_p))
+        probs = scores.softmax(dim=-1)
+        if self.epsilon > 0:
+            keep = (probs >= self.epsilon) | (probs == probs.amax(dim=-1, keepdim=True))
+            probs = _only(scores, keep).softmax(dim=-1)
+        return probs
+
+
+GREEDY = Sampler(temperature=0)
+
+
+def _only(scores: Tensor, keep: Tensor) -> Tensor:
+    return scores.masked_fill(~keep, float("-inf"))
+
+
+def _in_top_k(scores: Tensor, k: int) -> Tensor:
+    """Which scores reach the k-th best of their row; equals of the k-th stay too."""
+    return scores >= scores.topk(k, dim=-1).values[..., -1:]
+
+
+def _in_top_p(scores: Tensor, p: float) -> Tensor:
+    """Which ids are needed, most probable first, until their probabilities add up to p."""
+    ranked, order = scores.sort(dim=-1, descending=True, stable=True)
+    probs = ranked.softmax(dim=-1)
+    before = probs.cumsum(dim=-1) - probs                               # probability of everything ranked above
+    keep = before < p
+    keep[..., 0] = True
+    return torch.zeros_like(keep).scatter(-1, order, keep)
