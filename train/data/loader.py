@@ -1,0 +1,164 @@
+"""From shards to the batches of one rank, made ahead of time by a background thread."""
+
+import hashlib
+import queue
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from omni.errors import InputError
+from omni.model.transformer import Batch
+from omni.train.data.order import Order, quotas
+from omni.train.data.pack import Packed, batch_of
+from omni.train.data.shards import Shard, find_shards
+from omni.vocab import Vocabulary
+
+AHEAD = 2                                                               # global batches that wait, ready
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The packed shards of one split, one or more a task."""
+
+    parts: tuple[Packed, ...]
+
+    @classmethod
+    def load(
+        cls, paths: Sequence[Path | str], steps: int, too_long: str = "error", vocab: Vocabulary | None = None
+    ) -> "Dataset":
+        """Open and pack all shards at and below `paths`. Raises InputError when one is damaged or of another vocabulary."""
+        parts: list[Packed] = []
+        for folder in find_shards(paths):
+            shard = Shard.load(folder, vocab)
+            vocab = shard.vocab if vocab is None else vocab
+            parts.append(Packed.of(shard, steps, too_long))
+        return cls(tuple(parts))
+
+    @property
+    def vocab(self) -> Vocabulary:
+        return self.parts[0].shard.vocab
+
+    @cached_property
+    def tasks(self) -> tuple[str, ...]:
+        return tuple(sorted({part.shard.task for part in self.parts}))
+
+    @cached_property
+    def _of_task(self) -> tuple[tuple[Packed, ...], ...]:
+        return tuple(tuple(part for part in self.parts if part.shard.task == task) for task in self.tasks)
+
+    @cached_property
+    def rows(self) -> dict[str, int]:
+        """Rows of each task."""
+        return {task: sum(map(len, parts)) for task, parts in zip(self.tasks, self._of_task, strict=True)}
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Identity of the rows: equal exactly when every row of every task is the same."""
+        text = " ".join(f"{part.shard.task} {part.shard.fingerprint} {part.steps} {part.dropped}" for part in self.parts)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def dropped(self) -> int:
+        return sum(part.dropped for part in self.parts)
+
+    def find(self, task: int, row: int) -> tuple[Packed, int]:
+        """The shard that holds a task's row, and the row's number in it."""
+        for part in self._of_task[task]:
+            if row < len(part):
+                return part, row
+            row -= len(part)
+        raise IndexError(f"task {self.tasks[task]} has no such row")
+
+    def order(self, temperature: float, weights: Mapping[str, float], seed: int) -> Order:
+        return Order.of(list(self.rows.values()), quotas(self.rows, temperature, weights), seed)
+
+
+@dataclass(frozen=True)
+class GlobalBatch:
+    """One rank's part of the rows that make one optimizer step.
+
+    micro:   batches whose gradients are accumulated
+    tasks:   for each of them the task of every row, [rows]
+    trained: trained steps of the whole global batch, over all ranks
+    steps:   steps that hold a sequence in this rank's rows
+    """
+
+    micro: list[Batch]
+    tasks: list[np.ndarray]
+    trained: int
+    steps: int
+
+
+@dataclass(frozen=True)
+class Share:
+    """How a global batch is divided: rank r takes rows r, r + world, .. in micro-batches of `micro` rows."""
+
+    rows: int
+    micro: int
+    rank: int = 0
+    world: int = 1
+
+    def __post_init__(self) -> None:
+        if self.rows % (self.micro * self.world):
+            raise InputError(
+                f"batch.rows: {self.rows} is not a multiple of batch.micro={self.micro} times {self.world} processes"
+            )
+
+    @property
+    def accumulation(self) -> int:
+        return self.rows // (self.micro * self.world)
+
+
+class Loader:
+    """Global batches from `cursor`, the number of rows consumed before, on, without end."""
+
+    def __init__(self, data: Dataset, order: Order, share: Share, cursor: int = 0) -> None:
+        self.data, self.order, self.share, self.cursor = data, order, share, cursor
+
+    def batch(self, cursor: int) -> GlobalBatch:
+        """The global batch that begins at row `cursor`: a pure function of it."""
+        share = self.share
+        task, row = self.order.at(np.arange(cursor, cursor + share.rows))
+        found = [self.data.find(int(t), int(r)) for t, r in zip(task, row, strict=True)]
+        trained = sum(int(part.trained[number]) for part, number in found)
+        mine, tasks = found[share.rank :: share.world], task[share.rank :: share.world]
+        cuts = range(0, len(mine), share.micro)
+        micro = [batch_of(mine[cut : cut + share.micro]) for cut in cuts]
+        steps = sum(int((batch.document > 0).sum()) for batch in micro)
+        return GlobalBatch(micro, [tasks[cut : cut + share.micro] for cut in cuts], trained, steps)
+
+    def __iter__(self) -> Iterator[GlobalBatch]:
+        ready: queue.Queue[GlobalBatch | BaseException] = queue.Queue(AHEAD)
+        stop = threading.Event()
+
+        def put(value: GlobalBatch | BaseException) -> None:
+            while not stop.is_set():
+                try:
+                    return ready.put(value, timeout=0.2)
+                except queue.Full:
+                    continue
+
+        def work() -> None:
+            cursor = self.cursor
+            try:
+                while not stop.is_set():
+                    put(self.batch(cursor))
+                    cursor += self.share.rows
+            except BaseException as error:                              # it belongs to whoever takes the batch
+                put(error)
+
+        thread = threading.Thread(target=work, name="loader", daemon=True)
+        thread.start()
+        try:
+            while True:
+                value = ready.get()
+                if isinstance(value, BaseException):
+                    raise value
+                yield value
+        finally:
+            stop.set()
+            thread.join()

@@ -1,0 +1,109 @@
+"""The order of training data: a pure function of (seed, global row index), with no state to save or to lose.
+
+Rows come in blocks of BLOCK with a fixed number for each task; inside a block the places are shuffled. The k-th row
+that a task gives is row perm(k mod n) of its epoch k // n, where perm is a small Feistel network, so that any row is
+found in O(1) without memory (format-preserving encryption by cycle walking: Black and Rogaway 2002).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from omni.errors import InputError
+
+BLOCK = 1024
+ROUNDS = 6
+_U = np.uint64
+
+
+def quotas(rows: Mapping[str, int], temperature: float = 1.0, weights: Mapping[str, float] | None = None) -> np.ndarray:
+    """Rows of each task in a block, [tasks] summing to BLOCK.
+
+    A task's share is n^(1/temperature) times its factor in `weights` (1 where it has none), n its number of rows
+    (Arivazhagan et al. 2019); fractions go to the largest remainders, and every task with a share gets at least one row.
+    Raises InputError for an unknown task, a negative weight, no task left or more tasks than a block has rows.
+    """
+    weights = weights or {}
+    for name, weight in weights.items():
+        if name not in rows:
+            raise InputError(f"mixture.weights: no task {name!r}; there are {', '.join(rows)}")
+        if not 0 <= weight < float("inf"):
+            raise InputError(f"mixture.weights.{name}: must be at least 0, got {weight}")
+    if temperature <= 0:
+        raise InputError(f"mixture.temperature: must be above 0, got {temperature}")
+    share = np.array([count ** (1 / temperature) * weights.get(name, 1.0) for name, count in rows.items()])
+    active = int((share > 0).sum())
+    if not 0 < active <= BLOCK:
+        raise InputError(f"mixture: {active} tasks have a share; there must be 1..{BLOCK}")
+    exact = share / share.sum() * BLOCK
+    units = np.floor(exact)
+    units[np.argsort(-(exact - units), kind="stable")[: BLOCK - int(units.sum())]] += 1
+    for missing in np.flatnonzero((units == 0) & (share > 0)):
+        units[missing] += 1
+        units[np.argmax(units)] -= 1
+    return units.astype(np.int64)
+
+
+@dataclass(frozen=True)
+class Order:
+    """Which row of which task stands at each global index.
+
+    rows: number of rows of each task; quotas: rows of each task in a block, summing to BLOCK
+    """
+
+    rows: tuple[int, ...]
+    quotas: tuple[int, ...]
+    seed: int
+
+    @classmethod
+    def of(cls, rows: Sequence[int], units: np.ndarray, seed: int) -> "Order":
+        return cls(tuple(map(int, rows)), tuple(map(int, units)), seed)
+
+    def at(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Task and row of each global index: [n] int64 to two arrays [n] int64."""
+        sizes, units = np.array(self.rows), np.array(self.quotas)
+        ends = np.cumsum(units)
+        block, place = np.divmod(np.asarray(index, dtype=np.int64), BLOCK)
+        slot = permute(place, np.full_like(place, BLOCK), _key(self.seed, np.full_like(block, -1), block))
+        task = np.searchsorted(ends, slot, side="right")                # [n]
+        draw = block * units[task] + slot - (ends - units)[task]        # how many rows the task gave before
+        epoch, position = np.divmod(draw, sizes[task])
+        return task, permute(position, sizes[task], _key(self.seed, task, epoch))
+
+    def epochs(self, consumed: int) -> np.ndarray:
+        """How often each task's rows have been seen on average after `consumed` rows, [tasks]."""
+        return consumed / BLOCK * np.array(self.quotas) / np.array(self.rows)
+
+
+def permute(index: np.ndarray, size: np.ndarray, key: np.ndarray) -> np.ndarray:
+    """A keyed permutation of 0 .. size-1, elementwise: index, size [n] int64 and key [n] uint64 to [n] int64."""
+    half = (np.ceil(np.log2(np.maximum(size, 4))).astype(np.int64) + 1) // 2
+    half = half.astype(_U)
+    out = _feistel(index.astype(_U), half, key)
+    outside = out >= size.astype(_U)
+    while outside.any():                                                # walk the cycle until it is back inside
+        out[outside] = _feistel(out[outside], half[outside], key[outside])
+        outside = out >= size.astype(_U)
+    return out.astype(np.int64)
+
+
+def _feistel(value: np.ndarray, half: np.ndarray, key: np.ndarray) -> np.ndarray:
+    mask = (_U(1) << half) - _U(1)
+    left, right = value >> half, value & mask
+    for turn in range(ROUNDS):
+        left, right = right, left ^ (_mix(right ^ _mix(key + _U(turn))) & mask)
+    return (left << half) | right
+
+
+def _key(seed: int, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    start = _mix(np.full(first.shape, seed % (1 << 63), dtype=_U))
+    return _mix(_mix(start ^ first.astype(_U)) ^ second.astype(_U))
+
+
+def _mix(value: np.ndarray) -> np.ndarray:
+    """The finaliser of splitmix64 (Steele et al. 2014): every bit of the result depends on every bit of `value`."""
+    value = value + _U(0x9E3779B97F4A7C15)
+    value = (value ^ (value >> _U(30))) * _U(0xBF58476D1CE4E5B9)
+    value = (value ^ (value >> _U(27))) * _U(0x94D049BB133111EB)
+    return value ^ (value >> _U(31))
