@@ -15,6 +15,7 @@ VERBS = {
     "tokenizer": "train and measure the text, audio and image tokenizers",
     "train": "train a model from a recipe",
     "generate": "any mix of text, audio, images and video in; text, audio and images out",
+    "eval": "score every task on held-out items and write a report",
     "bench": "measure training and decoding against transformers",
     "plan": "parameters, FLOPs and memory of a model before it is trained",
 }

@@ -53,7 +53,7 @@ def answer_texts(
     for language in sorted({str(example.wanted.language) for example in examples}):
         asked = [example for example in examples if example.wanted.language == language]
         given = [[codes.segment(example.item, example.given, "user")] for example in asked]
-        said = generate_batch(model, vocab, given, [Want("text", TEXT_LIMIT, language)], GREEDY)
+        said = generate_batch(model, vocab, given, [Want("text", language, None, TEXT_LIMIT)], GREEDY)
         for example, segments in zip(asked, said, strict=True):
             answers.append(_answer(example, codes.tokenizers.text.decode(segments[0].codes.tolist()), neighbours))
     return answers
@@ -70,7 +70,7 @@ def answer_codes(
     """Answers in pictures or sound, one a held-out example; `want.language` is replaced by the example's own."""
     made = []
     for example in examples:
-        asked = Want(want.modality, want.limit, example.wanted.language)
+        asked = Want(want.modality, example.wanted.language, None, want.limit)
         given = [codes.segment(example.item, example.given, "user")]
         made.append(generate_batch(model, vocab, [given], [asked], sampler)[0][0])
     return made

@@ -116,9 +116,9 @@ def _make(subject: Subject, example: Example) -> np.ndarray:
     """A picture uint8 [size, size, 3] or a wave float [samples] that answers the example."""
     tokenizers = subject.codes.tokenizers
     if example.wanted.kind == "picture":
-        want, sampler = Want("image", 1, None), PICTURE_SAMPLER
+        want, sampler = Want("image", None, None, 0), PICTURE_SAMPLER
     else:
-        want, sampler = Want("audio", int(SOUND_SECONDS * tokenizers.audio.frame_rate), None), SOUND_SAMPLER
+        want, sampler = Want("audio", None, None, int(SOUND_SECONDS * tokenizers.audio.frame_rate)), SOUND_SAMPLER
     segment = answer_codes(subject.model, subject.vocab, subject.codes, [example], want, sampler)[0]
     codes = torch.from_numpy(segment.codes)[None]
     if example.wanted.kind == "picture":

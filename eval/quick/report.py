@@ -27,11 +27,10 @@ def write_report(
     path: Path,
     subject: Subject,
     evaluation: Evaluation,
-    losses: Mapping[str, TaskLoss],
-    facts: Sequence[tuple[str, str]],
-    loss_plot: Path,
+    run: Path,
 ) -> None:
-    """Write the page; everything it shows is inside it."""
+    """Write the page about the model of training run `run`; everything it shows is inside it."""
+    losses = read_losses(run)
     page = Page("omni quickstart: what a quarter of an hour taught")
     page.facts(facts)
     page.heading("Training")

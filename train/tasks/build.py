@@ -1,7 +1,7 @@
 """From prepared items and tokenizers to the token shards of every task and split."""
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +20,12 @@ from omni.train.tasks.video import FRAMES, clips
 from omni.vocab import Vocabulary
 
 SPLITS = ("train", "valid", "test")
+CHOICE = "choice.json"
 
 
 @dataclass(frozen=True)
 class Choice:
-    """Which items, languages and tasks become shards; no `languages` means all that the items have."""
+    """Which items and languages become shards, of sequences up to `max_steps`; an empty tuple means all there are."""
 
     languages: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
@@ -58,7 +59,8 @@ def build_shards(manifest: Manifest, tokenizers: Tokenizers, out: Path, choice: 
     sources = _checked(choice.sources, known, "source") or known
     items = [item for item in manifest.items if item.source in sources]
     codes = Codes.of(manifest, tokenizers, items, out / "codes")
-    key = {"data": manifest.fingerprint, "vocab": vocab.hash, "languages": list(languages), "steps": choice.max_steps}
+    made = Choice(tuple(languages), tuple(sources), choice.max_steps, choice.seed)
+    key: dict[str, object] = {"data": manifest.fingerprint, "vocab": vocab.hash, **_plain(made)}
     for split in SPLITS:
         chosen = [item for item in items if item.split == split]
         for task in TASKS:
@@ -68,7 +70,21 @@ def build_shards(manifest: Manifest, tokenizers: Tokenizers, out: Path, choice: 
         videos = _video_streams(stamps, manifest, codes, vocab, languages, choice.seed)
         _write(out / split / "video", "video", videos, vocab, choice.max_steps, key)
     vocab.save(out / "vocab.json")
+    write_json(out / CHOICE, _plain(made))
     return vocab
+
+
+def read_choice(folder: Path) -> Choice:
+    """What the shards in a folder were made of. Raises InputError when it holds none."""
+    try:
+        values = read_json(folder / CHOICE)
+        return Choice(**{**values, "languages": tuple(values["languages"]), "sources": tuple(values["sources"])})
+    except (KeyError, TypeError):
+        raise InputError(f"{folder / CHOICE}: damaged; run `omni data tokenize` again") from None
+
+
+def _plain(choice: Choice) -> dict[str, object]:
+    return {**asdict(choice), "languages": list(choice.languages), "sources": list(choice.sources)}
 
 
 def _checked(wanted: Collection[str], known: Sequence[str], what: str) -> Collection[str]:

@@ -1,0 +1,73 @@
+"""`omni eval`: every task on held-out items, against chance and baselines, as figures and as a page."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from omni.eval.quick.evaluate import Evaluation, Subject
+    from omni.figures import Report
+
+EPILOG = """example:
+  omni eval --run runs/quickstart/train --data runs/quickstart/data --shards runs/quickstart/shards --out runs/quickstart"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Flags of the verb."""
+    parser.description = "Score every task on held-out items against chance and a nearest neighbour; write report.html."
+    parser.epilog = EPILOG
+    parser.add_argument("--run", type=Path, required=True, help="folder of `omni train`, whose model is measured")
+    parser.add_argument("--data", type=Path, required=True, help="folder of `omni data prepare`")
+    parser.add_argument("--shards", type=Path, required=True, help="folder of `omni data tokenize`")
+    parser.add_argument("--out", type=Path, help="where report.html and results.json go (default: --run)")
+    parser.add_argument("--seed", type=int, default=0, help="of the choice of examples (default: %(default)s)")
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON on the last line")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Measure the model and print where the results are."""
+    from omni.eval.quick.evaluate import evaluate
+    from omni.eval.quick.report import write_report
+    from omni.files import write_json
+
+    out: Path = args.out or args.run
+    subject = load_subject(args.run / "model", args.data, args.shards, args.seed)
+    evaluation = evaluate(subject)
+    report = figures(evaluation)
+    write_json(out / "results.json", evaluation.as_dict())
+    write_report(out / "report.html", subject, evaluation, args.run)
+    print(report.table())
+    print(f"report: {out / 'report.html'}\nfigures: {out / 'results.json'}")
+    if args.json:
+        print(report.json())
+
+
+def load_subject(model: Path, data: Path, shards: Path, seed: int) -> "Subject":
+    """The model with the held-out items it is asked about. Raises InputError when the parts are not of one run."""
+    from omni.decode.pipeline import Pipeline
+    from omni.eval.quick.evaluate import Subject
+    from omni.train.data.items import Manifest
+    from omni.train.tasks.build import read_choice
+    from omni.train.tasks.codes import Codes
+    from omni.vocab import Vocabulary
+
+    pipeline, manifest, choice = Pipeline.load(model), Manifest.load(data), read_choice(shards)
+    pipeline.vocab.check_same(Vocabulary.load(shards / "vocab.json"), str(model), str(shards))
+    items = [item for item in manifest.items if item.source in choice.sources]
+    codes = Codes.of(manifest, pipeline.tokenizers, items, shards / "codes")
+    return Subject(pipeline.model, pipeline.vocab, codes, manifest, choice.languages, choice.sources, seed)
+
+
+def figures(evaluation: "Evaluation") -> "Report":
+    """Accuracy and chrF of every task under the names of the page."""
+    from omni.figures import Report
+
+    report = Report("eval")
+    for result in evaluation.results:
+        if result.choice:
+            choice = result.choice
+            report.add(f"{result.task}_choice", choice.accuracy, "1", low=choice.low, high=choice.high, n=choice.n)
+        if result.answers:
+            answers = result.answers
+            report.add(f"{result.task}_chrf", answers.chrf, "chrF", low=answers.low, high=answers.high, n=answers.n)
+    return report

@@ -1,0 +1,128 @@
+"""The stages of a quickstart, each a run of the verb that a user would type, so that each resumes by itself."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from omni.errors import InputError
+from omni.files import read_json, write_json
+from omni.progress import progress
+
+SOURCES = ("stamps", "prompts", "emoji")
+LANGUAGES = ("bg", "ca", "da", "el", "en", "es", "fr", "it", "ro", "ru")  # those with recordings, and with prompts
+CODEC_SHARE, PICTURE_SHARE = 0.22, 0.08                                 # of the whole time
+EVALUATION_SHARE = 0.13
+LEAST_TRAINING_SHARE = 0.2
+
+
+class Quickstart:
+    """Everything from packages to a report, under one folder."""
+
+    def __init__(self, out: Path, minutes: float, cache: Path | None, nproc: int) -> None:
+        self.out, self.seconds, self.cache, self.nproc = out, 60 * minutes, cache, nproc
+        self.data, self.tokenizers, self.shards = out / "data", out / "tokenizers", out / "shards"
+        self.timings = out / "timings.json"
+        self.spent: dict[str, float] = {}
+
+    def run(self) -> None:
+        """Every stage in order; finished ones return at once."""
+        self.out.mkdir(parents=True, exist_ok=True)
+        self._check_plan()
+        self.spent = read_json(self.timings) if self.timings.exists() else {}
+        stages: list[tuple[str, Callable[[], None]]] = [
+            ("fetch", self.fetch), ("prepare", self.prepare), ("tokenizers", self.train_tokenizers),
+            ("tokenize", self.tokenize), ("train", self.train), ("evaluate", self.evaluate), ("answer", self.answer),
+        ]  # fmt: skip
+        for number, (name, stage) in enumerate(stages, start=1):
+            print(f"\n[{number}/{len(stages)}] {name}", flush=True)
+            self._timed(name, stage)
+        total = sum(self.spent.values())
+        print(f"\nreport: {self.out / 'report.html'}\nanswer: {self.out / 'answer'}\nmodel:  {self.out / 'train/model'}")
+        print(f"took {total / 60:.1f} minutes: " + ", ".join(f"{name} {s:.0f} s" for name, s in self.spent.items()))
+
+    def _check_plan(self) -> None:
+        """A folder keeps the length it was begun with, since the training schedules depend on it."""
+        plan = {"seconds": self.seconds}
+        if (self.out / "plan.json").exists() and read_json(self.out / "plan.json") != plan:
+            begun = read_json(self.out / "plan.json")["seconds"] / 60
+            raise InputError(f"{self.out} was begun with --minutes {begun:g}; use that, or another --out")
+        write_json(self.out / "plan.json", plan)
+
+    def _timed(self, name: str, stage: Callable[[], None]) -> None:
+        """Run a stage and add its time to the account, also when it is interrupted."""
+        begun = time.monotonic()
+        try:
+            stage()
+        finally:
+            self.spent[name] = self.spent.get(name, 0.0) + time.monotonic() - begun
+            write_json(self.timings, self.spent)
+
+    def fetch(self) -> None:
+        omni("data", "fetch", "--only", *SOURCES, *self._cache())
+
+    def prepare(self) -> None:
+        if not (self.data / "manifest.json").exists():
+            omni("data", "prepare", "--only", *SOURCES, "--out", str(self.data), *self._cache())
+
+    def _cache(self) -> list[str]:
+        return ["--cache", str(self.cache)] if self.cache else []
+
+    def train_tokenizers(self) -> None:
+        """Text and pictures on one core while the codec has the other: two threads would help neither."""
+        common = ("--data", str(self.data), "--out", str(self.tokenizers))
+        minutes = self.seconds / 60
+        log = self.out / "tokenizer-image.log"
+        with log.open("a") as lines:
+            beside = start("tokenizer", "train", "text", *common, threads=1, output=lines)
+            finish(beside, f"see {log}")
+            image = ("tokenizer", "train", "image", *common, "--minutes", f"{PICTURE_SHARE * minutes:g}")
+            beside = start(*image, threads=1, output=lines)
+            try:
+                audio = ("tokenizer", "train", "audio", *common, "--minutes", f"{CODEC_SHARE * minutes:g}")
+                finish(start(*audio, threads=1))
+            finally:
+                finish(beside, f"see {log}")
+
+    def tokenize(self) -> None:
+        folders = ("--data", str(self.data), "--tokenizers", str(self.tokenizers), "--out", str(self.shards))
+        omni("data", "tokenize", *folders, "--languages", *LANGUAGES)
+
+    def train(self) -> None:
+        raise NotImplementedError
+
+    def evaluate(self) -> None:
+        raise NotImplementedError
+
+    def answer(self) -> None:
+        raise NotImplementedError
+
+
+def omni(*words: str) -> None:
+    """Run one verb in a process of its own, whose memory is then free again."""
+    finish(start(*words))
+
+
+def start(*words: str, threads: int | None = None, output: object = None) -> subprocess.Popen[bytes]:
+    """Begin a verb; `threads` bounds its cores, `output` takes what it prints."""
+    environment = dict(os.environ) | ({"OMP_NUM_THREADS": str(threads)} if threads else {})
+    command = [sys.executable, "-m", "omni.cli", *words]
+    return subprocess.Popen(command, env=environment, stdout=output, stderr=output)  # type: ignore[arg-type]
+
+
+def finish(process: subprocess.Popen[bytes], hint: str = "") -> None:
+    """Wait for a verb. Ctrl-C reaches it too, and it saves; then the whole command ends as it did."""
+    try:
+        code = process.wait()
+    except KeyboardInterrupt:
+        process.wait()
+        raise
+    if code in (130, -signal.SIGINT):
+        raise KeyboardInterrupt
+    if code:
+        if hint:
+            print(f"omni: a stage failed; {hint}", file=sys.stderr)
+        raise SystemExit(code)
