@@ -1,0 +1,249 @@
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from omni.decode.generate import Want, answer, begin, generate_batch, say
+from omni.decode.payload import longest, payload
+from omni.decode.samplers import GREEDY, Sampler
+from omni.decode.score import log_likelihoods
+from omni.decode.stream import Stream
+from omni.errors import InputError
+from omni.model.config import ModelConfig
+from omni.model.transformer import OmniTransformer
+from omni.sequence import Segment, Sequence, parse, prompt
+from omni.vocab import LAYOUTS, Vocabulary
+
+
+def vocabulary(layout: str = "flat", codebooks: int = 3) -> Vocabulary:
+    return Vocabulary(
+        text=9, codebooks=codebooks, codebook_size=5, image=6, picture_tokens=4, frames=2,
+        languages=("en", "fr"), voices=("anna",), layout=layout,
+    )  # fmt: skip
+
+
+def built(vocab: Vocabulary, prefix: bool = False, **shape: Any) -> OmniTransformer:
+    torch.manual_seed(0)
+    shape = {"d_model": 24, "n_layers": 2, "n_heads": 4, "n_kv_heads": 2, "d_ff": 32, "max_steps": 200, **shape}
+    model = OmniTransformer(ModelConfig(**shape, prefix=prefix).for_vocabulary(vocab)).eval()
+    for parameter in model.parameters():                                # spread, so that answers differ and end early
+        torch.nn.init.normal_(parameter, std=0.3)
+    return model
+
+
+MODELS = {
+    (layout, codebooks, prefix): (built(vocabulary(layout, codebooks), prefix), vocabulary(layout, codebooks))
+    for layout in LAYOUTS
+    for codebooks in (1, 3)
+    for prefix in (False, True)
+}
+WHICH = st.sampled_from(sorted(MODELS))
+WANTS = st.permutations(["text", "audio", "image"]).flatmap(lambda order: st.integers(1, 3).map(lambda n: order[:n]))
+ASKED = [Segment("text", np.array([1, 2, 3])), Segment("image", np.array([0, 1, 2, 3]))]
+
+
+def generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@settings(deadline=None, max_examples=50)
+@given(WHICH, WANTS, st.integers(1, 6), st.integers(0, 99))
+def test_whatever_is_drawn_is_a_well_formed_answer_of_what_was_wanted(
+    which: tuple[str, int, bool], order: list[str], limit: int, seed: int
+) -> None:
+    model, vocab = MODELS[which]
+    wants = [Want(modality, "fr" if modality != "image" else None, limit=limit) for modality in order]
+    stream = begin(model, vocab, ASKED, wants)
+    segments = answer(stream, vocab, wants, Sampler(), generator(seed))
+    assert [(segment.modality, segment.language, segment.role) for segment in segments] == [
+        (want.modality, want.language, "assistant") for want in wants
+    ]
+    for segment in segments:
+        assert len(segment.codes) <= (4 if segment.modality == "image" else limit)
+        assert segment.modality != "audio" or len(segment.codes) >= 1
+    laid = Sequence.of([*ASKED, *segments], vocab)
+    assert parse(laid.ids, vocab) == [*ASKED, *segments]
+    assert len(stream) == len(laid) - 2                                 # all but the last <turn> and <eos> has been fed
+
+
+@torch.no_grad()
+@settings(deadline=None, max_examples=25)
+@given(WHICH, WANTS, st.integers(0, 99))
+def test_the_stream_ends_in_the_state_of_the_whole_conversation(
+    which: tuple[str, int, bool], order: list[str], seed: int
+) -> None:
+    """What was fed, and when, is what the layout says: the state equals the one computed from the finished sequence."""
+    model, vocab = MODELS[which]
+    wants = [Want(modality, limit=4) for modality in order]
+    stream = begin(model, vocab, ASKED, wants)
+    segments = answer(stream, vocab, wants, Sampler(), generator(seed))
+    laid = Sequence.of([*ASKED, *segments], vocab)
+    afresh = Stream(model)
+    afresh.feed(laid.ids[None, : laid.prefix])
+    afresh.state()
+    afresh.feed(laid.ids[None, laid.prefix : -2])
+    torch.testing.assert_close(stream.state(), afresh.state(), rtol=1e-4, atol=1e-4)
+
+
+@settings(deadline=None, max_examples=30)
+@given(WHICH, st.lists(st.integers(1, 9), min_size=1, max_size=6), st.integers(0, 99))
+def test_a_prompt_may_be_fed_in_any_pieces(which: tuple[str, int, bool], pieces: list[int], seed: int) -> None:
+    model, vocab = MODELS[which]
+    ids = torch.randint(1, len(vocab), (2, sum(pieces), vocab.channels), generator=generator(seed))
+    whole, parts = Stream(model, batch=2), Stream(model, batch=2)
+    whole.feed(ids)
+    for piece in ids.split(pieces, dim=1):
+        parts.feed(piece)
+    assert len(parts) == len(whole) and parts.room == 200 - sum(pieces)
+    torch.testing.assert_close(parts.state(), whole.state(), rtol=1e-4, atol=1e-4)
+
+
+@settings(deadline=None, max_examples=20)
+@given(WHICH, WANTS, st.lists(st.integers(0, 8), min_size=1, max_size=5))
+def test_a_batch_of_unequal_prompts_answers_like_each_alone(
+    which: tuple[str, int, bool], order: list[str], lengths: list[int]
+) -> None:
+    model, vocab = MODELS[which]
+    wants = [Want(modality, limit=5) for modality in order]
+    asked = [[Segment("text", np.arange(length) % 9)] for length in lengths]
+    together = generate_batch(model, vocab, asked, wants, GREEDY)
+    alone = [answer(begin(model, vocab, segments, wants), vocab, wants, GREEDY) for segments in asked]
+    assert together == alone
+
+
+def test_a_large_batch_goes_through_in_groups_and_repeats_with_the_seed() -> None:
+    model, vocab = MODELS["delay", 3, False]
+    asked = [[Segment("text", np.arange(length % 7))] for length in range(35)]
+    first, second = (
+        generate_batch(model, vocab, asked, [Want("audio", limit=6)], Sampler(), generator(4)) for _ in range(2)
+    )
+    assert first == second and len(first) == 35
+    assert len({len(segments[0].codes) for segments in first}) > 1      # rows ended at different steps
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_draws_follow_the_exact_distribution_over_whole_payloads(layout: str) -> None:
+    """All audio payloads of at most two frames, enumerated and scored, against how often each is drawn."""
+    vocab = Vocabulary(text=2, codebooks=2, codebook_size=2, image=2, picture_tokens=1, frames=1, layout=layout)
+    model = built(vocab)
+    asked = [Segment("text", np.array([0, 1]))]
+    opening = np.concatenate((prompt(asked, vocab), Want("audio").opening(vocab)))
+    exact: dict[tuple[int, ...], float] = {}
+    for frames in (1, 2):
+        for codes in itertools.product(range(2), repeat=2 * frames):
+            exact[codes] = _probability(model, vocab, asked, np.array(codes).reshape(frames, 2))
+    assert sum(exact.values()) == pytest.approx(1, abs=1e-5)
+    rows = 4000
+    stream = Stream(model, batch=rows, max_steps=len(opening) + longest(vocab, "audio", 2))
+    stream.feed(np.repeat(opening[None], rows, axis=0))
+    drawn: list[list[np.ndarray]] = [[] for _ in range(rows)]
+    for numbers, ids in payload(stream, vocab, "audio", Sampler(), generator(0), limit=2):
+        for number, step in zip(numbers.tolist(), ids.numpy(), strict=True):
+            drawn[number].append(step)
+    counts = dict.fromkeys(exact, 0)
+    for steps in drawn:
+        counts[tuple(Want("audio").segment(np.stack(steps), vocab).codes.reshape(-1).tolist())] += 1
+    for codes, probability in exact.items():
+        deviation = (probability * (1 - probability) / rows) ** 0.5
+        assert abs(counts[codes] / rows - probability) < 4.5 * deviation + 1e-9, codes
+
+
+def _probability(model: OmniTransformer, vocab: Vocabulary, asked: list[Segment], codes: np.ndarray) -> float:
+    """Probability of an audio payload, step by step by definition: allowed ids only, renormalised."""
+    ids = Sequence.of([*asked, Segment("audio", codes, "assistant")], vocab).ids
+    start = len(prompt(asked, vocab)) + 1
+    closing, wait = vocab.control("</audio>"), vocab.control("<wait>")
+    total, table = 0.0, model.embedding.weight
+    for step in range(start, len(ids) - 2):                             # the payload and its closing token
+        stream = Stream(model)
+        stream.feed(ids[None, :step])
+        state, at = stream.state(), step - start
+        first = int(ids[step, 0])
+        if vocab.layout == "flat":
+            allowed = list(range(vocab.codebook(at % 2).start, vocab.codebook(at % 2).stop))
+            allowed += [closing] if at == 2 else []
+            allowed = [closing] if at == 4 else allowed                 # the limit of two frames
+        else:
+            end = wait if vocab.layout == "delay" else closing
+            allowed = [*range(vocab.codebook(0).start, vocab.codebook(0).stop), *([end] if at == 1 else [])]
+            allowed = [end] if at == 2 else allowed
+            allowed = [closing] if first == closing and vocab.layout == "delay" else allowed
+        scores = model.logits(state)[0, allowed].log_softmax(dim=-1)
+        total += float(scores[allowed.index(first)])
+        if vocab.channels > 1 and int(ids[step, 1]) >= vocab.codebook(1).start:
+            assert model.channel_head is not None
+            second = model.channel_head.logits(state, torch.from_numpy(ids[step : step + 1, :1]), table)[0]
+            total += float(second.log_softmax(dim=-1)[int(ids[step, 1]) - vocab.codebook(1).start])
+    return float(np.exp(total))
+
+
+@torch.no_grad()
+@settings(deadline=None, max_examples=20)
+@given(WHICH, st.lists(st.lists(st.integers(0, 8), min_size=1, max_size=6), min_size=1, max_size=5))
+def test_log_likelihoods_equal_the_products_of_step_probabilities(
+    which: tuple[str, int, bool], texts: list[list[int]]
+) -> None:
+    model, vocab = MODELS[which]
+    streams = [Sequence.of([*ASKED, Segment("text", np.array(text), "assistant")], vocab) for text in texts]
+    for stream, score in zip(streams, log_likelihoods(model, streams), strict=True):
+        fed = Stream(model)
+        fed.feed(stream.ids[None, : stream.prefix])
+        expected = 0.0
+        for step in range(stream.prefix, len(stream)):
+            if stream.loss[step]:
+                expected += float(model.logits(fed.state())[0].log_softmax(dim=-1)[stream.ids[step, 0]])
+            fed.state()
+            fed.feed(stream.ids[None, step : step + 1])
+        assert score == pytest.approx(expected, rel=1e-4, abs=1e-3)
+
+
+def test_an_answer_is_cut_where_the_models_room_ends() -> None:
+    vocab = vocabulary()
+    model = built(vocab, max_steps=90)
+    wants = [Want("audio", limit=1000), Want("text", limit=1000)]
+    stream = begin(model, vocab, ASKED, wants)
+    laid = Sequence.of([*ASKED, *answer(stream, vocab, wants, Sampler(), generator(0))], vocab)
+    assert parse(laid.ids, vocab) and len(stream) <= 90
+
+
+def test_a_prompt_that_leaves_no_room_is_refused_with_its_length() -> None:
+    vocab = vocabulary()
+    model = built(vocab, max_steps=60)
+    asked = [Segment("text", np.zeros(50, np.int64))]
+    for attempt in (lambda: begin(model, vocab, asked, [Want("text")]),
+                    lambda: generate_batch(model, vocab, [asked], [Want("text")], GREEDY)):
+        with pytest.raises(InputError, match=r"the prompt takes 56 of the model's 60 steps.*shorten"):
+            attempt()
+
+
+def test_steps_come_before_the_next_one_is_computed() -> None:
+    """A listener gets each step as soon as it is drawn: the past then holds only the steps handed over before."""
+    model, vocab = MODELS["flat", 3, False]
+    stream = begin(model, vocab, ASKED, [Want("image")])
+    before = len(stream) + 1                                            # with the opening token
+    for count, (number, step) in enumerate(say(stream, vocab, [Want("image")], Sampler(), generator(0))):
+        assert number == 0 and step.shape == (1,) and len(stream) == before + count
+
+
+def test_video_cannot_be_asked_for_and_an_unknown_language_is_listed() -> None:
+    model, vocab = MODELS["flat", 3, False]
+    with pytest.raises(ValueError, match="video cannot be generated"):
+        next(payload(Stream(model), vocab, "video", GREEDY, None, 1))
+    with pytest.raises(InputError, match="its languages are en, fr"):
+        Want("text", "de").opening(vocab)
+    with pytest.raises(InputError, match="its voices are anna"):
+        Want("audio", voice="bob").opening(vocab)
+
+
+def test_an_unfed_stream_predicts_nothing_and_a_full_one_refuses() -> None:
+    model, vocab = MODELS["flat", 3, False]
+    stream = Stream(model, max_steps=3)
+    with pytest.raises(ValueError, match="nothing was fed"):
+        stream.state()
+    with pytest.raises(ValueError, match="4 steps do not fit the room of 3"):
+        stream.feed(np.zeros((1, 4, vocab.channels), np.int64))

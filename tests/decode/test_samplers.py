@@ -1,0 +1,99 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import chisquare
+from torch import Tensor
+from transformers.generation import (
+    EpsilonLogitsWarper,
+    LogitsProcessorList,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
+
+from omni.decode.samplers import GREEDY, Sampler
+from omni.errors import InputError
+
+SAMPLERS = st.builds(
+    Sampler, st.floats(0.2, 3), st.integers(0, 9), st.floats(0.05, 1), st.sampled_from([0.0, 0.01, 0.1, 0.4])
+)
+
+
+def scores(seed: int, rows: int = 3, vocab: int = 7) -> Tensor:
+    """Distinct scores, so that no two probabilities tie at a filter's border."""
+    return torch.randn(rows, vocab, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).float()
+
+
+@settings(deadline=None)
+@given(SAMPLERS, st.integers(0, 999))
+def test_probabilities_are_those_of_transformers_warpers(sampler: Sampler, seed: int) -> None:
+    logits = scores(seed)
+    warpers = LogitsProcessorList([TemperatureLogitsWarper(sampler.temperature)])
+    if sampler.top_k:
+        warpers.append(TopKLogitsWarper(sampler.top_k))
+    if sampler.top_p < 1:
+        warpers.append(TopPLogitsWarper(sampler.top_p))
+    if sampler.epsilon:
+        warpers.append(EpsilonLogitsWarper(sampler.epsilon))
+    expected = warpers(torch.zeros(3, 1, dtype=torch.long), logits).softmax(dim=-1)
+    torch.testing.assert_close(sampler.probabilities(logits), expected)
+
+
+@settings(deadline=None)
+@given(SAMPLERS, st.integers(0, 999))
+def test_probabilities_add_up_keep_the_best_and_never_reorder(sampler: Sampler, seed: int) -> None:
+    logits = scores(seed)
+    probs = sampler.probabilities(logits)
+    torch.testing.assert_close(probs.sum(dim=-1), torch.ones(3))
+    assert (probs.argmax(dim=-1) == logits.argmax(dim=-1)).all()
+    kept = probs > 0
+    assert (kept.sum(dim=-1) <= (sampler.top_k or 7)).all()
+    weakest = torch.where(kept, logits, torch.inf).amin(dim=-1, keepdim=True)
+    assert (logits[~kept] < weakest.expand_as(logits)[~kept]).all()
+
+
+@settings(deadline=None)
+@given(SAMPLERS, st.integers(0, 999))
+def test_draws_come_from_what_is_kept_and_repeat_with_the_seed(sampler: Sampler, seed: int) -> None:
+    logits = scores(seed, rows=20)
+    ids = sampler(logits, torch.Generator().manual_seed(seed))
+    assert ids.shape == (20,)
+    assert (sampler.probabilities(logits).gather(1, ids[:, None]) > 0).all()
+    assert torch.equal(ids, sampler(logits, torch.Generator().manual_seed(seed)))
+
+
+def test_draws_follow_the_probabilities() -> None:
+    sampler = Sampler(temperature=1.3, top_k=6, top_p=0.97)
+    logits = scores(seed=3, rows=1).expand(20_000, 7)
+    counts = torch.bincount(sampler(logits, torch.Generator().manual_seed(0)), minlength=7)
+    probs = sampler.probabilities(logits[:1])[0].double()
+    kept = probs > 0
+    assert counts[~kept].sum() == 0
+    expected = probs[kept] / probs[kept].sum() * counts.sum()
+    assert chisquare(counts[kept].numpy(), expected.numpy()).pvalue > 1e-3
+
+
+def test_rows_are_drawn_independently_of_their_neighbours_scores() -> None:
+    logits = scores(seed=5, rows=4)
+    changed = logits.clone()
+    changed[0] = -logits[0]
+    first, second = (Sampler()(each, torch.Generator().manual_seed(1)) for each in (logits, changed))
+    assert torch.equal(first[1:], second[1:])
+
+
+@pytest.mark.parametrize("sampler", [GREEDY, Sampler(top_k=1), Sampler(epsilon=0.99), Sampler(top_p=1e-9)])
+def test_the_strictest_settings_are_greedy(sampler: Sampler) -> None:
+    logits = scores(seed=7, rows=50)
+    assert torch.equal(sampler(logits), logits.argmax(dim=-1))
+    assert torch.equal(sampler.probabilities(logits).argmax(dim=-1), logits.argmax(dim=-1))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("temperature", -0.1), ("temperature", float("nan")), ("temperature", float("inf")), ("top_k", -1),
+     ("top_p", 0.0), ("top_p", 1.1), ("top_p", float("nan")), ("epsilon", 1.0), ("epsilon", -0.1)],
+)  # fmt: skip
+def test_a_setting_out_of_range_is_named_with_its_mend(field: str, value: float) -> None:
+    with pytest.raises(InputError, match=f"{field}={value}: must"):
+        Sampler(**{field: value})
