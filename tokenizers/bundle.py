@@ -10,9 +10,8 @@ from omni.files import read_json
 from omni.tokenizers.text import TextTokenizer
 
 if TYPE_CHECKING:                                                       # each is imported when a folder holds one
-    from omni.tokenizers.audio.pretrained import PretrainedCodec
-
     from omni.tokenizers.audio.codec import Codec
+    from omni.tokenizers.audio.pretrained import PretrainedCodec
     from omni.tokenizers.image.autoencoder import ImageTokenizer
     from omni.tokenizers.image.pretrained import PretrainedImage
 

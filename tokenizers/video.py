@@ -25,7 +25,7 @@ from omni.tokenizers.image.pixels import (
 
 PICTURE_ENDINGS = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".svg", ".svgz"}
 BATCH = 64                                                              # frames through the image tokenizer at once
-UNTIMED = 100                                                           # ms that browsers show a GIF frame of duration 0
+UNTIMED = 100  # ms; a GIF frame of duration 0, as browsers show it
 FILM_FORMATS = "mov,matroska,avi,mpegts,mpeg,ogg,flv,asf"               # no playlists: those may name other files
 FILM_SECONDS = 60                                                       # patience with ffmpeg
 

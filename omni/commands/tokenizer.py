@@ -24,6 +24,7 @@ MINUTES = {"audio": {"quick": 4.0, "base": 120.0}, "image": {"quick": 1.2, "base
 SHORTEST_CLIP = 0.5                                                     # seconds; STOI needs 0.4
 MOST_CLIPS = 60                                                         # in one evaluation of a codec
 MOST_PICTURES = 500
+MOST_DISTRACTORS = 5000
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -202,7 +203,7 @@ def _eval_image(folder: Path, manifest: "Manifest") -> "Report":
             f"{tokenizer.picture_size}; run `omni data prepare --picture-size {tokenizer.picture_size}`"
         )
     pictures = manifest_pictures(manifest, "test")[:MOST_PICTURES]
-    report = evaluate(tokenizer, pictures)
+    report = evaluate(tokenizer, pictures, distractors=manifest_pictures(manifest, "train")[:MOST_DISTRACTORS])
     sheet = folder / "reconstructions.png"
     write_picture(sheet, contact_sheet(tokenizer, pictures[:: max(1, len(pictures) // 32)][:32]), scale=2)
     print(f"originals above their reconstructions: {sheet}")

@@ -123,7 +123,6 @@ class ImageTokenizer(nn.Module):
         self.split = nn.Linear(c.width, 4 * c.fine_width)
         self.decoder_fine = _stack(c.fine_layers, c.fine_width)
         self.paint = nn.Conv2d(c.fine_width, pixels, 3, padding=1)      # sees its neighbours: no seams between cells
-        self.to(memory_format=torch.channels_last)
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """pixels: [batch, 3, size, size] in 0..1. Returns them made again, not clamped, and codes [batch, tokens]."""
@@ -155,8 +154,10 @@ class ImageTokenizer(nn.Module):
         return self._decode(self.quantizer.vectors(grid)).clamp(0, 1)
 
     def _encode(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        x = F.pixel_unshuffle(2 * pixels - 1, self.config.patch // 2)   # [batch, pixels of a cell, 2 side, 2 side]
-        x = self.encoder_fine(self.see(x.permute(0, 2, 3, 1)))          # [batch, 2 side, 2 side, fine_width]
+        cell = self.config.patch // 2                                   # pixels along a cell of the fine grid
+        x = (2 * pixels - 1).unflatten(3, (-1, cell)).unflatten(2, (-1, cell))  # [batch, 3, 2 side, cell, 2 side, cell]
+        x = self.see(x.permute(0, 2, 4, 1, 3, 5).flatten(3))            # [batch, 2 side, 2 side, fine_width]
+        x = self.encoder_fine(x)
         x = x.unflatten(2, (-1, 2)).unflatten(1, (-1, 2)).transpose(2, 3)  # [batch, side, side, 2, 2, fine_width]
         x = self.encoder(self.merge(x.flatten(3)))                      # [batch, side, side, width]
         vectors, codes = self.quantizer(self.squeeze(x))
@@ -166,8 +167,10 @@ class ImageTokenizer(nn.Module):
         x = self.decoder(self.unsqueeze(vectors))                       # [batch, side, side, width]
         x = self.split(x).unflatten(3, (2, 2, -1)).transpose(2, 3)      # [batch, side, 2, side, 2, fine_width]
         x = self.decoder_fine(x.flatten(3, 4).flatten(1, 2))            # [batch, 2 side, 2 side, fine_width]
-        x = self.paint(x.permute(0, 3, 1, 2))                           # [batch, pixels of a cell, 2 side, 2 side]
-        return (F.pixel_shuffle(x, self.config.patch // 2) + 1) / 2
+        x = self.paint(x.permute(0, 3, 1, 2))                           # [batch, 3 * cell * cell, 2 side, 2 side]
+        cell = self.config.patch // 2
+        x = x.unflatten(1, (3, cell, cell)).permute(0, 1, 4, 2, 5, 3)   # [batch, 3, 2 side, cell, 2 side, cell]
+        return (x.flatten(4).flatten(2, 3) + 1) / 2
 
     @property
     def fingerprint(self) -> str:

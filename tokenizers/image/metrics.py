@@ -59,9 +59,14 @@ def neutral_features(pixels: Tensor) -> Tensor:
     return torch.cat(parts, dim=1) / 2**0.5
 
 
-def retrieval(made: Tensor, pixels: Tensor) -> Tensor:
-    """For each reconstruction, whether its nearest picture by `neutral_features` is its own original: bool [batch]."""
-    nearest = (neutral_features(made) @ neutral_features(pixels).T).argmax(1)
+def retrieval(made: Tensor, pixels: Tensor, distractors: Tensor | None = None) -> Tensor:
+    """For each reconstruction, whether its nearest picture by `neutral_features` is its own original: bool [batch].
+
+    made, pixels: [batch, 3, s, s]; distractors: other pictures it might be taken for, [others, 3, s, s].
+    """
+    gallery = pixels if distractors is None else torch.cat((pixels, distractors))
+    features = torch.cat([neutral_features(part) for part in gallery.split(256)])
+    nearest = (neutral_features(made) @ features.T).argmax(1)           # [batch]
     return nearest == torch.arange(len(made), device=made.device)
 
 
@@ -84,24 +89,29 @@ def contact_sheet(tokenizer: PictureTokenizer, pictures: NDArray[np.uint8], colu
     return torch.cat(rows, dim=1)
 
 
-def evaluate(tokenizer: PictureTokenizer, pictures: NDArray[np.uint8]) -> Report:
+def evaluate(
+    tokenizer: PictureTokenizer, pictures: NDArray[np.uint8], distractors: NDArray[np.uint8] | None = None
+) -> Report:
     """Figures of a tokenizer on held-out pictures, uint8 [n, s, s, 3]; identical pictures count once.
 
-    psnr, ssim: means with their 95 % interval; retrieval_top1: share of reconstructions whose nearest picture is their
-    own; code_usage: share of the codebook used; code_entropy: bits a token carries by its frequency.
+    psnr, ssim: means with their 95 % interval; retrieval_top1: share of reconstructions whose nearest picture, among
+    all held-out ones and the distractors, is their own; code_usage: share of the codebook that occurs;
+    code_entropy: bits a token carries by its frequency. Raises InputError without pictures.
     """
     if not len(pictures):
         raise InputError("image evaluation: there are no held-out pictures; prepare more data")
     pictures = np.unique(pictures, axis=0)
     pixels, made, codes = reconstruct(tokenizer, pictures)
+    others = None if distractors is None or not len(distractors) else to_pixels(distractors)
     report = Report("tokenizer eval image")
-    for name, values, unit in (
-        ("psnr", psnr(made, pixels), "dB"),
-        ("ssim", ssim(made, pixels), "-1..1"),
-        ("retrieval_top1", retrieval(made, pixels).float(), "share"),
-    ):
-        _add_mean(report, name, values, unit)
-    report.add("retrieval_chance", 1 / len(pictures), "share", n=len(pictures))
+    for name, values, unit in (("psnr", psnr(made, pixels), "dB"), ("ssim", ssim(made, pixels), "-1..1")):
+        mean, n = float(values.mean()), len(values)
+        error = 1.96 * float(values.std()) / n**0.5 if n > 1 else 0.0
+        report.add(name, mean, unit, low=mean - error, high=mean + error, n=n)
+    own = retrieval(made, pixels, others)
+    low, high = _wilson(int(own.sum()), len(own))
+    report.add("retrieval_top1", float(own.float().mean()), "share", low=low, high=high, n=len(own))
+    report.add("retrieval_chance", 1 / (len(pixels) + (0 if others is None else len(others))), "share")
     counts = torch.bincount(codes.flatten(), minlength=tokenizer.codebook_size).double()
     share = counts[counts > 0] / counts.sum()
     report.add("code_usage", float((counts > 0).double().mean()), "share", n=codes.numel())
@@ -110,7 +120,10 @@ def evaluate(tokenizer: PictureTokenizer, pictures: NDArray[np.uint8]) -> Report
     return report
 
 
-def _add_mean(report: Report, name: str, values: Tensor, unit: str) -> None:
-    mean, n = float(values.mean()), len(values)
-    error = 1.96 * float(values.std(correction=1)) / n**0.5 if n > 1 else 0.0
-    report.add(name, mean, unit, low=mean - error, high=mean + error, n=n)
+def _wilson(hits: int, n: int) -> tuple[float, float]:
+    """95 % interval of a share (Wilson 1927): it stays within 0..1 and does not vanish at either end."""
+    z = 1.96
+    share, widening = hits / n, 1 + z * z / n
+    middle = (share + z * z / (2 * n)) / widening
+    half = z * (share * (1 - share) / n + z * z / (4 * n * n)) ** 0.5 / widening
+    return max(0.0, middle - half), min(1.0, middle + half)        # rounding may step over
