@@ -49,6 +49,6 @@ class Schedule:
         start = warmup if self.kind == "cosine" else max(warmup, self.steps - round(self.decay * self.steps))
         if step < start:
             return 1.0
-        done = min(1.0, (step - start + 1) / (self.steps - start))      # 1 at the last step
+        done = min(1.0, (step - start + 1) / max(1, self.steps - start))  # 1 at the last step
         shape = (1 + math.cos(math.pi * done)) / 2 if self.kind == "cosine" else 1 - done
         return self.final + (1 - self.final) * shape

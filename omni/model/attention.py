@@ -54,6 +54,11 @@ class Attention(nn.Module):
         v = rearrange(v, "batch steps (heads dim) -> batch heads steps dim", dim=self.head_dim)
         return rotate(self.q_norm(q), rope), rotate(self.k_norm(k), rope), v
 
+    def packed(self, x: Tensor, rope: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Steps out of their rows, [steps, d_model], to queries, keys, values [steps, heads, head_dim], rotated."""
+        q, k, v = (part.unflatten(1, (-1, self.head_dim)) for part in self.qkv(x).split(self.sizes, dim=-1))
+        return rotate(self.q_norm(q), rope), rotate(self.k_norm(k), rope), v
+
     def mix(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool = False) -> Tensor:
         """Weighted values, projected: [batch, steps, d_model]. `mask` is [batch, 1, steps, seen] bool or None."""
         groups = self.n_heads // self.n_kv_heads

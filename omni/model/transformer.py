@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from omni.model.attention import Attention, Rope
 from omni.model.cache import Cache
 from omni.model.config import ModelConfig
+from omni.model.documents import Documents
 from omni.model.heads import channel_head
 from omni.model.init import initialise
 from omni.model.loss import linear_cross_entropy
@@ -74,6 +75,18 @@ class Block(nn.Module):
         x = x + self.attention(self.attention_norm(x), rope, mask)
         return x + self.feed_forward(self.feed_forward_norm(x))
 
+    def packed(self, x: Tensor, rope: tuple[Tensor, Tensor], documents: Documents) -> Tensor:
+        """The same as `forward` on steps out of their rows: [steps, d_model] to the same."""
+        q, k, v = self.before(x, rope)
+        return self.after(x, documents.attend(q, k, v))
+
+    def before(self, x: Tensor, rope: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        return self.attention.packed(self.attention_norm(x), rope)
+
+    def after(self, x: Tensor, mixed: Tensor) -> Tensor:
+        x = x + self.attention.out(mixed.flatten(1))
+        return x + self.feed_forward(self.feed_forward_norm(x))
+
     def extend(
         self, x: Tensor, rope: tuple[Tensor, Tensor], past: tuple[Tensor, Tensor], at: int, mask: Tensor | None
     ) -> Tensor:
@@ -103,10 +116,11 @@ class OmniTransformer(nn.Module):
         return self.embedding.weight if self.output is None else self.output.weight
 
     def forward(self, batch: Batch) -> Losses:
-        """Losses of the trained steps of packed rows."""
-        hidden = self.hidden(batch)[:, :-1]                             # the state that predicts steps 1 ..
-        trained = batch.loss[:, 1:]                                     # [batch, steps - 1]
-        states, ids = hidden[trained], batch.ids[:, 1:][trained]        # [trained, d_model], [trained, channels]
+        """Losses of the trained steps of packed rows; the first step of a document is predicted by nothing."""
+        follows = (batch.document[:, 1:] == batch.document[:, :-1]) & (batch.document[:, 1:] > 0)
+        trained = batch.loss[:, 1:] & follows                           # [batch, steps - 1]
+        ids = batch.ids[:, 1:][trained]                                 # [trained, channels]
+        states = self._predicting(batch, trained)                       # [trained, d_model]
         total, each = linear_cross_entropy(states, self.table, ids[:, 0], self.config.z_loss)
         if self.channel_head is not None:
             rest, more = self.channel_head.loss(states, ids, self.embedding.weight)
@@ -114,8 +128,38 @@ class OmniTransformer(nn.Module):
         row = torch.arange(len(trained), device=trained.device)[:, None].expand_as(trained)[trained]
         return Losses(total, each, row, ids[:, 0])
 
+    def _predicting(self, batch: Batch, trained: Tensor) -> Tensor:
+        """States before the trained steps: [batch, steps - 1] bool to [trained, d_model]."""
+        if not self._by_document(batch):
+            return self._by_mask(batch)[:, :-1][trained]
+        documents = Documents.of(batch.document)
+        before = documents.place.view_as(batch.document)[:, :-1][trained]
+        return self.norm(self._packed(batch, documents).index_select(0, before))
+
     def hidden(self, batch: Batch) -> Tensor:
-        """States after the last layer: [batch, steps, d_model]."""
+        """States after the last layer: [batch, steps, d_model], zero where a row is padded."""
+        if not self._by_document(batch):
+            return self._by_mask(batch) * (batch.document > 0)[..., None]
+        documents = Documents.of(batch.document)
+        states = self.norm(self._packed(batch, documents))              # [real, d_model]
+        whole = states.new_zeros(batch.document.numel(), states.shape[1])
+        return whole.index_copy(0, documents.order, states).unflatten(0, batch.document.shape)
+
+    def _by_document(self, batch: Batch) -> bool:
+        """Whether attention goes document by document. Many small kernels suit a CPU, not a GPU; a prefix needs a mask."""
+        return batch.document.device.type == "cpu" and not self.config.prefix
+
+    def _packed(self, batch: Batch, documents: Documents) -> Tensor:
+        """States before the last norm of the real steps alone: [real, d_model]."""
+        cos, sin = self.rope(documents.position[None])                  # [1, 1, real, head_dim]
+        rope = cos[0, 0, :, None], sin[0, 0, :, None]
+        x = self.embed(batch.ids.flatten(0, 1)[documents.order][None])[0]
+        for block in self.blocks:
+            x = block.packed(x, rope, documents)
+        return x
+
+    def _by_mask(self, batch: Batch) -> Tensor:
+        """States of whole rows under a dense mask: [batch, steps, d_model]."""
         mask = packed_mask(batch.document, batch.prefix if self.config.prefix else None)
         rope = self.rope(positions_in(batch.document))
         x = self.embed(batch.ids)
