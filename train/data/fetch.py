@@ -167,7 +167,7 @@ def _download(spec: PackageSpec, offer: Offer, file: Path, bar: "tqdm[None]") ->
         files = list(folder.glob("*.deb"))
         if process.returncode != 0 or not files:
             reason = errors[0] if errors else f"apt-get ended with {process.returncode}"
-            raise InputError(f"{spec.name}: download failed ({reason}); try again, or run `apt-get update` as root first")
+            raise InputError(f"{spec.name}: download failed ({reason}); try again or run `apt-get update` as root")
         files[0].replace(file)
 
 
@@ -180,7 +180,7 @@ def _extract(spec: PackageSpec, offer: Offer, file: Path, cache: Path) -> None:
             raise InputError(f"{file.name}: cannot be unpacked ({reason}); free disk space, then fetch it again")
         for path in spec.take:
             if not (everything / path).exists():
-                raise InputError(f"{spec.name} {offer.version}: holds no {path}; version {spec.version} does, install that")
+                raise InputError(f"{spec.name} {offer.version}: holds no {path}; version {spec.version} is needed")
             (root / path).parent.mkdir(parents=True, exist_ok=True)
             (everything / path).rename(root / path)
         receipt = {"package": spec.name, "version": offer.version, "architecture": offer.architecture}

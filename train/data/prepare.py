@@ -8,7 +8,8 @@ import hashlib
 import importlib
 import multiprocessing
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from omni.train.data.parse.base import Outcome, Package, Source
 from omni.train.data.parts import Part, finished, write_part
 from omni.train.data.splits import Facts, assign, group_sizes
 
+InOrder = Callable[[Callable[[Any], Outcome], Sequence[Any]], Iterable[Outcome]]
 DEFAULT_PICTURE_SIZE = 64
 PARSE_FOLDER = Path(base.__file__).parent
 
@@ -44,15 +46,13 @@ def prepare(
     part_keys = {source: _key(specs, source, cache, picture_size) for source in wanted}
     if _up_to_date(out, part_keys):
         return Manifest.load(out)
-    workers = workers or os.cpu_count() or 1
-    parts = []
-    for source in wanted:
-        part = finished(cache, source, part_keys[source])
-        if part is None:
-            outcomes = parse(load_source(source), packages[source], picture_size, workers)
-            part = write_part(cache, source, part_keys[source], outcomes)
-        parts.append(part)
-    assemble(parts, out, picture_size, part_keys)
+    parts = {source: finished(cache, source, part_keys[source]) for source in wanted}
+    missing = [source for source, part in parts.items() if part is None]
+    with _workers(workers or os.cpu_count() or 1, needed=bool(missing)) as in_order:
+        for source in missing:
+            outcomes = parse(load_source(source), packages[source], picture_size, in_order)
+            parts[source] = write_part(cache, source, part_keys[source], outcomes)
+    assemble([part for part in parts.values() if part], out, picture_size, part_keys)
     return Manifest.load(out)
 
 
@@ -62,16 +62,21 @@ def load_source(name: str) -> Source:
     return source
 
 
-def parse(source: Source, packages: list[Package], picture_size: int, workers: int) -> Iterator[Outcome]:
+def parse(source: Source, packages: list[Package], picture_size: int, in_order: InOrder = map) -> Iterable[Outcome]:
     """Outcomes in the order of the plan, behind a progress bar."""
     jobs = source.plan(packages)
-    work = partial(source.parse, size=picture_size)
-    if workers == 1:
-        yield from source.combine(progress(map(work, jobs), source.name, total=len(jobs)))
+    outcomes = in_order(partial(source.parse, size=picture_size), jobs)
+    return source.combine(progress(outcomes, source.name, total=len(jobs)))
+
+
+@contextmanager
+def _workers(count: int, needed: bool) -> Iterator[InOrder]:
+    """A map whose results come in order whichever process makes them; `count` 1 stays in this process."""
+    if count == 1 or not needed:
+        yield map
         return
-    with multiprocessing.get_context("spawn").Pool(min(workers, len(jobs) or 1)) as pool:
-        outcomes = pool.imap(work, jobs, chunksize=max(1, min(16, len(jobs) // (8 * workers))))
-        yield from source.combine(progress(outcomes, source.name, total=len(jobs)))
+    with multiprocessing.get_context("spawn").Pool(count) as pool:
+        yield lambda work, jobs: pool.imap(work, jobs, chunksize=max(1, min(16, len(jobs) // (8 * count))))
 
 
 def assemble(parts: Sequence[Part], out: Path, picture_size: int, part_keys: dict[str, str]) -> None:

@@ -26,9 +26,10 @@ def describe(manifest: Manifest) -> str:
     if dropped:
         sections.append(_table(["left out of", "count", "reason"], dropped))
     languages = {language for item in manifest.items for language in item.texts}
+    pictures = sum(len(item.pictures) for item in manifest.items)
     summary = (
-        f"{len(manifest)} items, {sum(len(item.pictures) for item in manifest.items)} pictures of "
-        f"{manifest.picture_size} px, {_hours(manifest, 'speech'):.2f} h of speech, texts in {len(languages)} languages\n"
+        f"{len(manifest)} items, {pictures} pictures of {manifest.picture_size} px, "
+        f"{_hours(manifest, 'speech'):.2f} h of speech, texts in {len(languages)} languages\n"
         f"fingerprint {manifest.fingerprint[:16]}"
     )
     return "\n\n".join([summary, *sections])
@@ -100,13 +101,13 @@ def _language_rows(manifest: Manifest) -> list[list[str]]:
     order = sorted({*texts, *takes}, key=lambda name: (-seconds[name], -texts[name], name))
     spoken = sum(1 for name in order if takes[name])
     shown = order[: spoken + SHOWN_LANGUAGES]
-    rows = [
-        [name, str(texts[name]), str(characters[name]), str(size[name]), str(takes[name]), f"{seconds[name] / 3600:.2f}"]
-        for name in shown
-    ]
+    rows = []
+    for name in shown:
+        counts = (texts[name], characters[name], size[name], takes[name])
+        rows.append([name, *map(str, counts), f"{seconds[name] / 3600:.2f}"])
     rest = order[len(shown) :]
     if rest:
-        sums = [sum(counts[name] for name in rest) for counts in (texts, characters, size)]
+        sums = [sum(counter[name] for name in rest) for counter in (texts, characters, size)]
         rows.append([f"{len(rest)} more", *map(str, sums), "0", "0.00"])
     return rows
 
@@ -142,12 +143,10 @@ def _wrap(text: str, draw: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont | I
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:
-    """Left-aligned first column, numbers to the right, reasons to the left."""
-    cells = [head, *rows]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
-    numeric = [column > 0 and all(row[column].replace(".", "").isdigit() for row in rows) for column in range(len(head))]
-    lines = [
-        "  ".join(cell.rjust(width) if right else cell.ljust(width) for cell, width, right in zip(row, widths, numeric, strict=True))
-        for row in cells
-    ]
-    return "\n".join(line.rstrip() for line in lines)
+    """Columns of numbers to the right, of words to the left."""
+    columns = []
+    for title, *cells in zip(head, *rows, strict=True):
+        width = max(map(len, (title, *cells)))
+        numeric = all(cell.replace(".", "").isdigit() for cell in cells)
+        columns.append([cell.rjust(width) if numeric else cell.ljust(width) for cell in (title, *cells)])
+    return "\n".join("  ".join(row).rstrip() for row in zip(*columns, strict=True))

@@ -18,7 +18,17 @@ VALID, TEST = 0.05, 0.05
 LONG_TEXT = 12  # characters from which an equal text in any language joins; shorter ones are too often homonyms
 LARGEST_HELD_OUT = 40  # larger groups are trained on: one of them would be most of the test set
 _ARTICLE = re.compile(r"^(?:an?|the) (?=\S)")
-_NOT_WORD = re.compile(r"[\W_]+")
+
+
+class _Separators(dict[int, str]):
+    """For str.translate: punctuation, symbols and spaces become a space; the marks of Indic scripts stay."""
+
+    def __missing__(self, code: int) -> str:
+        self[code] = " " if unicodedata.category(chr(code))[0] in "PSZC" else chr(code)
+        return self[code]
+
+
+_SEPARATORS = _Separators()
 
 
 @dataclass(frozen=True)
@@ -31,12 +41,12 @@ class Facts:
 
 
 def normalise(text: str) -> str:
-    """Letters and digits only, case folded, without a leading English article: "An owl." -> "owl".
+    """Words only, case folded, without a leading English article: "An owl." -> "owl".
 
     A text of nothing but signs ("?", "€") keeps them, else all of them would be one.
     """
     folded = unicodedata.normalize("NFKC", text).casefold()
-    words = _NOT_WORD.sub(" ", folded).strip()
+    words = " ".join(folded.translate(_SEPARATORS).split())
     return _ARTICLE.sub("", words) if words else folded.strip()
 
 

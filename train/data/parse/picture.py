@@ -1,6 +1,8 @@
 """Drawings of any size and format as small square RGB pictures on white."""
 
 import io
+import re
+import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +14,8 @@ from omni.train.data.parse.base import UnusableError
 
 MOST_PIXELS = 40_000_000  # larger pictures are left out, before they are decoded
 MOST_SVG_BYTES = 1_000_000
-PROBE = 16  # width of the first, tiny rendering that tells a drawing's proportions
-LONGEST_ASPECT = 20
 OVERSAMPLING = 3  # drawings are rendered larger and area-averaged, which keeps thin lines
+_NUMBER = re.compile(r"\s*\d*\.?\d+(?:[eE][+-]?\d+)?")
 
 
 
@@ -30,20 +31,25 @@ def render(path: Path, size: int) -> bytes:
     """
     if path.stat().st_size > MOST_SVG_BYTES:
         raise UnusableError("drawing over 1 MB")
+    side = OVERSAMPLING * size
     try:
-        probe = Image.open(io.BytesIO(_svg(path, width=PROBE)))
-        if probe.height > LONGEST_ASPECT * PROBE:
-            raise UnusableError("drawing longer than a picture can be")
-        side = OVERSAMPLING * size
-        return _svg(path, width=side) if probe.height <= probe.width else _svg(path, height=side)
-    except UnusableError:
-        raise
-    except ValueError:
+        longer = {"height": side} if _is_upright(path) else {"width": side}
+        return resvg_py.svg_to_bytes(svg_path=str(path), skip_system_fonts=True, dpi=96, **longer)
+    except (ValueError, ET.ParseError):
         raise UnusableError("drawing cannot be rendered") from None
 
 
-def _svg(path: Path, **side: int) -> bytes:
-    return resvg_py.svg_to_bytes(svg_path=str(path), skip_system_fonts=True, dpi=96, **side)
+def _is_upright(path: Path) -> bool:
+    """Whether an SVG file is higher than wide, by the size of its root element or else by its viewBox."""
+    _, root = next(ET.iterparse(path, events=("start",)))
+    sides = [_NUMBER.match(root.get(name, "")) for name in ("width", "height")]
+    units = [root.get(name, "").strip()[-1:] for name in ("width", "height")]
+    if all(sides) and "%" not in units:
+        width, height = (float(side[0]) for side in sides if side)
+    else:
+        box = root.get("viewBox", "0 0 1 1").replace(",", " ").split()
+        width, height = float(box[2]), float(box[3])
+    return height > width
 
 
 def square(data: bytes, size: int) -> NDArray[np.uint8]:
