@@ -19,9 +19,8 @@ help: ## list these
 run: $(VENV)/.installed ## install, then train a small model on real data: runs/quickstart/report.html (ARGS=--minutes 60)
 	$(BIN)/omni quickstart $(ARGS)
 
-demo: $(VENV)/.installed ## let the model of `make run` describe a picture aloud: runs/demo
-	@test -d runs/quickstart/model || { echo "make demo: there is no model yet; run 'make run' first"; exit 1; }
-	$(BIN)/omni generate --image docs/images/demo.png --want text,audio --language fr --out runs/demo $(ARGS)
+demo: $(VENV)/.installed ## ask the model of `make run` about a picture, aloud and in French: runs/demo
+	$(BIN)/omni generate --image docs/images/owl.svg --want text,audio --language fr --out runs/demo $(ARGS)
 
 bench: $(VENV)/.tested ## measure training and decoding against transformers: runs/bench
 	@mkdir -p runs/bench
