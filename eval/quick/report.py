@@ -9,6 +9,9 @@ from omni.eval.quick.answers import Answer, AnswerScore
 from omni.eval.quick.choices import ChoiceScore
 from omni.eval.quick.evaluate import Drawing, Evaluation, Subject
 from omni.eval.quick.examples import Example
+from omni.train.data.loader import Dataset
+from omni.train.monitor import read_log
+from omni.train.tally import unigram_entropies
 from omni.train.tasks.templates import Face
 
 WELL_BELOW = 0.95                                                       # of the unigram entropy
@@ -27,10 +30,11 @@ def write_report(
     path: Path,
     subject: Subject,
     evaluation: Evaluation,
-    run: Path,
+    losses: Mapping[str, TaskLoss],
+    facts: Sequence[tuple[str, str]],
+    loss_plot: Path,
 ) -> None:
-    """Write the page about the model of training run `run`; everything it shows is inside it."""
-    losses = read_losses(run)
+    """Write the page; everything it shows is inside it. `loss_plot` is a PNG file."""
     page = Page("omni quickstart: what a quarter of an hour taught")
     page.facts(facts)
     page.heading("Training")
@@ -55,6 +59,15 @@ def write_report(
     page.heading("Data")
     page.paragraph(_attribution(subject), small=True)
     page.write(path)
+
+
+def read_losses(run: Path, shards: Path, row_steps: int) -> dict[str, TaskLoss]:
+    """The last validation of a training run beside the unigram entropies of the validation shards."""
+    valid = [record for record in read_log(run) if record["kind"] == "valid"]
+    if not valid:
+        return {}
+    entropies = unigram_entropies(Dataset.load([shards / "valid"], row_steps))
+    return {task: TaskLoss(loss, entropies[task]) for task, loss in sorted(valid[-1]["tasks"].items())}
 
 
 def _loss_rows(losses: Mapping[str, TaskLoss]) -> list[list[Content]]:

@@ -1,4 +1,4 @@
-"""`omni data fetch|prepare|show`: the training data."""
+"""`omni data fetch|prepare|show|tokenize`: the training data."""
 
 import argparse
 from pathlib import Path
@@ -7,29 +7,39 @@ SOURCE_NAMES = "stamps, emoji, clipart, words, prompts, catalogues"
 EPILOG = """example, the pictures with captions and speech only:
   omni data fetch --only stamps prompts emoji
   omni data prepare --only stamps prompts emoji --out runs/data
-  omni data show --data runs/data"""
+  omni data show --data runs/data
+and, once there are tokenizers, every task as token shards for `omni train`:
+  omni data tokenize --data runs/data --tokenizers runs/tokenizers --out runs/shards --languages en fr ru"""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Flags of the three actions."""
+    """Flags of the four actions."""
     parser.description = "Fetch the packages that hold the data, make one folder of items of them, and look at it."
     parser.epilog = EPILOG
-    actions = parser.add_subparsers(dest="action", required=True, metavar="fetch|prepare|show")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="fetch|prepare|show|tokenize")
     fetch = actions.add_parser("fetch", help="download and verify the packages (skips what is there)")
     prepare = actions.add_parser("prepare", help="parse them into one folder: items, pictures, audio, splits")
     show = actions.add_parser("show", help="count what is in a prepared folder and draw a contact sheet")
+    tokenize = actions.add_parser("tokenize", help="write the sequences of every task as token shards")
     for action in (fetch, prepare):
         action.add_argument("--cache", type=Path, help="the packages' folder (default: $OMNI_CACHE or ~/.cache/omni)")
         action.add_argument("--only", nargs="+", default=[], metavar="SOURCE", help=f"some of: {SOURCE_NAMES}")
     prepare.add_argument("--out", type=Path, default=Path("runs/data"), help="folder to write (default: %(default)s)")
     prepare.add_argument("--picture-size", type=int, default=64, metavar="PIXELS", help="default: %(default)s")
     show.add_argument("--data", type=Path, default=Path("runs/data"), help="prepared folder (default: %(default)s)")
+    tokenize.add_argument("--data", type=Path, default=Path("runs/data"), help="prepared folder (default: %(default)s)")
+    tokenize.add_argument("--tokenizers", type=Path, default=Path("runs/tokenizers"), help="default: %(default)s")
+    tokenize.add_argument("--out", type=Path, default=Path("runs/shards"), help="default: %(default)s")
+    tokenize.add_argument("--only", nargs="+", default=[], metavar="SOURCE", help="items of these sources alone")
+    tokenize.add_argument("--languages", nargs="+", default=[], metavar="CODE", help="default: all that the data have")
+    tokenize.add_argument("--max-steps", type=int, default=512, help="drop longer sequences (default: %(default)s)")
+    tokenize.add_argument("--seed", type=int, default=0, help="of the draw of examples (default: %(default)s)")
     show.add_argument("--json", action="store_true", help="print the figures as JSON on the last line")
 
 
 def run(args: argparse.Namespace) -> None:
     """Do one action and print where its result is."""
-    {"fetch": _fetch, "prepare": _prepare, "show": _show}[args.action](args)
+    {"fetch": _fetch, "prepare": _prepare, "show": _show, "tokenize": _tokenize}[args.action](args)
 
 
 def _fetch(args: argparse.Namespace) -> None:
@@ -63,3 +73,13 @@ def _show(args: argparse.Namespace) -> None:
     print(f"contact sheet: {sheet}")
     if args.json:
         print(report(manifest).json())
+
+
+def _tokenize(args: argparse.Namespace) -> None:
+    from omni.tokenizers.bundle import Tokenizers
+    from omni.train.data.items import Manifest
+    from omni.train.tasks.build import Choice, build_shards
+
+    choice = Choice(tuple(args.languages), tuple(args.only), args.max_steps, args.seed)
+    vocab = build_shards(Manifest.load(args.data), Tokenizers.load(args.tokenizers), args.out, choice)
+    print(f"a token space of {len(vocab)} ids; shards of every task in {args.out}")

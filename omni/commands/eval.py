@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from omni.figures import Report
 
 EPILOG = """example:
-  omni eval --run runs/quickstart/train --data runs/quickstart/data --shards runs/quickstart/shards --out runs/quickstart"""
+  omni eval --run runs/quickstart --data runs/quickstart/data --shards runs/quickstart/shards"""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -27,15 +27,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Measure the model and print where the results are."""
     from omni.eval.quick.evaluate import evaluate
-    from omni.eval.quick.report import write_report
+    from omni.eval.quick.report import read_losses, write_report
     from omni.files import write_json
+    from omni.train.monitor import PLOT
+    from omni.train.tasks.build import read_choice
 
     out: Path = args.out or args.run
     subject = load_subject(args.run / "model", args.data, args.shards, args.seed)
+    losses = read_losses(args.run, args.shards, read_choice(args.shards).max_steps)
     evaluation = evaluate(subject)
     report = figures(evaluation)
+    for task, measured in losses.items():
+        report.add(f"{task}_loss_over_entropy", measured.loss / measured.unigram, "1")
     write_json(out / "results.json", evaluation.as_dict())
-    write_report(out / "report.html", subject, evaluation, args.run)
+    write_report(out / "report.html", subject, evaluation, losses, facts(args.run, subject), args.run / PLOT)
     print(report.table())
     print(f"report: {out / 'report.html'}\nfigures: {out / 'results.json'}")
     if args.json:
@@ -56,6 +61,26 @@ def load_subject(model: Path, data: Path, shards: Path, seed: int) -> "Subject":
     items = [item for item in manifest.items if item.source in choice.sources]
     codes = Codes.of(manifest, pipeline.tokenizers, items, shards / "codes")
     return Subject(pipeline.model, pipeline.vocab, codes, manifest, choice.languages, choice.sources, seed)
+
+
+def facts(run: Path, subject: "Subject") -> list[tuple[str, str]]:
+    """What was trained, on what, for how long."""
+    from omni.figures import machine
+    from omni.train.monitor import read_log
+
+    trained = [record for record in read_log(run) if record["kind"] == "train"]
+    parameters = sum(parameter.numel() for parameter in subject.model.parameters())
+    here = machine()
+    rows = [
+        ("model", f"{parameters / 1e6:.1f}M parameters, token space of {len(subject.vocab)} ids"),
+        ("items", f"{len(subject.items('train'))} trained on, {len(subject.items('valid', 'test'))} held out"),
+        ("languages", ", ".join(subject.languages)),
+        ("machine", f"{here['cpu']}, {here['cores']} cores"),
+    ]
+    if trained:
+        speed = sorted(record["tokens_per_second"] for record in trained)[len(trained) // 2]
+        rows.insert(1, ("training", f"{trained[-1]['step']} steps at {speed:,.0f} tokens a second"))
+    return rows
 
 
 def figures(evaluation: "Evaluation") -> "Report":

@@ -7,16 +7,22 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
 
 from omni.errors import InputError
 from omni.files import read_json, write_json
-from omni.progress import progress
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor
 
 SOURCES = ("stamps", "prompts", "emoji")
 LANGUAGES = ("bg", "ca", "da", "el", "en", "es", "fr", "it", "ro", "ru")  # those with recordings, and with prompts
 CODEC_SHARE, PICTURE_SHARE = 0.22, 0.08                                 # of the whole time
 EVALUATION_SHARE = 0.13
 LEAST_TRAINING_SHARE = 0.2
+VALIDATIONS_COST = 0.93                                                 # of the training time is left for steps
 
 
 class Quickstart:
@@ -41,7 +47,7 @@ class Quickstart:
             print(f"\n[{number}/{len(stages)}] {name}", flush=True)
             self._timed(name, stage)
         total = sum(self.spent.values())
-        print(f"\nreport: {self.out / 'report.html'}\nanswer: {self.out / 'answer'}\nmodel:  {self.out / 'train/model'}")
+        print(f"\nreport: {self.out / 'report.html'}\nanswer: {self.out / 'answer'}\nmodel:  {self.out / 'model'}")
         print(f"took {total / 60:.1f} minutes: " + ", ".join(f"{name} {s:.0f} s" for name, s in self.spent.items()))
 
     def _check_plan(self) -> None:
@@ -92,13 +98,66 @@ class Quickstart:
         omni("data", "tokenize", *folders, "--languages", *LANGUAGES)
 
     def train(self) -> None:
-        raise NotImplementedError
+        """As many steps as the time left allows, chosen once, so that a resumed run is the same run."""
+        from omni.train.launch import launch
+        from omni.train.recipe import Recipe
+
+        plan = self.out / "steps.json"
+        if not plan.exists():
+            write_json(plan, {"steps": self._affordable_steps()})
+        launch(Recipe.load("mini", self._recipe(read_json(plan)["steps"])), self.out, self.nproc)
+
+    def _recipe(self, steps: int) -> dict[str, Any]:
+        """What differs from the recipe that ships."""
+        return {
+            "data": [str(self.shards / "train")],
+            "valid": [str(self.shards / "valid")],
+            "tokenizers": str(self.tokenizers),
+            "schedule.steps": steps,
+            "schedule.warmup": min(40, steps // 5),
+            "validate.every": max(1, steps // 5),
+        }
+
+    def _affordable_steps(self) -> int:
+        from omni.train.launch import measure_throughput
+        from omni.train.recipe import Recipe
+
+        print("measuring how fast this machine trains")
+        begun = time.monotonic()
+        rates = measure_throughput(Recipe.load("mini", self._recipe(100)), self.nproc)
+        spent = sum(self.spent.values()) + time.monotonic() - begun
+        left = (1 - EVALUATION_SHARE) * self.seconds - spent - rates.start_seconds
+        left = max(left, LEAST_TRAINING_SHARE * self.seconds)
+        steps = max(20, int(VALIDATIONS_COST * left / rates.seconds_per_step))
+        print(f"{rates.tokens_per_second:,.0f} tokens a second: {steps} steps in {left / 60:.1f} minutes")
+        return steps
 
     def evaluate(self) -> None:
-        raise NotImplementedError
+        if not (self.out / "report.html").exists():
+            out, data, shards = str(self.out), str(self.data), str(self.shards)
+            omni("eval", "--run", out, "--data", data, "--shards", shards)
 
     def answer(self) -> None:
-        raise NotImplementedError
+        """A held-out picture, described aloud in French, the language with the most recordings."""
+        from omni.tokenizers.image.pixels import write_picture
+        from omni.train.data.items import Manifest
+
+        manifest = Manifest.load(self.data)
+        item = next(item for item in manifest.of(split="test", source="stamps") if item.pictures and "fr" in item.texts)
+        asked = self.out / "answer" / "asked.png"
+        write_picture(asked, torch_pixels(manifest.picture(item.pictures[0])))
+        print(f"{asked} ({item.texts['fr']}) is described aloud:")
+        model, out = str(self.out / "model"), str(asked.parent)
+        sampling = ("--temperature", "0.8", "--top-p", "0.9", "--max-seconds", "5")
+        omni("generate", "--model", model, "--image", str(asked), "--want", "text,audio", "--language", "fr",
+             "--out", out, *sampling)  # fmt: skip
+
+
+def torch_pixels(picture: "NDArray[np.uint8]") -> "Tensor":
+    """uint8 [size, size, 3] to float [3, size, size] in 0..1."""
+    import torch
+
+    return torch.from_numpy(picture.copy()).permute(2, 0, 1) / 255
 
 
 def omni(*words: str) -> None:
@@ -106,11 +165,11 @@ def omni(*words: str) -> None:
     finish(start(*words))
 
 
-def start(*words: str, threads: int | None = None, output: object = None) -> subprocess.Popen[bytes]:
+def start(*words: str, threads: int | None = None, output: IO[str] | None = None) -> subprocess.Popen[bytes]:
     """Begin a verb; `threads` bounds its cores, `output` takes what it prints."""
     environment = dict(os.environ) | ({"OMP_NUM_THREADS": str(threads)} if threads else {})
     command = [sys.executable, "-m", "omni.cli", *words]
-    return subprocess.Popen(command, env=environment, stdout=output, stderr=output)  # type: ignore[arg-type]
+    return subprocess.Popen(command, env=environment, stdout=output, stderr=output)
 
 
 def finish(process: subprocess.Popen[bytes], hint: str = "") -> None:

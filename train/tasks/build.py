@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from omni.train.data.shards import ShardWriter
 
 from omni.errors import InputError
 from omni.files import read_json, write_json
@@ -14,6 +13,7 @@ from omni.sequence import Segment
 from omni.sequence import Sequence as Stream
 from omni.tokenizers.bundle import Tokenizers
 from omni.train.data.items import Item, Manifest
+from omni.train.data.shards import ShardWriter
 from omni.train.tasks.codes import Codes, checked, encode_pictures
 from omni.train.tasks.templates import TASKS, Task
 from omni.train.tasks.video import FRAMES, clips

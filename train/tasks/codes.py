@@ -12,8 +12,10 @@ from omni.files import atomic_path, read_json, write_json
 from omni.progress import progress
 from omni.sequence import Segment
 from omni.tokenizers.audio.codec import Codec
+from omni.tokenizers.audio.pretrained import PretrainedCodec
 from omni.tokenizers.bundle import Tokenizers
 from omni.tokenizers.image.autoencoder import ImageTokenizer
+from omni.tokenizers.image.pretrained import PretrainedImage
 from omni.tokenizers.text import TextTokenizer
 from omni.train.data.items import Item, Manifest, Recording
 from omni.train.tasks.templates import Face
@@ -27,8 +29,8 @@ class Complete:
     """A tokenizer for every modality."""
 
     text: TextTokenizer
-    audio: Codec
-    image: ImageTokenizer
+    audio: Codec | PretrainedCodec
+    image: ImageTokenizer | PretrainedImage
 
 
 def checked(tokenizers: Tokenizers) -> Complete:
