@@ -5,10 +5,11 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+
 from omni.errors import InputError
 from omni.figures import Report
 from omni.files import write_text
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 FILE = "text.json"
 BYTES = 256

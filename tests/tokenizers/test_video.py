@@ -37,6 +37,11 @@ def video() -> VideoTokenizer:
     return VideoTokenizer(image, frame_rate=10)
 
 
+@pytest.fixture(scope="module")
+def a_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("video")
+
+
 @pytest.mark.parametrize("count", [0, 1, 70])
 def test_frames_are_coded_one_by_one(count: int, video: VideoTokenizer) -> None:
     frames = torch.rand(count, 3, 16, 16)
@@ -68,9 +73,9 @@ def test_animations_are_sampled_at_the_rate_asked_for(ending: str, tmp_path: Pat
 
 
 @settings(deadline=None, max_examples=15)
-@given(durations=st.lists(st.sampled_from([20, 50, 100, 300]), min_size=6, max_size=6), rate=st.sampled_from([1, 4, 10]))
-def test_each_frame_is_what_is_on_screen(durations: list[int], rate: int, tmp_path_factory: pytest.TempPathFactory) -> None:
-    path = animation(tmp_path_factory.mktemp("video") / "a.png", durations)
+@given(durations=st.lists(st.sampled_from([20, 50, 300]), min_size=6, max_size=6), rate=st.sampled_from([1, 4, 10]))
+def test_each_frame_is_what_is_on_screen(durations: list[int], rate: int, a_folder: Path) -> None:
+    path = animation(a_folder / "a.png", durations)
     ends = [sum(durations[: i + 1]) for i in range(6)]
     expected = []
     for tick in range(0, sum(durations), 1000 // rate):                 # in whole milliseconds
