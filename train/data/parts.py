@@ -69,9 +69,10 @@ def write_part(cache: Path, source: str, key: str, outcomes: Iterable[Outcome]) 
                     rows += len(item.pictures)
                     samples += sum(len(clip.samples) for clip in item.clips)
         files = {path.name: path.stat().st_size for path in folder.iterdir()}
-        about = {"key": key, "pictures": rows, "samples": samples, "dropped": dict(sorted(dropped.items()))}
-        write_json(folder / "part.json", {**about, "bytes": files})
-    return Part(part_folder(cache, source), source, rows, samples, about["dropped"])
+        reasons = dict(sorted(dropped.items()))
+        about = {"key": key, "pictures": rows, "samples": samples, "dropped": reasons, "bytes": files}
+        write_json(folder / "part.json", about)
+    return Part(part_folder(cache, source), source, rows, samples, reasons)
 
 
 def _fields(item: Parsed, row: int, start: int) -> dict[str, Any]:

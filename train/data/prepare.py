@@ -25,7 +25,7 @@ from omni.train.data.items import DATA_FILES, FORMAT_VERSION, SAMPLE_RATE, SOURC
 from omni.train.data.parse import base
 from omni.train.data.parse.base import Outcome, Package, Source
 from omni.train.data.parts import Part, finished, write_part
-from omni.train.data.splits import Facts, assign, group_sizes
+from omni.train.data.splits import Facts, assign
 
 InOrder = Callable[[Callable[[Any], Outcome], Sequence[Any]], Iterable[Outcome]]
 DEFAULT_PICTURE_SIZE = 64
@@ -65,8 +65,12 @@ def load_source(name: str) -> Source:
 def parse(source: Source, packages: list[Package], picture_size: int, in_order: InOrder = map) -> Iterable[Outcome]:
     """Outcomes in the order of the plan, behind a progress bar."""
     jobs = source.plan(packages)
-    outcomes = in_order(partial(source.parse, size=picture_size), jobs)
+    outcomes = in_order(partial(_parse_job, source.parse, picture_size), jobs)
     return source.combine(progress(outcomes, source.name, total=len(jobs)))
+
+
+def _parse_job(parse_one: Callable[[Any, int], Outcome], picture_size: int, job: Any) -> Outcome:
+    return parse_one(job, picture_size)
 
 
 @contextmanager
@@ -84,13 +88,13 @@ def assemble(parts: Sequence[Part], out: Path, picture_size: int, part_keys: dic
     rows = [(part, fields) for part in parts for fields in part.items()]
     if not rows:
         raise InputError("the sources hold no usable item; fetch them again")
-    facts = [Facts(fields["id"], fields["texts"], fields["joins"]) for _, fields in rows]
+    split = assign([Facts(fields["id"], fields["texts"], fields["joins"]) for _, fields in rows])
     with atomic_path(out) as folder:
         folder.mkdir()
         with (folder / "items.jsonl").open("w", encoding="utf-8", newline="\n") as lines:
             offsets = _offsets(parts)
-            for (part, fields), split in zip(rows, assign(facts), strict=True):
-                lines.write(_item(part, fields, split, offsets[part.source]).to_json() + "\n")
+            for (part, fields), name in zip(rows, split.of, strict=True):
+                lines.write(_item(part, fields, name, offsets[part.source]).to_json() + "\n")
         _join(parts, "pictures.bin", folder / "pictures.npy", np.dtype(np.uint8), (picture_size, picture_size, 3))
         _join(parts, "audio.bin", folder / "audio.npy", np.dtype("<i2"), ())
         checksums = {name: sha256(folder / name) for name in DATA_FILES}
@@ -101,7 +105,7 @@ def assemble(parts: Sequence[Part], out: Path, picture_size: int, part_keys: dic
             "items": len(rows),
             "pictures": sum(part.pictures for part in parts),
             "samples": sum(part.samples for part in parts),
-            "largest_groups": group_sizes(facts)[:10],
+            "largest_groups": split.group_sizes[:10],
             "dropped": {part.source: part.dropped for part in parts},
             "inputs": part_keys,
             "bytes": {name: (folder / name).stat().st_size for name in DATA_FILES},

@@ -19,7 +19,6 @@ VOICED_DB = 25.0  # a frame counts as voiced down to so much below the loudest
 SHORTEST, LONGEST = 0.15, 12.0  # seconds
 
 
-
 def load_clip(path: Path) -> NDArray[np.int16]:
     """One file as int16 samples at 16 kHz, levelled and trimmed: [samples]. Raises UnusableError with the reason."""
     try:

@@ -138,7 +138,7 @@ def plural_rule(header: str) -> Callable[[int], int] | None:
     """The function number -> form of a Plural-Forms header, or None when it has none that can be read."""
     _, _, expression = header.partition("plural=")
     try:
-        rule: Callable[[int], int] = gettext.c2py(expression.strip().rstrip(";"))  # type: ignore[attr-defined]
+        rule: Callable[[int], int] = gettext.c2py(expression.strip().rstrip(";"))
         rule(1)
         return rule
     except (ValueError, ZeroDivisionError):

@@ -2,11 +2,14 @@
 
 import re
 import xml.etree.ElementTree as ET
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from omni.train.data.parse import picture
 from omni.train.data.parse.base import Outcome, Package, Parsed, Source, UnusableError
+from omni.train.data.splits import normalise
 
 DRAWINGS = Path("usr/share/openclipart/svg")
 _DC = "{http://purl.org/dc/elements/1.1/}"
@@ -16,6 +19,7 @@ _EMPTY_TITLES = re.compile(r"part of the .* collection|hash\(0x|untitled|unnamed
 _TRAILING_NUMBER = re.compile(r"(?:\s+(?:n\.?o?\.?\s*)?\d+)+$|\.svg$", re.IGNORECASE)
 _BYLINE = re.compile(r"^clip ?art by [^-]+ - ", re.IGNORECASE)
 LONGEST_TITLE = 100
+MOST_OF_ONE_TITLE = 60
 
 
 @dataclass(frozen=True)
@@ -92,4 +96,14 @@ def _words(element: ET.Element | None) -> str:
     return "" if element is None else " ".join((element.text or "").split())
 
 
-SOURCE = Source("clipart", plan, parse)
+def combine(outcomes: Iterable[Outcome]) -> Iterator[Outcome]:
+    """Leave out drawings whose title very many others have: it names a collection, not what is to be seen."""
+    found = list(outcomes)
+    titles = Counter(normalise(item.texts["en"]) for outcome in found for item in outcome.items)
+    for outcome in found:
+        telling = [item for item in outcome.items if titles[normalise(item.texts["en"])] <= MOST_OF_ONE_TITLE]
+        outcome.dropped["drawing titled like over 60 others"] += len(outcome.items) - len(telling)
+        yield Outcome(telling, +outcome.dropped)
+
+
+SOURCE = Source("clipart", plan, parse, combine)

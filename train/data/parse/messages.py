@@ -9,8 +9,8 @@ _TAG = re.compile(r"</?[A-Za-z][^<>]*>")
 _ENTITY_OR_AMPERSAND = re.compile(r"&(?:[A-Za-z]{2,8}|#\d{1,6}|#x[0-9A-Fa-f]{1,6});|&&|&(?=\w)")
 _ADDED_ACCELERATOR = re.compile(r"\s*\([&_]\w\)")  # Chinese and Japanese: 文件(&F)
 _UNDERSCORE = re.compile(r"__|_(?=\w)")
-_IDENTIFIER = re.compile(r"\S*\w_\w\S*|[\w.-]+/[\w./-]+|\S+::?\S+|-{1,2}\w\S*")
-_PLACEHOLDER = re.compile(r"%L?\d+|%(?:\d+\$)?[-+#0]*\d*(?:\.\d+)?l{0,2}[diufgsxXcn]\b|\{\w*\}|%\(\w+\)[sdf]")
+_IDENTIFIER = re.compile(r"\S*\w_\w\S*|/[\w./-]+|[\w.-]+(?:/[\w.-]+){2,}|\S+::?\S+|-{1,2}\w\S*")
+_PLACEHOLDER = re.compile(r"%\d+\$[a-z]|%\d*\.\d+l?f|%L?\d+|%[-+#0]*\d*l{0,2}[diufgsxXcn]\b|\{\w*\}|%\(\w+\)[sdf]")
 _LETTER = re.compile(r"[^\W\d_]")
 
 

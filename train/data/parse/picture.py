@@ -18,7 +18,6 @@ OVERSAMPLING = 3  # drawings are rendered larger and area-averaged, which keeps 
 _NUMBER = re.compile(r"\s*\d*\.?\d+(?:[eE][+-]?\d+)?")
 
 
-
 def load_picture(path: Path, size: int) -> NDArray[np.uint8]:
     """An SVG or bitmap file as [size, size, 3]. Raises UnusableError with the reason."""
     return square(render(path, size) if path.suffix in (".svg", ".svgz") else path.read_bytes(), size)
@@ -33,8 +32,8 @@ def render(path: Path, size: int) -> bytes:
         raise UnusableError("drawing over 1 MB")
     side = OVERSAMPLING * size
     try:
-        longer = {"height": side} if _is_upright(path) else {"width": side}
-        return resvg_py.svg_to_bytes(svg_path=str(path), skip_system_fonts=True, dpi=96, **longer)
+        width, height = (None, side) if _is_upright(path) else (side, None)
+        return resvg_py.svg_to_bytes(svg_path=str(path), skip_system_fonts=True, dpi=96, width=width, height=height)
     except (ValueError, ET.ParseError):
         raise UnusableError("drawing cannot be rendered") from None
 
