@@ -34,6 +34,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     tokenize.add_argument("--languages", nargs="+", default=[], metavar="CODE", help="default: all that the data have")
     tokenize.add_argument("--max-steps", type=int, default=512, help="drop longer sequences (default: %(default)s)")
     tokenize.add_argument("--seed", type=int, default=0, help="of the draw of examples (default: %(default)s)")
+    show.add_argument("--tokenizer", type=Path, help="count texts in tokens of this text tokenizer's folder")
     show.add_argument("--json", action="store_true", help="print the figures as JSON on the last line")
 
 
@@ -64,15 +65,17 @@ def _prepare(args: argparse.Namespace) -> None:
 
 
 def _show(args: argparse.Namespace) -> None:
+    from omni.tokenizers.text import TextTokenizer
     from omni.train.data.items import Manifest
     from omni.train.data.show import contact_sheet, describe, report
 
     manifest = Manifest.load(args.data)
-    print(describe(manifest))
+    tokenizer = TextTokenizer.load(args.tokenizer) if args.tokenizer else None
+    print(describe(manifest, tokenizer))
     sheet = contact_sheet(manifest, args.data / "contact-sheet.png")
     print(f"contact sheet: {sheet}")
     if args.json:
-        print(report(manifest).json())
+        print(report(manifest, tokenizer).json())
 
 
 def _tokenize(args: argparse.Namespace) -> None:

@@ -8,6 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from omni.figures import Report
 from omni.files import atomic_path
+from omni.tokenizers.text import TextTokenizer
 from omni.train.data.items import SOURCES, SPLITS, Item, Manifest
 
 COLUMNS, ROWS = 12, 8
@@ -15,11 +16,15 @@ CELL, CAPTION = 96, 24  # pixels: side of a shown picture, height of the text un
 SHOWN_LANGUAGES = 20
 
 
-def describe(manifest: Manifest) -> str:
-    """The whole account as text for a terminal."""
+def describe(manifest: Manifest, tokenizer: TextTokenizer | None = None) -> str:
+    """The whole account as text for a terminal; texts are counted in tokens, without a tokenizer in bytes."""
+    unit = "tokens" if tokenizer else "UTF-8 bytes"
     sections = [
         _table(["source", *SPLITS, "pictures", "speech", "effects"], _source_rows(manifest)),
-        _table(["language", "texts", "characters", "UTF-8 bytes", "recordings", "hours"], _language_rows(manifest)),
+        _table(
+            ["language", "texts", "characters", unit, "recordings", "hours"],
+            _language_rows(manifest, tokenizer),
+        ),
         _table(["licence", "items"], [[name, str(n)] for name, n in _licences(manifest).most_common()]),
     ]
     dropped = [[source, str(n), why] for source, counts in manifest.dropped.items() for why, n in counts.items()]
@@ -35,7 +40,7 @@ def describe(manifest: Manifest) -> str:
     return "\n\n".join([summary, *sections])
 
 
-def report(manifest: Manifest) -> Report:
+def report(manifest: Manifest, tokenizer: TextTokenizer | None = None) -> Report:
     """The same as figures."""
     figures = Report("data show")
     figures.add("items", len(manifest), "items")
@@ -49,6 +54,8 @@ def report(manifest: Manifest) -> Report:
     figures.add("languages", len({language for item in manifest.items for language in item.texts}), "languages")
     texts = [text for item in manifest.items for text in item.texts.values()]
     figures.add("text_bytes", sum(len(text.encode()) for text in texts), "B", n=len(texts))
+    if tokenizer:
+        figures.add("text_tokens", sum(_lengths(texts, tokenizer)), "tokens", n=len(texts))
     figures.add("dropped", sum(sum(counts.values()) for counts in manifest.dropped.values()), "things")
     return figures
 
@@ -82,22 +89,21 @@ def _source_rows(manifest: Manifest) -> list[list[str]]:
     return rows
 
 
-def _language_rows(manifest: Manifest) -> list[list[str]]:
+def _language_rows(manifest: Manifest, tokenizer: TextTokenizer | None) -> list[list[str]]:
     """The languages with speech first, then those with the most text."""
-    texts: Counter[str] = Counter()
-    characters: Counter[str] = Counter()
-    size: Counter[str] = Counter()
+    found: defaultdict[str, list[str]] = defaultdict(list)
     takes: Counter[str] = Counter()
     seconds: defaultdict[str, float] = defaultdict(float)
     for item in manifest.items:
         for language, text in item.texts.items():
-            texts[language] += 1
-            characters[language] += len(text)
-            size[language] += len(text.encode())
+            found[language].append(text)
         for recording in item.recordings:
             if recording.language:
                 takes[recording.language] += 1
                 seconds[recording.language] += recording.length / manifest.sample_rate
+    texts = Counter({language: len(written) for language, written in found.items()})
+    characters = Counter({language: sum(map(len, written)) for language, written in found.items()})
+    size = Counter({language: sum(_lengths(written, tokenizer)) for language, written in found.items()})
     order = sorted({*texts, *takes}, key=lambda name: (-seconds[name], -texts[name], name))
     spoken = sum(1 for name in order if takes[name])
     shown = order[: spoken + SHOWN_LANGUAGES]
@@ -110,6 +116,10 @@ def _language_rows(manifest: Manifest) -> list[list[str]]:
         sums = [sum(counter[name] for name in rest) for counter in (texts, characters, size)]
         rows.append([f"{len(rest)} more", *map(str, sums), "0", "0.00"])
     return rows
+
+
+def _lengths(texts: list[str], tokenizer: TextTokenizer | None) -> list[int]:
+    return [len(ids) for ids in tokenizer.encode_batch(texts)] if tokenizer else [len(text.encode()) for text in texts]
 
 
 def _licences(manifest: Manifest) -> Counter[str]:

@@ -11,6 +11,7 @@ from PIL import Image
 from omni.cli import main
 from omni.errors import InputError
 from omni.files import sha256, write_json
+from omni.tokenizers.text import TextTokenizer
 from omni.train.data.fetch import PackageSpec, read_specs
 from omni.train.data.items import DATA_FILES, Manifest, Recording
 from omni.train.data.parse import prompts, stamps
@@ -131,6 +132,10 @@ def test_the_command_prepares_and_shows(cache: Path, tmp_path: Path, capsys: pyt
     assert main(["data", "show", "--data", str(out), "--json"]) == 0
     printed = capsys.readouterr().out.splitlines()
     figures = json.loads(printed[-1])["figures"]
+    TextTokenizer.train(["Thing", "Chose"] * 9, 300).save(tmp_path / "text")
+    assert main(["data", "show", "--data", str(out), "--tokenizer", str(tmp_path / "text"), "--json"]) == 0
+    counted = json.loads(capsys.readouterr().out.splitlines()[-1])["figures"]
+    assert 0 < counted["text_tokens"]["value"] < figures["text_bytes"]["value"]
     assert figures["items"]["value"] == 14 and figures["pictures"]["value"] == 12
     assert figures["speech_hours"]["value"] == pytest.approx(14 * 0.5 / 3600, rel=0.1)
     with Image.open(out / "contact-sheet.png") as sheet:
