@@ -10,21 +10,17 @@ from torch import Tensor, nn
 class CausalBlock(nn.Module):
     """ConvNeXt block on [batch, time, width] that sees only the past (Liu et al. 2022; Siuzdak 2023 for audio).
 
-    The state is the last `kernel - 1` inputs; zeros mean silence before the first step.
+    The state is the last `kernel - 1` inputs, [batch, past, width]; zeros mean silence before the first step.
     """
 
     def __init__(self, width: int, kernel: int, expansion: int) -> None:
         super().__init__()
         self.past = kernel - 1
-        self.mix = nn.Conv1d(width, width, kernel, groups=width)
+        self.mix = nn.Conv1d(width, width, kernel, groups=width, bias=False)
         self.norm = nn.LayerNorm(width)
         self.up = nn.Linear(width, expansion * width)
         self.down = nn.Linear(expansion * width, width)
         self.scale = nn.Parameter(torch.full((width,), 0.3))            # keeps a deep stack near the identity at first
-
-    def start(self, batch: int) -> Tensor:
-        """State before the first step: [batch, past, width]."""
-        return self.scale.new_zeros(batch, self.past, self.scale.numel())
 
     def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         seen = torch.cat((state, x), dim=1)                             # [batch, past + time, width]
@@ -36,7 +32,7 @@ class CausalBlock(nn.Module):
         if torch.is_grad_enabled() or seen.shape[1] > 32:
             return self.mix(seen.transpose(1, 2)).transpose(1, 2)
         near = seen.unfold(1, self.past + 1, 1)                         # [batch, time, width, kernel]
-        return (near * self.mix.weight[:, 0]).sum(-1) + self.mix.bias   # a convolution call costs more than it computes
+        return (near * self.mix.weight[:, 0]).sum(-1)                   # a convolution call costs more than it computes
 
 
 class CausalStack(nn.Module):
@@ -44,10 +40,13 @@ class CausalStack(nn.Module):
 
     def __init__(self, depth: int, width: int, kernel: int, expansion: int = 3) -> None:
         super().__init__()
+        self.width, self.past = width, kernel - 1
         self.blocks = nn.ModuleList(CausalBlock(width, kernel, expansion) for _ in range(depth))
 
     def start(self, batch: int) -> tuple[Tensor, ...]:
-        return tuple(block.start(batch) for block in self.blocks)
+        """States before the first step, one a block: zeros [batch, past, width]."""
+        device = next(self.parameters()).device
+        return tuple(torch.zeros(batch, self.past, self.width, device=device) for _ in self.blocks)
 
     def forward(self, x: Tensor, states: Sequence[Tensor]) -> tuple[Tensor, tuple[Tensor, ...]]:
         """x: [batch, time, width], any time above 0. Returns the same shape and the states after it."""

@@ -67,7 +67,7 @@ class CodecConfig:
                 f"of hop={self.hop}; use {self.sample_rate / self.hop:g} divided by 1, 2, 4 or 8"
             )
         if not self.levels or min(self.levels) < 2 or self.codebooks < 1:
-            raise InputError("codec config: levels must be 2 or more each and codebooks 1 or more; use (8, 8, 8, 8) and 1")
+            raise InputError("codec config: levels must be 2 or more, codebooks 1 or more; use (8, 8, 8, 8) and 1")
         if self.hop > self.window // 2 or self.window > self.analysis:
             raise InputError("codec config: needs hop <= window / 2 and window <= analysis; use 160, 512 and 640")
 
@@ -106,10 +106,15 @@ class CodecState:
 
 
 class Reconstruction(NamedTuple):
-    """What training looks at. wave: [batch, samples]; codes: [batch, frames, codebooks]; pitch: Hz [batch, hops]."""
+    """What training looks at.
+
+    wave: [batch, samples]; codes: [batch, frames, codebooks]; vectors: their FSQ values [batch, frames, dims];
+    pitch: Hz [batch, hops].
+    """
 
     wave: Tensor
     codes: Tensor
+    vectors: Tensor
     pitch: Tensor
 
 
@@ -118,6 +123,8 @@ class Codec(nn.Module):
 
     Encoding needs `lookahead` samples beyond a frame's end (26 ms at the presets); decoding needs none.
     """
+
+    analysis_window: Tensor
 
     def __init__(self, config: CodecConfig) -> None:
         super().__init__()
@@ -141,9 +148,10 @@ class Codec(nn.Module):
         self.split = nn.Linear(c.d_model, self.hops * c.d_hop)
         self.decoder_hops = CausalStack(c.hop_layers, c.d_hop, c.kernel)
         self.synthesis = Synthesis(c.sample_rate, c.hop, c.window)
-        self.shape = nn.Sequential(nn.LayerNorm(c.d_hop), nn.Linear(c.d_hop, 3 * self.synthesis.bins))
+        envelopes = nn.Linear(c.d_hop, 3 * self.synthesis.bins)
+        nn.init.normal_(envelopes.weight, std=0.02)
+        self.shape = nn.Sequential(nn.LayerNorm(c.d_hop), envelopes)
         self.register_buffer("analysis_window", torch.hann_window(c.analysis), persistent=False)
-        nn.init.normal_(self.shape[1].weight, std=0.02)
 
     @property
     def fingerprint(self) -> str:
@@ -155,17 +163,17 @@ class Codec(nn.Module):
         return digest.hexdigest()
 
     def forward(self, wave: Tensor, noise_hop: int = 0) -> Reconstruction:
-        """Encode and decode with gradients. wave: [batch, frames * samples_per_frame]; noise_hop: where noise begins."""
+        """Encode and decode with gradients. wave: [batch, frames * samples_per_frame]; noise_hop: where noise is."""
         state = self.start(wave.shape[0])
         heard = torch.cat((state.samples, F.pad(wave, (0, self.lookahead))), dim=1)
         vectors, codes, state = self._encode(heard, state)
         synthesis = replace(state.synthesis, hop=noise_hop)
         wave, pitch, _ = self._decode(vectors, replace(state, synthesis=synthesis))
-        return Reconstruction(wave, codes, pitch)
+        return Reconstruction(wave, codes, vectors, pitch)
 
     @torch.no_grad()
     def encode(self, wave: Tensor) -> Tensor:
-        """wave: float [batch, samples] in -1..1. Returns codes, long [batch, ceil(samples/samples_per_frame), codebooks].
+        """Wave, float [batch, samples] in -1..1, to codes, long [batch, ceil(samples/samples_per_frame), codebooks].
 
         Raises InputError for an empty wave or one with NaN or infinite samples, ValueError for another shape.
         """
@@ -220,7 +228,7 @@ class Codec(nn.Module):
         missing = math.ceil(state.seen / self.samples_per_frame) - state.frames
         needed = self.past + missing * self.samples_per_frame + self.lookahead
         padded = F.pad(state.samples, (0, max(0, needed - state.samples.shape[1])))
-        _, codes, state = self._encode(padded[:, : needed], state)
+        _, codes, state = self._encode(padded[:, :needed], state)
         return codes, state
 
     @torch.no_grad()
@@ -257,7 +265,7 @@ class Codec(nn.Module):
         return vectors.flatten(2), codes, state
 
     def _decode(self, vectors: Tensor, state: CodecState) -> tuple[Tensor, Tensor, CodecState]:
-        """Quantized vectors [batch, frames, dims] to samples [batch, n], pitch [batch, hops], and the state after them."""
+        """Vectors [batch, frames, dims] to samples [batch, n], pitch [batch, hops], and the state after them."""
         batch, frames = vectors.shape[:2]
         if not frames:
             return vectors.new_zeros(batch, 0), vectors.new_zeros(batch, 0), state
@@ -284,7 +292,8 @@ class Codec(nn.Module):
         folder = Path(folder)
         with atomic_path(folder / "model.safetensors") as scratch:
             save_file({name: value.contiguous() for name, value in self.state_dict().items()}, scratch)
-        write_json(folder / "config.json", {"kind": "omni-codec", **asdict(self.config), "fingerprint": self.fingerprint})
+        values = {"kind": "omni-codec", **asdict(self.config), "fingerprint": self.fingerprint}
+        write_json(folder / "config.json", values)
 
     @classmethod
     def load(cls, folder: Path | str) -> "Codec":

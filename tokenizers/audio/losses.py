@@ -49,8 +49,9 @@ class SpectralLoss(nn.Module):
     Long windows see pitch and timbre, short ones see onsets; no one length sees both. In nats of amplitude.
     """
 
-    def __init__(self, sample_rate: int, sizes: tuple[tuple[int, int], ...] = ((1024, 80), (512, 40), (256, 20))) -> None:
+    def __init__(self, sample_rate: int) -> None:
         super().__init__()
+        sizes = ((1024, 80), (512, 40), (256, 20))                      # samples, mel bands
         self.spectra = nn.ModuleList(Spectrum(sample_rate, size, bands) for size, bands in sizes)
 
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
@@ -64,6 +65,19 @@ class SpectralLoss(nn.Module):
 
 
 FLOOR = 1e-9                                                            # power below which nothing is heard at -90 dB
+
+
+def spread_loss(vectors: Tensor) -> Tensor:
+    """How far the codes are from using the whole codebook: each dimension uniform over -1..1, no two correlated.
+
+    vectors: quantized, [batch, frames, dims]. Without it a high learning rate pushes whole dimensions to one end in the
+    first steps, and they stay there (VICReg's variance and covariance terms, Bardes et al. 2022, on FSQ).
+    """
+    rows = vectors.flatten(0, 1)                                        # [batch * frames, dims]
+    centre = rows.mean(0)
+    covariance = (rows - centre).T @ (rows - centre) / len(rows)        # [dims, dims]
+    uniform = torch.eye(rows.shape[1], device=rows.device) / 3          # the variance of a uniform -1..1 is 1/3
+    return centre.square().sum() + (covariance - uniform).square().sum()
 
 
 def pitch_loss(pitch: Tensor, wave: Tensor, sample_rate: int, hop: int, centre: int) -> Tensor:

@@ -22,10 +22,11 @@ from omni.tokenizers.audio.codec import AudioCodec, Codec
 RATE = 16000                                                            # samples a second of every measure
 CHUNK = 0.08                                                            # seconds a live stream hands over at a time
 Wave: TypeAlias = NDArray[np.float32]
+Clip: TypeAlias = tuple[Wave, str | None]                               # audio, and what is said in it in English
 
 
 def stoi(reference: Wave, decoded: Wave) -> float:
-    """Short-time objective intelligibility, 0..1 (Taal et al. 2011). NaN below 0.4 s of speech, where it is undefined."""
+    """Short-time objective intelligibility, 0..1 (Taal et al. 2011). NaN where less than 0.4 s is speech."""
     from pystoi import stoi as measure
 
     with warnings.catch_warnings():
@@ -93,7 +94,7 @@ def _recognizer() -> Any:
 
 
 def transcribe(wave: Wave) -> str:
-    """English words that pocketsphinx hears. A weak judge: compare it only with itself on other audio of the same words."""
+    """English words that pocketsphinx hears. A weak judge: compare it only with itself on the same words."""
     pcm = (np.clip(wave, -1, 1) * 32767).astype(np.int16)
     recognizer = _recognizer()
     recognizer.start_utt()
@@ -159,12 +160,12 @@ class Scores:
             rows = np.array([value for value in values if not math.isnan(value)], dtype=np.float64)
             _add(report, name, rows, unit, lambda sample: float(sample.mean()))
         words = np.array(self.words, dtype=np.float64).reshape(-1, 3)
-        _add(report, "wer_decoded_minus_original", words, "share", lambda w: float((w[:, 0] - w[:, 1]).sum() / w[:, 2].sum()))
-        _add(report, "wer_decoded", words, "share", lambda w: float(w[:, 0].sum() / w[:, 2].sum()))
-        _add(report, "wer_original", words, "share", lambda w: float(w[:, 1].sum() / w[:, 2].sum()))
+        _add(report, "wer_decoded_minus_original", words, "share", lambda w: _share(w[:, 0] - w[:, 1], w))
+        _add(report, "wer_decoded", words, "share", lambda w: _share(w[:, 0], w))
+        _add(report, "wer_original", words, "share", lambda w: _share(w[:, 1], w))
 
 
-def compare(clips: Sequence[tuple[Wave, str | None]], coded: Callable[[Wave], Wave], label: str = "codec eval") -> Scores:
+def compare(clips: Sequence[Clip], coded: Callable[[Wave], Wave], label: str = "codec eval") -> Scores:
     """Scores of `coded`, any function from a 16 kHz wave to its decoded form of about the same length."""
     scores = Scores()
     for wave, transcript in progress(clips, label, unit="clip"):
@@ -182,7 +183,7 @@ def compare(clips: Sequence[tuple[Wave, str | None]], coded: Callable[[Wave], Wa
     return scores
 
 
-def evaluate(codec: AudioCodec, clips: Sequence[tuple[Wave, str | None]]) -> Report:
+def evaluate(codec: AudioCodec, clips: Sequence[Clip]) -> Report:
     """All figures of a codec on held-out clips: (16 kHz wave, what is said in it in English, or None).
 
     Word errors are the recognizer's on the decoded clips less its own on the originals. A codec that cannot stream has
@@ -208,18 +209,23 @@ def evaluate(codec: AudioCodec, clips: Sequence[tuple[Wave, str | None]]) -> Rep
     return report
 
 
+def _share(errors: NDArray[np.float64], words: NDArray[np.float64]) -> float:
+    return float(errors.sum() / words[:, 2].sum())
+
+
 def _through(codec: AudioCodec, wave: Wave) -> Wave:
     decoded = codec.decode(codec.encode(_tensor(codec, wave)))[0].numpy()
-    return decoded if codec.sample_rate == RATE else _resample(decoded, codec.sample_rate, RATE)
+    return decoded if codec.sample_rate == RATE else resample(decoded, codec.sample_rate, RATE)
 
 
 def _tensor(codec: AudioCodec, wave: Wave) -> torch.Tensor:
     """The clip at the codec's own rate, [1, samples]."""
-    at_rate = wave if codec.sample_rate == RATE else _resample(wave, RATE, codec.sample_rate)
+    at_rate = wave if codec.sample_rate == RATE else resample(wave, RATE, codec.sample_rate)
     return torch.from_numpy(np.ascontiguousarray(at_rate)).unsqueeze(0)
 
 
-def _resample(wave: Wave, source: int, target: int) -> Wave:
+def resample(wave: Wave, source: int, target: int) -> Wave:
+    """Samples at `source` hertz as samples at `target` hertz."""
     import soxr
 
     return np.asarray(soxr.resample(wave, source, target), dtype=np.float32)

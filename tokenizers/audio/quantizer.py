@@ -49,7 +49,7 @@ class FSQ(nn.Module):
         return (digits - self.counts // 2) / (self.counts // 2).to(torch.float32)
 
     def _bound(self, z: Tensor) -> Tensor:
-        """Squash to the range whose rounding gives exactly `counts` integers; even counts are shifted by half a step."""
+        """Squash to the range that rounds to exactly `counts` integers; even counts are shifted by half a step."""
         half = (self.counts - 1) * 1.001 / 2
         offset = (self.counts % 2 == 0) * 0.5
         shift = torch.atanh(offset / half)

@@ -1,8 +1,8 @@
 """From spectral envelopes to samples: a pitched pulse train and noise, filtered and overlap-added, chunk by chunk.
 
-The network that feeds this need not invent phase, which a few hundred bits a second cannot carry: it says how loud each
-frequency of a pulse train and of a noise is (neural source-filter, Wang et al. 2019; DDSP, Engel et al. 2020) and how
-the pulse's phase is bent; the inverse transform and overlap-add follow Vocos (Siuzdak 2023).
+The network that feeds this need not invent phase, which a few hundred bits a second cannot carry: it says how loud
+each frequency of a pulse train and of a noise is (neural source-filter, Wang et al. 2019; DDSP, Engel et al. 2020) and
+how the pulse's phase is bent; the inverse transform and overlap-add follow Vocos (Siuzdak 2023).
 """
 
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-NOISE_HOPS = 251                                                        # period of the noise, 2.5 s: not heard as a loop
+NOISE_HOPS = 251                                                        # period of the noise: 2.5 s is not heard
 
 
 @dataclass(frozen=True)
 class SynthesisState:
-    """What the past leaves behind for the next hop. Phase is in cycles and double, or a long stream would drift."""
+    """What the past leaves behind for the next hop. Phase is in cycles, in double, or a long stream would drift."""
 
     phase: Tensor                                                       # double [batch]: pulse phase at the last hop
     pitch: Tensor                                                       # double [batch]: Hz at the last hop
@@ -66,7 +66,7 @@ class Synthesis(nn.Module):
         return wave, state
 
     def _pulses(self, pitch: Tensor, state: SynthesisState) -> tuple[Tensor, Tensor]:
-        """Spectra of windows of a band-limited pulse train, each stationary in itself, phases joined at their centres."""
+        """Spectra of windows of a band-limited pulse train, each stationary in itself, phases joined at centres."""
         before = torch.cat((state.pitch.unsqueeze(1), pitch[:, :-1]), dim=1)
         advance = (before + pitch) / 2 * (self.hop / self.sample_rate)  # cycles [batch, hops]
         phase = (state.phase.unsqueeze(1) + advance.cumsum(1)) % 1
@@ -81,7 +81,7 @@ class Synthesis(nn.Module):
         return phase, torch.fft.rfft(train * self.window)
 
     def _overlap_add(self, frames: Tensor, overlap: Tensor) -> Tensor:
-        """frames: [batch, hops, window] added at every hop onto `overlap` [batch, window]: [batch, hops*hop + window]."""
+        """frames [batch, hops, window] added at every hop onto `overlap` [batch, window]: [batch, hops*hop+window]."""
         hops, length = frames.shape[1], frames.shape[1] * self.hop + self.size
         columns = frames.transpose(1, 2)                                # [batch, window, hops]
         size = (1, (hops - 1) * self.hop + self.size)
@@ -92,6 +92,6 @@ class Synthesis(nn.Module):
 
 def _noise_spectra(hop: int, window: Tensor) -> Tensor:
     """Spectra of windows of one fixed periodic white noise: complex [NOISE_HOPS, bins]. The same on every machine."""
-    samples = np.random.RandomState(0).standard_normal(NOISE_HOPS * hop)  # noqa: NPY002 (frozen by NumPy's policy)
+    samples = np.random.RandomState(0).standard_normal(NOISE_HOPS * hop)
     looped = torch.from_numpy(np.concatenate((samples, samples[: len(window)]))).float()
     return torch.fft.rfft(looped.unfold(0, len(window), hop)[:NOISE_HOPS] * window)

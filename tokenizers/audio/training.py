@@ -22,7 +22,7 @@ from omni.files import atomic_path, read_json, write_json
 from omni.progress import progress
 from omni.tokenizers.audio.codec import Codec, CodecConfig
 from omni.tokenizers.audio.discriminator import Critics
-from omni.tokenizers.audio.losses import SpectralLoss, pitch_loss
+from omni.tokenizers.audio.losses import SpectralLoss, pitch_loss, spread_loss
 from omni.tokenizers.audio.synthesis import NOISE_HOPS
 
 STATE = "training.safetensors"
@@ -34,9 +34,9 @@ LOG_EVERY = 25                                                          # steps
 class Plan:
     """How a codec is trained. `adversarial` is the share of the steps, at the end, that the critics take part in."""
 
-    batch: int = 8
+    batch: int = 6
     seconds: float = 1.0
-    learning_rate: float = 2e-3
+    learning_rate: float = 1.5e-3
     warmup: int = 50
     adversarial: float = 0.0
     save_every: float = 30.0                                            # seconds
@@ -133,7 +133,7 @@ class Crops:
 
 
 def _optimizer(module: nn.Module, decay: float) -> torch.optim.AdamW:
-    return torch.optim.AdamW(module.parameters(), lr=1.0, betas=(0.8, 0.95), weight_decay=decay, fused=True)
+    return torch.optim.AdamW(module.parameters(), lr=1.0, betas=(0.8, 0.99), weight_decay=decay, fused=True)
 
 
 def _rate(step: int, steps: int, plan: Plan) -> float:
@@ -142,7 +142,9 @@ def _rate(step: int, steps: int, plan: Plan) -> float:
     return plan.learning_rate * warm * min(1.0, 1.5 * (1 - step / steps) + 0.01)
 
 
-def _train(run: Run, data: Crops, plan: Plan, valid: Sequence[np.ndarray], state: Path, identity: dict[str, Any]) -> None:
+def _train(
+    run: Run, data: Crops, plan: Plan, valid: Sequence[np.ndarray], state: Path, identity: dict[str, Any]
+) -> None:
     """All remaining steps. The state is saved between steps only, so that Ctrl-C never leaves half a step behind."""
     losses = SpectralLoss(run.codec.sample_rate)
     recent: list[dict[str, float]] = []
@@ -174,7 +176,8 @@ def _step(run: Run, data: Crops, losses: SpectralLoss, plan: Plan, adversarial: 
     made = codec(wave, noise_hop)
     spectral = losses(made.wave, wave)
     pitch = pitch_loss(made.pitch, wave, config.sample_rate, config.hop, config.window // 2)
-    loss, figures = spectral + pitch, {"spectral": spectral.item(), "pitch": pitch.item()}
+    loss = spectral + pitch + 0.3 * spread_loss(made.vectors)
+    figures = {"spectral": spectral.item(), "pitch": pitch.item(), "codes": float(made.codes.unique().numel())}
     rate = _rate(run.step, run.steps, plan)
     if adversarial:
         judged = run.critics.loss(wave, made.wave)
@@ -226,7 +229,7 @@ def _steps_in(minutes: float, run: Run, data: Crops, plan: Plan) -> int:
 
 
 def _save(run: Run, path: Path, identity: dict[str, Any]) -> None:
-    tensors = {}
+    tensors: dict[str, Tensor] = {}
     for name, module in (("codec", run.codec), ("critics", run.critics)):
         tensors |= {f"{name}.{key}": value.contiguous() for key, value in module.state_dict().items()}
     for name, optimizer in (("optimizer", run.optimizer), ("critic_optimizer", run.critic_optimizer)):

@@ -75,7 +75,8 @@ def test_evaluation_reports_every_figure_with_its_count_and_interval() -> None:
     report = metrics.evaluate(codec, [(speechlike(1.0), "a frog"), (speechlike(1.2), None)])
     figures = report.figures
     assert figures["bits_per_second"].value == 4 * 50
-    for name, count in (("stoi", 2), ("pesq", 2), ("dnsmos", 2), ("dnsmos_original", 2), ("wer_decoded_minus_original", 1)):
+    counts = {"stoi": 2, "pesq": 2, "dnsmos": 2, "dnsmos_original": 2, "wer_decoded_minus_original": 1}
+    for name, count in counts.items():
         assert figures[name].n == count and figures[name].low <= figures[name].value <= figures[name].high
     assert figures["stream_rtf"].value > 0
     with pytest.raises(InputError, match="no clips"):

@@ -20,7 +20,8 @@ def small(kind: str) -> Any:
             )
         )  # fmt: skip
     if kind == "encodec":
-        return EncodecModel(EncodecConfig(hidden_size=16, num_filters=4, codebook_size=32, target_bandwidths=[0.75, 1.5]))
+        config = EncodecConfig(hidden_size=16, num_filters=4, codebook_size=32, target_bandwidths=[0.75, 1.5])
+        return EncodecModel(config)
     return DacModel(
         DacConfig(encoder_hidden_size=4, decoder_hidden_size=64, n_codebooks=3, codebook_size=32, codebook_dim=4)
     )

@@ -8,6 +8,7 @@ import torch
 from omni.errors import InputError
 from omni.tokenizers.audio import training
 from omni.tokenizers.audio.codec import Codec, CodecConfig
+from omni.tokenizers.audio.losses import spread_loss
 from omni.tokenizers.audio.training import Plan, train_codec
 
 TINY = CodecConfig(levels=(5, 4), d_model=16, d_hop=16, encoder_layers=1, decoder_layers=1)
@@ -85,3 +86,11 @@ def test_training_on_a_few_tones_reduces_the_loss_and_learns_their_pitch(tmp_pat
 def test_training_without_audio_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no audio"):
         train_codec([np.zeros(0, dtype=np.float32)], TINY, tmp_path, steps=1)
+
+
+def test_the_spread_loss_is_least_where_all_codes_are_used_alike() -> None:
+    levels = torch.linspace(-1, 1, 101)
+    even = torch.cartesian_prod(levels, levels)[None]                   # [1, 101 * 101, 2]
+    collapsed = torch.ones(1, 100, 2)
+    copied = even[..., :1].expand(-1, -1, 2)
+    assert spread_loss(even) < 0.001 < 0.1 < spread_loss(copied) < spread_loss(collapsed)
