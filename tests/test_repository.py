@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -116,17 +117,36 @@ def test_nothing_names_a_machine() -> None:
     assert not wrong, "\n".join(wrong)
 
 
-def test_every_declared_dependency_is_pinned() -> None:
+def declared(*extras: str) -> set[str]:
+    """Names of the distributions that pyproject.toml asks for, with these extras."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    declared = [*project["dependencies"], *(line for extra in project["optional-dependencies"].values() for line in extra)]
+    lines = sum((project["optional-dependencies"][extra] for extra in extras), project["dependencies"])
+    return {canonical(re.split(r"[\[<>=!~ ]", line)[0]) for line in lines}
+
+
+def canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def test_every_declared_dependency_is_pinned() -> None:
     lines = [line for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines() if line[:1] != "#"]
     assert [line for line in lines if not re.fullmatch(r"[\w.-]+==[\w.!+]+", line)] == []
-    pinned = {_canonical(line.split("==")[0]) for line in lines}
-    assert {_canonical(re.split(r"[\[<>=!~ ]", line)[0]) for line in declared} - pinned == set()
+    assert declared("eval", "live", "dev") - {canonical(line.split("==")[0]) for line in lines} == set()
 
 
-def _canonical(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
+def test_every_imported_package_is_declared() -> None:
+    """What comes only with another package leaves when that package changes its mind."""
+    distributions = packages_distributions()
+    wrong = []
+    for path in python_files():
+        allowed = declared("eval", "live", "dev") if "tests" in path.parts else declared("eval", "live")
+        for line, module, _ in imports(path):
+            name = module.split(".")[0]
+            if name in sys.stdlib_module_names or name in ("", "omni"):
+                continue
+            if not allowed & {canonical(found) for found in distributions.get(name, [name])}:
+                wrong.append(f"{path.relative_to(ROOT)}:{line}: {module}")
+    assert not wrong, "declare these in pyproject.toml: " + ", ".join(wrong)
 
 
 def test_links_in_the_documents_lead_somewhere() -> None:
@@ -142,12 +162,10 @@ def test_links_in_the_documents_lead_somewhere() -> None:
 
 def test_layers_are_kept() -> None:
     """import-linter's contract (pyproject.toml), and that it knows every part of omni/."""
-    done = subprocess.run(
-        [sys.executable, "-c", "from importlinter.cli import lint_imports_command as c; c(['--no-logo', '--no-cache'])"],
-        cwd=ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    code = "from importlinter.cli import lint_imports_command; lint_imports_command(['--no-logo', '--no-cache'])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    contract = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]["contracts"][0]
-    known = set(re.findall(r"[\w.]+", " ".join(contract["layers"])))
+    tools = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
+    known = set(re.findall(r"[\w.]+", " ".join(tools["importlinter"]["contracts"][0]["layers"])))
     parts = {f"omni.{path.stem}" for path in (ROOT / "omni").iterdir() if not path.name.startswith("__")}
     assert parts - known == set()

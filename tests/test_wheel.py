@@ -39,13 +39,13 @@ def test_wheel_holds_every_module_and_data_file_and_nothing_else(wheel: Path) ->
         names = set(archive.namelist())
     assert {"omni/cli.py", "omni/tokenizers/text.py", "omni/train/data/sources.toml"} <= names
     assert shipped_files() - names == set()
-    assert {name.split("/")[0] for name in names} == {"omni", next(n for n in names if ".dist-info/" in n).split("/")[0]}
+    assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"omni"}
 
 
 def test_installed_wheel_works_without_the_repository(wheel: Path, tmp_path: Path) -> None:
     site = tmp_path / "site"
-    install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-index", "--target", str(site), str(wheel)]
-    subprocess.run(install, check=True, capture_output=True)
+    install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-index", "--target", str(site)]
+    subprocess.run([*install, str(wheel)], check=True, capture_output=True)
     code = (
         "import omni, omni.tokenizers.text, omni.train.data.items, omni.eval.statistics, tokenizers\n"
         "from omni.train.data.fetch import read_specs\n"
@@ -59,6 +59,6 @@ def test_installed_wheel_works_without_the_repository(wheel: Path, tmp_path: Pat
     )
     assert done.returncode == 0, done.stderr
     assert all(line.startswith(str(site)) for line in done.stdout.splitlines())
-    assert "usage: omni" in subprocess.run(
-        [sys.executable, str(site / "bin" / "omni"), "--help"], cwd=tmp_path, env=environment, capture_output=True, text=True
-    ).stdout  # fmt: skip
+    command = [sys.executable, str(site / "bin" / "omni"), "--help"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert "usage: omni" in done.stdout
