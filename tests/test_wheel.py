@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LEFT_OUT = (".*", "runs", "build", "dist", "tests", "docs", "*.egg-info", "__pycache__")
-SHIPPED = (".py", ".toml", ".yaml", ".html", ".json", ".js", ".css")
+NOT_SHIPPED = (".pyc", ".md")
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def shipped_files() -> set[str]:
     found = set()
     for folder, folders, names in os.walk(ROOT / "omni", followlinks=True):
         folders[:] = [name for name in folders if name != "__pycache__"]
-        found |= {str((Path(folder) / name).relative_to(ROOT)) for name in names if name.endswith(SHIPPED)}
+        found |= {str((Path(folder) / name).relative_to(ROOT)) for name in names if not name.endswith(NOT_SHIPPED)}
     return found
 
 
