@@ -167,6 +167,12 @@ class OmniTransformer(nn.Module):
             x = block(x, rope, mask)
         return self.norm(x)
 
+    def compile_blocks(self) -> None:
+        """Compile what surrounds attention in every block, for any number of steps. The first step takes its time."""
+        for block in self.blocks:
+            for name in ("before", "after"):
+                setattr(block, name, torch.compile(getattr(block, name), dynamic=True))
+
     def embed(self, ids: Tensor) -> Tensor:
         """Ids [batch, steps, channels] to summed embeddings [batch, steps, d_model]; `<pad>` (id 0) adds nothing."""
         if self.config.channels == 1:

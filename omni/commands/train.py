@@ -1,0 +1,51 @@
+"""`omni train RECIPE`: train a model on token shards with DeepSpeed."""
+
+import argparse
+import os
+from pathlib import Path
+
+EPILOG = """examples:
+  omni train tiny --out runs/tiny --nproc 2
+  omni train recipe.yaml --out runs/mine --optimizer.lr 5e-4 --schedule.steps 2000
+  torchrun --nproc_per_node 8 -m omni.cli train small --out runs/small
+Interrupted, the same command goes on where it stopped. RUN/loss.html shows the losses while it runs."""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Flags of the verb; every key of a recipe is one."""
+    from omni.train.recipe import recipe_keys
+
+    parser.description = "Train a model from a recipe: a YAML file, or the name of one that comes with omni."
+    parser.epilog = EPILOG
+    parser.add_argument("recipe", metavar="RECIPE", help="YAML file, or one of mini, tiny, small")
+    parser.add_argument("--out", type=Path, metavar="RUN", help="folder of the run (default: runs/RECIPE)")
+    parser.add_argument("--nproc", type=int, default=1, help="processes on this machine (default: %(default)s)")
+    parser.add_argument("--print_config", action="store_true", help="print the whole recipe and stop")
+    mode = parser.add_mutually_exclusive_group()
+    mode.add_argument("--resume", action="store_true", help="go on even though the recipe has changed")
+    mode.add_argument("--fresh", action="store_true", help="begin again, deleting the run's checkpoints")
+    keys = parser.add_argument_group("keys of the recipe, with their defaults")
+    for key, default in recipe_keys().items():
+        shown = "" if default in (None, []) else f"default: {default}".replace("%", "%%")
+        keys.add_argument(f"--{key}", dest=f"recipe:{key}", default=argparse.SUPPRESS, metavar="VALUE", help=shown)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Train, or go on training, and print where the model is."""
+    from omni.train.recipe import Recipe
+
+    overrides = {key.removeprefix("recipe:"): value for key, value in vars(args).items() if key.startswith("recipe:")}
+    recipe = Recipe.load(args.recipe, overrides)
+    if args.print_config:
+        print(recipe.yaml(), end="")
+        return
+    from omni.train.launch import launch, run_rank
+
+    out = args.out or Path("runs") / Path(args.recipe).stem
+    mode = "fresh" if args.fresh else "resume" if args.resume else "auto"
+    if "RANK" in os.environ:                                            # somebody's launcher started this process
+        run_rank(recipe, out, mode)
+    else:
+        launch(recipe, out, args.nproc, mode)
+    if os.environ.get("RANK", "0") == "0" and args.nproc == 1:          # the first of several processes says it
+        print(f"model: {out / 'model'}\nlosses: {out / 'loss.html'}, {out / 'log.jsonl'}")

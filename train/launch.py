@@ -1,0 +1,177 @@
+"""Start a run on this machine: one process, or as many as are asked for, that stop together and save when told to."""
+
+import os
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import FrameType
+
+from omni.errors import InputError
+from omni.files import write_text
+from omni.train.environment import free_port
+from omni.train.recipe import CheckpointRecipe, Recipe, ScheduleRecipe
+
+GRACE = 180.0                                                           # seconds for a rank to finish its step and save
+MODES = ("auto", "resume", "fresh")
+
+
+@dataclass(frozen=True)
+class Throughput:
+    """Rates of a run after its first steps; start_seconds: from the command to the first step."""
+
+    seconds_per_step: float
+    tokens_per_second: float
+    start_seconds: float
+
+
+def launch(recipe: Recipe, run: Path, nproc: int = 1, mode: str = "auto") -> None:
+    """Train in `nproc` processes until done. Ctrl-C and SIGTERM make every rank save and stop.
+
+    mode: "auto" goes on where the run stopped, "resume" even though the recipe has changed, "fresh" begins again.
+    Raises InputError for bad recipe or data before anything starts, and KeyboardInterrupt after Ctrl-C.
+    """
+    cores = len(os.sched_getaffinity(0))
+    if nproc < 1:
+        raise InputError(f"--nproc: must be at least 1, got {nproc}")
+    _check(recipe, run, nproc, mode)
+    if nproc == 1:
+        return run_rank(recipe, run, mode)
+    write_text(run / "recipe.yaml", recipe.yaml())
+    threads = os.environ.get("OMP_NUM_THREADS", str(max(1, cores // nproc)))
+    words = ["train", str(run / "recipe.yaml"), "--out", str(run), *(["--resume"] if mode == "resume" else [])]
+    with ExitStack() as files:
+        meeting = {"WORLD_SIZE": str(nproc), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+        ranks = [_start(rank, words, {**meeting, "OMP_NUM_THREADS": threads}, run, files) for rank in range(nproc)]
+        _finish(ranks, run)
+
+
+def run_rank(recipe: Recipe, run: Path, mode: str = "auto") -> None:
+    """Train as the process that the environment says (RANK, WORLD_SIZE, ...): alone, or one of a launcher's."""
+    from omni.train.engine import Trainer
+
+    trainer = Trainer(recipe, run, changed_recipe=mode == "resume")
+    stopped = trainer.train()
+    step, steps, first = trainer.step, trainer.schedule.steps, trainer.rank == 0
+    trainer.close()
+    if stopped is not None and first:
+        print(f"stopped after step {step} of {steps}; the same command goes on: {run}", file=sys.stderr)
+    if stopped == signal.SIGINT:
+        raise KeyboardInterrupt
+
+
+def measure_throughput(recipe: Recipe, nproc: int = 1, steps: int = 8) -> Throughput:
+    """Rates of the first `steps` of this recipe on `nproc` processes, trained aside and thrown away.
+
+    A caller with a time budget divides by it to choose `schedule.steps`; the run itself stays a function of its steps.
+    """
+    from omni.train.monitor import read_log
+
+    short = replace(
+        recipe,
+        schedule=ScheduleRecipe("constant", steps, 0),
+        valid=[],
+        tokenizers=None,
+        checkpoint=CheckpointRecipe(minutes=0),
+    )
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="omni-timing-") as folder:
+        launch(short, Path(folder), nproc)
+        records = read_log(Path(folder))
+    total = time.monotonic() - began
+    later = records[min(2, len(records) - 1) :]                         # the first steps allocate, and compile
+    seconds = statistics.median(record["seconds_per_step"] for record in later)
+    tokens = statistics.median(record["tokens_per_second"] for record in later)
+    return Throughput(seconds, tokens, total - sum(record["seconds_per_step"] for record in records))
+
+
+def _check(recipe: Recipe, run: Path, nproc: int, mode: str) -> None:
+    """Everything that can be refused before a process starts; packs the data, which every rank then reads."""
+    from omni.train.checkpoint import Checkpoints, check_same_run
+    from omni.train.data.loader import Dataset, Share
+    from omni.train.engine import load_valid, schedule_of, state_of
+
+    if mode not in MODES:
+        raise ValueError(f"mode must be one of {', '.join(MODES)}, got {mode}")
+    if recipe.tokenizers is not None and not Path(recipe.tokenizers).is_dir():
+        raise InputError(f"tokenizers: {recipe.tokenizers}: no such folder; leave the key out or train them first")
+    data = Dataset.load(recipe.data, recipe.sequence_length, recipe.too_long)
+    if data.dropped:
+        print(f"{data.dropped} sequences are longer than {recipe.sequence_length} steps and left out", file=sys.stderr)
+    load_valid(recipe, data)
+    schedule_of(recipe)
+    recipe.model.config(data.vocab)
+    Share(recipe.batch.rows, recipe.batch.micro, 0, nproc)
+    data.order(recipe.mixture.temperature, recipe.mixture.weights, recipe.seed)
+    if mode == "fresh":
+        Checkpoints(run).clear()
+        shutil.rmtree(run / "tensorboard", ignore_errors=True)
+    elif (found := Checkpoints(run).newest()) is not None:
+        check_same_run(found[1], state_of(recipe, data, nproc), run, mode == "resume")
+
+
+def _start(
+    rank: int, words: list[str], settings: dict[str, str], run: Path, files: ExitStack
+) -> "subprocess.Popen[bytes]":
+    """One rank; all but the first write to a log of their own. A group of its own keeps the terminal's Ctrl-C away."""
+    environment = {**os.environ, **settings, "RANK": str(rank), "LOCAL_RANK": str(rank)}
+    (run / "logs").mkdir(parents=True, exist_ok=True)
+    output = None if rank == 0 else files.enter_context(_log(run, rank).open("w"))
+    command = [sys.executable, "-m", "omni.cli", *words]
+    return subprocess.Popen(command, env=environment, stdout=output, stderr=output, start_new_session=True)
+
+
+def _log(run: Path, rank: int) -> Path:
+    return run / "logs" / f"rank-{rank}.log"
+
+
+def _finish(ranks: "list[subprocess.Popen[bytes]]", run: Path) -> None:
+    """Wait for all ranks; a signal is passed on to them, and one that fails takes the others down."""
+    with _received() as received:
+        deadline, told = float("inf"), False
+        while any(rank.poll() is None for rank in ranks):
+            codes = [rank.poll() for rank in ranks]
+            if received and not told:
+                told, deadline = True, time.monotonic() + GRACE
+                _signal(ranks, signal.SIGTERM)
+            if any(codes) and deadline == float("inf"):
+                deadline = time.monotonic() + 5
+            if time.monotonic() > deadline or len(received) > 1:
+                _signal(ranks, signal.SIGKILL)
+            time.sleep(0.05)
+    for number, rank in enumerate(ranks):
+        if rank.returncode and not received:
+            print(f"omni: rank {number} failed{f'; see {_log(run, number)}' if number else ''}", file=sys.stderr)
+    if signal.SIGINT in received:
+        raise KeyboardInterrupt
+    if code := next((rank.returncode for rank in ranks if rank.returncode), 0):
+        raise SystemExit(code if code > 0 else 128 - code)
+
+
+@contextmanager
+def _received() -> Iterator[list[int]]:
+    """Collect SIGINT and SIGTERM instead of dying of them."""
+    numbers: list[int] = []
+
+    def note(number: int, _: FrameType | None) -> None:
+        numbers.append(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield numbers
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _signal(ranks: "list[subprocess.Popen[bytes]]", number: int) -> None:
+    for rank in ranks:
+        if rank.poll() is None:
+            rank.send_signal(number)

@@ -1,0 +1,119 @@
+"""What a run shows while it runs: a bar, RUN/log.jsonl, TensorBoard, and RUN/loss.png in a page that refreshes itself."""
+
+import html
+import json
+from pathlib import Path
+from typing import Any
+
+from omni.files import atomic_path, write_text
+from omni.progress import progress
+
+LOG, PLOT, PAGE = "log.jsonl", "loss.png", "loss.html"
+
+
+class Monitor:
+    """Records of one run, written by one process. Records after `step`, which a resumed run repeats, are dropped."""
+
+    def __init__(self, run: Path, steps: int, step: int, entropies: dict[str, float]) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.run, self.steps, self.entropies = run, steps, entropies
+        run.mkdir(parents=True, exist_ok=True)
+        kept = [record for record in read_log(run) if record["step"] <= step]
+        write_text(run / LOG, "".join(json.dumps(record) + "\n" for record in kept))
+        self.log = (run / LOG).open("a", encoding="utf-8")
+        self.board = SummaryWriter(str(run / "tensorboard"), purge_step=step + 1)
+        self.bar = progress(None, "train", total=steps, unit="step")
+        self.bar.update(step)
+
+    def train(self, record: dict[str, Any]) -> None:
+        """A record of the steps since the last: step, loss, lr, tokens_per_second, time by part, loss by task."""
+        self._write({"kind": "train", **record})
+        self.bar.set_postfix_str(f"loss {record['loss']:.3f}, {record['tokens_per_second']:,.0f} tokens/s", refresh=False)
+        self.bar.update(record["step"] - self.bar.n)
+
+    def valid(self, record: dict[str, Any]) -> None:
+        """A validation: step, loss, loss by task and by modality. Redraws the plot and the page."""
+        self._write({"kind": "valid", **record})
+        self.draw(done=False)
+
+    def draw(self, done: bool) -> None:
+        records = read_log(self.run)
+        draw_losses(records, self.run / PLOT)
+        write_text(self.run / PAGE, _page(self.run, records, self.steps, self.entropies, done))
+
+    def close(self, done: bool) -> None:
+        self.draw(done)
+        self.bar.close()
+        self.board.close()
+        self.log.close()
+
+    def _write(self, record: dict[str, Any]) -> None:
+        self.log.write(json.dumps(record) + "\n")
+        self.log.flush()
+        for name, value in _scalars(record, record["kind"]):
+            self.board.add_scalar(name, value, record["step"])
+
+
+def read_log(run: Path) -> list[dict[str, Any]]:
+    """Records of a run so far; a line that a killed run left half-written is not one."""
+    path = run / LOG
+    records = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return records
+
+
+def draw_losses(records: list[dict[str, Any]], path: Path) -> None:
+    """Training and validation loss, and validation loss of every task, by step."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    train = [record for record in records if record["kind"] == "train"]
+    valid = [record for record in records if record["kind"] == "valid"]
+    figure = Figure(figsize=(11, 4.2), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    whole, tasks = figure.subplots(1, 2)
+    whole.plot([record["step"] for record in train], [record["loss"] for record in train], lw=1, label="training")
+    whole.plot([record["step"] for record in valid], [record["loss"] for record in valid], "o-", ms=3, label="validation")
+    for index, task in enumerate(sorted({task for record in valid for task in record["tasks"]})):
+        points = [(record["step"], record["tasks"][task]) for record in valid if task in record["tasks"]]
+        tasks.plot(*zip(*points, strict=True), "-", lw=1.2, color=f"C{index % 10}", label=task)
+    for axes, title in ((whole, "loss"), (tasks, "validation loss of each task")):
+        axes.set(xlabel="step", ylabel="nats a token", title=title)
+        axes.grid(alpha=0.3)
+        if axes.lines:
+            axes.legend(fontsize=7, ncols=2 if axes is tasks else 1)
+    with atomic_path(path) as scratch:
+        figure.savefig(scratch)
+
+
+def _scalars(record: dict[str, Any], prefix: str) -> list[tuple[str, float]]:
+    found: list[tuple[str, float]] = []
+    for name, value in record.items():
+        if isinstance(value, dict):
+            found += _scalars(value, f"{prefix}/{name}")
+        elif isinstance(value, int | float) and name != "step":
+            found.append((f"{prefix}/{name}", float(value)))
+    return found
+
+
+def _page(run: Path, records: list[dict[str, Any]], steps: int, entropies: dict[str, float], done: bool) -> str:
+    valid = next((record for record in reversed(records) if record["kind"] == "valid"), None)
+    step = records[-1]["step"] if records else 0
+    rows = "".join(
+        f"<tr><td>{html.escape(task)}<td>{loss:.3f}<td>{entropies.get(task, float('nan')):.3f}"
+        for task, loss in sorted(valid["tasks"].items() if valid else [])
+    )
+    refresh = "" if done else '<meta http-equiv="refresh" content="10">'
+    return (
+        f'<!doctype html><meta charset="utf-8">{refresh}<title>{html.escape(run.name)}</title>'
+        "<style>body{font:16px system-ui;margin:2rem auto;max-width:75rem;padding:0 1rem}img{max-width:100%}"
+        "td,th{padding:.2rem 1rem;text-align:left;border-bottom:1px solid #8884}</style>"
+        f"<h1>{html.escape(run.name)}: step {step} of {steps}</h1>"
+        f'<img src="{PLOT}?{step}" alt="losses by step">'
+        f"<table><tr><th>task<th>validation loss<th>unigram entropy{rows}</table>\n"
+    )

@@ -1,0 +1,251 @@
+"""Recipes: everything that decides a training run, as dataclasses read from YAML. Light to import."""
+
+import difflib
+import re
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from omni.errors import InputError
+
+if TYPE_CHECKING:
+    from omni.model.config import ModelConfig
+    from omni.vocab import Vocabulary
+
+
+@dataclass(frozen=True)
+class ModelRecipe:
+    """A preset, and what is to differ from it (omni.model.config.ModelConfig says what each is)."""
+
+    preset: str = "tiny"
+    d_model: int | None = None
+    n_layers: int | None = None
+    n_heads: int | None = None
+    n_kv_heads: int | None = None
+    d_ff: int | None = None
+    depth_layers: int | None = None
+    max_steps: int | None = None
+    rope_theta: float | None = None
+    qk_norm: bool | None = None
+    z_loss: float | None = None
+    tie_embeddings: bool | None = None
+    prefix: bool | None = None
+
+    def config(self, vocab: "Vocabulary") -> "ModelConfig":
+        """The model's shape over the ids of `vocab`. Raises InputError for an unknown preset or an impossible shape."""
+        from dataclasses import replace
+
+        from omni.model.config import ModelConfig
+
+        changes = {name: value for name, value in asdict(self).items() if name != "preset" and value is not None}
+        return replace(ModelConfig.preset(self.preset), **changes).for_vocabulary(vocab)
+
+
+@dataclass(frozen=True)
+class OptimizerRecipe:
+    """AdamW (Loshchilov and Hutter 2019); norms and embeddings do not decay. clip: largest gradient norm, 0 for none."""
+
+    lr: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.95)
+    eps: float = 1e-8
+    weight_decay: float = 0.1
+    clip: float = 1.0
+
+
+@dataclass(frozen=True)
+class ScheduleRecipe:
+    """Learning rate by step: see omni.train.schedule."""
+
+    kind: Literal["cosine", "rsqrt", "wsd", "constant"] = "cosine"
+    steps: int = 1000
+    warmup: int = 100
+    decay: float = 0.2
+    final: float = 0.1
+
+
+@dataclass(frozen=True)
+class BatchRecipe:
+    """rows: packed rows in one optimizer step, over all processes; micro: rows that one process computes at a time."""
+
+    rows: int = 16
+    micro: int = 4
+
+
+@dataclass(frozen=True)
+class MixtureRecipe:
+    """A task's share is rows^(1/temperature) times its weight (1 unless named here, 0 leaves it out)."""
+
+    temperature: float = 1.0
+    weights: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ValidateRecipe:
+    """every: steps between validations, 0 for none but the last; rows: most packed rows of each task."""
+
+    every: int = 200
+    rows: int = 8
+
+
+@dataclass(frozen=True)
+class CheckpointRecipe:
+    """every: steps, and minutes: time between checkpoints, 0 for never (one is always written at the end)."""
+
+    every: int = 0
+    minutes: float = 5.0
+    keep: int = 2
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A training run.
+
+    data, valid:      folders of token shards, or folders of such
+    tokenizers:       folder that is copied beside the model, so that it can be used alone
+    sequence_length:  steps of a packed row; too_long: what to do with longer sequences
+    zero:             stage of ZeRO, what of the training state is divided among processes (Rajbhandari et al. 2020)
+    precision:        bf16 keeps fp32 master weights
+    """
+
+    data: list[str] = field(default_factory=list)
+    valid: list[str] = field(default_factory=list)
+    tokenizers: str | None = None
+    sequence_length: int = 512
+    too_long: Literal["error", "drop"] = "error"
+    model: ModelRecipe = field(default_factory=ModelRecipe)
+    optimizer: OptimizerRecipe = field(default_factory=OptimizerRecipe)
+    schedule: ScheduleRecipe = field(default_factory=ScheduleRecipe)
+    batch: BatchRecipe = field(default_factory=BatchRecipe)
+    mixture: MixtureRecipe = field(default_factory=MixtureRecipe)
+    validate: ValidateRecipe = field(default_factory=ValidateRecipe)
+    checkpoint: CheckpointRecipe = field(default_factory=CheckpointRecipe)
+    zero: Literal[0, 1, 2, 3] = 1
+    precision: Literal["fp32", "bf16"] = "fp32"
+    compile: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.compile and self.zero == 3:
+            raise InputError("compile: works with zero 0, 1 and 2, not with 3; change one of them")
+        positive = {
+            "sequence_length": self.sequence_length,
+            "batch.rows": self.batch.rows,
+            "batch.micro": self.batch.micro,
+            "checkpoint.keep": self.checkpoint.keep,
+            "validate.rows": self.validate.rows,
+        }
+        for name, value in positive.items():
+            if value < 1:
+                raise InputError(f"{name}: must be at least 1, got {value}")
+        if not self.data:
+            raise InputError("data: name at least one folder of token shards")
+
+    @classmethod
+    def load(cls, path: Path | str, overrides: dict[str, Any] | None = None) -> "Recipe":
+        """Read a recipe. `overrides` maps dotted keys such as "optimizer.lr" to values or their spelling.
+
+        Relative folders count from the current one. Raises InputError naming file, key and mend.
+        """
+        path = find_recipe(path)
+        values = _read(path)
+        for key, value in (overrides or {}).items():
+            _set(values, key.split("."), value)
+        return cls.parse(values, path.name)
+
+    @classmethod
+    def parse(cls, values: dict[str, Any], origin: str) -> "Recipe":
+        """The recipe in nested dictionaries. Raises InputError naming `origin` and the key at fault."""
+        from argparse import ArgumentError
+
+        import jsonargparse
+
+        _check_keys(cls, values, origin, "")
+        parser = jsonargparse.ArgumentParser(exit_on_error=False)
+        parser.add_class_arguments(cls, None)
+        try:
+            return cls(**vars(parser.instantiate_classes(parser.parse_object(values))))
+        except ArgumentError as error:
+            raise InputError(f"{origin}: {_brief(str(error))}") from None
+        except InputError as error:
+            raise InputError(f"{origin}: {error}") from None
+
+    def as_dict(self) -> dict[str, Any]:
+        values = asdict(self)
+        values["optimizer"]["betas"] = list(self.optimizer.betas)
+        return values
+
+    def yaml(self) -> str:
+        """The recipe as YAML that `load` reads back."""
+        import yaml
+
+        return str(yaml.safe_dump(self.as_dict(), sort_keys=False))
+
+
+def find_recipe(path: Path | str) -> Path:
+    """A recipe file, or one of the package's own by its bare name (`tiny`)."""
+    path = Path(path)
+    own = Path(__file__).parent / "recipes"
+    if not path.exists() and (own / f"{path}.yaml").is_file():
+        return own / f"{path}.yaml"
+    if not path.is_file():
+        names = ", ".join(sorted(file.stem for file in own.glob("*.yaml")))
+        raise InputError(f"{path}: no such recipe; name a YAML file or one of {names}")
+    return path
+
+
+def recipe_keys(kind: type = Recipe, prefix: str = "") -> dict[str, Any]:
+    """Every dotted key of a recipe with its default."""
+    found: dict[str, Any] = {}
+    for name, value in asdict(kind(data=["."]) if kind is Recipe else kind()).items():
+        if isinstance(value, dict) and name != "weights":
+            found |= {f"{prefix}{name}.{inner}": default for inner, default in value.items()}
+        else:
+            found[prefix + name] = value
+    return found
+
+
+def _read(path: Path) -> dict[str, Any]:
+    import yaml
+
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        where = getattr(error, "problem_mark", None)
+        line = f" in line {where.line + 1}" if where is not None else ""
+        raise InputError(f"{path.name}: not valid YAML{line}; see docs/training.md for an example") from None
+    if not isinstance(values, dict):
+        raise InputError(f"{path.name}: not a mapping of keys to values; see docs/training.md for an example")
+    return values
+
+
+def _set(values: dict[str, Any], keys: list[str], value: Any) -> None:
+    import yaml
+
+    for key in keys[:-1]:
+        values = values.setdefault(key, {})
+    values[keys[-1]] = yaml.safe_load(value) if isinstance(value, str) else value
+
+
+def _check_keys(kind: type, values: dict[str, Any], origin: str, prefix: str) -> None:
+    known = {entry.name: entry for entry in fields(kind)}
+    for key, value in values.items():
+        if key not in known:
+            close = difflib.get_close_matches(str(key), known, n=1)
+            mend = f"did you mean {close[0]}?" if close else f"use one of {', '.join(known)}"
+            raise InputError(f"{origin}: {prefix}{key}: unknown key; {mend}")
+        inner = known[key].default_factory
+        if isinstance(inner, type) and is_dataclass(inner):
+            if not isinstance(value, dict):
+                raise InputError(f"{origin}: {prefix}{key}: must be a mapping of keys to values, got {value!r}")
+            _check_keys(inner, value, origin, f"{prefix}{key}.")
+
+
+def _brief(message: str) -> str:
+    """jsonargparse's paragraph as one line: `optimizer.lr: expected float, got 'fast'`."""
+    key = re.search(r'key "([^"]+)"', message)
+    expected = re.findall(r"Expected an? ([^.\n]*(?:\.\w[^.\n]*)?)", message)
+    wanted = " or ".join(re.sub(r"<class '(\w+)'>", r"\1", text).replace("typing.", "") for text in expected)
+    got = re.search(r"(?:Got value|Given value): (.+)", message)
+    if not key or not wanted:
+        return " ".join(message.split())
+    return f"{key[1]}: expected {wanted}" + (f", got {got[1]!r}" if got else "")
