@@ -120,13 +120,14 @@ def train_image(
 ) -> None:
     """Learn an image tokenizer from every picture of the training split."""
     from omni.tokenizers.image.autoencoder import ImageConfig
-    from omni.tokenizers.image.training import train_image_tokenizer
+    from omni.tokenizers.image.training import Plan, train_image_tokenizer
 
     pictures, valid = manifest_pictures(manifest, "train"), manifest_pictures(manifest, "valid")
     if steps is None and minutes is None:
         minutes = MINUTES["image"][preset]
-    config = ImageConfig.preset(preset)
-    train_image_tokenizer(pictures, config, out / "image", steps=steps, minutes=minutes, valid=valid, seed=seed)
+    length = {"steps": steps, "minutes": minutes}
+    config, plan = ImageConfig.preset(preset), Plan.preset(preset)
+    train_image_tokenizer(pictures, config, out / "image", **length, valid=valid, seed=seed, plan=plan)
 
 
 def evaluate(modality: str, folder: Path, manifest: "Manifest") -> "Report":

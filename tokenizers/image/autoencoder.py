@@ -43,10 +43,10 @@ class ImageConfig:
     picture_size: int = 64
     patch: int = 8
     levels: tuple[int, ...] = (8, 5, 5, 5)
-    width: int = 128
-    fine_width: int = 64
+    width: int = 96
+    fine_width: int = 48
     encoder_layers: int = 2
-    decoder_layers: int = 4
+    decoder_layers: int = 3
     fine_layers: int = 1
 
     def __post_init__(self) -> None:
@@ -65,7 +65,7 @@ class ImageConfig:
 
     @classmethod
     def preset(cls, name: str) -> "ImageConfig":
-        """`quick` learns in a minute on two cores; `base` wants an hour. Raises InputError for another name."""
+        """`quick` learns in a minute on one core, `base` wants an hour. Raises InputError for another name."""
         presets = {
             "quick": cls(),
             "base": cls(width=256, fine_width=96, encoder_layers=3, decoder_layers=6, fine_layers=2),
@@ -103,7 +103,7 @@ class ImageTokenizer(nn.Module):
     """Convolutional autoencoder around finite scalar quantization (Mentzer et al. 2023).
 
     Patches are folded into channels before the first layer, so all work happens on the grid of the tokens and on the
-    one twice as fine: a forward pass costs 20 to 50 times less than convolutions at full resolution.
+    one twice as fine, where a convolution costs 16 to 64 times less than at full resolution.
     """
 
     def __init__(self, config: ImageConfig) -> None:
