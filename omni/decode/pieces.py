@@ -1,7 +1,7 @@
 """An answer while it is being said: steps of the stream become text and sound as soon as they are certain."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from omni.vocab import Vocabulary
 
 if TYPE_CHECKING:
     from omni.tokenizers.audio.codec import Codec
+    from omni.tokenizers.audio.pretrained import PretrainedCodec
     from omni.tokenizers.text import TextTokenizer
 
 UNSURE = "\ufffd"                                                       # a letter whose last bytes are still to come
@@ -42,9 +43,9 @@ class TextReader:
 class SoundReader:
     """Steps of an audio payload to samples, frame by frame."""
 
-    def __init__(self, codec: "Codec", vocab: Vocabulary) -> None:
+    def __init__(self, codec: "Codec | PretrainedCodec", vocab: Vocabulary) -> None:
         self.codec, self.vocab = codec, vocab
-        self.state = codec.start(1)
+        self.state: Any = codec.start(1)                                # whichever the codec keeps
         self.steps: list[NDArray[np.int64]] = []
         self.needed = vocab.codebooks if vocab.layout in ("flat", "delay") else 1
 

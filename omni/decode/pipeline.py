@@ -15,7 +15,7 @@ from omni.decode.parts import Part
 from omni.decode.pieces import SoundReader, TextReader
 from omni.decode.samplers import Sampler
 from omni.decode.score import log_likelihoods
-from omni.decode.step import Step, compiled_step
+from omni.decode.step import Step, fast_step, settle
 from omni.errors import InputError
 from omni.files import write_json, write_text
 from omni.model.folder import load_model
@@ -105,15 +105,16 @@ class Pipeline:
         self.model, self.vocab, self.tokenizers, self.step = model, vocab, tokenizers, step
 
     @classmethod
-    def load(cls, folder: Path | str, device: torch.device | str = "cpu", compiled: bool = False) -> "Pipeline":
+    def load(cls, folder: Path | str, device: torch.device | str = "cpu", int8: bool = False) -> "Pipeline":
         """The model in `folder` with the tokenizers in `folder/tokenizers`.
 
-        compiled: decode about twice as fast after a wait of half a minute, for servers and evaluation.
+        int8: answer from 8-bit weights, faster and a little less exact (docs/generate.md has the figures).
         Raises InputError when something is missing, damaged or made for something else.
         """
         model, vocab = load_model(folder, device)
+        settle(model)
         tokenizers = Tokenizers.load(Path(folder) / "tokenizers")
-        return cls(model, vocab, tokenizers, compiled_step(model) if compiled else None)
+        return cls(model, vocab, tokenizers, fast_step(model, int8))
 
     def __call__(self, parts: Sequence[Part], want: Sequence[str] = ("text",), **how: Unpack[How]) -> Answer:
         """The assistant's answer to `parts`: one segment for every modality of `want`, in that order.

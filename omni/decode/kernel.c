@@ -1,0 +1,113 @@
+/* One step of the Transformer for one row: from its embedding to the state after the last norm.
+
+   It reads every weight once, in order, and writes the step's keys and values into the cache; nothing is allocated.
+   Matrices are [rows][cols]; where a matrix has scales it is int8 and row r stands for scale[r] * weight[r].
+   Plain loops: the compiler makes vector instructions of them (-O3 -ffast-math -march=native). */
+
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { ATTENTION_NORM, Q_NORM, K_NORM, FEED_FORWARD_NORM, QKV, QKV_SCALE, OUT, OUT_SCALE, GATE_UP, GATE_UP_SCALE, DOWN,
+       DOWN_SCALE, POINTERS };
+
+typedef struct {
+    int64_t layers, d_model, d_ff, heads, kv_heads, head_dim, max_steps;
+    float eps;
+} Shape;
+
+/* y[r] = w[r] . x, row after row: one stream of memory, which the processor fetches ahead best. */
+#define DOT_ROWS(NAME, TYPE)                                                                                           \
+    static void NAME(float *restrict y, const TYPE *restrict w, const float *restrict x, int64_t rows, int64_t cols) { \
+        for (int64_t r = 0; r < rows; r++, w += cols) {                                                                \
+            float sum = 0;                                                                                             \
+            for (int64_t c = 0; c < cols; c++) sum += w[c] * x[c];                                                     \
+            y[r] = sum;                                                                                                \
+        }                                                                                                              \
+    }
+DOT_ROWS(dot_rows, float)
+DOT_ROWS(dot_rows_int8, int8_t)
+
+static void multiply(float *y, const void *const *matrix, const float *x, int64_t rows, int64_t cols) {
+    const float *scale = matrix[1];
+    if (!scale) {
+        dot_rows(y, matrix[0], x, rows, cols);
+        return;
+    }
+    dot_rows_int8(y, matrix[0], x, rows, cols);
+    for (int64_t r = 0; r < rows; r++) y[r] *= scale[r];
+}
+
+static void rms_norm(float *y, const float *x, const float *weight, int64_t size, float eps) {
+    float squares = 0;
+    for (int64_t i = 0; i < size; i++) squares += x[i] * x[i];
+    float factor = 1 / sqrtf(squares / size + eps);
+    for (int64_t i = 0; i < size; i++) y[i] = x[i] * factor * weight[i];
+}
+
+/* Rotary position, halves convention; sin carries the sign. `turned` must not be x. */
+static void rotate(float *restrict turned, const float *restrict x, const float *cos, const float *sin, int64_t size) {
+    int64_t half = size / 2;
+    for (int64_t i = 0; i < half; i++) {
+        turned[i] = x[i] * cos[i] + x[i + half] * sin[i];
+        turned[i + half] = x[i + half] * cos[i + half] + x[i] * sin[i + half];
+    }
+}
+
+/* One head over the steps 0 .. at: softmax(q . k / sqrt(size)) v. */
+static void attend(float *restrict y, float *restrict scores, const float *q, const float *keys, const float *values,
+                   int64_t at, int64_t size) {
+    float scale = 1 / sqrtf((float)size), highest = -INFINITY, total = 0;
+    dot_rows(scores, keys, q, at + 1, size);
+    for (int64_t t = 0; t <= at; t++) highest = scores[t] > highest ? scores[t] : highest;
+    for (int64_t t = 0; t <= at; t++) scores[t] = expf((scores[t] - highest) * scale);
+    for (int64_t t = 0; t <= at; t++) total += scores[t];
+    for (int64_t i = 0; i < size; i++) y[i] = 0;
+    for (int64_t t = 0; t <= at; t++) {
+        float share = scores[t] / total;
+        for (int64_t i = 0; i < size; i++) y[i] += share * values[t * size + i];
+    }
+}
+
+/* Queries, keys and values of every head, normalised and turned, keys and values straight into the cache; then `mixed`. */
+static void attention(const Shape *s, const void *const *layer, float *keys, float *values, const float *cos,
+                      const float *sin, int64_t at, float *qkv, float *mixed, float *scores) {
+    int64_t size = s->head_dim, groups = s->heads / s->kv_heads;
+    float *k = qkv + s->heads * size, *v = k + s->kv_heads * size, turned[size];
+    for (int64_t h = 0; h < s->kv_heads; h++, k += size, v += size) {
+        float *key = keys + (h * s->max_steps + at) * size, *value = values + (h * s->max_steps + at) * size;
+        if (layer[K_NORM]) rms_norm(k, k, layer[K_NORM], size, s->eps);
+        rotate(key, k, cos, sin, size);
+        for (int64_t i = 0; i < size; i++) value[i] = v[i];
+    }
+    for (int64_t h = 0; h < s->heads; h++) {
+        float *q = qkv + h * size;
+        int64_t past = h / groups * s->max_steps * size;
+        if (layer[Q_NORM]) rms_norm(q, q, layer[Q_NORM], size, s->eps);
+        rotate(turned, q, cos, sin, size);
+        attend(mixed + h * size, scores, turned, keys + past, values + past, at, size);
+    }
+}
+
+/* x: the embedding, replaced by the state. layers: POINTERS a layer, and the last norm. keys, values: a buffer a layer
+   [kv_heads][max_steps][head_dim]. cos, sin: the row of position `at`. scratch: see omni/decode/step.py. */
+void omni_step(const Shape *s, const void *const *layers, float *const *keys, float *const *values, const float *cos,
+               const float *sin, int64_t at, float *x, float *scratch) {
+    int64_t d = s->d_model, ff = s->d_ff, qkv_rows = (s->heads + 2 * s->kv_heads) * s->head_dim;
+    float *normed = scratch, *wide = normed + d, *mixed = wide + (qkv_rows > 2 * ff ? qkv_rows : 2 * ff);
+    float *added = mixed + d, *scores = added + d;
+    for (int64_t n = 0; n < s->layers; n++) {
+        const void *const *layer = layers + n * POINTERS;
+        rms_norm(normed, x, layer[ATTENTION_NORM], d, s->eps);
+        multiply(wide, layer + QKV, normed, qkv_rows, d);
+        attention(s, layer, keys[n], values[n], cos, sin, at, wide, mixed, scores);
+        multiply(added, layer + OUT, mixed, d, d);
+        for (int64_t i = 0; i < d; i++) x[i] += added[i];
+        rms_norm(normed, x, layer[FEED_FORWARD_NORM], d, s->eps);
+        multiply(wide, layer + GATE_UP, normed, 2 * ff, d);
+        for (int64_t i = 0; i < ff; i++) wide[i] = wide[i] / (1 + expf(-wide[i])) * wide[ff + i];
+        multiply(added, layer + DOWN, wide, d, ff);
+        for (int64_t i = 0; i < d; i++) x[i] += added[i];
+    }
+    rms_norm(x, x, layers[s->layers * POINTERS], d, s->eps);
+}
