@@ -76,7 +76,7 @@ class CodecConfig:
         """`quick` learns in minutes on two cores; `base` wants hours. Raises InputError for another name."""
         presets = {
             "quick": cls(),
-            "base": cls(d_model=320, d_hop=192, encoder_layers=4, decoder_layers=6, hop_layers=2),
+            "base": cls(d_model=288, d_hop=160, encoder_layers=4, decoder_layers=5, hop_layers=2),
         }
         if name not in presets:
             raise InputError(f"codec preset {name!r}: no such preset; use {' or '.join(presets)}")

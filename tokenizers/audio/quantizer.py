@@ -17,6 +17,10 @@ class FSQ(nn.Module):
 
     radix: Tensor
     counts: Tensor
+    reach: Tensor
+    limit: Tensor
+    offset: Tensor
+    shift: Tensor
 
     def __init__(self, levels: Sequence[int]) -> None:
         super().__init__()
@@ -27,17 +31,21 @@ class FSQ(nn.Module):
         radix = [math.prod(self.levels[:i]) for i in range(len(self.levels))]
         self.register_buffer("radix", torch.tensor(radix), persistent=False)
         self.register_buffer("counts", torch.tensor(self.levels), persistent=False)
+        self.register_buffer("reach", (self.counts // 2).float(), persistent=False)  # the lowest level is -reach
+        self.register_buffer("limit", (self.counts - 1) * 1.001 / 2, persistent=False)
+        self.register_buffer("offset", (self.counts % 2 == 0) * 0.5, persistent=False)
+        self.register_buffer("shift", torch.atanh(self.offset / self.limit), persistent=False)
 
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """z: [..., len(levels)], any real numbers. Returns the quantized vectors, alike, and codes: long [...]."""
         bounded = self._bound(z)                                        # [..., dims], in units of one level
         rounded = bounded + (bounded.round() - bounded).detach()
-        vectors = rounded / (self.counts // 2)
+        vectors = rounded / self.reach
         return vectors, self.codes(vectors.detach())
 
     def codes(self, vectors: Tensor) -> Tensor:
         """Quantized vectors [..., len(levels)] as codes, long [...]."""
-        digits = (vectors * (self.counts // 2)).round().long() + self.counts // 2
+        digits = (vectors * self.reach + self.reach).round().long()
         return (digits * self.radix).sum(-1)
 
     def vectors(self, codes: Tensor) -> Tensor:
@@ -46,11 +54,8 @@ class FSQ(nn.Module):
             low, high = int(codes.min()), int(codes.max())
             raise ValueError(f"codes must lie in 0..{self.codebook_size - 1}, got {low}..{high}")
         digits = codes.unsqueeze(-1) // self.radix % self.counts        # [..., dims]
-        return (digits - self.counts // 2) / (self.counts // 2).to(torch.float32)
+        return (digits - self.reach) / self.reach
 
     def _bound(self, z: Tensor) -> Tensor:
         """Squash to the range that rounds to exactly `counts` integers; even counts are shifted by half a step."""
-        half = (self.counts - 1) * 1.001 / 2
-        offset = (self.counts % 2 == 0) * 0.5
-        shift = torch.atanh(offset / half)
-        return torch.tanh(z + shift) * half - offset
+        return torch.tanh(z + self.shift) * self.limit - self.offset
