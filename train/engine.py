@@ -81,7 +81,8 @@ class Step(nn.Module):
         self.model = model
 
     def forward(self, ids: Tensor, loss: Tensor, document: Tensor, prefix: Tensor) -> tuple[Tensor, ...]:
-        losses: Losses = self.model(Batch(ids, loss, document, prefix))
+        # past the model's own hooks: those of ZeRO 3 cannot look into Losses, and this module has the same parameters
+        losses = self.model.forward(Batch(ids, loss, document, prefix))
         return losses.total, losses.each, losses.row, losses.target
 
 
@@ -256,8 +257,8 @@ class Trainer:
                 model=Step(model), optimizer=self.optimizer, config=deepspeed_config(self.recipe, self.share)
             )
         if self.recipe.zero == 3:                                       # the loss reads the tables outside their modules
-            ds.zero.register_external_parameter(self.engine.module.model, model.table)
-            ds.zero.register_external_parameter(self.engine.module.model, model.embedding.weight)
+            ds.zero.register_external_parameter(self.engine.module, model.table)
+            ds.zero.register_external_parameter(self.engine.module, model.embedding.weight)
 
     # ---- checkpoints
 

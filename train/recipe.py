@@ -163,7 +163,7 @@ class Recipe:
         parser = jsonargparse.ArgumentParser(exit_on_error=False)
         parser.add_class_arguments(cls, None)
         try:
-            return cls(**vars(parser.instantiate_classes(parser.parse_object(values))))
+            return cls(**vars(parser.instantiate(parser.parse_object(values))))
         except ArgumentError as error:
             raise InputError(f"{origin}: {_brief(str(error))}") from None
         except InputError as error:

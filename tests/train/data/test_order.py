@@ -1,0 +1,75 @@
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from omni.errors import InputError
+from omni.train.data.order import BLOCK, Order, permute, quotas
+
+ROWS = {"a": 5, "b": 300, "c": 7000}
+
+
+@settings(deadline=None, max_examples=30)
+@given(size=st.integers(1, 3000), key=st.integers(0, 2**63))
+def test_permute_is_a_permutation(size: int, key: int) -> None:
+    out = permute(np.arange(size), np.full(size, size), np.full(size, key, dtype=np.uint64))
+    assert np.array_equal(np.sort(out), np.arange(size))
+
+
+def test_permute_mixes() -> None:
+    out = permute(np.arange(1000), np.full(1000, 1000), np.full(1000, 7, dtype=np.uint64))
+    assert abs(np.corrcoef(np.arange(1000), out)[0, 1]) < 0.1
+
+
+@given(
+    counts=st.lists(st.integers(1, 10**7), min_size=1, max_size=60), temperature=st.floats(0.5, 10, allow_nan=False)
+)
+def test_quotas_fill_a_block_in_proportion(counts: list[int], temperature: float) -> None:
+    units = quotas({str(i): count for i, count in enumerate(counts)}, temperature)
+    share = np.array(counts) ** (1 / temperature)
+    assert units.sum() == BLOCK and (units >= 1).all()
+    raised = (share / share.sum() * BLOCK < 1).sum()
+    assert (np.abs(units - share / share.sum() * BLOCK) <= 1 + raised).all()
+
+
+def test_weights_scale_and_leave_out() -> None:
+    units = quotas({"a": 10, "b": 10, "c": 10}, 1.0, {"a": 2.0, "c": 0.0})
+    assert units.tolist() == [683, 341, 0]
+    with pytest.raises(InputError, match=r"mixture.weights: no task 'd'"):
+        quotas({"a": 1}, 1.0, {"d": 1.0})
+    with pytest.raises(InputError, match="0 tasks"):
+        quotas({"a": 1}, 1.0, {"a": 0.0})
+
+
+def test_every_row_comes_once_an_epoch() -> None:
+    order = Order.of(list(ROWS.values()), quotas(ROWS, 2.0), seed=3)
+    blocks = 40
+    task, row = order.at(np.arange(blocks * BLOCK))
+    for number, size in enumerate(ROWS.values()):
+        drawn = Counter(row[task == number].tolist())
+        epochs, rest = divmod(blocks * order.quotas[number], size)
+        assert sum(drawn.values()) == blocks * order.quotas[number]
+        assert set(drawn.values()) <= {epochs, epochs + 1} and set(drawn) <= set(range(size))
+        assert sum(count == epochs + 1 for count in drawn.values()) == rest
+
+
+def test_every_block_has_the_quotas_in_another_arrangement() -> None:
+    order = Order.of(list(ROWS.values()), quotas(ROWS, 2.0), seed=3)
+    task = order.at(np.arange(3 * BLOCK))[0].reshape(3, BLOCK)
+    assert all(np.bincount(block, minlength=3).tolist() == list(order.quotas) for block in task)
+    assert not np.array_equal(task[0], task[1])
+
+
+@given(start=st.integers(0, 10**12), count=st.integers(1, 50))
+def test_a_row_does_not_depend_on_what_was_asked_before(start: int, count: int) -> None:
+    order = Order.of(list(ROWS.values()), quotas(ROWS, 2.0), seed=3)
+    together = np.stack(order.at(np.arange(start, start + count)))
+    alone = np.concatenate([np.stack(order.at(np.array([index]))) for index in range(start, start + count)], axis=1)
+    assert np.array_equal(together, alone)
+
+
+def test_seeds_differ() -> None:
+    first, second = (np.stack(Order.of([50, 70], quotas({"a": 50, "b": 70}), seed).at(np.arange(200))) for seed in (0, 1))
+    assert not np.array_equal(first, second)

@@ -1,0 +1,77 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from omni.cli import main
+from omni.errors import InputError
+from omni.train.recipe import Recipe, find_recipe, recipe_keys
+
+
+@pytest.mark.parametrize("name", ["mini", "tiny", "small"])
+def test_the_recipes_of_the_package_are_read(name: str) -> None:
+    recipe = Recipe.load(name)
+    assert recipe.model.preset == name
+    assert Recipe.parse(yaml.safe_load(recipe.yaml()), "again") == recipe
+
+
+def test_overrides_and_number_spellings(recipe_file: Path) -> None:
+    given = {"optimizer.lr": "1e-3", "schedule.steps": "7", "mixture.weights": "{copy: 2}", "optimizer.betas": "[0.8, 1]"}
+    recipe = Recipe.load(recipe_file, given)
+    assert (recipe.optimizer.lr, recipe.schedule.steps) == (0.001, 7)
+    assert recipe.mixture.weights == {"copy": 2.0} and recipe.optimizer.betas == (0.8, 1.0)
+    assert recipe.model.d_model == 32
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("model: {n_haeds: 4}", "recipe.yaml: model.n_haeds: unknown key; did you mean n_heads?"),
+        ("zeero: 1", "recipe.yaml: zeero: unknown key; did you mean zero?"),
+        ("optimizer: {lr: fast}", "recipe.yaml: optimizer.lr: expected float, got 'fast'"),
+        ("zero: 4", "recipe.yaml: zero: expected Literal[0, 1, 2, 3], got '4'"),
+        ("batch: 4", "recipe.yaml: batch: must be a mapping of keys to values, got 4"),
+        ("batch: {rows: 0}", "recipe.yaml: batch.rows: must be at least 1, got 0"),
+        ("data: []", "recipe.yaml: data: name at least one folder of token shards"),
+        ("- 1", "recipe.yaml: not a mapping of keys to values"),
+        ("a: [", "recipe.yaml: not valid YAML in line 1"),
+        ("{compile: true, zero: 3}", "recipe.yaml: compile: works with zero 0, 1 and 2"),
+    ],
+)
+def test_a_mistake_is_one_line_with_its_mend(
+    tmp_path: Path, text: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text if text[0] in "-{" or "data" in text or "[" in text else f"data: [x]\n{text}")
+    if text.startswith("{compile"):
+        path.write_text("{data: [x], compile: true, zero: 3}")
+    assert main(["train", str(path), "--out", str(tmp_path / "run")]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"omni: {message}") and error.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_shape_that_cannot_be_is_named(recipe_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "run"
+    assert main(["train", str(recipe_file), "--out", str(run), "--model.n_heads", "5"]) == 2
+    assert "model.n_heads: 5 does not divide d_model=32" in capsys.readouterr().err
+    assert main(["train", str(recipe_file), "--out", str(run), "--batch.micro", "3"]) == 2
+    assert "batch.rows: 8 is not a multiple of batch.micro=3" in capsys.readouterr().err
+    assert main(["train", str(recipe_file), "--out", str(run), "--sequence_length", "20"]) == 2
+    assert "raise sequence_length or set `too_long: drop`" in capsys.readouterr().err
+    assert not run.exists()
+
+
+def test_no_such_recipe() -> None:
+    with pytest.raises(InputError, match="name a YAML file or one of mini, small, tiny"):
+        find_recipe("tinny")
+
+
+def test_print_config_shows_every_key(recipe_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", str(recipe_file), "--print_config", "--seed", "9"]) == 0
+    shown = yaml.safe_load(capsys.readouterr().out)
+    assert shown["seed"] == 9
+    for key in recipe_keys():
+        value = shown
+        for part in key.split("."):
+            value = value[part]
