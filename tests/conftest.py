@@ -1,7 +1,12 @@
 """What holds for every test: one thread, no network for Hugging Face's libraries, slow tests last."""
 
+import hashlib
+import json
+import math
 import os
+from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import settings
 
@@ -19,3 +24,40 @@ settings.load_profile("omni")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Slow tests run last, in their own order, so that a failure shows early."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A prepared folder of 12 items, each with a picture of one colour, a caption and two recordings of a tone."""
+    from omni.train.data.items import DATA_FILES, FORMAT_VERSION, SAMPLE_RATE, Item, Recording, fingerprint
+
+    folder = tmp_path_factory.mktemp("prepared")
+    items, waves = [], []
+    length = SAMPLE_RATE
+    for number in range(12):
+        split = ("train", "valid", "test")[number % 3]
+        recordings = []
+        for language in ("en", "fr"):
+            start = len(waves) * length
+            recordings.append(Recording(start, length, language, "speech", f"stamps/{language}", "CC0"))
+            waves.append(8000 * np.sin(np.arange(length) * math.tau * (200 + 20 * len(waves)) / SAMPLE_RATE))
+        texts = {"en": f"number {number}", "fr": f"numéro {number}"}
+        items.append(
+            Item(f"stamps/{number}", "stamps", split, texts, {}, (number,), tuple(recordings), "CC0", "us")
+        )
+    pictures = np.random.default_rng(0).integers(0, 256, (12, 1, 1, 3), dtype=np.uint8).repeat(64, 1).repeat(64, 2)
+    (folder / "items.jsonl").write_text("".join(item.to_json() + "\n" for item in items), encoding="utf-8")
+    np.save(folder / "pictures.npy", pictures)
+    np.save(folder / "audio.npy", np.concatenate(waves).astype("<i2"))
+    checksums = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in DATA_FILES}
+    about = {
+        "version": FORMAT_VERSION,
+        "sample_rate": SAMPLE_RATE,
+        "picture_size": 64,
+        "dropped": {},
+        "bytes": {name: (folder / name).stat().st_size for name in DATA_FILES},
+        "checksums": checksums,
+        "fingerprint": fingerprint(checksums),
+    }
+    (folder / "manifest.json").write_text(json.dumps(about))
+    return folder

@@ -58,8 +58,7 @@ def load_subject(model: Path, data: Path, shards: Path, seed: int) -> "Subject":
 
     pipeline, manifest, choice = Pipeline.load(model), Manifest.load(data), read_choice(shards)
     pipeline.vocab.check_same(Vocabulary.load(shards / "vocab.json"), str(model), str(shards))
-    items = [item for item in manifest.items if item.source in choice.sources]
-    codes = Codes.of(manifest, pipeline.tokenizers, items, shards / "codes")
+    codes = Codes.of(manifest, pipeline.tokenizers, choice.sources, choice.languages, shards / "codes")
     return Subject(pipeline.model, pipeline.vocab, codes, manifest, choice.languages, choice.sources, seed)
 
 

@@ -1,6 +1,4 @@
-import hashlib
 import json
-import math
 from pathlib import Path
 
 import numpy as np
@@ -8,44 +6,14 @@ import pytest
 
 from omni.cli import main
 from omni.commands.tokenizer import held_out_clips, manifest_pictures
-from omni.train.data.items import DATA_FILES, FORMAT_VERSION, Item, Manifest, Recording, fingerprint
+from omni.train.data.items import Manifest
 
 RATE = 16000
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A prepared folder of 12 items, each with a picture of one colour, a caption and two recordings of a tone."""
-    folder = tmp_path_factory.mktemp("prepared")
-    items, waves = [], []
-    length = RATE
-    for number in range(12):
-        split = ("train", "valid", "test")[number % 3]
-        recordings = []
-        for language in ("en", "fr"):
-            start = len(waves) * length
-            recordings.append(Recording(start, length, language, "speech", f"stamps/{language}", "CC0"))
-            waves.append(8000 * np.sin(np.arange(length) * math.tau * (200 + 20 * len(waves)) / RATE))
-        texts = {"en": f"number {number}", "fr": f"numéro {number}"}
-        items.append(
-            Item(f"stamps/{number}", "stamps", split, texts, {}, (number,), tuple(recordings), "CC0", "us")
-        )
-    pictures = np.random.default_rng(0).integers(0, 256, (12, 1, 1, 3), dtype=np.uint8).repeat(64, 1).repeat(64, 2)
-    (folder / "items.jsonl").write_text("".join(item.to_json() + "\n" for item in items), encoding="utf-8")
-    np.save(folder / "pictures.npy", pictures)
-    np.save(folder / "audio.npy", np.concatenate(waves).astype("<i2"))
-    checksums = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in DATA_FILES}
-    about = {
-        "version": FORMAT_VERSION,
-        "sample_rate": RATE,
-        "picture_size": 64,
-        "dropped": {},
-        "bytes": {name: (folder / name).stat().st_size for name in DATA_FILES},
-        "checksums": checksums,
-        "fingerprint": fingerprint(checksums),
-    }
-    (folder / "manifest.json").write_text(json.dumps(about))
-    return folder
+def data(prepared: Path) -> Path:
+    return prepared
 
 
 def omni(*words: object) -> int:

@@ -58,7 +58,7 @@ def build_shards(manifest: Manifest, tokenizers: Tokenizers, out: Path, choice: 
     known = sorted({item.source for item in manifest.items})
     sources = _checked(choice.sources, known, "source") or known
     items = [item for item in manifest.items if item.source in sources]
-    codes = Codes.of(manifest, tokenizers, items, out / "codes")
+    codes = Codes.of(manifest, tokenizers, sources, languages, out / "codes")
     made = Choice(tuple(languages), tuple(sources), choice.max_steps, choice.seed)
     key: dict[str, object] = {"data": manifest.fingerprint, "vocab": vocab.hash, **_plain(made)}
     for split in SPLITS:

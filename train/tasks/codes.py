@@ -1,6 +1,6 @@
 """Every picture and recording of a manifest as codes, encoded once and kept."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,14 +56,35 @@ class Codes:
         self.first = dict(zip(starts.tolist(), frames.tolist(), strict=True))
 
     @classmethod
-    def of(cls, manifest: Manifest, tokenizers: Tokenizers, items: Sequence[Item], folder: Path) -> "Codes":
-        """The codes of `items`; encoded into `folder` unless it already holds them for the same data and tokenizers."""
-        key = {"data": manifest.fingerprint, "tokenizers": tokenizers.fingerprint, "items": len(items)}
+    def of(
+        cls,
+        manifest: Manifest,
+        tokenizers: Tokenizers,
+        sources: Collection[str],
+        languages: Collection[str],
+        folder: Path,
+    ) -> "Codes":
+        """The codes of the items of `sources` and of their recordings in `languages`.
+
+        They are encoded into `folder` unless it holds them already, for the same data and tokenizers.
+        """
+        key = {
+            "data": manifest.fingerprint,
+            "tokenizers": tokenizers.fingerprint,
+            "sources": sorted(sources),
+            "languages": sorted(languages),
+        }
         if not (folder / "key.json").exists() or read_json(folder / "key.json") != key:
             with atomic_path(folder) as scratch:
                 scratch.mkdir()
                 _encode_pictures(manifest, checked(tokenizers), scratch)
-                _encode_recordings(manifest, checked(tokenizers), items, scratch)
+                recordings = [
+                    recording
+                    for item in manifest.items
+                    for recording in item.recordings
+                    if item.source in sources and (recording.language is None or recording.language in languages)
+                ]
+                _encode_recordings(manifest, checked(tokenizers), recordings, scratch)
                 write_json(scratch / "key.json", key)
         return cls(folder, tokenizers)
 
@@ -104,8 +125,10 @@ def _encode_pictures(manifest: Manifest, tokenizers: Complete, folder: Path) -> 
     np.save(folder / "pictures.npy", codes)
 
 
-def _encode_recordings(manifest: Manifest, tokenizers: Complete, items: Iterable[Item], folder: Path) -> None:
-    recordings = sorted((r for item in items for r in item.recordings), key=lambda r: (r.length, r.start))
+def _encode_recordings(
+    manifest: Manifest, tokenizers: Complete, chosen: Iterable[Recording], folder: Path
+) -> None:
+    recordings = sorted(chosen, key=lambda recording: (recording.length, recording.start))
     codes: list[np.ndarray] = []
     with torch.inference_mode():
         batches = list(_batches(recordings, int(AUDIO_BATCH_SECONDS * manifest.sample_rate)))
