@@ -125,9 +125,10 @@ def train_image(
     pictures, valid = manifest_pictures(manifest, "train"), manifest_pictures(manifest, "valid")
     if steps is None and minutes is None:
         minutes = MINUTES["image"][preset]
-    length = {"steps": steps, "minutes": minutes}
     config, plan = ImageConfig.preset(preset), Plan.preset(preset)
-    train_image_tokenizer(pictures, config, out / "image", **length, valid=valid, seed=seed, plan=plan)
+    train_image_tokenizer(
+        pictures, config, out / "image", steps=steps, minutes=minutes, valid=valid, seed=seed, plan=plan
+    )
 
 
 def evaluate(modality: str, folder: Path, manifest: "Manifest") -> "Report":

@@ -1,6 +1,8 @@
 """The decoder-only Transformer over the shared token space."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -104,7 +106,7 @@ class OmniTransformer(nn.Module):
         self.config = config
         self.embedding = nn.Embedding(config.vocab_size, config.d_model)
         self.rope = Rope(config.head_dim, config.max_steps, config.rope_theta)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layers))
+        self.blocks = cast(Sequence[Block], nn.ModuleList(Block(config) for _ in range(config.n_layers)))
         self.norm = nn.RMSNorm(config.d_model, config.norm_eps)
         self.output = None if config.tie_embeddings else nn.Linear(config.d_model, config.vocab_size, bias=False)
         self.channel_head = channel_head(config)
@@ -146,7 +148,7 @@ class OmniTransformer(nn.Module):
         return whole.index_copy(0, documents.order, states).unflatten(0, batch.document.shape)
 
     def _by_document(self, batch: Batch) -> bool:
-        """Whether attention goes document by document. Many small kernels suit a CPU, not a GPU; a prefix needs a mask."""
+        """Whether attention goes document by document: many small kernels suit a CPU; a prefix needs a mask."""
         return batch.document.device.type == "cpu" and not self.config.prefix
 
     def _packed(self, batch: Batch, documents: Documents) -> Tensor:

@@ -136,7 +136,8 @@ def _codec2_at(mode: int) -> Callable[[Wave], Wave]:
         """Through c2enc and c2dec, which speak 8 kHz; the 40 ms they may add at the end are cut by the caller."""
         with tempfile.TemporaryDirectory() as scratch:
             source, bits, back = (Path(scratch) / name for name in ("in.raw", "bits", "out.raw"))
-            (resample(np.pad(wave, (0, RATE // 20)), RATE, 8000).clip(-1, 1) * 32767).astype("<i2").tofile(source)
+            padded = np.concatenate((wave, np.zeros(RATE // 20, dtype=np.float32))).astype(np.float32)
+            (resample(padded, RATE, 8000).clip(-1, 1) * 32767).astype("<i2").tofile(source)
             _run("c2enc", str(mode), str(source), str(bits))
             _run("c2dec", str(mode), str(bits), str(back))
             samples = np.fromfile(back, "<i2").astype(np.float32) / 32768
