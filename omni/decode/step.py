@@ -2,7 +2,6 @@
 
 import ctypes
 from collections.abc import Callable, Iterator
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -48,7 +47,7 @@ class _KernelStep:
     def __init__(self, model: OmniTransformer, step: Callable[..., None], int8: bool) -> None:
         c = self.config = model.config
         self.model, self.run = model, step
-        self.held = [tensor for block in model.blocks for tensor in _tensors(cast(Block, block), int8)]
+        self.held = [tensor for block in model.blocks for tensor in _tensors(block, int8)]
         self.held.append(model.norm.weight.detach())
         if int8:
             moved = iter(in_huge_pages([tensor for tensor in self.held if tensor is not None]))

@@ -140,7 +140,7 @@ def _codec2_at(mode: int) -> Callable[[Wave], Wave]:
             (resample(padded, RATE, 8000).clip(-1, 1) * 32767).astype("<i2").tofile(source)
             _run("c2enc", str(mode), str(source), str(bits))
             _run("c2dec", str(mode), str(bits), str(back))
-            samples = np.fromfile(back, "<i2").astype(np.float32) / 32768
+            samples = (np.fromfile(back, "<i2") / 32768).astype(np.float32)
         return resample(samples, 8000, RATE)
 
     return coded

@@ -3,7 +3,7 @@
 import hashlib
 import queue
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -131,7 +131,7 @@ class Loader:
         steps = sum(int((batch.document > 0).sum()) for batch in micro)
         return GlobalBatch(micro, [tasks[cut : cut + share.micro] for cut in cuts], trained, steps)
 
-    def __iter__(self) -> Iterator[GlobalBatch]:
+    def __iter__(self) -> Generator[GlobalBatch, None, None]:
         ready: queue.Queue[GlobalBatch | BaseException] = queue.Queue(AHEAD)
         stop = threading.Event()
 
