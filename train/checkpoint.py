@@ -99,7 +99,9 @@ def check_same_run(saved: State, now: State, run: Path, changed_recipe: bool = F
     if saved.data != now.data:
         raise InputError(f"{run}: the data are not those of its checkpoint{mends}")
     if saved.world != now.world:
-        raise InputError(f"{run}: its checkpoint is of {saved.world} processes, not {now.world}; use --nproc {saved.world}")
+        raise InputError(
+            f"{run}: its checkpoint is of {saved.world} processes, not {now.world}; use --nproc {saved.world}"
+        )
     old, new = _flat(saved.recipe), _flat(now.recipe)
     differing = [key for key in {**old, **new} if old.get(key) != new.get(key) and key.split(".")[0] not in FREE]
     must = [key for key in differing if key.startswith(("model", "zero", "batch", "precision")) or not changed_recipe]

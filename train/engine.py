@@ -93,7 +93,7 @@ class Trainer:
         kind = prepare_process(device)
         self.recipe, self.run, self.changed_recipe = recipe, run, changed_recipe
         self.rank, self.world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-        self.device = torch.device(kind, int(os.environ.get("LOCAL_RANK", 0)) if kind == "cuda" else None)
+        self.device = torch.device(f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if kind == "cuda" else "cpu")
         self.data = Dataset.load(recipe.data, recipe.sequence_length, recipe.too_long)
         self.valid = load_valid(recipe, self.data)
         self.schedule = schedule_of(recipe)
@@ -102,7 +102,8 @@ class Trainer:
         self.config = recipe.model.config(self.data.vocab)
         if self.config.max_steps < recipe.sequence_length:
             raise InputError(
-                f"sequence_length: {recipe.sequence_length} is above model.max_steps={self.config.max_steps}; raise that"
+                f"sequence_length: {recipe.sequence_length} is above model.max_steps={self.config.max_steps};"
+                " raise that"
             )
         self.checkpoints = Checkpoints(run)
         self.step, self.gradient_norm = 0, 0.0
@@ -139,7 +140,7 @@ class Trainer:
             self.watch = Stopwatch()
             for batch in batches:
                 self.watch.lap("data")
-                self._optimize(batch, tally)
+                self.optimize(batch, tally)
                 self.step += 1
                 steps_seen += batch.steps
                 last = self.step == self.schedule.steps
@@ -162,7 +163,7 @@ class Trainer:
                 if last or stop:
                     return
 
-    def _optimize(self, batch: GlobalBatch, tally: Tally) -> None:
+    def optimize(self, batch: GlobalBatch, tally: Tally) -> None:
         """One optimizer step on a global batch: the mean loss over its trained steps, whatever the number of ranks."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.recipe.optimizer.lr * self.schedule.factor(self.step)
@@ -256,7 +257,7 @@ class Trainer:
             self.engine, *_ = ds.initialize(
                 model=Step(model), optimizer=self.optimizer, config=deepspeed_config(self.recipe, self.share)
             )
-        if self.recipe.zero == 3:                                       # the loss reads the tables outside their modules
+        if self.recipe.zero == 3:                                       # the loss reads tables outside their modules
             ds.zero.register_external_parameter(self.engine.module, model.table)
             ds.zero.register_external_parameter(self.engine.module, model.embedding.weight)
 

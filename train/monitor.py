@@ -1,4 +1,4 @@
-"""What a run shows while it runs: a bar, RUN/log.jsonl, TensorBoard, and RUN/loss.png in a page that refreshes itself."""
+"""What a run shows meanwhile: a bar, RUN/log.jsonl, TensorBoard, and RUN/loss.png in a page that refreshes itself."""
 
 import html
 import json
@@ -29,7 +29,8 @@ class Monitor:
     def train(self, record: dict[str, Any]) -> None:
         """A record of the steps since the last: step, loss, lr, tokens_per_second, time by part, loss by task."""
         self._write({"kind": "train", **record})
-        self.bar.set_postfix_str(f"loss {record['loss']:.3f}, {record['tokens_per_second']:,.0f} tokens/s", refresh=False)
+        shown = f"loss {record['loss']:.3f}, {record['tokens_per_second']:,.0f} tokens/s"
+        self.bar.set_postfix_str(shown, refresh=False)
         self.bar.update(record["step"] - self.bar.n)
 
     def valid(self, record: dict[str, Any]) -> None:
@@ -78,7 +79,8 @@ def draw_losses(records: list[dict[str, Any]], path: Path) -> None:
     FigureCanvasAgg(figure)
     whole, tasks = figure.subplots(1, 2)
     whole.plot([record["step"] for record in train], [record["loss"] for record in train], lw=1, label="training")
-    whole.plot([record["step"] for record in valid], [record["loss"] for record in valid], "o-", ms=3, label="validation")
+    steps, losses = [record["step"] for record in valid], [record["loss"] for record in valid]
+    whole.plot(steps, losses, "o-", ms=3, label="validation")
     for index, task in enumerate(sorted({task for record in valid for task in record["tasks"]})):
         points = [(record["step"], record["tasks"][task]) for record in valid if task in record["tasks"]]
         tasks.plot(*zip(*points, strict=True), "-", lw=1.2, color=f"C{index % 10}", label=task)

@@ -43,7 +43,7 @@ class ModelRecipe:
 
 @dataclass(frozen=True)
 class OptimizerRecipe:
-    """AdamW (Loshchilov and Hutter 2019); norms and embeddings do not decay. clip: largest gradient norm, 0 for none."""
+    """AdamW (Loshchilov and Hutter 2019); norms and embeddings do not decay. clip: largest gradient norm, or 0."""
 
     lr: float = 1e-3
     betas: tuple[float, float] = (0.9, 0.95)

@@ -20,7 +20,12 @@ def chosen_rows(data: Dataset, most: int) -> list[tuple[int, int]]:
 
 
 def validate(
-    forward: Callable[[Batch], Losses], data: Dataset, rows: Sequence[tuple[int, int]], micro: int, rank: int, world: int
+    forward: Callable[[Batch], Losses],
+    data: Dataset,
+    rows: Sequence[tuple[int, int]],
+    micro: int,
+    rank: int,
+    world: int,
 ) -> Tally:
     """This rank's part of the losses over `rows`; their sum over ranks is that of all rows.
 

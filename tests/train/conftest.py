@@ -46,5 +46,6 @@ def recipe_file(shards: Path, tmp_path: Path) -> Path:
 
 
 def dialogue(task: str, text: np.ndarray) -> Sequence:
-    answer = Segment("audio", (text % 20)[:, None], "assistant") if task == "say" else Segment("text", text, "assistant")
+    spoken = Segment("audio", (text % 20)[:, None], "assistant")
+    answer = spoken if task == "say" else Segment("text", text, "assistant")
     return Sequence.of([Segment("text", text), answer], VOCAB)

@@ -6,7 +6,8 @@ import pytest
 from omni.errors import InputError
 from omni.train.checkpoint import Checkpoints, State, check_same_run
 
-RECIPE = {"optimizer": {"lr": 1e-3, "betas": (0.9, 0.95)}, "zero": 1, "validate": {"every": 5}, "mixture": {"weights": {}}}
+OPTIMIZER = {"lr": 1e-3, "betas": (0.9, 0.95)}
+RECIPE = {"optimizer": OPTIMIZER, "zero": 1, "validate": {"every": 5}, "mixture": {"weights": {}}}
 
 
 def state(step: int) -> State:
@@ -65,6 +66,7 @@ def test_what_must_not_change_is_named(tmp_path: Path) -> None:
     check_same_run(saved, replace(state(0), recipe=other), tmp_path, changed_recipe=True)
     with pytest.raises(InputError, match="zero was 1 and is now 2"):
         check_same_run(saved, replace(state(0), recipe={**RECIPE, "zero": 2}), tmp_path, changed_recipe=True)
-    for changed, message in (({"data": "x"}, "the data"), ({"vocab": "x"}, "the vocabulary"), ({"world": 2}, "--nproc 1")):
+    changes = (({"data": "x"}, "the data"), ({"vocab": "x"}, "the vocabulary"), ({"world": 2}, "--nproc 1"))
+    for changed, message in changes:
         with pytest.raises(InputError, match=message):
             check_same_run(saved, replace(state(0), **changed), tmp_path)

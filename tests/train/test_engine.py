@@ -23,8 +23,8 @@ from omni.train.schedule import Schedule
 class StoppedAfter3(Trainer):
     """Gets a real SIGTERM in its third step."""
 
-    def _optimize(self, *args: object) -> None:
-        super()._optimize(*args)  # type: ignore[arg-type]
+    def optimize(self, *args: object) -> None:
+        super().optimize(*args)  # type: ignore[arg-type]
         if self.step == 2:
             os.kill(os.getpid(), signal.SIGTERM)
 
@@ -136,5 +136,5 @@ def test_a_damaged_checkpoint_is_passed_over(
 
 
 def test_rows_longer_than_the_model_are_refused(recipe_file: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="above model.max_steps=32"):
+    with pytest.raises(InputError, match=r"above model\.max_steps=32"):
         Trainer(Recipe.load(recipe_file, {"model.max_steps": "32"}), tmp_path, device="cpu")

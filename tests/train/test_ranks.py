@@ -25,8 +25,8 @@ from omni.train.recipe import Recipe
 torch.set_num_threads(1)
 
 class Stopped(Trainer):
-    def _optimize(self, *args):
-        super()._optimize(*args)
+    def optimize(self, *args):
+        super().optimize(*args)
         if self.step == 2 and self.rank == 1:
             os.kill(os.getpid(), signal.SIGTERM)
 
@@ -75,7 +75,9 @@ def test_two_ranks_of_every_stage_equal_one_process(recipe_file: Path, tmp_path:
     for zero in range(4):
         assert losses(tmp_path / "two" / f"whole-{zero}") == pytest.approx(expected, rel=1e-5)
     for zero in (1, 3):
-        whole, cut = (load_file(tmp_path / "two" / f"{name}-{zero}/model/model.safetensors") for name in ("whole", "cut"))
+        whole, cut = (
+            load_file(tmp_path / "two" / f"{name}-{zero}/model/model.safetensors") for name in ("whole", "cut")
+        )
         assert all(torch.equal(whole[name], cut[name]) for name in whole)
 
 

@@ -16,7 +16,8 @@ def test_the_recipes_of_the_package_are_read(name: str) -> None:
 
 
 def test_overrides_and_number_spellings(recipe_file: Path) -> None:
-    given = {"optimizer.lr": "1e-3", "schedule.steps": "7", "mixture.weights": "{copy: 2}", "optimizer.betas": "[0.8, 1]"}
+    given = {"optimizer.lr": "1e-3", "schedule.steps": "7", "mixture.weights": "{copy: 2}"}
+    given |= {"optimizer.betas": "[0.8, 1]"}
     recipe = Recipe.load(recipe_file, given)
     assert (recipe.optimizer.lr, recipe.schedule.steps) == (0.001, 7)
     assert recipe.mixture.weights == {"copy": 2.0} and recipe.optimizer.betas == (0.8, 1.0)

@@ -30,7 +30,7 @@ class Dataset:
     def load(
         cls, paths: Sequence[Path | str], steps: int, too_long: str = "error", vocab: Vocabulary | None = None
     ) -> "Dataset":
-        """Open and pack all shards at and below `paths`. Raises InputError when one is damaged or of another vocabulary."""
+        """Open and pack all shards at and below `paths`. Raises InputError for a damaged one or another vocabulary."""
         parts: list[Packed] = []
         for folder in find_shards(paths):
             shard = Shard.load(folder, vocab)
@@ -58,7 +58,9 @@ class Dataset:
     @cached_property
     def fingerprint(self) -> str:
         """Identity of the rows: equal exactly when every row of every task is the same."""
-        text = " ".join(f"{part.shard.task} {part.shard.fingerprint} {part.steps} {part.dropped}" for part in self.parts)
+        text = " ".join(
+            f"{part.shard.task} {part.shard.fingerprint} {part.steps} {part.dropped}" for part in self.parts
+        )
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property

@@ -21,7 +21,7 @@ def quotas(rows: Mapping[str, int], temperature: float = 1.0, weights: Mapping[s
     """Rows of each task in a block, [tasks] summing to BLOCK.
 
     A task's share is n^(1/temperature) times its factor in `weights` (1 where it has none), n its number of rows
-    (Arivazhagan et al. 2019); fractions go to the largest remainders, and every task with a share gets at least one row.
+    (Arivazhagan et al. 2019); fractions go to the largest remainders; every task with a share gets at least a row.
     Raises InputError for an unknown task, a negative weight, no task left or more tasks than a block has rows.
     """
     weights = weights or {}

@@ -73,7 +73,7 @@ class ShardWriter:
         with atomic_path(self.folder) as scratch:
             scratch.mkdir()
             raw = [scratch / name for name in ("tokens", "loss")]
-            with ExitStack() as files:                                  # npy headers hold the length: written at the end
+            with ExitStack() as files:                                  # npy headers hold the length, known last
                 self._tokens, self._loss = (files.enter_context(path.open("wb")) for path in raw)
                 yield self
             if not self._rows:

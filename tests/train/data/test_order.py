@@ -71,5 +71,6 @@ def test_a_row_does_not_depend_on_what_was_asked_before(start: int, count: int) 
 
 
 def test_seeds_differ() -> None:
-    first, second = (np.stack(Order.of([50, 70], quotas({"a": 50, "b": 70}), seed).at(np.arange(200))) for seed in (0, 1))
+    units = quotas({"a": 50, "b": 70})
+    first, second = (np.stack(Order.of([50, 70], units, seed).at(np.arange(200))) for seed in (0, 1))
     assert not np.array_equal(first, second)
