@@ -32,6 +32,14 @@ def test_text_is_trained_and_measured(data: Path, tmp_path: Path, capsys: pytest
     assert (tmp_path / "text" / "eval.json").exists()
 
 
+def test_languages_are_chosen(data: Path, tmp_path: Path) -> None:
+    for name, words in (("all", ()), ("english", ("--languages", "en"))):
+        assert omni("train", "text", "--data", data, "--out", tmp_path / name, *words) == 0
+    merged = {name: (tmp_path / name / "text" / "text.json").read_text() for name in ("all", "english")}
+    assert "numÃ©ro" in merged["all"]                                   # é as its two bytes
+    assert "numÃ©ro" not in merged["english"]
+
+
 def test_pictures_are_trained_and_measured(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train = ("train", "image", "--data", data, "--out", tmp_path, "--steps", 2)
     assert omni(*train) == 0
@@ -73,6 +81,8 @@ def test_clips_are_held_out_with_english_first(data: Path) -> None:
         (("train", "image", "--data", "DATA", "--minutes", "-1"), "--minutes: must be above 0"),
         (("train", "image", "--data", "DATA", "--minutes", "nan"), "--minutes: must be above 0"),
         (("train", "audio", "--data", "DATA", "--steps", "0"), "--steps: must be above 0"),
+        (("train", "text", "--data", "DATA", "--languages", "xx"), "no training text in xx; the data have en, fr"),
+        (("train", "image", "--data", "DATA", "--languages", "en"), "--languages: chooses the texts"),
         (("train", "image", "--data", "NONE"), "run `omni data prepare`"),
         (("eval", "image", "--data", "DATA", "--tokenizers", "NONE"), "run `omni tokenizer train image"),
         (("eval", "audio", "--data", "DATA", "--tokenizers", "NONE"), "run `omni tokenizer train audio"),
