@@ -83,7 +83,8 @@ class Quickstart:
         minutes = self.seconds / 60
         log = self.out / "tokenizer-image.log"
         with log.open("a") as lines:
-            beside = start("tokenizer", "train", "text", *common, threads=1, output=lines)
+            text = ("tokenizer", "train", "text", *common, "--languages", *LANGUAGES)
+            beside = start(*text, threads=1, output=lines)
             finish(beside, f"see {log}")
             image = ("tokenizer", "train", "image", *common, "--minutes", f"{PICTURE_SHARE * minutes:g}")
             beside = start(*image, threads=1, output=lines)
