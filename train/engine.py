@@ -6,7 +6,6 @@ import shutil
 import signal
 import time
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -19,58 +18,14 @@ from omni.model.folder import save_model
 from omni.model.transformer import Batch, Losses, OmniTransformer
 from omni.train.checkpoint import Checkpoints, State, check_same_run
 from omni.train.data.loader import Dataset, GlobalBatch, Loader, Share
-from omni.train.environment import alone, deepspeed, prepare_process, quiet
+from omni.train.environment import alone_unless_launched, deepspeed, prepare_process, quiet
 from omni.train.monitor import Monitor
 from omni.train.recipe import Recipe
 from omni.train.schedule import Schedule
+from omni.train.signals import StopSignals
+from omni.train.stopwatch import Stopwatch
 from omni.train.tally import Tally, unigram_entropies
 from omni.train.validate import chosen_rows, validate
-
-PARTS = ("data", "forward", "backward", "optimizer", "other")
-
-
-class Stopwatch:
-    """Seconds by part of the step; on a GPU a part ends when its kernels are launched."""
-
-    def __init__(self) -> None:
-        self.parts = dict.fromkeys(PARTS, 0.0)
-        self.mark = time.perf_counter()
-
-    def lap(self, part: str) -> None:
-        """The time since the last lap belongs to `part`."""
-        now = time.perf_counter()
-        self.parts[part] += now - self.mark
-        self.mark = now
-
-    def take(self) -> dict[str, float]:
-        """The times so far, which begin anew."""
-        taken, self.parts = self.parts, dict.fromkeys(PARTS, 0.0)
-        return taken
-
-
-class StopSignals:
-    """Turns the first Ctrl-C or SIGTERM into a wish to stop after the step; a second one acts at once."""
-
-    def __init__(self) -> None:
-        self.received: int | None = None
-        self.parent = os.getppid()
-
-    def __enter__(self) -> "StopSignals":
-        self.before = {number: signal.signal(number, self._receive) for number in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self.before.items():
-            signal.signal(number, handler)
-
-    def _receive(self, number: int, _: FrameType | None) -> None:
-        self.received = number
-        for each, handler in self.before.items():
-            signal.signal(each, handler)
-
-    @property
-    def wish(self) -> bool:
-        return self.received is not None or os.getppid() != self.parent  # a launcher that was killed cannot send any
 
 
 class Step(nn.Module):
@@ -126,14 +81,12 @@ class Trainer:
 
     def close(self) -> None:
         self.engine.destroy()
-        for name in self.settings:
-            os.environ.pop(name, None)
 
     # ---- the loop
 
     def _loop(self, signals: StopSignals, monitor: Monitor | None, rows: list[tuple[int, int]]) -> None:
         loader = Loader(self.data, self.order, self.share, self.step * self.recipe.batch.rows)
-        tally, steps_seen, log_every = self._tally(), 0, max(1, min(10, self.schedule.steps // 20))
+        tally, steps_seen, log_every = self.new_tally(), 0, max(1, min(10, self.schedule.steps // 20))
         saved_at = since = time.monotonic()
         since_step = self.step
         with contextlib.closing(iter(loader)) as batches:
@@ -149,7 +102,7 @@ class Trainer:
                     tally.sums, seen = whole[0], float(whole[1])
                     if monitor:
                         monitor.train(self._record(tally, seen, time.monotonic() - since, self.step - since_step))
-                    tally, steps_seen, since, since_step = self._tally(), 0, time.monotonic(), self.step
+                    tally, steps_seen, since, since_step = self.new_tally(), 0, time.monotonic(), self.step
                 stop, save = self._wishes(signals, time.monotonic() - saved_at)
                 began = time.monotonic()
                 every = self.recipe.validate.every
@@ -211,7 +164,7 @@ class Trainer:
             "modalities": tally.by_modality(),
         }
 
-    def _tally(self) -> Tally:
+    def new_tally(self) -> Tally:
         return Tally(self.data.tasks, self.data.vocab)
 
     def _due(self, every: int) -> bool:
@@ -243,17 +196,15 @@ class Trainer:
 
     def _start_engine(self) -> None:
         ds = deepspeed()
-        self.settings = {name: value for name, value in alone().items() if name not in os.environ}
-        os.environ.update(self.settings)
         if self.device.type == "cuda":
             torch.cuda.set_device(self.device)
-        ds.init_distributed("nccl" if self.device.type == "cuda" else "gloo", verbose=False)
         torch.manual_seed(self.recipe.seed)
         model = OmniTransformer(self.config)
         if self.recipe.compile:
             model.compile_blocks()
         self.optimizer = adamw(model, self.recipe)
-        with quiet():
+        with quiet(), alone_unless_launched():
+            ds.init_distributed("nccl" if self.device.type == "cuda" else "gloo", verbose=False)
             self.engine, *_ = ds.initialize(
                 model=Step(model), optimizer=self.optimizer, config=deepspeed_config(self.recipe, self.share)
             )

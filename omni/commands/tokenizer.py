@@ -103,7 +103,7 @@ def train_audio(
     seed: int = 0,
 ) -> None:
     """Learn a codec from every recording of the training split."""
-    from omni.tokenizers.audio.codec import CodecConfig
+    from omni.tokenizers.audio.config import CodecConfig
     from omni.tokenizers.audio.training import train_codec
 
     config = CodecConfig.preset(preset)

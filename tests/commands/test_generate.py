@@ -13,7 +13,8 @@ from omni.cli import main
 from omni.model.config import ModelConfig
 from omni.model.folder import save_model
 from omni.model.transformer import OmniTransformer
-from omni.tokenizers.audio.codec import Codec, CodecConfig
+from omni.tokenizers.audio.codec import Codec
+from omni.tokenizers.audio.config import CodecConfig
 from omni.tokenizers.bundle import Tokenizers
 from omni.tokenizers.image.autoencoder import ImageConfig, ImageTokenizer
 from omni.tokenizers.text import TextTokenizer

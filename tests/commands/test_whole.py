@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from omni.cli import main
-from omni.tokenizers.audio.codec import Codec, CodecConfig
+from omni.tokenizers.audio.codec import Codec
+from omni.tokenizers.audio.config import CodecConfig
 from omni.tokenizers.bundle import Tokenizers
 from omni.tokenizers.image.autoencoder import ImageConfig, ImageTokenizer
 from omni.tokenizers.text import TextTokenizer

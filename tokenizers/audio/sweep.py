@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from omni.errors import InputError
 from omni.figures import Report
 from omni.files import atomic_path, read_json, write_json, write_text
-from omni.tokenizers.audio.codec import CodecConfig
+from omni.tokenizers.audio.config import CodecConfig
 from omni.tokenizers.audio.metrics import RATE, Clip, Wave, compare, evaluate, resample
 from omni.tokenizers.audio.training import train_codec
 

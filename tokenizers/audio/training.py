@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from omni.errors import InputError
 from omni.files import atomic_path, read_json, write_json
 from omni.progress import progress
-from omni.tokenizers.audio.codec import Codec, CodecConfig
+from omni.tokenizers.audio.codec import Codec
+from omni.tokenizers.audio.config import CodecConfig
 from omni.tokenizers.audio.discriminator import Critics
 from omni.tokenizers.audio.losses import SpectralLoss, pitch_loss, spread_loss
 from omni.tokenizers.audio.synthesis import NOISE_HOPS

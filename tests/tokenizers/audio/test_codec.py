@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from omni.errors import InputError
-from omni.tokenizers.audio.codec import Codec, CodecConfig
+from omni.tokenizers.audio.codec import Codec
+from omni.tokenizers.audio.config import CodecConfig
 
 TINY = CodecConfig(levels=(5, 4), codebooks=2, d_model=16, d_hop=8, encoder_layers=2, decoder_layers=2)
 

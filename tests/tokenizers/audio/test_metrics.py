@@ -9,7 +9,8 @@ import soundfile
 
 from omni.errors import InputError
 from omni.tokenizers.audio import metrics
-from omni.tokenizers.audio.codec import Codec, CodecConfig
+from omni.tokenizers.audio.codec import Codec
+from omni.tokenizers.audio.config import CodecConfig
 
 
 def speechlike(seconds: float = 2.0) -> np.ndarray:

@@ -7,7 +7,7 @@ import pytest
 
 from omni.errors import InputError
 from omni.tokenizers.audio import sweep
-from omni.tokenizers.audio.codec import CodecConfig
+from omni.tokenizers.audio.config import CodecConfig
 
 TINY = CodecConfig(d_model=8, d_hop=8, encoder_layers=1, decoder_layers=1)
 

@@ -7,7 +7,8 @@ import torch
 
 from omni.errors import InputError
 from omni.tokenizers.audio import training
-from omni.tokenizers.audio.codec import Codec, CodecConfig
+from omni.tokenizers.audio.codec import Codec
+from omni.tokenizers.audio.config import CodecConfig
 from omni.tokenizers.audio.losses import spread_loss
 from omni.tokenizers.audio.training import Plan, train_codec
 

@@ -1,0 +1,59 @@
+"""The shape of an audio codec, and the presets."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from omni.errors import InputError
+
+
+@dataclass(frozen=True)
+class CodecConfig:
+    """Shape of a codec. Raises InputError for a shape that cannot work.
+
+    levels: FSQ levels of one codebook; codebooks: how many such codes a frame has;
+    hop, window, analysis: samples between spectra, in a synthesis window, in an analysis window.
+    """
+
+    sample_rate: int = 16000
+    frame_rate: float = 50.0
+    levels: tuple[int, ...] = (8, 8, 8, 8)
+    codebooks: int = 1
+    d_model: int = 192
+    d_hop: int = 128
+    encoder_layers: int = 3
+    decoder_layers: int = 4
+    hop_layers: int = 1
+    kernel: int = 5
+    hop: int = 160
+    window: int = 512
+    analysis: int = 640
+
+    def __post_init__(self) -> None:
+        samples = self.sample_rate / self.frame_rate
+        if samples != int(samples) or int(samples) % self.hop:
+            raise InputError(
+                f"codec config: frame_rate={self.frame_rate:g} gives {samples:g} samples a frame, which is no multiple "
+                f"of hop={self.hop}; use {self.sample_rate / self.hop:g} divided by 1, 2, 4 or 8"
+            )
+        if not self.levels or min(self.levels) < 2 or self.codebooks < 1:
+            raise InputError("codec config: levels must be 2 or more, codebooks 1 or more; use (8, 8, 8, 8) and 1")
+        if self.hop > self.window // 2 or self.window > self.analysis:
+            raise InputError("codec config: needs hop <= window / 2 and window <= analysis; use 160, 512 and 640")
+
+    @classmethod
+    def preset(cls, name: str) -> "CodecConfig":
+        """`quick` learns in minutes on two cores; `base` wants hours. Raises InputError for another name."""
+        presets = {
+            "quick": cls(),
+            "base": cls(d_model=288, d_hop=160, encoder_layers=4, decoder_layers=5, hop_layers=2),
+        }
+        if name not in presets:
+            raise InputError(f"codec preset {name!r}: no such preset; use {' or '.join(presets)}")
+        return presets[name]
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any], source: str) -> "CodecConfig":
+        try:
+            return cls(**{**values, "levels": tuple(values["levels"])})
+        except (TypeError, KeyError):
+            raise InputError(f"{source}: not the config of an omni audio codec; point to a folder it saved") from None
