@@ -57,7 +57,16 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def alone() -> dict[str, str]:
-    """The settings that a launcher would give to the only process of a run."""
-    place = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}
-    return {**place, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+@contextlib.contextmanager
+def alone_unless_launched() -> Iterator[None]:
+    """Where no launcher did, give the settings of the only process of a run, and take them back at the end."""
+    place = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}
+    settings = {name: value for name, value in place.items() if name not in os.environ}
+    if "MASTER_PORT" not in os.environ:
+        settings["MASTER_PORT"] = str(free_port())
+    os.environ.update(settings)
+    try:
+        yield
+    finally:
+        for name in settings:
+            os.environ.pop(name, None)

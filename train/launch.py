@@ -54,14 +54,19 @@ def launch(recipe: Recipe, run: Path, nproc: int = 1, mode: str = "auto") -> Non
 
 
 def run_rank(recipe: Recipe, run: Path, mode: str = "auto") -> None:
-    """Train as the process that the environment says (RANK, WORLD_SIZE, ...): alone, or one of a launcher's."""
+    """Train as the process that the environment says (RANK, WORLD_SIZE, ...): alone, or one of a launcher's.
+
+    The first rank says where the results are. Raises KeyboardInterrupt after Ctrl-C.
+    """
     from omni.train.engine import Trainer
 
     trainer = Trainer(recipe, run, changed_recipe=mode == "resume")
     stopped = trainer.train()
     step, steps, first = trainer.step, trainer.schedule.steps, trainer.rank == 0
     trainer.close()
-    if stopped is not None and first:
+    if first and stopped is None:
+        print(f"model: {run / 'model'}\nlosses: {run / 'loss.html'}, {run / 'log.jsonl'}", flush=True)
+    elif first:
         print(f"stopped after step {step} of {steps}; the same command goes on: {run}", file=sys.stderr)
     if stopped == signal.SIGINT:
         raise KeyboardInterrupt

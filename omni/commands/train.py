@@ -47,5 +47,3 @@ def run(args: argparse.Namespace) -> None:
         run_rank(recipe, out, mode)
     else:
         launch(recipe, out, args.nproc, mode)
-    if os.environ.get("RANK", "0") == "0" and args.nproc == 1:          # the first of several processes says it
-        print(f"model: {out / 'model'}\nlosses: {out / 'loss.html'}, {out / 'log.jsonl'}")

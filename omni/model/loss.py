@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-CHUNK = 1024                                                            # rows of logits alive at a time
+CHUNK = 512                                                             # rows of logits alive at a time
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
@@ -23,12 +23,14 @@ class _LinearCrossEntropy(torch.autograd.Function):
             part = slice(start, start + CHUNK)
             logits = (hidden[part] @ weight.T).float()                  # [chunk, vocab]
             target = targets[part, None]
-            partition = logits.logsumexp(dim=-1, keepdim=True)          # [chunk, 1]
-            losses[part] = (partition - logits.gather(1, target)).squeeze(1)
+            hit, most = logits.gather(1, target), logits.amax(dim=-1, keepdim=True)
+            exponentials = logits.sub_(most).exp_()                     # in place, and computed once for both uses
+            sums = exponentials.sum(dim=-1, keepdim=True)               # [chunk, 1]
+            partition = sums.log() + most                               # log(Z), [chunk, 1]
+            losses[part] = (partition - hit).squeeze(1)
             penalty += z_loss * partition.square().sum()
             if grad_hidden is not None and grad_weight is not None:
-                grad = logits.sub_(partition).exp_()                    # softmax, in place
-                grad.mul_(1 + 2 * z_loss * partition)
+                grad = exponentials.mul_((1 + 2 * z_loss * partition) / sums)
                 grad.scatter_add_(1, target, grad.new_full(target.shape, -1.0))
                 grad = grad.to(hidden.dtype)
                 torch.mm(grad, weight, out=grad_hidden[part])
