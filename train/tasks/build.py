@@ -16,11 +16,12 @@ from omni.train.data.items import Item, Manifest
 from omni.train.data.shards import ShardWriter
 from omni.train.tasks.codes import Codes, checked, encode_pictures
 from omni.train.tasks.templates import TASKS, Task
-from omni.train.tasks.video import FRAMES, clips
+from omni.train.tasks.video import clips
 from omni.vocab import Vocabulary
 
 SPLITS = ("train", "valid", "test")
 CHOICE = "choice.json"
+CLIP_BATCH = 16                                                         # videos encoded at a time
 
 
 @dataclass(frozen=True)
@@ -106,16 +107,17 @@ def _task_streams(
 def _video_streams(
     items: list[Item], manifest: Manifest, codes: Codes, vocab: Vocabulary, languages: Collection[str], seed: int
 ) -> Iterator[tuple[str, Stream]]:
-    for item in progress(items, "video"):
-        for clip in clips(item, manifest, languages, seed):
-            frames = encode_pictures(clip.frames, codes.tokenizers)     # [frames, tokens]
-            assert len(frames) == FRAMES
+    made = [(item.id, clip) for item in items for clip in clips(item, manifest, languages, seed)]
+    for start in progress(range(0, len(made), CLIP_BATCH), "video", unit="batch"):
+        batch = made[start : start + CLIP_BATCH]
+        frames = encode_pictures(np.concatenate([clip.frames for _, clip in batch]), codes.tokenizers)
+        for (item, clip), video in zip(batch, np.split(frames, len(batch)), strict=True):  # video: [frames, tokens]
             dialogue = [
-                Segment("video", frames.astype(np.int64)),
+                Segment("video", video.astype(np.int64)),
                 Segment("text", codes.text(clip.question)),
                 Segment("text", codes.text(clip.answer), "assistant", clip.language),
             ]
-            yield item.id, Stream.of(dialogue, vocab)
+            yield item, Stream.of(dialogue, vocab)
 
 
 def _write(
