@@ -24,8 +24,8 @@ def rows_of(batches: list[GlobalBatch]) -> list[bytes]:
 @given(world=st.sampled_from([1, 2, 3, 4, 6]), micro=st.sampled_from([1, 2]), seed=st.integers(0, 3))
 def test_any_world_size_consumes_the_same_rows(data: Dataset, world: int, micro: int, seed: int) -> None:
     order = data.order(2.0, {}, seed)
-    alone = Loader(data, order, Share(12, 12)).batch(36)
-    ranks = [Loader(data, order, Share(12, micro, rank, world)).batch(36) for rank in range(world)]
+    alone = Loader(data, order, Share(24, 24)).batch(48)
+    ranks = [Loader(data, order, Share(24, micro, rank, world)).batch(48) for rank in range(world)]
     interleaved = [row for turn in zip(*(rows_of([rank]) for rank in ranks), strict=True) for row in turn]
     assert interleaved == rows_of([alone])
     assert {batch.trained for batch in ranks} == {alone.trained} == {int(alone.micro[0].loss.sum())}
