@@ -37,7 +37,7 @@ class Plan:
 
     batch: int = 6
     seconds: float = 1.0
-    learning_rate: float = 1.5e-3
+    learning_rate: float = 2e-3
     warmup: int = 50
     adversarial: float = 0.0
     save_every: float = 30.0                                            # seconds
@@ -177,7 +177,8 @@ def _step(run: Run, data: Crops, losses: SpectralLoss, plan: Plan, adversarial: 
     made = codec(wave, noise_hop)
     spectral = losses(made.wave, wave)
     pitch = pitch_loss(made.pitch, wave, config.sample_rate, config.hop, config.window // 2)
-    loss = spectral + pitch + 0.3 * spread_loss(made.vectors)
+    spread = 0.3 * max(0.0, 1 - 3 * run.step / run.steps)               # codes spread out first, then go where sound is
+    loss = spectral + pitch + spread * spread_loss(made.vectors)
     figures = {"spectral": spectral.item(), "pitch": pitch.item(), "codes": float(made.codes.unique().numel())}
     rate = _rate(run.step, run.steps, plan)
     if adversarial:
