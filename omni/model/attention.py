@@ -6,6 +6,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from omni.model.config import ModelConfig
+from omni.model.fused import RMSNorm, rotate
 
 
 class Rope(nn.Module):
@@ -26,14 +27,6 @@ class Rope(nn.Module):
         return self.cos[position][:, None], self.sin[position][:, None]
 
 
-def rotate(x: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
-    """Turn queries or keys [batch, heads, steps, head_dim] by their positions."""
-    cos, sin = rope
-    half = x.shape[-1] // 2
-    swapped = torch.cat((x[..., half:], x[..., :half]), dim=-1)
-    return (x * cos + swapped * sin).to(x.dtype)
-
-
 class Attention(nn.Module):
     """Grouped-query attention (Ainslie et al. 2023); queries and keys normalised a head (Henry et al. 2020)."""
 
@@ -43,8 +36,8 @@ class Attention(nn.Module):
         self.sizes = [size * config.head_dim for size in (config.n_heads, config.n_kv_heads, config.n_kv_heads)]
         self.qkv = nn.Linear(config.d_model, sum(self.sizes), bias=False)
         self.out = nn.Linear(config.d_model, config.d_model, bias=False)
-        self.q_norm = nn.RMSNorm(config.head_dim, config.norm_eps) if config.qk_norm else nn.Identity()
-        self.k_norm = nn.RMSNorm(config.head_dim, config.norm_eps) if config.qk_norm else nn.Identity()
+        self.q_norm = RMSNorm(config.head_dim, config.norm_eps) if config.qk_norm else nn.Identity()
+        self.k_norm = RMSNorm(config.head_dim, config.norm_eps) if config.qk_norm else nn.Identity()
 
     def project(self, x: Tensor, rope: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """[batch, steps, d_model] to queries, keys, values [batch, heads, steps, head_dim], rotated."""

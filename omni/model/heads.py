@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from omni.model.attention import Rope
 from omni.model.config import ModelConfig
+from omni.model.fused import RMSNorm
 from omni.model.loss import linear_cross_entropy
 
 
@@ -78,7 +79,7 @@ class DepthHead(ChannelHead):
         self.blocks = nn.ModuleList(Block(block) for _ in range(config.depth_layers))
         self.rope = Rope(config.head_dim, config.channels, config.rope_theta)
         self.channel = nn.Parameter(torch.zeros(config.channels, config.d_model))
-        self.norm = nn.RMSNorm(config.d_model, config.norm_eps)
+        self.norm = RMSNorm(config.d_model, config.norm_eps)
 
     def states(self, hidden: Tensor, ids: Tensor, table: Tensor) -> Tensor:
         before = table[ids[:, :-1]]                                     # [rows, channels - 1, d_model], channels 0 ..

@@ -12,6 +12,7 @@ from omni.model.attention import Attention, Rope
 from omni.model.cache import Cache
 from omni.model.config import ModelConfig
 from omni.model.documents import Documents
+from omni.model.fused import RMSNorm
 from omni.model.heads import channel_head
 from omni.model.init import initialise
 from omni.model.loss import linear_cross_entropy
@@ -68,9 +69,9 @@ class Block(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.attention_norm = nn.RMSNorm(config.d_model, config.norm_eps)
+        self.attention_norm = RMSNorm(config.d_model, config.norm_eps)
         self.attention = Attention(config)
-        self.feed_forward_norm = nn.RMSNorm(config.d_model, config.norm_eps)
+        self.feed_forward_norm = RMSNorm(config.d_model, config.norm_eps)
         self.feed_forward = FeedForward(config)
 
     def forward(self, x: Tensor, rope: tuple[Tensor, Tensor], mask: Tensor | None) -> Tensor:
@@ -107,7 +108,7 @@ class OmniTransformer(nn.Module):
         self.embedding = nn.Embedding(config.vocab_size, config.d_model)
         self.rope = Rope(config.head_dim, config.max_steps, config.rope_theta)
         self.blocks = cast(Sequence[Block], nn.ModuleList(Block(config) for _ in range(config.n_layers)))
-        self.norm = nn.RMSNorm(config.d_model, config.norm_eps)
+        self.norm = RMSNorm(config.d_model, config.norm_eps)
         self.output = None if config.tie_embeddings else nn.Linear(config.d_model, config.vocab_size, bias=False)
         self.channel_head = channel_head(config)
         initialise(self, config)
