@@ -51,7 +51,7 @@ class _Rotate(torch.autograd.Function):
 
 
 def rotate(x: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
-    """Turn queries or keys [..., head_dim] by their positions; `rope` (omni.model.attention.Rope) broadcasts to them."""
+    """Turn queries or keys [..., head_dim] by their positions; `rope` (omni.model.attention.Rope) broadcasts."""
     if by_hand(x):
         return _Rotate.apply(x, *rope)
     cos, sin = rope
