@@ -34,9 +34,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.description = "A training step against LlamaForCausalLM in the Trainer of transformers, same shape and data."
     parser.epilog = EPILOG
     parser.add_argument("--data", type=Path, help="folder of token shards (default: sequences made up for this)")
-    parser.add_argument("--rounds", type=int, default=4, help="turns of each way (default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=3, help="timed steps in a turn (default: %(default)s)")
-    parser.add_argument("--threads", type=int, help="threads (default: all cores)")
+    parser.add_argument("--rounds", type=int, default=5, help="turns of each way (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=2, help="timed steps in a turn (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=1, help="threads; a busy core stalls several (default: 1)")
     parser.add_argument("--compile", action="store_true", help="the same again with torch.compile (some minutes)")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON on the last line")
 
@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> None:
     """Measure and print the table."""
     from omni.errors import InputError
 
-    if min(args.rounds, args.steps, args.threads or 1) < 1:
+    if min(args.rounds, args.steps, args.threads) < 1:
         raise InputError("--rounds, --steps and --threads must be 1 or more")
     with tempfile.TemporaryDirectory(prefix="omni-bench-") as folder:
         report = measure(args.data, Path(folder), args.rounds, args.steps, args.threads, args.compile)
@@ -68,7 +68,7 @@ class Way:
 
 
 def measure(
-    shards: Path | None, folder: Path, rounds: int, steps: int, threads: int | None, compiled: bool
+    shards: Path | None, folder: Path, rounds: int, steps: int, threads: int, compiled: bool
 ) -> "Report":
     """All figures, in a scratch folder."""
     import torch
@@ -77,8 +77,7 @@ def measure(
     from omni.train.bench_peer import HuggingFace, packed_examples, padded_examples
     from omni.train.data.loader import Dataset
 
-    if threads:
-        torch.set_num_threads(threads)
+    torch.set_num_threads(threads)
     data = Dataset.load([shards or made_up(folder / "shards")], STEPS, "drop")
     recipe = bench_recipe(data)
     ours = [Ours("ours", recipe, folder / "ours")]
@@ -96,7 +95,7 @@ def measure(
     ways = [Way(one.name, one.turn) for one in ours] + [Way(peer.name, peer.turn) for peer in peers]
     peak: list[float] = []
     for way in ways:
-        way.turn(2)                                                     # allocate, and compile
+        way.turn(1)                                                     # allocate, and compile
     for one in ours:
         one.watch_anew()
     for _ in range(rounds):

@@ -85,6 +85,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(recipe_file: Path, tmp_path: Path) ->
     assert steps == [1, 2, 3, 4, 5, 6]
 
 
+@pytest.mark.slow
 def test_what_a_run_leaves(recipe_file: Path, tmp_path: Path) -> None:
     run, tokenizers = tmp_path / "run", tmp_path / "tokenizers"
     tokenizers.mkdir()
@@ -110,6 +111,7 @@ def test_what_a_run_leaves(recipe_file: Path, tmp_path: Path) -> None:
     assert read_log(run)[-1]["step"] == 2
 
 
+@pytest.mark.slow
 def test_validation_does_not_touch_the_run(recipe_file: Path, tmp_path: Path) -> None:
     for name, every in (("often", "1"), ("never", "0")):
         train(Trainer, Recipe.load(recipe_file, {"validate.every": every}), tmp_path / name)
@@ -117,6 +119,7 @@ def test_validation_does_not_touch_the_run(recipe_file: Path, tmp_path: Path) ->
     assert all(torch.equal(often[name], never[name]) for name in often)
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_passed_over(
     recipe_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
