@@ -1,7 +1,5 @@
 """The audio codec: 16 kHz speech and sounds to a few integers a frame and back, whole or chunk by chunk."""
 
-import hashlib
-import json
 import math
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -9,18 +7,17 @@ from typing import NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from omni.errors import InputError
-from omni.files import atomic_path, read_json, write_json
+from omni.tokenizers import weights
 from omni.tokenizers.audio.blocks import CausalStack
 from omni.tokenizers.audio.config import CodecConfig
 from omni.tokenizers.audio.pitch import PitchHead
 from omni.tokenizers.audio.quantizer import FSQ
 from omni.tokenizers.audio.synthesis import Synthesis, SynthesisState
 
+KIND = "omni-codec"
 LONGEST_STRETCH = 30                                                    # seconds encoded at once, which bounds memory
 
 
@@ -104,11 +101,7 @@ class Codec(nn.Module):
     @property
     def fingerprint(self) -> str:
         """Checksum of config and weights, 64 hex digits: equal codecs speak the same codes."""
-        digest = hashlib.sha256(json.dumps(asdict(self.config), sort_keys=True).encode())
-        for name, value in sorted(self.state_dict().items()):
-            digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()
+        return weights.fingerprint(asdict(self.config), self)
 
     def forward(self, wave: Tensor, noise_hop: int = 0) -> Reconstruction:
         """Encode and decode with gradients. wave: [batch, frames * samples_per_frame]; noise_hop: where noise is."""
@@ -237,30 +230,15 @@ class Codec(nn.Module):
 
     def save(self, folder: Path | str) -> None:
         """Write `model.safetensors`, then `config.json` with the fingerprint of both."""
-        folder = Path(folder)
-        with atomic_path(folder / "model.safetensors") as scratch:
-            save_file({name: value.contiguous() for name, value in self.state_dict().items()}, scratch)
-        values = {"kind": "omni-codec", **asdict(self.config), "fingerprint": self.fingerprint}
-        write_json(folder / "config.json", values)
+        weights.save_weights(folder, KIND, asdict(self.config), self)
 
     @classmethod
     def load(cls, folder: Path | str) -> "Codec":
         """Read a saved codec. Raises InputError when it is missing, damaged or of another kind."""
         folder = Path(folder)
-        values = read_json(folder / "config.json")
-        if not isinstance(values, dict) or values.pop("kind", None) != "omni-codec":
-            raise InputError(f"{folder}: not an omni audio codec; train one with `omni tokenizer train audio`")
-        fingerprint = values.pop("fingerprint", None)
-        codec = cls(CodecConfig.from_dict(values, str(folder / "config.json")))
-        weights = folder / "model.safetensors"
-        try:
-            codec.load_state_dict(load_file(weights))
-        except FileNotFoundError:
-            raise InputError(f"{weights}: no such file; copy the codec again") from None
-        except (SafetensorError, RuntimeError, OSError):
-            raise InputError(f"{weights}: damaged, or not of this config; copy the codec again") from None
-        if codec.fingerprint != fingerprint:
-            raise InputError(f"{folder}: weights and config do not match their checksum; copy the codec again")
+        values, expected = weights.read_config(folder, KIND, "audio codec", "audio")
+        codec = cls(CodecConfig.from_dict(values, str(folder / weights.CONFIG)))
+        weights.load_weights(folder, codec, asdict(codec.config), expected, "codec")
         return codec.eval()
 
 

@@ -1,19 +1,15 @@
 """The image tokenizer: a square picture to a small grid of integers and back."""
 
-import hashlib
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from omni.errors import InputError
-from omni.files import atomic_path, read_json, write_json
+from omni.tokenizers import weights
 from omni.tokenizers.audio.quantizer import FSQ
 
 KIND = "omni-image"
@@ -175,37 +171,19 @@ class ImageTokenizer(nn.Module):
     @property
     def fingerprint(self) -> str:
         """Checksum of config and weights, 64 hex digits: equal tokenizers speak the same codes."""
-        digest = hashlib.sha256(json.dumps(asdict(self.config), sort_keys=True).encode())
-        for name, value in sorted(self.state_dict().items()):
-            digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()
+        return weights.fingerprint(asdict(self.config), self)
 
     def save(self, folder: Path | str) -> None:
         """Write `model.safetensors`, then `config.json` with the fingerprint of both."""
-        folder = Path(folder)
-        with atomic_path(folder / "model.safetensors") as scratch:
-            save_file({name: value.contiguous() for name, value in self.state_dict().items()}, scratch)
-        write_json(folder / "config.json", {"kind": KIND, **asdict(self.config), "fingerprint": self.fingerprint})
+        weights.save_weights(folder, KIND, asdict(self.config), self)
 
     @classmethod
     def load(cls, folder: Path | str) -> "ImageTokenizer":
         """Read a saved tokenizer. Raises InputError when it is missing, damaged or of another kind."""
         folder = Path(folder)
-        values = read_json(folder / "config.json")
-        if not isinstance(values, dict) or values.pop("kind", None) != KIND:
-            raise InputError(f"{folder}: not an omni image tokenizer; train one with `omni tokenizer train image`")
-        fingerprint = values.pop("fingerprint", None)
-        tokenizer = cls(ImageConfig.from_dict(values, str(folder / "config.json")))
-        weights = folder / "model.safetensors"
-        try:
-            tokenizer.load_state_dict(load_file(weights))
-        except FileNotFoundError:
-            raise InputError(f"{weights}: no such file; copy the tokenizer again") from None
-        except (SafetensorError, RuntimeError, OSError):
-            raise InputError(f"{weights}: damaged, or not of this config; copy the tokenizer again") from None
-        if tokenizer.fingerprint != fingerprint:
-            raise InputError(f"{folder}: weights and config do not match their checksum; copy the tokenizer again")
+        values, expected = weights.read_config(folder, KIND, "image tokenizer", "image")
+        tokenizer = cls(ImageConfig.from_dict(values, str(folder / weights.CONFIG)))
+        weights.load_weights(folder, tokenizer, asdict(tokenizer.config), expected, "tokenizer")
         return tokenizer.eval()
 
 
