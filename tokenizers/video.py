@@ -120,4 +120,4 @@ def _film(path: Path, size: int, frame_rate: float, max_frames: int) -> Tensor:
     frames = raw[: raw.size // (size * size * 3) * (size * size * 3)].reshape(-1, size, size, 3)
     if not len(frames):
         raise InputError(f"{path}: not a video that can be read; give an MP4, WebM, GIF or a folder of pictures")
-    return torch.from_numpy(frames.copy()).permute(0, 3, 1, 2).float() / 255
+    return to_pixels(frames)

@@ -7,15 +7,10 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 from omni.errors import InputError
 from omni.files import read_json, write_json
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-    from torch import Tensor
 
 SOURCES = ("stamps", "prompts", "emoji")
 LANGUAGES = ("bg", "ca", "da", "el", "en", "es", "fr", "it", "ro", "ru")  # those with recordings, and with prompts
@@ -84,8 +79,7 @@ class Quickstart:
         log = self.out / "tokenizer-image.log"
         with log.open("a") as lines:
             text = ("tokenizer", "train", "text", *common, "--languages", *LANGUAGES)
-            beside = start(*text, threads=1, output=lines)
-            finish(beside, f"see {log}")
+            finish(start(*text, threads=1, output=lines), f"see {log}")
             image = ("tokenizer", "train", "image", *common, "--minutes", f"{PICTURE_SHARE * minutes:g}")
             beside = start(*image, threads=1, output=lines)
             try:
@@ -140,25 +134,18 @@ class Quickstart:
 
     def answer(self) -> None:
         """A held-out picture, described aloud in French, the language with the most recordings."""
-        from omni.tokenizers.image.pixels import write_picture
+        from omni.tokenizers.image.pixels import to_pixels, write_picture
         from omni.train.data.items import Manifest
 
         manifest = Manifest.load(self.data)
         item = next(item for item in manifest.of(split="test", source="stamps") if item.pictures and "fr" in item.texts)
         asked = self.out / "answer" / "asked.png"
-        write_picture(asked, torch_pixels(manifest.picture(item.pictures[0])))
+        write_picture(asked, to_pixels(manifest.picture(item.pictures[0])))
         print(f"{asked} ({item.texts['fr']}) is described aloud:")
         model, out = str(self.out / "model"), str(asked.parent)
         sampling = ("--temperature", "0.8", "--top-p", "0.9", "--max-seconds", "5")
         omni("generate", "--model", model, "--image", str(asked), "--want", "text,audio", "--language", "fr",
              "--out", out, *sampling)  # fmt: skip
-
-
-def torch_pixels(picture: "NDArray[np.uint8]") -> "Tensor":
-    """uint8 [size, size, 3] to float [3, size, size] in 0..1."""
-    import torch
-
-    return torch.from_numpy(picture.copy()).permute(2, 0, 1) / 255
 
 
 def omni(*words: str) -> None:

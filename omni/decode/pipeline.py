@@ -23,6 +23,7 @@ from omni.model.transformer import OmniTransformer
 from omni.sequence import Segment
 from omni.sequence import Sequence as Laid
 from omni.tokenizers.bundle import Tokenizers
+from omni.tokenizers.image.pixels import to_levels, to_pixels, write_picture
 from omni.vocab import Vocabulary
 
 WANTED = ("text", "audio", "image")
@@ -63,7 +64,6 @@ class Answer:
         `notes` go into answer.json as they are. Returns the paths written.
         """
         from omni.tokenizers.audio.wavefile import write_wave
-        from omni.tokenizers.image.pixels import write_picture
 
         folder, paths = Path(folder), []
         if self.text is not None:
@@ -73,7 +73,7 @@ class Answer:
             write_wave(folder / "answer.wav", self.audio, self.sample_rate)
             paths.append(folder / "answer.wav")
         if self.image is not None:
-            write_picture(folder / "answer.png", torch.from_numpy(self.image).permute(2, 0, 1) / 255, scale=4)
+            write_picture(folder / "answer.png", to_pixels(self.image), scale=4)
             paths.append(folder / "answer.png")
         seconds = None if self.audio is None else round(len(self.audio) / self.sample_rate, 3)
         files = [path.name for path in paths]
@@ -201,7 +201,7 @@ class Pipeline:
         return Answer(
             text=text.decode(codes["text"].tolist()) if text and "text" in codes else None,
             audio=audio.decode(batches["audio"])[0].cpu().numpy() if audio and "audio" in codes else None,
-            image=_bytes(image.decode(batches["image"])[0]) if image and "image" in codes else None,
+            image=to_levels(image.decode(batches["image"])[0]) if image and "image" in codes else None,
             sample_rate=audio.sample_rate if audio else 0,
             segments=tuple(segments),
         )
@@ -220,11 +220,6 @@ class Pipeline:
             elif modality == "image" and image:
                 painted.append(int(step[0]) - self.vocab["image"].start)
                 if len(painted) == self.vocab.picture_tokens:
-                    yield Piece(image=_bytes(image.decode(torch.tensor([painted]))[0]))
+                    yield Piece(image=to_levels(image.decode(torch.tensor([painted]))[0]))
         if letters and (rest := letters.finish()):
             yield Piece(text=rest)
-
-
-def _bytes(pixels: torch.Tensor) -> NDArray[np.uint8]:
-    """[3, height, width] in 0..1 to uint8 [height, width, 3]."""
-    return (pixels.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()

@@ -6,28 +6,23 @@ import json
 import math
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from omni.errors import InputError
-from omni.files import atomic_path, read_json, write_json
 from omni.progress import progress
 from omni.tokenizers.audio.codec import Codec
 from omni.tokenizers.audio.config import CodecConfig
 from omni.tokenizers.audio.discriminator import Critics
 from omni.tokenizers.audio.losses import SpectralLoss, pitch_loss, spread_loss
 from omni.tokenizers.audio.synthesis import NOISE_HOPS
+from omni.tokenizers.resuming import STATE, finish, finished, load_state, save_state
 
-STATE = "training.safetensors"
-SUMMARY = "training.json"
 LOG_EVERY = 25                                                          # steps
 
 
@@ -91,17 +86,14 @@ def train_codec(
         "data": data.fingerprint,
     }  # fmt: skip
     identity = json.loads(json.dumps(identity))
-    if (out / SUMMARY).exists():
-        _refuse_other(read_json(out / SUMMARY)["run"], identity, out)
+    if finished(out, identity, "a codec"):
         return Codec.load(out)
     run = _load(out / STATE, config, seed, identity)
     if not run.steps:
         run.steps = steps if steps is not None else _steps_in(minutes or 0.0, run, data, plan)
     _train(run, data, plan, valid, out / STATE, identity)
     run.codec.eval().save(out)
-    write_json(out / SUMMARY, {"run": identity, "steps": run.steps, "history": run.history})
-    with suppress(FileNotFoundError):
-        (out / STATE).unlink()
+    finish(out, identity, run)
     return run.codec
 
 
@@ -230,47 +222,18 @@ def _steps_in(minutes: float, run: Run, data: Crops, plan: Plan) -> int:
     return max(1, math.floor(60 * minutes / each))
 
 
+def _parts(run: Run) -> tuple[dict[str, nn.Module], dict[str, torch.optim.Optimizer]]:
+    """Modules and optimizers under their names in the saved state."""
+    modules: dict[str, nn.Module] = {"codec": run.codec, "critics": run.critics}
+    return modules, {"optimizer": run.optimizer, "critic_optimizer": run.critic_optimizer}
+
+
 def _save(run: Run, path: Path, identity: dict[str, Any]) -> None:
-    tensors: dict[str, Tensor] = {}
-    for name, module in (("codec", run.codec), ("critics", run.critics)):
-        tensors |= {f"{name}.{key}": value.contiguous() for key, value in module.state_dict().items()}
-    for name, optimizer in (("optimizer", run.optimizer), ("critic_optimizer", run.critic_optimizer)):
-        for index, slots in optimizer.state_dict()["state"].items():
-            tensors |= {f"{name}.{index}.{slot}": value for slot, value in slots.items()}
-    meta = {"run": identity, "step": run.step, "steps": run.steps, "history": run.history}
-    with atomic_path(path) as scratch:
-        save_file(tensors, scratch, metadata={"state": json.dumps(meta)})
+    save_state(path, *_parts(run), identity, run)
 
 
 def _load(path: Path, config: CodecConfig, seed: int, identity: dict[str, Any]) -> Run:
     """The saved run, or a new one where nothing was saved."""
     run = Run.begin(config, seed)
-    if not path.exists():
-        return run
-    try:
-        with safe_open(path, "pt") as file:
-            meta = json.loads(file.metadata()["state"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-        _refuse_other(meta["run"], identity, path.parent)
-        run.codec.load_state_dict(_part(tensors, "codec."))
-        run.critics.load_state_dict(_part(tensors, "critics."))
-        for name, optimizer in (("optimizer.", run.optimizer), ("critic_optimizer.", run.critic_optimizer)):
-            slots: dict[int, dict[str, Tensor]] = {}
-            for key, value in _part(tensors, name).items():
-                index, slot = key.split(".")
-                slots.setdefault(int(index), {})[slot] = value
-            optimizer.load_state_dict({**optimizer.state_dict(), "state": slots})
-    except (SafetensorError, RuntimeError, KeyError, TypeError, json.JSONDecodeError):
-        raise InputError(f"{path}: damaged training state; delete it to begin again") from None
-    run.step, run.steps, run.history = meta["step"], meta["steps"], meta["history"]
+    load_state(path, *_parts(run), identity, run, "a codec")
     return run
-
-
-def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-
-
-def _refuse_other(found: dict[str, Any], wanted: dict[str, Any], out: Path) -> None:
-    differing = [name for name in wanted if found.get(name) != wanted[name]]
-    if differing:
-        raise InputError(f"{out}: holds a codec run with another {', '.join(differing)}; choose another folder")

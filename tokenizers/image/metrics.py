@@ -9,7 +9,7 @@ from torch import Tensor
 from omni.errors import InputError
 from omni.figures import Report
 from omni.tokenizers.image.autoencoder import PictureTokenizer
-from omni.tokenizers.image.training import to_pixels
+from omni.tokenizers.image.pixels import to_pixels
 
 
 def psnr(made: Tensor, pixels: Tensor) -> Tensor:

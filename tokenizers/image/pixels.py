@@ -9,6 +9,7 @@ from typing import TypeVar
 import numpy as np
 import resvg_py
 import torch
+from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
@@ -44,8 +45,7 @@ def read_picture(path: Path | str, size: int) -> Tensor:
 
 def write_picture(path: Path | str, pixels: Tensor, scale: int = 1) -> None:
     """Write pixels [3, height, width] in 0..1 atomically, each a square of `scale`; the ending says the format."""
-    levels = (pixels.detach().clamp(0, 1) * 255).round().byte().permute(1, 2, 0)  # [height, width, 3]
-    image = Image.fromarray(levels.cpu().numpy())
+    image = Image.fromarray(to_levels(pixels))
     image = image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
     with atomic_path(path) as scratch:
         image.save(scratch)
@@ -62,10 +62,16 @@ def fit(image: Image.Image, size: int) -> Image.Image:
     return canvas.convert("RGB")
 
 
-def to_pixels(image: Image.Image) -> Tensor:
-    """An RGB image as float [3, height, width] in 0..1."""
-    levels = torch.from_numpy(np.array(image.convert("RGB")))           # [height, width, 3]
-    return levels.permute(2, 0, 1).float() / 255
+def to_pixels(levels: NDArray[np.uint8] | Image.Image) -> Tensor:
+    """uint8 [..., height, width, 3], or an image, as float [..., 3, height, width] in 0..1."""
+    if isinstance(levels, Image.Image):
+        levels = np.asarray(levels.convert("RGB"))
+    return torch.from_numpy(np.array(levels)).movedim(-1, -3).float() / 255
+
+
+def to_levels(pixels: Tensor) -> NDArray[np.uint8]:
+    """The inverse: float [..., 3, height, width] to uint8 [..., height, width, 3], cut to 0..1 and rounded."""
+    return (pixels.detach().clamp(0, 1) * 255).round().byte().movedim(-3, -1).cpu().numpy()
 
 
 def render_svg(path: Path, size: int) -> Image.Image:

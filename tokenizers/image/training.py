@@ -4,7 +4,6 @@ import copy
 import hashlib
 import json
 import time
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,17 +12,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from omni.errors import InputError
-from omni.files import atomic_path, read_json, write_json
 from omni.progress import progress
 from omni.tokenizers.image.autoencoder import ImageConfig, ImageTokenizer
+from omni.tokenizers.image.pixels import to_pixels
+from omni.tokenizers.resuming import STATE, finish, finished, load_state, save_state
 
-STATE = "training.safetensors"
-SUMMARY = "training.json"
 LOG_EVERY = 50                                                          # steps
 Pictures = NDArray[np.uint8]
 
@@ -92,8 +88,7 @@ def train_image_tokenizer(
     _check_pictures(pictures, config)
     identity = {"config": asdict(config), "plan": asdict(plan), "seed": seed, "data": _fingerprint(pictures)}
     identity = json.loads(json.dumps({**identity, "steps": steps, "minutes": minutes}))
-    if (out / SUMMARY).exists():
-        _refuse_other(read_json(out / SUMMARY)["run"], identity, out)
+    if finished(out, identity, "an image"):
         return ImageTokenizer.load(out)
     run = _load(out / STATE, config, plan, seed, identity)
     batches = Batches(pictures, plan, seed)
@@ -101,9 +96,7 @@ def train_image_tokenizer(
         run.steps = steps if steps is not None else _steps_in(minutes or 0.0, run, batches, plan)
     _train(run, batches, plan, valid, out / STATE, identity)
     run.model.eval().save(out)
-    write_json(out / SUMMARY, {"run": identity, "steps": run.steps, "history": run.history})
-    with suppress(FileNotFoundError):
-        (out / STATE).unlink()
+    finish(out, identity, run)
     return run.model
 
 
@@ -131,11 +124,6 @@ class Batches:
         order = np.random.default_rng((self.seed, 1, step // a_round)).permutation(len(self.pictures))
         first = step % a_round * self.batch
         return order[first : first + self.batch]
-
-
-def to_pixels(pictures: Pictures) -> Tensor:
-    """uint8 [batch, height, width, 3] as float [batch, 3, height, width] in 0..1."""
-    return torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float() / 255
 
 
 def reconstruction_loss(made: Tensor, pixels: Tensor) -> Tensor:
@@ -213,33 +201,13 @@ def _steps_in(minutes: float, run: Run, batches: Batches, plan: Plan) -> int:
 
 
 def _save(run: Run, path: Path, identity: dict[str, Any]) -> None:
-    tensors = {f"model.{name}": value.contiguous() for name, value in run.model.state_dict().items()}
-    for index, slots in run.optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{slot}": value.contiguous() for slot, value in slots.items()}
-    meta = {"run": identity, "step": run.step, "steps": run.steps, "history": run.history}
-    with atomic_path(path) as scratch:
-        save_file(tensors, scratch, metadata={"state": json.dumps(meta)})
+    save_state(path, {"model": run.model}, {"optimizer": run.optimizer}, identity, run)
 
 
 def _load(path: Path, config: ImageConfig, plan: Plan, seed: int, identity: dict[str, Any]) -> Run:
     """The saved run, or a new one where nothing was saved."""
     run = Run.begin(config, plan, seed)
-    if not path.exists():
-        return run
-    try:
-        with safe_open(path, "pt") as file:
-            meta = json.loads(file.metadata()["state"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-        _refuse_other(meta["run"], identity, path.parent)
-        slots: dict[int, dict[str, Tensor]] = {}
-        for key in [name for name in tensors if name.startswith("optimizer.")]:
-            _, index, slot = key.split(".")
-            slots.setdefault(int(index), {})[slot] = tensors.pop(key)
-        run.model.load_state_dict({name.removeprefix("model."): value for name, value in tensors.items()})
-        run.optimizer.load_state_dict({**run.optimizer.state_dict(), "state": slots})
-        run.step, run.steps, run.history = meta["step"], meta["steps"], meta["history"]
-    except (SafetensorError, RuntimeError, KeyError, TypeError, json.JSONDecodeError):
-        raise InputError(f"{path}: damaged training state; delete it to begin again") from None
+    load_state(path, {"model": run.model}, {"optimizer": run.optimizer}, identity, run, "an image")
     return run
 
 
@@ -260,8 +228,3 @@ def _fingerprint(pictures: Pictures) -> str:
     for row in range(0, len(pictures), max(1, len(pictures) // 64)):
         digest.update(np.ascontiguousarray(pictures[row]).tobytes())
     return digest.hexdigest()
-
-
-def _refuse_other(found: dict[str, Any], wanted: dict[str, Any], out: Path) -> None:
-    if differing := [name for name in wanted if found.get(name) != wanted[name]]:
-        raise InputError(f"{out}: holds an image run with another {', '.join(differing)}; choose another folder")

@@ -15,6 +15,7 @@ from omni.tokenizers.audio.codec import Codec
 from omni.tokenizers.audio.pretrained import PretrainedCodec
 from omni.tokenizers.bundle import Tokenizers
 from omni.tokenizers.image.autoencoder import ImageTokenizer
+from omni.tokenizers.image.pixels import to_pixels
 from omni.tokenizers.image.pretrained import PretrainedImage
 from omni.tokenizers.text import TextTokenizer
 from omni.train.data.items import Item, Manifest, Recording
@@ -111,8 +112,7 @@ class Codes:
 @torch.inference_mode()
 def encode_pictures(pictures: np.ndarray, tokenizers: Complete) -> np.ndarray:
     """uint8 [n, size, size, 3] to codes [n, tokens] int32."""
-    pixels = torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float() / 255
-    return tokenizers.image.encode(pixels).numpy().astype(np.int32)
+    return tokenizers.image.encode(to_pixels(pictures)).numpy().astype(np.int32)
 
 
 def _encode_pictures(manifest: Manifest, tokenizers: Complete, folder: Path) -> None:

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from omni.errors import InputError
+from omni.tokenizers import resuming
 from omni.tokenizers.audio import training
 from omni.tokenizers.audio.codec import Codec
 from omni.tokenizers.audio.config import CodecConfig
@@ -52,7 +53,7 @@ def test_an_interrupted_run_ends_with_the_same_weights(tmp_path: Path, monkeypat
 def test_a_finished_run_is_loaded_and_another_is_refused(tmp_path: Path) -> None:
     first = train_codec(tones(), TINY, tmp_path, steps=2, plan=SHORT)
     assert train_codec(tones(), TINY, tmp_path, steps=2, plan=SHORT).fingerprint == first.fingerprint
-    assert not (tmp_path / training.STATE).exists()
+    assert not (tmp_path / resuming.STATE).exists()
     with pytest.raises(InputError, match="another seed"):
         train_codec(tones(), TINY, tmp_path, steps=2, seed=9, plan=SHORT)
     with pytest.raises(InputError, match="another data"):
@@ -60,21 +61,21 @@ def test_a_finished_run_is_loaded_and_another_is_refused(tmp_path: Path) -> None
 
 
 def test_a_damaged_state_is_named(tmp_path: Path) -> None:
-    (tmp_path / training.STATE).write_bytes(b"not a tensor file at all")
+    (tmp_path / resuming.STATE).write_bytes(b"not a tensor file at all")
     with pytest.raises(InputError, match="delete it to begin again"):
         train_codec(tones(), TINY, tmp_path, steps=2, plan=SHORT)
 
 
 def test_minutes_become_a_fixed_number_of_steps(tmp_path: Path) -> None:
     train_codec(tones(), TINY, tmp_path, minutes=1e-4, plan=SHORT)
-    assert json.loads((tmp_path / training.SUMMARY).read_text())["steps"] >= 1
+    assert json.loads((tmp_path / resuming.SUMMARY).read_text())["steps"] >= 1
 
 
 def test_training_on_a_few_tones_reduces_the_loss_and_learns_their_pitch(tmp_path: Path) -> None:
     plan = Plan(batch=4, seconds=0.3, learning_rate=5e-3)
     config = CodecConfig(levels=(5, 5), d_model=32, d_hop=32, encoder_layers=1, decoder_layers=1)
     codec = train_codec(tones(2), config, tmp_path, steps=150, valid=tones(2), plan=plan)
-    history = json.loads((tmp_path / training.SUMMARY).read_text())["history"]
+    history = json.loads((tmp_path / resuming.SUMMARY).read_text())["history"]
     assert history[-1]["spectral"] < 0.6 * history[0]["spectral"]
     assert history[-1]["valid"] < history[0]["valid"]
     wave = torch.from_numpy(tones(2)[1])[None]

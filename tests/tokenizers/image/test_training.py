@@ -10,7 +10,8 @@ from safetensors.torch import load_file
 from omni.errors import InputError
 from omni.tokenizers.image import training
 from omni.tokenizers.image.autoencoder import ImageConfig, ImageTokenizer
-from omni.tokenizers.image.training import Batches, Plan, reconstruction_loss, to_pixels, train_image_tokenizer
+from omni.tokenizers.image.pixels import to_pixels
+from omni.tokenizers.image.training import Batches, Plan, reconstruction_loss, train_image_tokenizer
 
 CONFIG = ImageConfig(16, 8, (4, 4), width=16, fine_width=8, encoder_layers=1, decoder_layers=1, fine_layers=0)
 PLAN = Plan(batch=4, warmup=2, save_every=0.0)                          # saved after every step

@@ -1,0 +1,94 @@
+"""Trainings of tokenizers that can be stopped: their state as one safetensors file, their end as a summary."""
+
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from omni.errors import InputError
+from omni.files import atomic_path, read_json, write_json
+
+STATE = "training.safetensors"
+SUMMARY = "training.json"
+Parts = Mapping[str, nn.Module]
+Optimizers = Mapping[str, torch.optim.Optimizer]
+
+
+class Progress(Protocol):
+    """How far a run is; every training's own `Run` has these."""
+
+    step: int
+    steps: int
+    history: list[dict[str, float]]
+
+
+def finished(out: Path, identity: dict[str, Any], what: str) -> bool:
+    """Whether `out` holds the end of this very run. Raises InputError when it holds another one's."""
+    if not (out / SUMMARY).exists():
+        return False
+    _refuse_other(read_json(out / SUMMARY)["run"], identity, out, what)
+    return True
+
+
+def finish(out: Path, identity: dict[str, Any], run: Progress) -> None:
+    """Write the summary; the state is not needed any more."""
+    write_json(out / SUMMARY, {"run": identity, "steps": run.steps, "history": run.history})
+    with suppress(FileNotFoundError):
+        (out / STATE).unlink()
+
+
+def save_state(
+    path: Path, parts: Parts, optimizers: Optimizers, identity: dict[str, Any], run: Progress
+) -> None:
+    """Write modules and optimizers by name, and how far `run` is, atomically."""
+    tensors: dict[str, Tensor] = {}
+    for name, module in parts.items():
+        tensors |= {f"{name}.{key}": value.contiguous() for key, value in module.state_dict().items()}
+    for name, optimizer in optimizers.items():
+        for index, slots in optimizer.state_dict()["state"].items():
+            tensors |= {f"{name}.{index}.{slot}": value.contiguous() for slot, value in slots.items()}
+    meta = {"run": identity, "step": run.step, "steps": run.steps, "history": run.history}
+    with atomic_path(path) as scratch:
+        save_file(tensors, scratch, metadata={"state": json.dumps(meta)})
+
+
+def load_state(
+    path: Path, parts: Parts, optimizers: Optimizers, identity: dict[str, Any], run: Progress, what: str
+) -> None:
+    """Fill modules, optimizers and `run` from a saved state, where there is one.
+
+    Raises InputError for a damaged file, or one of another run.
+    """
+    if not path.exists():
+        return
+    try:
+        with safe_open(path, "pt") as file:
+            meta = json.loads(file.metadata()["state"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+        _refuse_other(meta["run"], identity, path.parent, what)
+        for name, module in parts.items():
+            module.load_state_dict(_part(tensors, f"{name}."))
+        for name, optimizer in optimizers.items():
+            slots: dict[int, dict[str, Tensor]] = {}
+            for key, value in _part(tensors, f"{name}.").items():
+                index, slot = key.split(".")
+                slots.setdefault(int(index), {})[slot] = value
+            optimizer.load_state_dict({**optimizer.state_dict(), "state": slots})
+        run.step, run.steps, run.history = meta["step"], meta["steps"], meta["history"]
+    except (SafetensorError, RuntimeError, KeyError, TypeError, json.JSONDecodeError):
+        raise InputError(f"{path}: damaged training state; delete it to begin again") from None
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _refuse_other(found: dict[str, Any], wanted: dict[str, Any], out: Path, what: str) -> None:
+    if differing := [name for name in wanted if found.get(name) != wanted[name]]:
+        raise InputError(f"{out}: holds {what} run with another {', '.join(differing)}; choose another folder")
