@@ -1,7 +1,7 @@
 """Free answers: what the model says on held-out prompts, scored against the reference, a neighbour and a copy."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import sacrebleu
 
@@ -45,35 +45,26 @@ class AnswerScore:
         return self.low > max(self.neighbour or 0.0, self.copy or 0.0)
 
 
+def answers_of(
+    model: OmniTransformer, vocab: Vocabulary, codes: Codes, examples: Sequence[Example], want: Want, sampler: Sampler
+) -> list[Segment]:
+    """One answer to each example, generated side by side; `want.language` is replaced by the example's own."""
+    said: dict[int, Segment] = {}
+    for language in {example.wanted.language for example in examples}:
+        rows = [row for row, example in enumerate(examples) if example.wanted.language == language]
+        given = [[codes.segment(examples[row].item, examples[row].given, "user")] for row in rows]
+        made = generate_batch(model, vocab, given, [replace(want, language=language)], sampler)
+        said |= {row: segments[0] for row, segments in zip(rows, made, strict=True)}
+    return [said[row] for row in range(len(examples))]
+
+
 def answer_texts(
     model: OmniTransformer, vocab: Vocabulary, codes: Codes, examples: Sequence[Example], neighbours: Neighbours
 ) -> list[Answer]:
     """Greedy text answers to examples that want text."""
-    answers = []
-    for language in sorted({str(example.wanted.language) for example in examples}):
-        asked = [example for example in examples if example.wanted.language == language]
-        given = [[codes.segment(example.item, example.given, "user")] for example in asked]
-        said = generate_batch(model, vocab, given, [Want("text", language, None, TEXT_LIMIT)], GREEDY)
-        for example, segments in zip(asked, said, strict=True):
-            answers.append(_answer(example, codes.tokenizers.text.decode(segments[0].codes.tolist()), neighbours))
-    return answers
-
-
-def answer_codes(
-    model: OmniTransformer,
-    vocab: Vocabulary,
-    codes: Codes,
-    examples: Sequence[Example],
-    want: Want,
-    sampler: Sampler,
-) -> list[Segment]:
-    """Answers in pictures or sound, one a held-out example; `want.language` is replaced by the example's own."""
-    made = []
-    for example in examples:
-        asked = Want(want.modality, example.wanted.language, None, want.limit)
-        given = [codes.segment(example.item, example.given, "user")]
-        made.append(generate_batch(model, vocab, [given], [asked], sampler)[0][0])
-    return made
+    said = answers_of(model, vocab, codes, examples, Want("text", limit=TEXT_LIMIT), GREEDY)
+    texts = [codes.tokenizers.text.decode(segment.codes.tolist()) for segment in said]
+    return [_answer(example, text, neighbours) for example, text in zip(examples, texts, strict=True)]
 
 
 def score(answers: Sequence[Answer]) -> AnswerScore:

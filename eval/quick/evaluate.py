@@ -5,14 +5,16 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from omni.decode.generate import Want
 from omni.decode.samplers import Sampler
-from omni.eval.quick.answers import Answer, AnswerScore, answer_codes, answer_texts, score
+from omni.eval.quick.answers import Answer, AnswerScore, answer_texts, answers_of, score
 from omni.eval.quick.choices import ChoiceScore, forced_choice
-from omni.eval.quick.examples import Example, Neighbours, examples, groups
+from omni.eval.quick.examples import Example, FaceFeatures, Neighbours, examples, groups
 from omni.model.transformer import OmniTransformer
 from omni.progress import progress
+from omni.tokenizers.image.pixels import to_levels
 from omni.train.data.items import Item, Manifest
 from omni.train.tasks.codes import Codes
 from omni.train.tasks.templates import TASKS, Task
@@ -77,11 +79,12 @@ def evaluate(subject: Subject) -> Evaluation:
     """Score every task whose held-out items (valid and test splits) give at least one group of choices."""
     evaluation = Evaluation()
     held_out, training = subject.items("valid", "test"), subject.items("train")
+    features = FaceFeatures(subject.manifest)
     for task in progress(TASKS, "evaluating", unit="task"):
         found = examples(task, held_out, subject.languages, subject.seed)
         if not found:
             continue
-        neighbours = Neighbours(subject.manifest, examples(task, training, subject.languages, subject.seed))
+        neighbours = Neighbours(features, examples(task, training, subject.languages, subject.seed))
         result = TaskResult(task.name)
         grouped = groups(found, CHOICES, GROUPS)
         result.choice = forced_choice(subject.model, subject.vocab, subject.codes, grouped, neighbours)
@@ -103,29 +106,36 @@ def _answer_freely(
         said = answer_texts(subject.model, subject.vocab, subject.codes, texts, neighbours)
         result.answers = score(said)
         evaluation.texts[task.name] = said[:SHOWN]
-    others = _distinct_items([example for example in found if example.wanted.kind in ("picture", "speech")])
+    others = _distinct_items([example for example in found if example.wanted.kind in ("picture", "speech")])[:SHOWN]
     if others:
-        evaluation.drawn[task.name] = [Drawing(example, _make(subject, example)) for example in others[:SHOWN]]
+        made = {**_draw(subject, others), **_speak(subject, others)}
+        evaluation.drawn[task.name] = [Drawing(example, made[row]) for row, example in enumerate(others)]
 
 
 def _distinct_items(found: Sequence[Example]) -> list[Example]:
     return list({example.item.id: example for example in found}.values())
 
 
-def _make(subject: Subject, example: Example) -> np.ndarray:
-    """A picture uint8 [size, size, 3] or a wave float [samples] that answers the example."""
-    tokenizers = subject.codes.tokenizers
-    if example.wanted.kind == "picture":
-        want, sampler = Want("image", None, None, 0), PICTURE_SAMPLER
-    else:
-        want, sampler = Want("audio", None, None, int(SOUND_SECONDS * tokenizers.audio.frame_rate)), SOUND_SAMPLER
-    segment = answer_codes(subject.model, subject.vocab, subject.codes, [example], want, sampler)[0]
-    codes = torch.from_numpy(segment.codes)[None]
-    if example.wanted.kind == "picture":
-        pixels = tokenizers.image.decode(codes)[0]                      # [3, size, size]
-        return (pixels.permute(1, 2, 0) * 255).round().clamp(0, 255).to(torch.uint8).numpy()
-    if not len(segment.codes):
-        return np.zeros(1, np.float32)
-    return tokenizers.audio.decode(codes)[0].numpy()
+def _draw(subject: Subject, shown: Sequence[Example]) -> dict[int, np.ndarray]:
+    """Pictures uint8 [size, size, 3] by row of `shown`, for those that want one."""
+    rows = [row for row, example in enumerate(shown) if example.wanted.kind == "picture"]
+    said = _answers(subject, [shown[row] for row in rows], Want("image"), PICTURE_SAMPLER)
+    image = subject.codes.tokenizers.image
+    return {row: to_levels(image.decode(codes[None])[0]) for row, codes in zip(rows, said, strict=True)}
 
 
+def _speak(subject: Subject, shown: Sequence[Example]) -> dict[int, np.ndarray]:
+    """Waves float [samples] by row of `shown`, for those that want speech; one silent sample where nothing is said."""
+    rows = [row for row, example in enumerate(shown) if example.wanted.kind == "speech"]
+    audio = subject.codes.tokenizers.audio
+    want = Want("audio", limit=int(SOUND_SECONDS * audio.frame_rate))
+    said = _answers(subject, [shown[row] for row in rows], want, SOUND_SAMPLER)
+    silence = np.zeros(1, np.float32)
+    waves = [audio.decode(codes[None])[0].numpy() if len(codes) else silence for codes in said]
+    return dict(zip(rows, waves, strict=True))
+
+
+def _answers(subject: Subject, shown: Sequence[Example], want: Want, sampler: Sampler) -> list[Tensor]:
+    """Codes of one answer to each example."""
+    segments = answers_of(subject.model, subject.vocab, subject.codes, shown, want, sampler)
+    return [torch.from_numpy(segment.codes) for segment in segments]

@@ -8,8 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from omni.eval.quick import features
+from omni.tokenizers.image.metrics import neutral_features
+from omni.tokenizers.image.pixels import to_pixels
 from omni.train.data.items import Item, Manifest
 from omni.train.tasks.templates import Face, Task
+
+MOST_NEIGHBOURS = 1500                                                  # training examples that are looked at
 
 
 @dataclass(frozen=True)
@@ -60,25 +64,52 @@ def _distinct(members: Sequence[Example], size: int) -> list[list[Example]]:
     return made
 
 
+class FaceFeatures:
+    """Features of the faces of a manifest's items, each computed once for all tasks."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        self.manifest = manifest
+        self._known: dict[tuple[str, Face], object] = {}
+
+    def __call__(self, item: Item, face: Face) -> object:
+        key = (item.id, face)
+        if key not in self._known:
+            self._known[key] = self._compute(item, face)
+        return self._known[key]
+
+    def _compute(self, item: Item, face: Face) -> object:
+        if face.kind == "text":
+            assert face.language is not None
+            return features.text_features(item.texts[face.language])
+        if face.kind == "picture":
+            pixels = to_pixels(self.manifest.picture(item.pictures[face.index]))
+            return neutral_features(pixels[None])[0].numpy()
+        return features.sound_features(self.manifest.wave(item.recordings[face.index]), self.manifest.sample_rate)
+
+
 class Neighbours:
     """The baseline: the wanted face of the training item whose given face is most like the one asked about."""
 
-    def __init__(self, manifest: Manifest, training: Sequence[Example], limit: int = 1500) -> None:
-        self.manifest = manifest
-        self.known: dict[tuple[str, str | None, str, str | None], list[tuple[Example, features.Vector]]] = {}
-        kinds: dict[tuple[str, str | None, str, str | None], list[Example]] = defaultdict(list)
+    def __init__(self, of: FaceFeatures, training: Sequence[Example]) -> None:
+        self.of = of
+        self.kinds: dict[tuple[str, str | None, str, str | None], list[Example]] = defaultdict(list)
         for example in training:
-            kinds[self._key(example)].append(example)
-        self.kinds = {key: members[:limit] for key, members in kinds.items()}
-        self._features: dict[tuple[str, Face], object] = {}
+            self.kinds[self._kind(example)].append(example)
+        self._found: dict[tuple[str, Face, Face], Example | None] = {}
 
     @staticmethod
-    def _key(example: Example) -> tuple[str, str | None, str, str | None]:
+    def _kind(example: Example) -> tuple[str, str | None, str, str | None]:
         return example.given.kind, example.given.language, example.wanted.kind, example.wanted.language
 
     def nearest(self, example: Example) -> Example | None:
         """The training example of the same kinds and languages whose given face is closest, or None."""
-        known = self.kinds.get(self._key(example), [])
+        key = (example.item.id, example.given, example.wanted)
+        if key not in self._found:
+            self._found[key] = self._search(example)
+        return self._found[key]
+
+    def _search(self, example: Example) -> Example | None:
+        known = self.kinds.get(self._kind(example), [])[:MOST_NEIGHBOURS]
         if not known:
             return None
         asked = self.of(example.item, example.given)
@@ -92,21 +123,6 @@ class Neighbours:
         answer = self.of(neighbour.item, neighbour.wanted)
         scores = [similarity(answer, self.of(choice.item, choice.wanted)) for choice in choices]
         return int(np.argmax(scores))
-
-    def of(self, item: Item, face: Face) -> object:
-        """Features of a face, computed once."""
-        key = (item.id, face)
-        if key not in self._features:
-            self._features[key] = self._compute(item, face)
-        return self._features[key]
-
-    def _compute(self, item: Item, face: Face) -> object:
-        if face.kind == "text":
-            assert face.language is not None
-            return features.text_features(item.texts[face.language])
-        if face.kind == "picture":
-            return features.picture_features(self.manifest.picture(item.pictures[face.index]))
-        return features.sound_features(self.manifest.wave(item.recordings[face.index]), self.manifest.sample_rate)
 
 
 def similarity(a: object, b: object) -> float:

@@ -1,14 +1,15 @@
-"""Features that no part of the model has seen, by which a nearest neighbour is found in each modality."""
+"""Features of texts and sounds that nobody trained, by which a nearest neighbour is found.
+
+Those of pictures are omni.tokenizers.image.metrics.neutral_features.
+"""
 
 from collections import Counter
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 BANDS = 24
 SLICES = 12
-GRID = 8
 
 Vector = NDArray[np.float64]
 
@@ -24,21 +25,6 @@ def text_similarity(a: Counter[str], b: Counter[str]) -> float:
     dot = sum(count * b[gram] for gram, count in a.items())
     size = sum(count * count for count in a.values()) * sum(count * count for count in b.values())
     return float(dot / size**0.5) if size else 0.0
-
-
-def picture_features(picture: np.ndarray) -> Vector:
-    """uint8 [size, size, 3] to colours and gradient orientations on an 8 x 8 grid, each of unit length."""
-    small = np.asarray(Image.fromarray(picture).resize((GRID, GRID), Image.Resampling.BOX), np.float64) / 255
-    grey = picture.astype(np.float64).mean(axis=2) / 255                # [size, size]
-    dy, dx = np.gradient(grey)
-    strength, angle = np.hypot(dx, dy), np.arctan2(dy, dx) % np.pi
-    side = grey.shape[0] // GRID
-    cells = np.zeros((GRID, GRID, 8))
-    bins = np.minimum((angle / np.pi * 8).astype(int), 7)
-    for orientation in range(8):
-        hits = np.where(bins == orientation, strength, 0.0)[: GRID * side, : GRID * side]
-        cells[..., orientation] = hits.reshape(GRID, side, GRID, side).sum(axis=(1, 3))
-    return np.concatenate((_unit((1 - small).reshape(-1)), _unit(cells.reshape(-1))))
 
 
 def sound_features(wave: np.ndarray, sample_rate: int) -> Vector:

@@ -49,8 +49,8 @@ class Codes:
     Audio frames of all recordings lie end to end in `audio` [frames, codebooks]; `first` says where each begins.
     """
 
-    def __init__(self, folder: Path, tokenizers: Tokenizers) -> None:
-        self.tokenizers = checked(tokenizers)
+    def __init__(self, folder: Path, tokenizers: Complete) -> None:
+        self.tokenizers = tokenizers
         self.pictures = np.load(folder / "pictures.npy", mmap_mode="r")  # [pictures, tokens]
         self.audio = np.load(folder / "audio.npy", mmap_mode="r")       # [frames, codebooks]
         starts, frames = np.load(folder / "recordings.npy")             # recording's first sample, its first frame
@@ -69,25 +69,26 @@ class Codes:
 
         They are encoded into `folder` unless it holds them already, for the same data and tokenizers.
         """
+        known = checked(tokenizers)
         key = {
             "data": manifest.fingerprint,
-            "tokenizers": tokenizers.fingerprint,
+            "tokenizers": [known.audio.fingerprint, known.image.fingerprint],
             "sources": sorted(sources),
             "languages": sorted(languages),
         }
         if not (folder / "key.json").exists() or read_json(folder / "key.json") != key:
             with atomic_path(folder) as scratch:
                 scratch.mkdir()
-                _encode_pictures(manifest, checked(tokenizers), scratch)
+                _encode_pictures(manifest, known, scratch)
                 recordings = [
                     recording
                     for item in manifest.items
                     for recording in item.recordings
                     if item.source in sources and (recording.language is None or recording.language in languages)
                 ]
-                _encode_recordings(manifest, checked(tokenizers), recordings, scratch)
+                _encode_recordings(manifest, known, recordings, scratch)
                 write_json(scratch / "key.json", key)
-        return cls(folder, tokenizers)
+        return cls(folder, known)
 
     def segment(self, item: Item, face: Face, role: str) -> Segment:
         """A face of an item as a segment; the assistant's carries its language as the instruction."""
