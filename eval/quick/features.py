@@ -3,6 +3,7 @@
 Those of pictures are omni.tokenizers.image.metrics.neutral_features.
 """
 
+import math
 from collections import Counter
 
 import numpy as np
@@ -14,17 +15,17 @@ SLICES = 12
 Vector = NDArray[np.float64]
 
 
-def text_features(text: str) -> Counter[str]:
-    """Counts of the character trigrams of a text."""
+def text_features(text: str) -> dict[str, float]:
+    """Counts of the character trigrams of a text, scaled to unit length."""
     padded = f"  {text.casefold()} "
-    return Counter(padded[i : i + 3] for i in range(len(padded) - 2))
+    counts = Counter(padded[i : i + 3] for i in range(len(padded) - 2))
+    length = math.hypot(*counts.values())
+    return {gram: count / length for gram, count in counts.items()}
 
 
-def text_similarity(a: Counter[str], b: Counter[str]) -> float:
-    """Cosine of two trigram counts, 0..1."""
-    dot = sum(count * b[gram] for gram, count in a.items())
-    size = sum(count * count for count in a.values()) * sum(count * count for count in b.values())
-    return float(dot / size**0.5) if size else 0.0
+def text_similarity(a: dict[str, float], b: dict[str, float]) -> float:
+    """Cosine of two texts' features, 0..1."""
+    return sum(share * b.get(gram, 0.0) for gram, share in a.items())
 
 
 def sound_features(wave: np.ndarray, sample_rate: int) -> Vector:
