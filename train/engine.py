@@ -24,7 +24,7 @@ from omni.train.recipe import Recipe
 from omni.train.schedule import Schedule
 from omni.train.signals import StopSignals
 from omni.train.stopwatch import Stopwatch
-from omni.train.tally import Tally, unigram_entropies
+from omni.train.tally import Tally, unigram_losses
 from omni.train.validate import chosen_rows, validate
 
 
@@ -252,8 +252,8 @@ class Trainer:
 
     def _monitor(self) -> Monitor:
         write_text(self.run / "recipe.yaml", self.recipe.yaml())
-        entropies = unigram_entropies(self.valid) if self.valid else {}
-        return Monitor(self.run, self.schedule.steps, self.step, entropies)
+        unigram = unigram_losses(self.data, self.valid) if self.valid else {}
+        return Monitor(self.run, self.schedule.steps, self.step, unigram)
 
 
 def load_valid(recipe: Recipe, data: Dataset) -> Dataset | None:

@@ -14,10 +14,10 @@ LOG, PLOT, PAGE = "log.jsonl", "loss.png", "loss.html"
 class Monitor:
     """Records of one run, written by one process. Records after `step`, which a resumed run repeats, are dropped."""
 
-    def __init__(self, run: Path, steps: int, step: int, entropies: dict[str, float]) -> None:
+    def __init__(self, run: Path, steps: int, step: int, unigram: dict[str, float]) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self.run, self.steps, self.entropies = run, steps, entropies
+        self.run, self.steps, self.unigram = run, steps, unigram
         run.mkdir(parents=True, exist_ok=True)
         kept = [record for record in read_log(run) if record["step"] <= step]
         write_text(run / LOG, "".join(json.dumps(record) + "\n" for record in kept))
@@ -41,7 +41,7 @@ class Monitor:
     def draw(self, done: bool) -> None:
         records = read_log(self.run)
         draw_losses(records, self.run / PLOT)
-        write_text(self.run / PAGE, _page(self.run, records, self.steps, self.entropies, done))
+        write_text(self.run / PAGE, _page(self.run, records, self.steps, self.unigram, done))
 
     def close(self, done: bool) -> None:
         self.draw(done)
@@ -103,11 +103,11 @@ def _scalars(record: dict[str, Any], prefix: str) -> list[tuple[str, float]]:
     return found
 
 
-def _page(run: Path, records: list[dict[str, Any]], steps: int, entropies: dict[str, float], done: bool) -> str:
+def _page(run: Path, records: list[dict[str, Any]], steps: int, unigram: dict[str, float], done: bool) -> str:
     valid = next((record for record in reversed(records) if record["kind"] == "valid"), None)
     step = records[-1]["step"] if records else 0
     rows = "".join(
-        f"<tr><td>{html.escape(task)}<td>{loss:.3f}<td>{entropies.get(task, float('nan')):.3f}"
+        f"<tr><td>{html.escape(task)}<td>{loss:.3f}<td>{unigram.get(task, float('nan')):.3f}"
         for task, loss in sorted(valid["tasks"].items() if valid else [])
     )
     refresh = "" if done else '<meta http-equiv="refresh" content="10">'
@@ -117,5 +117,5 @@ def _page(run: Path, records: list[dict[str, Any]], steps: int, entropies: dict[
         "td,th{padding:.2rem 1rem;text-align:left;border-bottom:1px solid #8884}</style>"
         f"<h1>{html.escape(run.name)}: step {step} of {steps}</h1>"
         f'<img src="{PLOT}?{step}" alt="losses by step">'
-        f"<table><tr><th>task<th>validation loss<th>unigram entropy{rows}</table>\n"
+        f"<table><tr><th>task<th>validation loss<th>unigram loss{rows}</table>\n"
     )

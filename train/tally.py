@@ -10,6 +10,7 @@ from omni.model.transformer import Losses
 from omni.train.data.loader import Dataset
 from omni.vocab import Vocabulary
 
+SMOOTHING = (1.0, 0.3, 0.1, 0.03, 0.01)                                 # counts added to every id
 SPANS = ("control", "text", "audio", "image")                           # of Vocabulary.spans, in id order
 
 
@@ -53,24 +54,32 @@ class Tally:
         return {name: total / count for name, (total, count) in rows if count}
 
 
-def unigram_entropies(data: Dataset) -> dict[str, float]:
-    """Entropy of each task's targets in nats a trained step: the loss of guessing by frequency alone.
+def unigram_losses(data: Dataset, valid: Dataset) -> dict[str, float]:
+    """Loss of guessing every target of a validation task by its frequency in training, in nats a trained step.
 
-    The frequencies are those of the targets themselves, so no unigram model does better. Channels beyond the first
-    count where they hold audio, as they do in the loss.
+    Frequencies are smoothed by the additive constant that serves the task best. (The entropy of the validation targets
+    themselves would be lower the fewer there are, whatever the task: a few hundred targets know each other by heart.)
     """
+    known, asked = _targets(data), _targets(valid)
+    return {task: _cross_entropy(known[task], counts) for task, counts in asked.items() if task in known}
+
+
+def _targets(data: Dataset) -> dict[str, np.ndarray]:
+    """Counts [channels, vocab] of each task's targets. Channels beyond the first count where they hold audio."""
     audio = data.vocab["audio"]
-    counts: dict[str, np.ndarray] = {}
+    found: dict[str, np.ndarray] = {}
     for part in data.parts:
-        found = part.shard.target_counts()                              # [channels, vocab]
-        found[1:, : audio.start], found[1:, audio.stop :] = 0, 0
-        counts[part.shard.task] = counts.get(part.shard.task, 0) + found
-    return {task: _entropy(found) for task, found in counts.items() if found.any()}
+        counts = part.shard.targets.copy()
+        counts[1:, : audio.start], counts[1:, audio.stop :] = 0, 0
+        found[part.shard.task] = found.get(part.shard.task, 0) + counts
+    return {task: counts for task, counts in found.items() if counts.any()}
 
 
-def _entropy(counts: np.ndarray) -> float:
-    """counts: [channels, vocab]; nats for each count of the first channel."""
-    total = counts.sum(axis=1, keepdims=True)
-    share = counts / np.maximum(total, 1)
-    bits = -np.sum(share * np.log(np.where(share > 0, share, 1)), axis=1)
-    return float((bits * total[:, 0]).sum() / total[0, 0])
+def _cross_entropy(known: np.ndarray, asked: np.ndarray) -> float:
+    """known, asked: [channels, vocab] counts; nats for each count of the first channel of `asked`."""
+    losses = []
+    for constant in SMOOTHING:
+        smooth = known + constant
+        share = smooth / smooth.sum(axis=1, keepdims=True)
+        losses.append(float(-(asked * np.log(share)).sum() / asked[0].sum()))
+    return min(losses)

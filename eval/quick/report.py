@@ -11,16 +11,16 @@ from omni.eval.quick.evaluate import Drawing, Evaluation, Subject
 from omni.eval.quick.examples import Example
 from omni.train.data.loader import Dataset
 from omni.train.monitor import read_log
-from omni.train.tally import unigram_entropies
+from omni.train.tally import unigram_losses
 from omni.train.tasks.templates import Face
 
-WELL_BELOW = 0.95                                                       # of the unigram entropy
+WELL_BELOW = 0.95                                                       # of the unigram loss
 FALL_SHORT = "A quarter of an hour on two cores is little; what is not above its baselines is marked in orange."
 
 
 @dataclass(frozen=True)
 class TaskLoss:
-    """Validation loss and unigram entropy of one task, both in nats a trained step."""
+    """Validation loss of the model and of guessing by training frequency, both in nats a trained step."""
 
     loss: float
     unigram: float
@@ -39,7 +39,7 @@ def write_report(
     page.facts(facts)
     page.heading("Training")
     page.paragraph(plot(loss_plot, "loss curves"))
-    page.table(["task", "validation loss", "unigram entropy", "loss / entropy", ""], _loss_rows(losses))
+    page.table(["task", "validation loss", "unigram loss", "loss / unigram", ""], _loss_rows(losses))
     page.heading("Held-out items: forced choice")
     page.paragraph(
         "The model picks the answer of a held-out prompt among eight held-out answers of the same kind and language. "
@@ -62,12 +62,13 @@ def write_report(
 
 
 def read_losses(run: Path, shards: Path, row_steps: int) -> dict[str, TaskLoss]:
-    """The last validation of a training run beside the unigram entropies of the validation shards."""
+    """The last validation of a training run beside the unigram losses of the same tasks."""
     valid = [record for record in read_log(run) if record["kind"] == "valid"]
     if not valid:
         return {}
-    entropies = unigram_entropies(Dataset.load([shards / "valid"], row_steps))
-    return {task: TaskLoss(loss, entropies[task]) for task, loss in sorted(valid[-1]["tasks"].items())}
+    data, held_out = (Dataset.load([shards / split], row_steps) for split in ("train", "valid"))
+    unigram = unigram_losses(data, held_out)
+    return {task: TaskLoss(loss, unigram[task]) for task, loss in sorted(valid[-1]["tasks"].items())}
 
 
 def _loss_rows(losses: Mapping[str, TaskLoss]) -> list[list[Content]]:

@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> None:
     evaluation = evaluate(subject)
     report = figures(evaluation)
     for task, measured in losses.items():
-        report.add(f"{task}_loss_over_entropy", measured.loss / measured.unigram, "1")
+        report.add(f"{task}_loss_over_unigram", measured.loss / measured.unigram, "1")
     write_json(out / "results.json", evaluation.as_dict())
     write_report(out / "report.html", subject, evaluation, losses, facts(args.run, subject), args.run / PLOT)
     print(report.table())

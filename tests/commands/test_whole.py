@@ -93,9 +93,9 @@ def test_trained_evaluated_and_asked(
     assert main(["eval", "--run", str(run), "--data", str(prepared), "--shards", str(shards), "--json"]) == 0
     figures = json.loads(capsys.readouterr().out.splitlines()[-1])["figures"]
     assert figures["caption_choice"]["n"] >= 8 and 0 <= figures["caption_choice"]["value"] <= 1
-    assert figures["translate_loss_over_entropy"]["value"] > 0
+    assert figures["translate_loss_over_unigram"]["value"] > 0
     page = (run / "report.html").read_text()
-    assert all(part in page for part in ("data:image/png", "data:audio/wav", "forced choice", "unigram entropy"))
+    assert all(part in page for part in ("data:image/png", "data:audio/wav", "forced choice", "unigram loss"))
     out = tmp_path / "answer"
     asked = ["generate", "--model", run / "model", "--text", "number 3", "--want", "text,image", "--out", out]
     assert main([str(word) for word in asked]) == 0

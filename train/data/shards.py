@@ -4,6 +4,7 @@
     tokens.npy   [steps, channels] uint16 or uint32, all sequences end to end
     loss.npy     [steps] bool, whether predicting the step is trained
     index.npy    [sequences] offset, length, prefix, item, trained (INDEX)
+    targets.npy  [channels, vocab] int64, how often each id is a trained target
     items.json   names of the items that sequences were made from
     vocab.json   the token space
 """
@@ -24,9 +25,9 @@ from omni.files import atomic_path, read_json, sha256, write_json
 from omni.sequence import Sequence
 from omni.vocab import Vocabulary
 
-VERSION = 1
+VERSION = 2
 SUMMARY = "shard.json"
-FILES = ("tokens.npy", "loss.npy", "index.npy", "items.json", "vocab.json")
+FILES = ("tokens.npy", "loss.npy", "index.npy", "targets.npy", "items.json", "vocab.json")
 INDEX = np.dtype([("offset", "<u8"), ("length", "<u4"), ("prefix", "<u4"), ("item", "<u4"), ("trained", "<u4")])
 
 
@@ -41,6 +42,7 @@ class ShardWriter:
         self.dtype = np.dtype("<u2" if len(vocab) <= 1 << 16 else "<u4")
         self._rows: list[tuple[int, int, int, int, int]] = []
         self._items: dict[str, int] = {}
+        self._targets = np.zeros((vocab.channels, len(vocab)), np.int64)
         self._steps = 0
 
     def __enter__(self) -> "ShardWriter":
@@ -66,6 +68,8 @@ class ShardWriter:
         self._rows.append((self._steps, len(ids), sequence.prefix, number, trained))
         self._tokens.write(ids.astype(self.dtype).tobytes())
         self._loss.write(sequence.loss.astype(bool).tobytes())
+        for counts, channel in zip(self._targets, ids[sequence.loss].T, strict=True):
+            np.add.at(counts, channel, 1)
         self._steps += len(ids)
 
     @contextmanager
@@ -81,8 +85,9 @@ class ShardWriter:
             _to_npy(raw[0], scratch / FILES[0], self.dtype, (self._steps, self.vocab.channels))
             _to_npy(raw[1], scratch / FILES[1], np.dtype(bool), (self._steps,))
             np.save(scratch / FILES[2], np.array(self._rows, dtype=INDEX))
-            write_json(scratch / FILES[3], list(self._items))
-            self.vocab.save(scratch / FILES[4])
+            np.save(scratch / FILES[3], self._targets)
+            write_json(scratch / FILES[4], list(self._items))
+            self.vocab.save(scratch / FILES[5])
             write_json(scratch / SUMMARY, self._summary(scratch))
 
     def _summary(self, folder: Path) -> dict[str, Any]:
@@ -151,17 +156,10 @@ class Shard:
         part = slice(int(row["offset"]), int(row["offset"]) + int(row["length"]))
         return Sequence(self.tokens[part].astype(np.int64), np.array(self.loss[part]), int(row["prefix"]))
 
-    def target_counts(self, sequences: np.ndarray | None = None) -> np.ndarray:
-        """How often each id is a trained target, [channels, vocab]; of all sequences, or of these [n]."""
-        loss = np.asarray(self.loss)
-        if sequences is not None:
-            chosen = np.zeros_like(loss)
-            for row in self.index[sequences]:
-                chosen[int(row["offset"]) : int(row["offset"]) + int(row["length"])] = True
-            loss = loss & chosen
-        ids = np.asarray(self.tokens)[loss]                             # [trained, channels]
-        size = len(self.vocab)
-        return np.stack([np.bincount(ids[:, channel], minlength=size) for channel in range(ids.shape[1])])
+    @cached_property
+    def targets(self) -> np.ndarray:
+        """How often each id is a trained target, [channels, vocab] int64."""
+        return np.load(self.folder / "targets.npy", allow_pickle=False)
 
 
 def find_shards(paths: Iterable[Path | str]) -> list[Path]:

@@ -44,7 +44,7 @@ def test_what_is_written_comes_back(
         assert again.prefix == one.prefix
         assert read.items[read.index["item"][number]] == f"item {number // 2}"
     targets = np.concatenate([one.ids[one.loss] for one in written])
-    counts = read.target_counts()
+    counts = read.targets
     assert all((counts[c, value] == (targets[:, c] == value).sum()) for c in range(channels) for value in targets[:, c])
     assert counts.sum() == targets.size
 
