@@ -72,6 +72,12 @@ class TextTokenizer:
     def __len__(self) -> int:
         return self._core.get_vocab_size()
 
+    def pieces(self) -> list[bytes]:
+        """The bytes that each id stands for, alone perhaps not valid UTF-8."""
+        alphabet = _byte_of_letter()
+        tokens = [self._core.id_to_token(number) or "" for number in range(len(self))]
+        return [bytes(alphabet[letter] for letter in token) for token in tokens]
+
     @property
     def fingerprint(self) -> str:
         """Hash of everything that decides which ids a text gets."""
@@ -132,6 +138,13 @@ def _untrained() -> Tokenizer:
     )
     core.decoder = decoders.ByteLevel()
     return core
+
+
+def _byte_of_letter() -> dict[str, int]:
+    """The printable letter that byte-level BPE writes for each byte, backwards (Radford et al. 2019)."""
+    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    others = [byte for byte in range(256) if byte not in set(printable)]
+    return {chr(byte): byte for byte in printable} | {chr(256 + n): byte for n, byte in enumerate(others)}
 
 
 def _valid(text: str) -> str:

@@ -1,81 +1,154 @@
-"""Checkpoints that are whole or not there: written aside, checksummed, renamed, verified before they are read.
+"""Checkpoints that are whole or not there, and that any number of processes and any stage of ZeRO can read.
 
     RUN/checkpoints/latest                  name of the newest
-    RUN/checkpoints/step-00000200/          state.json, checksums.json, state/ (DeepSpeed's own files)
+    RUN/checkpoints/step-00000200/          state.json, checksums.json, rank-0000.safetensors, ..
 
-DeepSpeed reads its files with pickle, so only those of the run's own folder, with the right checksums, are ever loaded.
+A rank copies its fragments of the state aside, which is all that training waits for; a thread writes, syncs and
+checksums them. When the ranks, in the course of a step, agree that all are written, the first one renames the folder.
+Nothing is pickled.
 """
 
 import json
+import os
 import shutil
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
 from omni.errors import InputError
 from omni.files import atomic_path, read_json, sha256, write_json, write_text
+from omni.train.fragments import Fragment
 
-FREE = frozenset({"validate", "checkpoint", "tokenizers", "valid"})     # what may change without changing the weights
+VERSION = 2
+FREE = frozenset({"validate", "checkpoint", "tokenizers", "valid", "zero", "offload", "compile"})  # no other weights
+FIXED = ("model", "precision", "batch.rows", "sequence_length")         # not even --resume may change these
 
 
 @dataclass(frozen=True)
 class State:
-    """Where a run stands. cursor: rows consumed; world: processes; data and vocab: fingerprints."""
+    """Where a run stands. cursor: rows consumed; data and vocab: fingerprints; optimizer_steps: of AdamW's moments."""
 
     step: int
     cursor: int
     world: int
+    optimizer_steps: float
     recipe: dict[str, Any]
     data: str
     vocab: str
+    version: int = VERSION
+
+
+class Saving:
+    """One checkpoint on its way to the disk, written by a thread of its own."""
+
+    def __init__(self, state: State, folder: Path, work: Callable[[], None]) -> None:
+        self.state, self.folder = state, folder
+        self.error: Exception | None = None
+        self.thread = threading.Thread(target=self._run, args=(work,), name="checkpoint", daemon=True)
+        self.thread.start()
+
+    def _run(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except Exception as error:                                      # a full disk, above all: the owner decides
+            self.error = error
+
+    @property
+    def written(self) -> bool:
+        return not self.thread.is_alive() and self.error is None
+
+    @property
+    def failed(self) -> bool:
+        return not self.thread.is_alive() and self.error is not None
 
 
 class Checkpoints:
-    """The checkpoints of one run."""
+    """The checkpoints of one run, as one of its ranks sees them."""
 
-    def __init__(self, run: Path) -> None:
-        self.folder = run / "checkpoints"
+    def __init__(self, run: Path, rank: int = 0, world: int = 1) -> None:
+        self.folder, self.rank, self.world = run / "checkpoints", rank, world
 
-    def save(self, state: State, write: Callable[[Path], None], rank: int, barrier: Callable[[], None]) -> Path:
-        """Write one; every rank calls it. `write(folder)` writes this rank's files into an empty folder."""
-        target = self.folder / f"step-{state.step:08d}"
-        partial = self.folder / f".partial-{target.name}"
-        if rank == 0:
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir(parents=True)
-        barrier()
-        write(partial)
-        barrier()                                                       # every rank's files are there
-        if rank == 0:
-            write_json(partial / "state.json", asdict(state))
-            write_json(partial / "checksums.json", _checksums(partial))
-            with atomic_path(target) as scratch:
-                partial.rename(scratch)
-            write_text(self.folder / "latest", target.name + "\n")
-        barrier()
+    def begin(self, state: State, parts: Iterable[Fragment], also: Callable[[], None] | None = None) -> Saving:
+        """Copy this rank's fragments and start to write them; `also` is done in the same thread, after them.
+
+        Every rank calls it with the same state, and `commit` once all have written.
+        """
+        copies = {
+            f"{kind}/{part.name}/{part.start}": value.detach().to("cpu", copy=True)
+            for part in parts
+            for kind, value in part.values.items()
+        }
+        folder = self.folder / f".partial-step-{state.step:08d}"
+        folder.mkdir(parents=True, exist_ok=True)
+
+        def work() -> None:
+            path = folder / f"rank-{self.rank:04d}.safetensors"
+            save_file(copies, path)
+            with path.open("rb") as file:
+                os.fsync(file.fileno())                                 # renamed only when it outlives a power cut
+            write_json(folder / f"rank-{self.rank:04d}.json", {path.name: sha256(path)})
+            if also is not None:
+                also()
+
+        return Saving(state, folder, work)
+
+    def commit(self, saving: Saving) -> Path:
+        """Make a checkpoint that every rank has written the newest one. The first rank calls it."""
+        target = self.folder / f"step-{saving.state.step:08d}"
+        checksums: dict[str, str] = {}
+        for rank in range(self.world):
+            part = saving.folder / f"rank-{rank:04d}.json"
+            checksums |= read_json(part)
+            part.unlink()
+        write_json(saving.folder / "state.json", asdict(saving.state))
+        checksums["state.json"] = sha256(saving.folder / "state.json")
+        write_json(saving.folder / "checksums.json", checksums)
+        with atomic_path(target) as scratch:
+            saving.folder.rename(scratch)
+        write_text(self.folder / "latest", target.name + "\n")
         return target
 
+    def discard(self, saving: Saving) -> None:
+        """Forget a checkpoint that some rank could not write. The first rank calls it."""
+        shutil.rmtree(saving.folder, ignore_errors=True)
+
     def prune(self, keep: int) -> None:
-        """Delete all but the newest `keep`, and what a killed save left."""
-        for folder in (*self._all()[keep:], *self.folder.glob(".partial-*")):
+        """Delete all but the newest `keep`."""
+        for folder in self._all()[keep:]:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def clear_partial(self) -> None:
+        """Delete what a killed save left. Only before a run begins: later ones may be on their way."""
+        for folder in self.folder.glob(".*"):
             shutil.rmtree(folder, ignore_errors=True)
 
     def clear(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def newest(self) -> tuple[Path, State] | None:
+    def newest(self, agree: Callable[[bool], bool] = bool) -> tuple[Path, State] | None:
         """The newest checkpoint that is whole; damaged ones are named on stderr and passed over.
 
+        Each rank verifies its share of the files, and `agree` says whether all found theirs good.
         Raises InputError when there are checkpoints and none is whole.
         """
         found = self._all()
         for folder in found:
+            good = True
             try:
-                return folder, _verify(folder)
+                _verify(folder, self.rank, self.world)
             except InputError as error:
-                print(f"omni: {error}; trying an older one", file=sys.stderr)
+                good = False
+                print(f"omni: {error}; trying an older one", file=sys.stderr, flush=True)
+            if agree(good):
+                return folder, _read_state(folder)
         if found:
             raise InputError(f"{self.folder}: no checkpoint is whole; begin again with --fresh")
         return None
@@ -88,47 +161,79 @@ class Checkpoints:
         return sorted(folders, key=lambda folder: folder.name != name)
 
 
-def check_same_run(saved: State, now: State, run: Path, changed_recipe: bool = False) -> None:
-    """Refuse to go on with other data, vocabulary or processes, or, unless `changed_recipe`, another recipe.
+class Reader:
+    """The fragments in a checkpoint's files, found by kind, parameter and place."""
 
-    Raises InputError naming what differs.
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.files = [safe_open(path, framework="pt") for path in sorted(folder.glob("rank-*.safetensors"))]
+        self.places: dict[tuple[str, str], list[tuple[int, int, Any, str]]] = {}
+        for file in self.files:
+            for key in file.keys():  # noqa: SIM118 (not a mapping)
+                kind, name, start = key.split("/")
+                numel = file.get_slice(key).get_shape()[0]
+                self.places.setdefault((kind, name), []).append((int(start), numel, file, key))
+
+    def fill(self, part: Fragment) -> None:
+        """Copy what was saved into the live tensors of a fragment. Raises InputError when some of it is not there."""
+        for kind, value in part.values.items():
+            missing = part.numel
+            for start, numel, file, key in self.places.get((kind, part.name), []):
+                low, high = max(start, part.start), min(start + numel, part.start + part.numel)
+                if low < high:
+                    saved: Tensor = file.get_slice(key)[low - start : high - start]
+                    value[low - part.start : high - part.start].copy_(saved)
+                    missing -= high - low
+            if missing:
+                raise InputError(f"{self.folder}: lacks {kind} of {part.name}; it is not a checkpoint of this model")
+
+
+def check_same_run(saved: State, now: State, run: Path, changed_recipe: bool = False) -> None:
+    """Refuse to go on with other data or vocabulary or, unless `changed_recipe`, another recipe.
+
+    Raises InputError naming what differs. Processes, micro-batches and the stage of ZeRO may change freely.
     """
     mends = "; put it back, name another --out, or begin again with --fresh"
     if saved.vocab != now.vocab:
         raise InputError(f"{run}: the vocabulary is not the one of its checkpoint{mends}")
     if saved.data != now.data:
         raise InputError(f"{run}: the data are not those of its checkpoint{mends}")
-    if saved.world != now.world:
-        raise InputError(
-            f"{run}: its checkpoint is of {saved.world} processes, not {now.world}; use --nproc {saved.world}"
-        )
     old, new = _flat(saved.recipe), _flat(now.recipe)
-    differing = [key for key in {**old, **new} if old.get(key) != new.get(key) and key.split(".")[0] not in FREE]
-    must = [key for key in differing if key.startswith(("model", "zero", "batch", "precision")) or not changed_recipe]
+    differing = [key for key in {**old, **new} if old.get(key) != new.get(key) and not _free(key)]
+    must = [key for key in differing if key.startswith(FIXED) or not changed_recipe]
     if must:
         key = must[0]
-        say = "" if key.startswith(("model", "zero", "batch", "precision")) else "; --resume goes on with the new one"
+        say = "" if key.startswith(FIXED) else "; --resume goes on with the new one"
         raise InputError(f"{run}: {key} was {old.get(key)!r} and is now {new.get(key)!r}{mends}{say}")
 
 
-def _verify(folder: Path) -> State:
-    """Raises InputError when a file is missing, damaged or foreign."""
+def _free(key: str) -> bool:
+    return key.split(".")[0] in FREE or key == "batch.micro"
+
+
+def _verify(folder: Path, rank: int, world: int) -> None:
+    """This rank's share of the files. Raises InputError when one is missing, damaged or foreign."""
     expected = read_json(folder / "checksums.json")
-    for name, checksum in expected.items():
+    if not isinstance(expected, dict) or "state.json" not in expected:
+        raise InputError(f"{folder / 'checksums.json'}: not the checksums of a checkpoint")
+    for number, (name, checksum) in enumerate(sorted(expected.items())):
         path = folder / name
         if not path.is_file():
             raise InputError(f"{path}: missing")
-        if sha256(path) != checksum:
+        if number % world == rank and sha256(path) != checksum:
             raise InputError(f"{path}: damaged (its checksum differs)")
+    _read_state(folder)
+    try:
+        Reader(folder)
+    except (SafetensorError, ValueError):
+        raise InputError(f"{folder}: its files hold something else than training state") from None
+
+
+def _read_state(folder: Path) -> State:
     values = read_json(folder / "state.json")
     if not isinstance(values, dict) or set(values) != {field.name for field in fields(State)}:
         raise InputError(f"{folder / 'state.json'}: not a checkpoint of this version")
     return State(**values)
-
-
-def _checksums(folder: Path) -> dict[str, str]:
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): sha256(path) for path in files}
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -140,3 +245,10 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             found[prefix + key] = json.loads(json.dumps(value))
     return found
+
+
+def restore(reader: Reader, parts: Iterable[Fragment]) -> None:
+    """Fill all fragments of a rank."""
+    with torch.no_grad():
+        for part in parts:
+            reader.fill(part)

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shutil
 import signal
 import time
 from pathlib import Path
@@ -13,32 +12,23 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from omni.errors import InputError
-from omni.files import atomic_path, write_text
-from omni.model.folder import save_model
+from omni.files import write_text
 from omni.model.transformer import Batch, Losses, OmniTransformer
-from omni.train.checkpoint import Checkpoints, State, check_same_run
+from omni.tokenizers.bundle import Tokenizers
+from omni.train import backend
+from omni.train.checkpoint import State
 from omni.train.data.loader import Dataset, GlobalBatch, Loader, Share
-from omni.train.environment import alone_unless_launched, deepspeed, prepare_process, quiet
+from omni.train.environment import prepare_process
+from omni.train.fragments import optimizer_steps
+from omni.train.likeness import start_alike
 from omni.train.monitor import Monitor
 from omni.train.recipe import Recipe
+from omni.train.saver import Saver, unwritable
 from omni.train.schedule import Schedule
 from omni.train.signals import StopSignals
 from omni.train.stopwatch import Stopwatch
 from omni.train.tally import Tally, unigram_losses
 from omni.train.validate import chosen_rows, validate
-
-
-class Step(nn.Module):
-    """The model as DeepSpeed likes it: tensors in, tensors out."""
-
-    def __init__(self, model: OmniTransformer) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, ids: Tensor, loss: Tensor, document: Tensor, prefix: Tensor) -> tuple[Tensor, ...]:
-        # past the model's own hooks: those of ZeRO 3 cannot look into Losses, and this module has the same parameters
-        losses = self.model.forward(Batch(ids, loss, document, prefix))
-        return losses.total, losses.each, losses.row, losses.target
 
 
 class Trainer:
@@ -60,10 +50,10 @@ class Trainer:
                 f"sequence_length: {recipe.sequence_length} is above model.max_steps={self.config.max_steps};"
                 " raise that"
             )
-        self.checkpoints = Checkpoints(run)
         self.step, self.gradient_norm = 0, 0.0
         self.watch = Stopwatch()
-        self._start_engine()
+        self.engine, self.optimizer = backend.start(self._model(), recipe, self.share, self.device)
+        self.saver = Saver(run, recipe, self.engine, self.optimizer, self.config)
 
     def train(self) -> int | None:
         """Run to the end, or to a signal, whose number is returned. Every rank calls it."""
@@ -109,7 +99,7 @@ class Trainer:
                 if rows and (last or (every and self.step % every == 0)):
                     self._validate(rows, monitor)
                 if last or stop or save or self._due(self.recipe.checkpoint.every):
-                    self._save()
+                    self._save(wait=last or stop)
                     saved_at = time.monotonic()
                 since += time.monotonic() - began                       # the rate is that of training alone
                 self.watch.lap("other")
@@ -182,73 +172,54 @@ class Trainer:
         return [part.view_as(value) for part, value in zip(parts, values, strict=True)]
 
     def _wishes(self, signals: StopSignals, since_save: float) -> tuple[bool, bool]:
-        """Whether any rank wants to stop, and whether it is time to save by the first rank's clock."""
+        """Whether any rank wants to stop, and whether it is time to save by the first rank's clock.
+
+        In the same message the ranks learn whether all have written the checkpoint that is on its way.
+        """
         minutes = self.recipe.checkpoint.minutes
         save = self.rank == 0 and minutes > 0 and since_save > 60 * minutes
-        (wishes,) = self._sum(torch.tensor([float(signals.wish), float(save)]))
+        (wishes,) = self._sum(torch.tensor([float(signals.wish), float(save), *self.saver.report()]))
+        self.saver.settle(*wishes[2:].tolist())
         return bool(wishes[0] > 0), bool(wishes[1] > 0)
 
-    def _barrier(self) -> None:
-        if self.world > 1:
-            dist.barrier()
+    def _total(self, value: float) -> float:
+        return float(self._sum(torch.tensor([value], dtype=torch.float64))[0])
 
-    # ---- DeepSpeed
+    # ---- start, save, go on
 
-    def _start_engine(self) -> None:
-        ds = deepspeed()
-        if self.device.type == "cuda":
-            torch.cuda.set_device(self.device)
+    def _model(self) -> OmniTransformer:
         torch.manual_seed(self.recipe.seed)
         model = OmniTransformer(self.config)
+        if self.recipe.tokenizers is not None:
+            start_alike(model, self.data.vocab, Tokenizers.load(self.recipe.tokenizers), self.recipe.seed)
         if self.recipe.compile:
             model.compile_blocks()
-        self.optimizer = adamw(model, self.recipe)
-        with quiet(), alone_unless_launched():
-            ds.init_distributed("nccl" if self.device.type == "cuda" else "gloo", verbose=False)
-            self.engine, *_ = ds.initialize(
-                model=Step(model), optimizer=self.optimizer, config=deepspeed_config(self.recipe, self.share)
-            )
-        if self.recipe.zero == 3:                                       # the loss reads tables outside their modules
-            ds.zero.register_external_parameter(self.engine.module, model.table)
-            ds.zero.register_external_parameter(self.engine.module, model.embedding.weight)
-
-    # ---- checkpoints
+        return model
 
     def _state(self) -> State:
-        return state_of(self.recipe, self.data, self.world, self.step)
+        return state_of(self.recipe, self.data, self.world, self.step, optimizer_steps(self.optimizer))
 
-    def _save(self) -> None:
-        def write(folder: Path) -> None:
-            with quiet():
-                self.engine.save_checkpoint(str(folder), tag="state", save_latest=False)
+    def _save(self, wait: bool) -> None:
+        """Begin a checkpoint, when the one before it is done. With `wait` it is written when this returns.
 
-        self.checkpoints.save(self._state(), write, self.rank, self._barrier)
-        weights = self._weights()
-        if self.rank == 0:
-            self.checkpoints.prune(self.recipe.checkpoint.keep)
-            export(self.run / "model", weights, self)
-        self._barrier()
+        Raises InputError when it could not be.
+        """
+        self._finish_saving()
+        self.saver.begin(self._state(), self.data.vocab)
+        if wait:
+            self._finish_saving()
+            if self.saver.newest_step != self.step:
+                raise unwritable(self.run, self.step)
 
-    def _weights(self) -> dict[str, Tensor]:
-        """The whole model's weights on the first rank; with ZeRO 3 every rank takes part."""
-        model = self.engine.module.model
-        if self.recipe.zero < 3:
-            return dict(model.state_dict())
-        with deepspeed().zero.GatheredParameters(list(model.parameters())):
-            return {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
+    def _finish_saving(self) -> None:
+        self.saver.wait()
+        (told,) = self._sum(torch.tensor(self.saver.report()))
+        self.saver.settle(*told.tolist())
 
     def _resume(self) -> None:
-        """Go on from the newest whole checkpoint, which all ranks agree on."""
-        found = self.checkpoints.newest() if self.rank == 0 else None
-        (step,) = self._sum(torch.tensor([float(found[1].step if found else 0)], dtype=torch.float64))
-        if not step:
-            return
-        folder = self.checkpoints.folder / f"step-{int(step):08d}"
-        if found:
-            check_same_run(found[1], self._state(), self.run, self.changed_recipe)
-        with quiet():
-            self.engine.load_checkpoint(str(folder), tag="state")
-        self.step = int(step)
+        found = self.saver.resume(self._state(), self.changed_recipe, self._total)
+        if found is not None:
+            self.step = found.step
 
     def _monitor(self) -> Monitor:
         write_text(self.run / "recipe.yaml", self.recipe.yaml())
@@ -268,40 +239,6 @@ def schedule_of(recipe: Recipe) -> Schedule:
     return Schedule(plan.kind, plan.steps, plan.warmup, plan.decay, plan.final)
 
 
-def state_of(recipe: Recipe, data: Dataset, world: int, step: int = 0) -> State:
+def state_of(recipe: Recipe, data: Dataset, world: int, step: int = 0, optimizer_steps: float = 0.0) -> State:
     cursor = step * recipe.batch.rows
-    return State(step, cursor, world, recipe.as_dict(), data.fingerprint, data.vocab.hash)
-
-
-def export(folder: Path, weights: dict[str, Tensor], trainer: Trainer) -> None:
-    """The model as `omni generate` loads it, its tokenizers beside it."""
-    tokenizers = trainer.recipe.tokenizers
-    with atomic_path(folder) as scratch:
-        save_model(scratch, weights, trainer.config, trainer.data.vocab)
-        if tokenizers is not None:
-            shutil.copytree(tokenizers, scratch / "tokenizers")
-
-
-def adamw(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
-    """Matrices decay; norms and embeddings do not."""
-    plan = recipe.optimizer
-    still = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
-    parameters = list(model.parameters())
-    matrices = [parameter for parameter in parameters if parameter.ndim > 1 and id(parameter) not in still]
-    chosen = {id(parameter) for parameter in matrices}
-    others = [parameter for parameter in parameters if id(parameter) not in chosen]
-    groups = [{"params": matrices, "weight_decay": plan.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=plan.lr, betas=plan.betas, eps=plan.eps, fused=True)
-
-
-def deepspeed_config(recipe: Recipe, share: Share) -> dict[str, Any]:
-    return {
-        "train_micro_batch_size_per_gpu": share.micro,
-        "gradient_accumulation_steps": share.accumulation,
-        "gradient_clipping": recipe.optimizer.clip,
-        "bf16": {"enabled": recipe.precision == "bf16"},
-        "zero_optimization": {"stage": recipe.zero},
-        "zero_allow_untested_optimizer": True,
-        "zero_force_ds_cpu_optimizer": False,
-        "steps_per_print": None,
-    }
+    return State(step, cursor, world, optimizer_steps, recipe.as_dict(), data.fingerprint, data.vocab.hash)

@@ -43,13 +43,18 @@ class ModelRecipe:
 
 @dataclass(frozen=True)
 class OptimizerRecipe:
-    """AdamW (Loshchilov and Hutter 2019); norms and embeddings do not decay. clip: largest gradient norm, or 0."""
+    """AdamW (Loshchilov and Hutter 2019), or Muon for the matrices with AdamW for the rest (omni.train.optimizers).
 
+    Norms and embeddings do not decay. clip: largest gradient norm, or 0. momentum: of Muon.
+    """
+
+    kind: Literal["adamw", "muon"] = "adamw"
     lr: float = 1e-3
     betas: tuple[float, float] = (0.9, 0.95)
     eps: float = 1e-8
     weight_decay: float = 0.1
     clip: float = 1.0
+    momentum: float = 0.95
 
 
 @dataclass(frozen=True)
@@ -127,6 +132,8 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.compile and self.zero == 3:
             raise InputError("compile: works with zero 0, 1 and 2, not with 3; change one of them")
+        if self.optimizer.kind == "muon" and self.zero:
+            raise InputError(f"optimizer.kind: muon divides its own work among processes; use zero: 0, not {self.zero}")
         positive = {
             "sequence_length": self.sequence_length,
             "batch.rows": self.batch.rows,

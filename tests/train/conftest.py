@@ -9,7 +9,7 @@ from omni.sequence import Segment, Sequence
 from omni.train.data.shards import ShardWriter
 from omni.vocab import Vocabulary
 
-VOCAB = Vocabulary(text=50, codebooks=1, codebook_size=20, image=10, picture_tokens=4)
+VOCAB = Vocabulary(text=256, codebooks=1, codebook_size=20, image=10, picture_tokens=4)
 RECIPE = """\
 data: [{root}/train]
 valid: [{root}/valid]

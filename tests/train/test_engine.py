@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from omni.cli import main
 from omni.errors import InputError
 from omni.model.folder import load_model
+from omni.tokenizers.text import TextTokenizer
 from omni.train.checkpoint import Checkpoints
 from omni.train.data.loader import Dataset, Loader, Share
 from omni.train.engine import Trainer
@@ -88,13 +89,12 @@ def test_a_stopped_run_goes_on_bit_for_bit(recipe_file: Path, tmp_path: Path) ->
 @pytest.mark.slow
 def test_what_a_run_leaves(recipe_file: Path, tmp_path: Path) -> None:
     run, tokenizers = tmp_path / "run", tmp_path / "tokenizers"
-    tokenizers.mkdir()
-    (tokenizers / "note").write_text("text")
+    TextTokenizer.train([], 256).save(tokenizers / "text")
     words = ["train", str(recipe_file), "--out", str(run), "--tokenizers", str(tokenizers), "--zero", "0"]
     assert main([*words, "--schedule.steps", "3"]) == 0
     model, vocab = load_model(run / "model")
     assert model.config.d_model == 32 and len(vocab) == model.config.vocab_size
-    assert (run / "model" / "tokenizers" / "note").read_text() == "text"
+    assert len(TextTokenizer.load(run / "model" / "tokenizers" / "text")) == 256
     valid = [record for record in read_log(run) if record["kind"] == "valid"]
     assert [record["step"] for record in valid] == [3]
     assert set(valid[0]["tasks"]) == {"copy", "say"} and {"text", "audio"} <= set(valid[0]["modalities"])
@@ -127,7 +127,7 @@ def test_a_damaged_checkpoint_is_passed_over(
     train(Trainer, recipe, tmp_path)
     before = weights(tmp_path)
     newest = max((tmp_path / "checkpoints").glob("step-*"))
-    victim = next(newest.rglob("*.pt"))
+    victim = next(newest.glob("*.safetensors"))
     content = bytearray(victim.read_bytes())
     content[len(content) // 2] ^= 1
     victim.write_bytes(content)

@@ -1,0 +1,47 @@
+"""Muon against the singular value decomposition and against the one in torch."""
+
+import pytest
+import torch
+from torch import nn
+
+from omni.train.optimizers import Muon, orthogonal
+
+
+@pytest.mark.parametrize("shape", [(24, 24), (16, 48), (48, 16)])
+def test_orthogonal_keeps_directions_and_evens_out_lengths(shape: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    matrix = torch.randn(shape)
+    u, _, v = torch.linalg.svd(matrix, full_matrices=False)
+    ours = orthogonal(matrix) / (0.2 * max(shape) ** 0.5)
+    values = torch.linalg.svdvals(ours)
+    assert 0.6 < float(values.min()) and float(values.max()) < 1.3
+    core = u.T @ ours @ v.T                                             # diagonal when the directions are kept
+    assert float((core - core.diag().diag()).abs().max()) < 1e-3
+
+
+def test_a_step_is_that_of_torch() -> None:
+    """torch works in bf16, so the two agree to its precision."""
+    torch.manual_seed(0)
+    start = torch.randn(32, 64)
+    mine, theirs = nn.Parameter(start.clone()), nn.Parameter(start.clone())
+    bias = nn.Parameter(torch.zeros(3))
+    ours = Muon([(mine, [32])], torch.optim.AdamW([bias], lr=0.1, weight_decay=0.0), lr=0.1, weight_decay=0.1)
+    peer = torch.optim.Muon([theirs], lr=0.1, weight_decay=0.1, momentum=0.95, adjust_lr_fn="match_rms_adamw")
+    for _ in range(3):
+        gradient = torch.randn(32, 64)
+        mine.grad, theirs.grad, bias.grad = gradient.clone(), gradient.clone(), torch.ones(3)
+        ours.step()
+        peer.step()
+    moved = (theirs - start).detach().norm()
+    assert float((mine - theirs).detach().norm() / moved) < 0.02
+    assert torch.allclose(bias, torch.full((3,), -0.3), atol=1e-5)      # AdamW: a constant gradient moves by the rate
+
+
+def test_stacked_matrices_are_orthogonalised_apart() -> None:
+    torch.manual_seed(0)
+    stacked = nn.Parameter(torch.zeros(24, 16))
+    optimizer = Muon([(stacked, [16, 8])], torch.optim.AdamW([nn.Parameter(torch.zeros(1))]), lr=1.0, weight_decay=0.0)
+    stacked.grad = torch.randn(24, 16)
+    optimizer.step()
+    parts = [orthogonal(part) for part in stacked.grad.split([16, 8])]
+    assert torch.allclose(-stacked, torch.cat(parts), atol=1e-5)

@@ -1,0 +1,94 @@
+"""The model, its optimizer, and DeepSpeed around both, as the recipe says."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from omni.model.config import ModelConfig
+from omni.model.transformer import Batch, OmniTransformer
+from omni.train.data.loader import Share
+from omni.train.environment import alone_unless_launched, deepspeed, quiet
+from omni.train.optimizers import Muon
+from omni.train.recipe import OptimizerRecipe, Recipe
+
+
+class Step(nn.Module):
+    """The model as DeepSpeed likes it: tensors in, tensors out."""
+
+    def __init__(self, model: OmniTransformer, autocast: bool) -> None:
+        super().__init__()
+        self.model, self.autocast = model, autocast
+
+    def forward(self, ids: Tensor, loss: Tensor, document: Tensor, prefix: Tensor) -> tuple[Tensor, ...]:
+        # past the model's own hooks: those of ZeRO 3 cannot look into Losses, and this module has the same parameters
+        with torch.autocast(ids.device.type, torch.bfloat16, enabled=self.autocast):
+            losses = self.model.forward(Batch(ids, loss, document, prefix))
+        return losses.total, losses.each, losses.row, losses.target
+
+
+def start(
+    model: OmniTransformer, recipe: Recipe, share: Share, device: torch.device
+) -> tuple[Any, torch.optim.Optimizer]:
+    """DeepSpeed's engine around a model and the optimizer inside it. Starts the process group where none is."""
+    ds = deepspeed()
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    with quiet(), alone_unless_launched():
+        ds.init_distributed("nccl" if device.type == "cuda" else "gloo", verbose=False)
+        optimizer = make_optimizer(model, recipe)
+        engine, *_ = ds.initialize(
+            # without ZeRO, DeepSpeed keeps no fp32 masters: there the weights stay in fp32 and the products are in bf16
+            model=Step(model, recipe.zero == 0 and recipe.precision == "bf16"),
+            optimizer=optimizer,
+            config=deepspeed_config(recipe, share),
+        )
+    if recipe.zero == 3:                                                # the loss reads tables outside their modules
+        ds.zero.register_external_parameter(engine.module, model.table)
+        ds.zero.register_external_parameter(engine.module, model.embedding.weight)
+    return engine, optimizer
+
+
+def make_optimizer(model: OmniTransformer, recipe: Recipe) -> torch.optim.Optimizer:
+    """The recipe's optimizer. Matrices decay; norms and embeddings do not."""
+    plan = recipe.optimizer
+    still = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    matrices = [parameter for parameter in parameters if parameter.ndim > 1 and id(parameter) not in still]
+    chosen = {id(parameter) for parameter in matrices}
+    others = [parameter for parameter in parameters if id(parameter) not in chosen]
+    if plan.kind == "adamw":
+        return _adamw([{"params": matrices, "weight_decay": plan.weight_decay}, {"params": others}], plan)
+    rows = _stacked_rows(model, model.config)
+    stacked = [(parameter, rows.get(id(parameter), [parameter.shape[0]])) for parameter in matrices]
+    return Muon(stacked, _adamw([{"params": others}], plan), plan.lr, plan.weight_decay, plan.momentum)
+
+
+def _adamw(groups: list[dict[str, Any]], plan: OptimizerRecipe) -> torch.optim.AdamW:
+    return torch.optim.AdamW(groups, lr=plan.lr, betas=plan.betas, eps=plan.eps, weight_decay=0.0, fused=True)
+
+
+def _stacked_rows(model: OmniTransformer, config: ModelConfig) -> dict[int, list[int]]:
+    """Rows of the matrices that lie in one parameter, by its id: queries, keys and values; gate and up."""
+    qkv = [heads * config.head_dim for heads in (config.n_heads, config.n_kv_heads, config.n_kv_heads)]
+    rows = {}
+    for name, parameter in model.named_parameters():
+        if name.endswith("qkv.weight"):
+            rows[id(parameter)] = qkv
+        elif name.endswith("gate_up.weight"):
+            rows[id(parameter)] = [parameter.shape[0] // 2] * 2
+    return rows
+
+
+def deepspeed_config(recipe: Recipe, share: Share) -> dict[str, Any]:
+    """What DeepSpeed is told; everything else about a run is ours."""
+    return {
+        "train_micro_batch_size_per_gpu": share.micro,
+        "gradient_accumulation_steps": share.accumulation,
+        "gradient_clipping": recipe.optimizer.clip,
+        "bf16": {"enabled": recipe.precision == "bf16" and recipe.zero > 0},
+        "zero_optimization": {"stage": recipe.zero},
+        "zero_allow_untested_optimizer": True,
+        "zero_force_ds_cpu_optimizer": False,
+        "steps_per_print": None,
+    }

@@ -1,0 +1,91 @@
+"""Embeddings that begin alike for tokens that are alike, so that what is learnt about one holds for its neighbours.
+
+Most ids of a codebook are rarely seen, but ids are no strangers to each other: codes of finite scalar quantization are
+points in a small cube, pieces of text share letters. A row of the embedding begins as random features of its token,
+whose inner products fall with the tokens' distance, instead of as pure noise. The scale is that of the usual start.
+"""
+
+import math
+from collections import defaultdict
+
+import torch
+from torch import Generator, Tensor
+
+from omni.errors import InputError
+from omni.model.transformer import OmniTransformer
+from omni.tokenizers.bundle import Tokenizers
+from omni.tokenizers.text import TextTokenizer
+from omni.vocab import Vocabulary
+
+ALIKE = 0.9                                                             # of the variance; the rest tells ids apart
+WIDTH = 0.5                                                             # distance of alike codes; levels span -1..1
+LONGEST = 3                                                             # bytes of the n-grams that pieces share
+
+
+def start_alike(model: OmniTransformer, vocab: Vocabulary, tokenizers: Tokenizers, seed: int) -> None:
+    """Rewrite the embedding (and an output table of its own) of a new model.
+
+    Tokenizers without FSQ codes, such as pretrained ones, leave their rows as they are.
+    Raises InputError when the tokenizers have other numbers of ids than the vocabulary.
+    """
+    _check_sizes(vocab, tokenizers)
+    generator = Generator().manual_seed(seed)
+    tables = [model.embedding.weight] if model.output is None else [model.embedding.weight, model.output.weight]
+    for table in tables:
+        d_model = table.shape[1]
+        if tokenizers.text is not None:
+            _write(table, vocab["text"].start, piece_features(tokenizers.text, d_model, generator), generator)
+        for span, tokenizer in (("audio", tokenizers.audio), ("image", tokenizers.image)):
+            quantizer = getattr(tokenizer, "quantizer", None)
+            if quantizer is None:
+                continue
+            vectors = quantizer.vectors(torch.arange(quantizer.codebook_size)).float()  # [codebook_size, dims]
+            for start in range(vocab[span].start, vocab[span].stop, len(vectors)):  # one codebook after the other
+                _write(table, start, code_features(vectors, d_model, generator), generator)
+
+
+def _check_sizes(vocab: Vocabulary, tokenizers: Tokenizers) -> None:
+    text, audio, image = tokenizers.text, tokenizers.audio, tokenizers.image
+    sizes = {
+        "text": None if text is None else len(text),
+        "audio": None if audio is None else audio.codebooks * audio.codebook_size,
+        "image": None if image is None else image.codebook_size,
+    }
+    for span, size in sizes.items():
+        if size is not None and size != vocab[span].size:
+            raise InputError(
+                f"tokenizers: they have {size} {span} ids, the data {vocab[span].size};"
+                " name the tokenizers that the shards were made with"
+            )
+
+
+def code_features(vectors: Tensor, d_model: int, generator: Generator) -> Tensor:
+    """Random Fourier features (Rahimi and Recht 2007) of a Gaussian kernel: [codes, dims] to [codes, d_model]."""
+    directions = torch.randn(vectors.shape[1], d_model, generator=generator) / WIDTH
+    phases = 2 * math.pi * torch.rand(d_model, generator=generator)
+    return torch.cos(vectors @ directions + phases)
+
+
+def piece_features(tokenizer: TextTokenizer, d_model: int, generator: Generator) -> Tensor:
+    """Sums of a random vector for each n-gram of the bytes of a piece, of unit length: [pieces, d_model].
+
+    (Bojanowski et al. 2017 build word vectors so.) Case is ignored; the start of a piece is an n-gram of its own.
+    """
+    grams: defaultdict[bytes, Tensor] = defaultdict(lambda: torch.randn(d_model, generator=generator))
+    rows = torch.zeros(len(tokenizer), d_model)
+    for row, piece in zip(rows, tokenizer.pieces(), strict=True):
+        text = b"^" + piece.lower()
+        for size in range(1, LONGEST + 1):
+            for start in range(len(text) - size + 1):
+                row += grams[text[start : start + size]]
+    return rows / rows.norm(dim=1, keepdim=True).clamp(min=1e-6)
+
+
+@torch.no_grad()
+def _write(table: Tensor, start: int, features: Tensor, generator: Generator) -> None:
+    """Features [ids, d_model] become rows from `start`, centred, mixed with noise, at the table's own scale."""
+    scale = table[start : start + len(features)].std()
+    centred = features - features.mean(dim=0)
+    alike = centred / centred.std()
+    noise = torch.randn(alike.shape, generator=generator)
+    table[start : start + len(features)] = scale * (math.sqrt(ALIKE) * alike + math.sqrt(1 - ALIKE) * noise)

@@ -1,0 +1,108 @@
+"""AdamW, and Muon for the matrices with AdamW for the rest."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)                                # of the quintic iteration (Jordan et al. 2024)
+ITERATIONS = 5
+
+
+class Muon(torch.optim.Optimizer):
+    """Muon (Jordan et al. 2024): the momentum of a matrix, orthogonalised, is its update; other parameters use AdamW.
+
+    matrices: (parameter [rows, columns], rows of the independent matrices stacked in it). Queries, keys and values lie
+    in one parameter, but are orthogonalised one by one. Updates have the root mean square of AdamW's, 0.2, so that one
+    learning rate serves both (Liu et al. 2025, section 2.2). Each process works out its share of the matrices and keeps
+    their momentum; the updates are then exchanged, so every process must call `step`.
+    """
+
+    def __init__(
+        self,
+        matrices: Sequence[tuple[nn.Parameter, Sequence[int]]],
+        others: torch.optim.AdamW,
+        lr: float,
+        weight_decay: float,
+        momentum: float = 0.95,
+    ) -> None:
+        defaults = {"lr": lr, "weight_decay": weight_decay, "momentum": momentum}
+        super().__init__([{"params": [parameter for parameter, _ in matrices]}], defaults)
+        self.rows = {parameter: list(rows) for parameter, rows in matrices}
+        self.others = others
+        self.param_groups += others.param_groups                        # the same dictionaries: one place for rates
+        self.owner = _divide([parameter for parameter, _ in matrices])
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        super().zero_grad(set_to_none)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:
+        """One step of both optimizers."""
+        group = self.param_groups[0]
+        mine = dist.get_rank() if dist.is_initialized() else 0
+        updates = [torch.zeros_like(parameter) for parameter in group["params"]]
+        for parameter, update in zip(group["params"], updates, strict=True):
+            if self.owner[parameter] == mine and parameter.grad is not None:
+                update.copy_(self._update(parameter, group["momentum"]))
+        self._exchange(group["params"], updates)
+        for parameter, update in zip(group["params"], updates, strict=True):
+            parameter.mul_(1 - group["lr"] * group["weight_decay"]).sub_(update, alpha=group["lr"])
+        self.others.step()
+
+    def momentum_of(self, parameter: nn.Parameter) -> Tensor:
+        """Momentum [rows, columns] of one of this process's matrices."""
+        state: dict[str, Any] = self.state[parameter]
+        if "momentum" not in state:
+            state["momentum"] = torch.zeros_like(parameter)
+        return state["momentum"]  # type: ignore[no-any-return]
+
+    def _update(self, parameter: nn.Parameter, decay: float) -> Tensor:
+        gradient, momentum = parameter.grad, self.momentum_of(parameter)
+        assert gradient is not None
+        momentum.lerp_(gradient, 1 - decay)
+        ahead = gradient.lerp(momentum, decay)                          # Nesterov
+        return torch.cat([orthogonal(part) for part in ahead.split(self.rows[parameter])])
+
+    def _exchange(self, parameters: Sequence[nn.Parameter], updates: Sequence[Tensor]) -> None:
+        """Every process's own updates to all the others, in one message each."""
+        if not dist.is_initialized() or dist.get_world_size() == 1:
+            return
+        for rank in range(dist.get_world_size()):
+            theirs = [u for p, u in zip(parameters, updates, strict=True) if self.owner[p] == rank]
+            if not theirs:
+                continue
+            flat = torch.cat([update.flatten() for update in theirs])
+            dist.broadcast(flat, rank)
+            for update, part in zip(theirs, flat.split([update.numel() for update in theirs]), strict=True):
+                update.copy_(part.view_as(update))
+
+
+def orthogonal(matrix: Tensor) -> Tensor:
+    """About U V^T of the singular value decomposition of [rows, columns], scaled to a root mean square of 0.2.
+
+    Newton-Schulz iterations; in bf16 on a GPU, where matrix products of it are fast.
+    """
+    a, b, c = COEFFICIENTS
+    wide = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
+    x = wide.bfloat16() if matrix.is_cuda else wide.float()
+    x = x / x.norm().clamp(min=1e-7)                                    # no singular value above 1
+    for _ in range(ITERATIONS):
+        gram = x @ x.T                                                  # [short side, short side]
+        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    x = x.T if matrix.shape[0] > matrix.shape[1] else x
+    return x.to(matrix.dtype) * (0.2 * max(matrix.shape) ** 0.5)
+
+
+def _divide(parameters: Sequence[nn.Parameter]) -> dict[nn.Parameter, int]:
+    """The process that owns each matrix: the largest first, each to the one with the least work."""
+    world = dist.get_world_size() if dist.is_initialized() else 1
+    load = [0] * world
+    owner = {}
+    for parameter in sorted(parameters, key=lambda p: -p.numel() * min(p.shape)):
+        rank = load.index(min(load))
+        owner[parameter] = rank
+        load[rank] += parameter.numel() * min(parameter.shape)
+    return owner

@@ -1,0 +1,118 @@
+"""When a run saves, and how it goes on: checkpoints in the background, agreed on by all ranks between two steps."""
+
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from omni.errors import InputError
+from omni.files import atomic_path
+from omni.model.config import ModelConfig
+from omni.model.folder import save_model
+from omni.train.checkpoint import Checkpoints, Reader, Saving, State, check_same_run, restore
+from omni.train.environment import deepspeed
+from omni.train.fragments import fragments, refresh, set_optimizer_steps
+from omni.train.recipe import Recipe
+from omni.vocab import Vocabulary
+
+
+class Saver:
+    """Saves and restores the state of one run. All ranks call every method together."""
+
+    def __init__(self, run: Path, recipe: Recipe, engine: Any, optimizer: Any, config: ModelConfig) -> None:
+        self.run, self.recipe, self.engine, self.optimizer, self.config = run, recipe, engine, optimizer, config
+        self.rank, self.world = int(engine.global_rank), int(engine.world_size)
+        self.checkpoints = Checkpoints(run, self.rank, self.world)
+        self.saving: Saving | None = None
+        self.newest_step = -1
+
+    def resume(self, now: State, changed_recipe: bool, total: Callable[[float], float]) -> State | None:
+        """Go on from the newest whole checkpoint: fills model and optimizer and returns its state, or None.
+
+        total: the sum over ranks of a number. Raises InputError when it is one of another run.
+        """
+        if self.rank == 0:
+            self.checkpoints.clear_partial()
+        total(0)                                                        # nobody writes before the old parts are gone
+        found = self.checkpoints.newest(lambda good: total(float(not good)) == 0)
+        if found is None:
+            return None
+        folder, state = found
+        check_same_run(state, now, self.run, changed_recipe)
+        restore(Reader(folder), fragments(self.engine, self.optimizer, self.recipe.zero, needed=True))
+        set_optimizer_steps(self.optimizer, state.optimizer_steps)
+        refresh(self.engine, self.recipe.zero)
+        self.newest_step = state.step
+        return state
+
+    def begin(self, state: State, vocab: Vocabulary) -> None:
+        """Copy the state aside and write it while training goes on."""
+        weights = self._weights()
+        export = None
+        if self.rank == 0:
+            copies = {name: value.detach().to("cpu", copy=True) for name, value in weights.items()}
+
+            def export() -> None:
+                self._export(copies, vocab)
+
+        parts = fragments(self.engine, self.optimizer, self.recipe.zero)
+        self.saving = self.checkpoints.begin(state, parts, export)
+
+    def report(self) -> tuple[float, float]:
+        """Whether this rank's part is (written, failed), as numbers to be summed over ranks and given to `settle`."""
+        return (0.0, 0.0) if self.saving is None else (float(self.saving.written), float(self.saving.failed))
+
+    def settle(self, written: float, failed: float) -> bool:
+        """Make the checkpoint the newest when all have written it, drop it when one could not. True when it is done."""
+        if self.saving is None or (written < self.world and not failed):
+            return self.saving is None
+        saving, self.saving = self.saving, None
+        if failed:
+            self._give_up(saving)
+        else:
+            self.newest_step = saving.state.step
+            if self.rank == 0:
+                self.checkpoints.commit(saving)
+                self.checkpoints.prune(self.recipe.checkpoint.keep)
+        return True
+
+    def wait(self) -> None:
+        """Until this rank has written, or could not."""
+        if self.saving is not None:
+            self.saving.thread.join()
+
+    def _give_up(self, saving: Saving) -> None:
+        saving.thread.join()
+        if saving.error is not None:
+            print(
+                f"omni: the checkpoint of step {saving.state.step} could not be written ({saving.error});"
+                f" make room or mend {self.run}; the run goes on with the one before",
+                file=sys.stderr,
+                flush=True,
+            )
+        if self.rank == 0:
+            self.checkpoints.discard(saving)
+
+    def _weights(self) -> dict[str, Tensor]:
+        """The whole model's weights on the first rank; with ZeRO 3 every rank takes part."""
+        model = self.engine.module.model
+        if self.recipe.zero < 3:
+            return dict(model.state_dict())
+        with deepspeed().zero.GatheredParameters(list(model.parameters())):
+            return {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
+
+    def _export(self, weights: dict[str, Tensor], vocab: Vocabulary) -> None:
+        """The model as `omni generate` loads it, its tokenizers beside it."""
+        tokenizers = self.recipe.tokenizers
+        with atomic_path(self.run / "model") as scratch:
+            save_model(scratch, weights, self.config, vocab)
+            if tokenizers is not None:
+                shutil.copytree(tokenizers, scratch / "tokenizers")
+
+
+def unwritable(run: Path, step: int) -> InputError:
+    """The end of a run whose last checkpoint could not be written."""
+    return InputError(f"{run}: the checkpoint of step {step} could not be written; make room and run the same command")
