@@ -9,7 +9,7 @@ from omni.model.config import ModelConfig
 from omni.model.transformer import Batch, OmniTransformer
 from omni.train.data.loader import Share
 from omni.train.environment import alone_unless_launched, deepspeed, quiet
-from omni.train.optimizers import Muon
+from omni.train.optimizers import AdamW, Muon
 from omni.train.recipe import OptimizerRecipe, Recipe
 
 
@@ -29,7 +29,7 @@ class Step(nn.Module):
 
 def start(
     model: OmniTransformer, recipe: Recipe, share: Share, device: torch.device
-) -> tuple[Any, torch.optim.Optimizer]:
+) -> tuple[Any, AdamW | Muon]:
     """DeepSpeed's engine around a model and the optimizer inside it. Starts the process group where none is."""
     ds = deepspeed()
     if device.type == "cuda":
@@ -49,7 +49,7 @@ def start(
     return engine, optimizer
 
 
-def make_optimizer(model: OmniTransformer, recipe: Recipe) -> torch.optim.Optimizer:
+def make_optimizer(model: OmniTransformer, recipe: Recipe) -> AdamW | Muon:
     """The recipe's optimizer. Matrices decay; norms and embeddings do not."""
     plan = recipe.optimizer
     still = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
@@ -64,8 +64,8 @@ def make_optimizer(model: OmniTransformer, recipe: Recipe) -> torch.optim.Optimi
     return Muon(stacked, _adamw([{"params": others}], plan), plan.lr, plan.weight_decay, plan.momentum)
 
 
-def _adamw(groups: list[dict[str, Any]], plan: OptimizerRecipe) -> torch.optim.AdamW:
-    return torch.optim.AdamW(groups, lr=plan.lr, betas=plan.betas, eps=plan.eps, weight_decay=0.0, fused=True)
+def _adamw(groups: list[dict[str, Any]], plan: OptimizerRecipe) -> AdamW:
+    return AdamW(groups, lr=plan.lr, betas=plan.betas, eps=plan.eps, weight_decay=0.0, fused=True)
 
 
 def _stacked_rows(model: OmniTransformer, config: ModelConfig) -> dict[int, list[int]]:
@@ -86,7 +86,7 @@ def deepspeed_config(recipe: Recipe, share: Share) -> dict[str, Any]:
         "train_micro_batch_size_per_gpu": share.micro,
         "gradient_accumulation_steps": share.accumulation,
         "gradient_clipping": recipe.optimizer.clip,
-        "bf16": {"enabled": recipe.precision == "bf16" and recipe.zero > 0},
+        "bf16": {"enabled": recipe.precision == "bf16" and recipe.zero > 0, "check_grad_overflow": True},
         "zero_optimization": {"stage": recipe.zero},
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,

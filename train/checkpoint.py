@@ -28,18 +28,20 @@ from omni.files import atomic_path, read_json, sha256, write_json, write_text
 from omni.train.fragments import Fragment
 
 VERSION = 2
-FREE = frozenset({"validate", "checkpoint", "tokenizers", "valid", "zero", "offload", "compile"})  # no other weights
+FREE = frozenset({"validate", "checkpoint", "tokenizers", "valid", "zero", "faults", "compile"})  # no other weights
 FIXED = ("model", "precision", "batch.rows", "sequence_length")         # not even --resume may change these
 
 
 @dataclass(frozen=True)
 class State:
-    """Where a run stands. cursor: rows consumed; data and vocab: fingerprints; optimizer_steps: of AdamW's moments."""
+    """Where a run stands. cursor: rows consumed; data and vocab: fingerprints; optimizer_steps: of AdamW's moments;
+    guard: its memory."""
 
     step: int
     cursor: int
     world: int
     optimizer_steps: float
+    guard: list[float]
     recipe: dict[str, Any]
     data: str
     vocab: str

@@ -3,10 +3,13 @@
 import contextlib
 import os
 import signal
+import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
@@ -20,6 +23,7 @@ from omni.train.checkpoint import State
 from omni.train.data.loader import Dataset, GlobalBatch, Loader, Share
 from omni.train.environment import prepare_process
 from omni.train.fragments import optimizer_steps
+from omni.train.guard import Guard, write_down
 from omni.train.likeness import start_alike
 from omni.train.monitor import Monitor
 from omni.train.recipe import Recipe
@@ -29,6 +33,9 @@ from omni.train.signals import StopSignals
 from omni.train.stopwatch import Stopwatch
 from omni.train.tally import Tally, unigram_losses
 from omni.train.validate import chosen_rows, validate
+from omni.train.watchdog import Watchdog
+
+MOST_RETURNS = 10                                                       # to a checkpoint, before the run gives up
 
 
 class Trainer:
@@ -39,7 +46,7 @@ class Trainer:
         self.recipe, self.run, self.changed_recipe = recipe, run, changed_recipe
         self.rank, self.world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
         self.device = torch.device(f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if kind == "cuda" else "cpu")
-        self.data = Dataset.load(recipe.data, recipe.sequence_length, recipe.too_long)
+        self.data = load_data(recipe)
         self.valid = load_valid(recipe, self.data)
         self.schedule = schedule_of(recipe)
         self.share = Share(recipe.batch.rows, recipe.batch.micro, self.rank, self.world)
@@ -50,8 +57,10 @@ class Trainer:
                 f"sequence_length: {recipe.sequence_length} is above model.max_steps={self.config.max_steps};"
                 " raise that"
             )
-        self.step, self.gradient_norm = 0, 0.0
-        self.watch = Stopwatch()
+        self.step, self.cursor, self.gradient_norm = 0, 0, 0.0
+        self.guard = Guard(recipe.faults.spike, recipe.faults.patience)
+        self.watchdog = Watchdog(60 * recipe.faults.hang_minutes)
+        self.watch, self.returns = Stopwatch(), 0
         self.engine, self.optimizer = backend.start(self._model(), recipe, self.share, self.device)
         self.saver = Saver(run, recipe, self.engine, self.optimizer, self.config)
 
@@ -61,9 +70,9 @@ class Trainer:
         finished = self.step >= self.schedule.steps
         monitor = self._monitor() if self.rank == 0 and not finished else None
         rows = chosen_rows(self.valid, self.recipe.validate.rows) if self.valid else []
-        with StopSignals() as signals:
-            if not finished:
-                self._loop(signals, monitor, rows)
+        with StopSignals() as signals, self.watchdog:
+            while not finished and not self._loop(signals, monitor, rows):
+                self._return(monitor)
             done = self.step >= self.schedule.steps
             if monitor:
                 monitor.close(done)
@@ -74,8 +83,9 @@ class Trainer:
 
     # ---- the loop
 
-    def _loop(self, signals: StopSignals, monitor: Monitor | None, rows: list[tuple[int, int]]) -> None:
-        loader = Loader(self.data, self.order, self.share, self.step * self.recipe.batch.rows)
+    def _loop(self, signals: StopSignals, monitor: Monitor | None, rows: list[tuple[int, int]]) -> bool:
+        """Steps to the end or to a signal, or, with False, until too many in a row were bad."""
+        loader = Loader(self.data, self.order, self.share, self.cursor)
         tally, steps_seen, log_every = self.new_tally(), 0, max(1, min(10, self.schedule.steps // 20))
         saved_at = since = time.monotonic()
         since_step = self.step
@@ -84,8 +94,12 @@ class Trainer:
             for batch in batches:
                 self.watch.lap("data")
                 self.optimize(batch, tally)
+                self.watchdog.beat()
                 self.step += 1
+                self.cursor += self.share.rows
                 steps_seen += batch.steps
+                if self.guard.lost:
+                    return False
                 last = self.step == self.schedule.steps
                 if self.step % log_every == 0 or last:
                     whole = self._sum(tally.sums, torch.tensor([steps_seen], dtype=torch.float64))
@@ -104,27 +118,52 @@ class Trainer:
                 since += time.monotonic() - began                       # the rate is that of training alone
                 self.watch.lap("other")
                 if last or stop:
-                    return
+                    return True
+        raise AssertionError("the loader has no end")
 
     def optimize(self, batch: GlobalBatch, tally: Tally) -> None:
-        """One optimizer step on a global batch: the mean loss over its trained steps, whatever the number of ranks."""
+        """One optimizer step on a global batch: the mean loss over its trained steps, whatever the number of ranks.
+
+        A step that the guard refuses leaves weights and moments as they are.
+        """
         for group in self.optimizer.param_groups:
             group["lr"] = self.recipe.optimizer.lr * self.schedule.factor(self.step)
         # DeepSpeed divides by accumulation and averages over ranks; the mean wanted is that over all trained steps
         scale = self.share.accumulation * self.world / max(1, batch.trained)
         self.engine.train()
+        summed, loss = torch.zeros((), device=self.device), 0.0
         for micro, tasks in zip(batch.micro, batch.tasks, strict=True):
             losses = self._forward(micro)
             tally.add(losses, tasks)
+            summed += losses.each.detach().sum()
             self.watch.lap("forward")
             self.engine.backward(losses.total * scale)
             self.watch.lap("backward")
-            if self.recipe.zero == 0 and micro is batch.micro[-1]:      # DeepSpeed keeps the norm in the other stages
-                self.gradient_norm = float(nn.utils.get_total_norm([p.grad for p in self.engine.module.parameters()]))
+            if micro is batch.micro[-1]:
+                loss = self._total(float(summed)) / max(1, batch.trained)
+                self.optimizer.skip = not self.guard.judge(loss, self._norm())
             self.engine.step()
             self.watch.lap("optimizer")
         if (norm := self.engine.get_global_grad_norm()) is not None:
             self.gradient_norm = float(norm)
+        applied = not self.optimizer.skip and bool(self.engine.was_step_applied())
+        self.guard.note(loss, applied)
+        if not applied and self.rank == 0:
+            write_down(self.run, self.step, self.cursor, loss, self.items(self.cursor))
+
+    def _norm(self) -> float:
+        """Norm of the gradient where DeepSpeed does not work it out, and refuse a step without one, by itself."""
+        if self.recipe.zero:
+            return 0.0
+        gradients = [parameter.grad for parameter in self.engine.module.parameters() if parameter.grad is not None]
+        self.gradient_norm = float(nn.utils.get_total_norm(gradients))
+        return self.gradient_norm
+
+    def items(self, cursor: int) -> list[str]:
+        """Names of the items in the global batch at a row."""
+        tasks, rows = self.order.at(np.arange(cursor, cursor + self.share.rows))
+        found = [self.data.find(int(task), int(row)) for task, row in zip(tasks, rows, strict=True)]
+        return sorted({item for packed, row in found for item in packed.items(row)})
 
     def _forward(self, batch: Batch) -> Losses:
         batch = batch.to(self.device)
@@ -197,7 +236,8 @@ class Trainer:
         return model
 
     def _state(self) -> State:
-        return state_of(self.recipe, self.data, self.world, self.step, optimizer_steps(self.optimizer))
+        counted = optimizer_steps(self.optimizer)
+        return state_of(self.recipe, self.data, self.world, self.step, self.cursor, counted, self.guard.memory())
 
     def _save(self, wait: bool) -> None:
         """Begin a checkpoint, when the one before it is done. With `wait` it is written when this returns.
@@ -219,12 +259,36 @@ class Trainer:
     def _resume(self) -> None:
         found = self.saver.resume(self._state(), self.changed_recipe, self._total)
         if found is not None:
-            self.step = found.step
+            self.step, self.cursor = found.step, found.cursor
+            self.guard.remember(found.guard)
+
+    def _return(self, monitor: Monitor | None) -> None:
+        """To the last checkpoint, and on from there behind the bad batches. Raises InputError where there is none."""
+        self._finish_saving()
+        step, skipped = self.step, self.guard.skipped
+        if self.returns == MOST_RETURNS or (found := self.saver.load(self._total)) is None:
+            raise InputError(
+                f"{self.run}: the losses of {self.guard.in_a_row} steps before {step} were no numbers or far too high"
+                f" ({self.run / 'skipped.jsonl'}); lower optimizer.lr, or look at those items"
+            )
+        self.returns += 1
+        self.step = found.step
+        self.guard.remember(found.guard)
+        self.guard.skipped = skipped
+        if monitor:
+            print(f"omni: bad losses up to step {step}; back to step {self.step}, behind those data", file=sys.stderr)
+            monitor.go_back(self.step)
 
     def _monitor(self) -> Monitor:
         write_text(self.run / "recipe.yaml", self.recipe.yaml())
         unigram = unigram_losses(self.data, self.valid) if self.valid else {}
         return Monitor(self.run, self.schedule.steps, self.step, unigram)
+
+
+def load_data(recipe: Recipe) -> Dataset:
+    """The training rows of a recipe."""
+    everything = recipe.train_on == "everything"
+    return Dataset.load(recipe.data, recipe.sequence_length, recipe.too_long, everything=everything)
 
 
 def load_valid(recipe: Recipe, data: Dataset) -> Dataset | None:
@@ -239,6 +303,15 @@ def schedule_of(recipe: Recipe) -> Schedule:
     return Schedule(plan.kind, plan.steps, plan.warmup, plan.decay, plan.final)
 
 
-def state_of(recipe: Recipe, data: Dataset, world: int, step: int = 0, optimizer_steps: float = 0.0) -> State:
-    cursor = step * recipe.batch.rows
-    return State(step, cursor, world, optimizer_steps, recipe.as_dict(), data.fingerprint, data.vocab.hash)
+def state_of(
+    recipe: Recipe,
+    data: Dataset,
+    world: int,
+    step: int = 0,
+    cursor: int = 0,
+    optimizer_steps: float = 0.0,
+    guard: Sequence[float] = (0.0, 0.0),
+) -> State:
+    return State(
+        step, cursor, world, optimizer_steps, list(guard), recipe.as_dict(), data.fingerprint, data.vocab.hash
+    )

@@ -37,7 +37,7 @@ def deepspeed() -> ModuleType:
     from deepspeed.utils import logger
 
     compiled_on_first_use["deepspeed_shm_comm"] = False                 # a minute of C++ for a slightly faster gloo
-    logger.setLevel(logging.WARNING)
+    logger.setLevel(logging.ERROR)                                      # it warns of every optimizer but its own
     logging.getLogger("torch.distributed").setLevel(logging.ERROR)
     return module
 

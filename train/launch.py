@@ -100,14 +100,14 @@ def measure_throughput(recipe: Recipe, nproc: int = 1, steps: int = 8) -> Throug
 def _check(recipe: Recipe, run: Path, nproc: int, mode: str) -> None:
     """Everything that can be refused before a process starts; packs the data, which every rank then reads."""
     from omni.train.checkpoint import Checkpoints, check_same_run
-    from omni.train.data.loader import Dataset, Share
-    from omni.train.engine import load_valid, schedule_of, state_of
+    from omni.train.data.loader import Share
+    from omni.train.engine import load_data, load_valid, schedule_of, state_of
 
     if mode not in MODES:
         raise ValueError(f"mode must be one of {', '.join(MODES)}, got {mode}")
     if recipe.tokenizers is not None and not Path(recipe.tokenizers).is_dir():
         raise InputError(f"tokenizers: {recipe.tokenizers}: no such folder; leave the key out or train them first")
-    data = Dataset.load(recipe.data, recipe.sequence_length, recipe.too_long)
+    data = load_data(recipe)
     if data.dropped:
         print(f"{data.dropped} sequences are longer than {recipe.sequence_length} steps and left out", file=sys.stderr)
     load_valid(recipe, data)

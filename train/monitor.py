@@ -3,7 +3,7 @@
 import html
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from omni.files import atomic_path, write_text
 from omni.progress import progress
@@ -19,12 +19,20 @@ class Monitor:
 
         self.run, self.steps, self.unigram = run, steps, unigram
         run.mkdir(parents=True, exist_ok=True)
-        kept = [record for record in read_log(run) if record["step"] <= step]
-        write_text(run / LOG, "".join(json.dumps(record) + "\n" for record in kept))
-        self.log = (run / LOG).open("a", encoding="utf-8")
-        self.board = SummaryWriter(str(run / "tensorboard"), purge_step=step + 1)
         self.bar = progress(None, "train", total=steps, unit="step")
-        self.bar.update(step)
+        self.log = self._begin_at(step)
+        self.board = SummaryWriter(str(run / "tensorboard"), purge_step=step + 1)
+
+    def go_back(self, step: int) -> None:
+        """Drop what was recorded after a step that the run has returned to."""
+        self.log.close()
+        self.log = self._begin_at(step)
+
+    def _begin_at(self, step: int) -> TextIO:
+        kept = [record for record in read_log(self.run) if record["step"] <= step]
+        write_text(self.run / LOG, "".join(json.dumps(record) + "\n" for record in kept))
+        self.bar.update(step - self.bar.n)
+        return (self.run / LOG).open("a", encoding="utf-8")
 
     def train(self, record: dict[str, Any]) -> None:
         """A record of the steps since the last: step, loss, lr, tokens_per_second, time by part, loss by task."""

@@ -1,6 +1,6 @@
 """AdamW, and Muon for the matrices with AdamW for the rest."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,6 +11,15 @@ COEFFICIENTS = (3.4445, -4.7750, 2.0315)                                # of the
 ITERATIONS = 5
 
 
+class AdamW(torch.optim.AdamW):
+    """AdamW whose `step` does nothing while `skip` is set."""
+
+    skip = False
+
+    def step(self, closure: Any = None) -> Any:
+        return None if self.skip else super().step(closure)
+
+
 class Muon(torch.optim.Optimizer):
     """Muon (Jordan et al. 2024): the momentum of a matrix, orthogonalised, is its update; other parameters use AdamW.
 
@@ -19,6 +28,8 @@ class Muon(torch.optim.Optimizer):
     learning rate serves both (Liu et al. 2025, section 2.2). Each process works out its share of the matrices and keeps
     their momentum; the updates are then exchanged, so every process must call `step`.
     """
+
+    skip = False                                                        # a step does nothing while it is set
 
     def __init__(
         self,
@@ -39,8 +50,10 @@ class Muon(torch.optim.Optimizer):
         super().zero_grad(set_to_none)
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> None:
+    def step(self, closure: Any = None) -> Any:
         """One step of both optimizers."""
+        if self.skip:
+            return
         group = self.param_groups[0]
         mine = dist.get_rank() if dist.is_initialized() else 0
         updates = [torch.zeros_like(parameter) for parameter in group["params"]]
@@ -57,7 +70,7 @@ class Muon(torch.optim.Optimizer):
         state: dict[str, Any] = self.state[parameter]
         if "momentum" not in state:
             state["momentum"] = torch.zeros_like(parameter)
-        return state["momentum"]  # type: ignore[no-any-return]
+        return state["momentum"]
 
     def _update(self, parameter: nn.Parameter, decay: float) -> Tensor:
         gradient, momentum = parameter.grad, self.momentum_of(parameter)

@@ -102,12 +102,23 @@ class CheckpointRecipe:
 
 
 @dataclass(frozen=True)
+class FaultsRecipe:
+    """spike: a loss this many times the usual one is not learnt from, 0 for never; patience: such steps in a row before
+    the run returns to its last checkpoint; hang_minutes: without a step before a rank ends the job, 0 for never."""
+
+    spike: float = 3.0
+    patience: int = 5
+    hang_minutes: float = 20.0
+
+
+@dataclass(frozen=True)
 class Recipe:
     """A training run.
 
     data, valid:      folders of token shards, or folders of such
     tokenizers:       folder that is copied beside the model, so that it can be used alone
     sequence_length:  steps of a packed row; too_long: what to do with longer sequences
+    train_on:         the assistant's answers alone, or everything that is said, prompts too (pretraining)
     zero:             stage of ZeRO, what of the training state is divided among processes (Rajbhandari et al. 2020)
     precision:        bf16 keeps fp32 master weights
     """
@@ -117,6 +128,7 @@ class Recipe:
     tokenizers: str | None = None
     sequence_length: int = 512
     too_long: Literal["error", "drop"] = "error"
+    train_on: Literal["answers", "everything"] = "answers"
     model: ModelRecipe = field(default_factory=ModelRecipe)
     optimizer: OptimizerRecipe = field(default_factory=OptimizerRecipe)
     schedule: ScheduleRecipe = field(default_factory=ScheduleRecipe)
@@ -124,6 +136,7 @@ class Recipe:
     mixture: MixtureRecipe = field(default_factory=MixtureRecipe)
     validate: ValidateRecipe = field(default_factory=ValidateRecipe)
     checkpoint: CheckpointRecipe = field(default_factory=CheckpointRecipe)
+    faults: FaultsRecipe = field(default_factory=FaultsRecipe)
     zero: Literal[0, 1, 2, 3] = 1
     precision: Literal["fp32", "bf16"] = "fp32"
     compile: bool = False
@@ -139,6 +152,7 @@ class Recipe:
             "batch.rows": self.batch.rows,
             "batch.micro": self.batch.micro,
             "checkpoint.keep": self.checkpoint.keep,
+            "faults.patience": self.faults.patience,
             "validate.rows": self.validate.rows,
         }
         for name, value in positive.items():

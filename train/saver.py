@@ -37,11 +37,16 @@ class Saver:
         if self.rank == 0:
             self.checkpoints.clear_partial()
         total(0)                                                        # nobody writes before the old parts are gone
+        return self.load(total, lambda state: check_same_run(state, now, self.run, changed_recipe))
+
+    def load(self, total: Callable[[float], float], check: Callable[[State], None] | None = None) -> State | None:
+        """Fill model and optimizer from the newest whole checkpoint, where there is one, if `check` lets it."""
         found = self.checkpoints.newest(lambda good: total(float(not good)) == 0)
         if found is None:
             return None
         folder, state = found
-        check_same_run(state, now, self.run, changed_recipe)
+        if check is not None:
+            check(state)
         restore(Reader(folder), fragments(self.engine, self.optimizer, self.recipe.zero, needed=True))
         set_optimizer_steps(self.optimizer, state.optimizer_steps)
         refresh(self.engine, self.recipe.zero)

@@ -19,7 +19,7 @@ RECIPE = {"optimizer": OPTIMIZER, "zero": 1, "validate": {"every": 5}, "mixture"
 
 
 def state(step: int) -> State:
-    return State(step, 8 * step, 1, float(step), RECIPE, "data", "vocab")
+    return State(step, 8 * step, 1, float(step), [0.0, 0.0], RECIPE, "data", "vocab")
 
 
 def fragment(step: int) -> Fragment:

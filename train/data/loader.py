@@ -28,14 +28,22 @@ class Dataset:
 
     @classmethod
     def load(
-        cls, paths: Sequence[Path | str], steps: int, too_long: str = "error", vocab: Vocabulary | None = None
+        cls,
+        paths: Sequence[Path | str],
+        steps: int,
+        too_long: str = "error",
+        vocab: Vocabulary | None = None,
+        everything: bool = False,
     ) -> "Dataset":
-        """Open and pack all shards at and below `paths`. Raises InputError for a damaged one or another vocabulary."""
+        """Open and pack all shards at and below `paths`; `everything` trains prompts too.
+
+        Raises InputError for a damaged one or another vocabulary.
+        """
         parts: list[Packed] = []
         for folder in find_shards(paths):
             shard = Shard.load(folder, vocab)
             vocab = shard.vocab if vocab is None else vocab
-            parts.append(Packed.of(shard, steps, too_long))
+            parts.append(Packed.of(shard, steps, too_long, everything))
         return cls(tuple(parts))
 
     @property

@@ -29,6 +29,7 @@ class Packed:
     starts:  [rows + 1] where each row begins in `order`
     trained: [rows] trained steps of each row
     dropped: sequences that are longer than a row
+    everything: all steps are trained, prompts too, not the answers alone
     """
 
     shard: Shard
@@ -37,12 +38,13 @@ class Packed:
     starts: np.ndarray
     trained: np.ndarray
     dropped: int
+    everything: bool = False
 
     def __len__(self) -> int:
         return len(self.trained)
 
     @classmethod
-    def of(cls, shard: Shard, steps: int, too_long: str = "error") -> "Packed":
+    def of(cls, shard: Shard, steps: int, too_long: str = "error", everything: bool = False) -> "Packed":
         """Pack, or read the cached packing. `too_long`: "error" or "drop" for sequences of more than `steps`.
 
         Raises InputError when a sequence does not fit and may not be dropped, or none fits.
@@ -59,8 +61,9 @@ class Packed:
         pairs = _cached(shard, steps, lengths)                          # [kept, 2] row, sequence
         starts = np.concatenate(([0], np.flatnonzero(np.diff(pairs[:, 0])) + 1, [len(pairs)]))
         order = pairs[:, 1]
-        trained = np.add.reduceat(shard.index["trained"][order].astype(np.int64), starts[:-1])
-        return cls(shard, steps, order, starts, trained, dropped)
+        counts = lengths - 1 if everything else shard.index["trained"]  # nothing predicts a sequence's first step
+        trained = np.add.reduceat(counts[order].astype(np.int64), starts[:-1])
+        return cls(shard, steps, order, starts, trained, dropped, everything)
 
     def row(self, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """One row: ids [steps, channels], loss [steps], document [steps] (1 .., 0 is padding), prefix [steps]."""
@@ -72,7 +75,8 @@ class Packed:
         for count, row in enumerate(self.shard.index[sequences], start=1):
             offset, length = int(row["offset"]), int(row["length"])
             part, source = slice(at, at + length), slice(offset, offset + length)
-            ids[part], loss[part] = self.shard.tokens[source], self.shard.loss[source]
+            ids[part] = self.shard.tokens[source]
+            loss[part] = np.arange(length) > 0 if self.everything else self.shard.loss[source]
             document[part] = count
             prefix[at : at + int(row["prefix"])] = True
             at += length

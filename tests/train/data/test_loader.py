@@ -66,3 +66,12 @@ def test_the_fingerprint_tells_data_apart(shards: Path, data: Dataset) -> None:
     assert torch.tensor(list(data.rows.values())).sum() == sum(map(len, data.parts))
     assert np.isclose(data.order(1.0, {}, 0).epochs(1024).sum(), sum(q / r for q, r in zip(
         data.order(1.0, {}, 0).quotas, data.rows.values(), strict=True)))  # fmt: skip
+
+
+def test_everything_trains_all_but_the_first_step_of_a_sequence(shards: Path) -> None:
+    data = Dataset.load([shards / "train"], 64, everything=True)
+    batch = Loader(data, data.order(1.0, {}, 0), Share(16, 16)).batch(0)
+    micro = batch.micro[0]
+    first = torch.diff(micro.document, dim=1, prepend=torch.zeros(16, 1, dtype=torch.long)) != 0
+    assert torch.equal(micro.loss, (micro.document > 0) & ~first)
+    assert batch.trained == int(micro.loss.sum())
