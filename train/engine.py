@@ -101,18 +101,19 @@ class Trainer:
                 if self.guard.lost:
                     return False
                 last = self.step == self.schedule.steps
-                if self.step % log_every == 0 or last:
+                stop, save = self._wishes(signals, time.monotonic() - saved_at)
+                save = save or last or stop or self._due(self.recipe.checkpoint.every)
+                if self.step % log_every == 0 or save:                  # the log knows all steps before a checkpoint
                     whole = self._sum(tally.sums, torch.tensor([steps_seen], dtype=torch.float64))
                     tally.sums, seen = whole[0], float(whole[1])
                     if monitor:
                         monitor.train(self._record(tally, seen, time.monotonic() - since, self.step - since_step))
                     tally, steps_seen, since, since_step = self.new_tally(), 0, time.monotonic(), self.step
-                stop, save = self._wishes(signals, time.monotonic() - saved_at)
                 began = time.monotonic()
                 every = self.recipe.validate.every
                 if rows and (last or (every and self.step % every == 0)):
                     self._validate(rows, monitor)
-                if last or stop or save or self._due(self.recipe.checkpoint.every):
+                if save:
                     self._save(wait=last or stop)
                     saved_at = time.monotonic()
                 since += time.monotonic() - began                       # the rate is that of training alone
@@ -183,6 +184,7 @@ class Trainer:
         parts = self.watch.take()
         return {
             "step": self.step,
+            "rows": [self.cursor - steps * self.share.rows, self.cursor],
             "loss": tally.mean,
             "lr": self.recipe.optimizer.lr * self.schedule.factor(self.step - 1),
             "gradient_norm": self.gradient_norm,
@@ -231,6 +233,7 @@ class Trainer:
         model = OmniTransformer(self.config)
         if self.recipe.tokenizers is not None:
             start_alike(model, self.data.vocab, Tokenizers.load(self.recipe.tokenizers), self.recipe.seed)
+        model.recompute = self.recipe.activation_checkpointing
         if self.recipe.compile:
             model.compile_blocks()
         return model

@@ -102,6 +102,14 @@ class CheckpointRecipe:
 
 
 @dataclass(frozen=True)
+class OffloadRecipe:
+    """Where the optimizer's state (ZeRO 1 to 3) and the weights (ZeRO 3) lie between uses (Ren et al. 2021)."""
+
+    optimizer: Literal["none", "cpu"] = "none"
+    weights: Literal["none", "cpu"] = "none"
+
+
+@dataclass(frozen=True)
 class FaultsRecipe:
     """spike: a loss this many times the usual one is not learnt from, 0 for never; patience: such steps in a row before
     the run returns to its last checkpoint; hang_minutes: without a step before a rank ends the job, 0 for never."""
@@ -120,6 +128,7 @@ class Recipe:
     sequence_length:  steps of a packed row; too_long: what to do with longer sequences
     train_on:         the assistant's answers alone, or everything that is said, prompts too (pretraining)
     zero:             stage of ZeRO, what of the training state is divided among processes (Rajbhandari et al. 2020)
+    activation_checkpointing:  keep the input of each block alone and compute the rest again in the backward pass
     precision:        bf16 keeps fp32 master weights
     """
 
@@ -138,6 +147,8 @@ class Recipe:
     checkpoint: CheckpointRecipe = field(default_factory=CheckpointRecipe)
     faults: FaultsRecipe = field(default_factory=FaultsRecipe)
     zero: Literal[0, 1, 2, 3] = 1
+    offload: OffloadRecipe = field(default_factory=OffloadRecipe)
+    activation_checkpointing: bool = False
     precision: Literal["fp32", "bf16"] = "fp32"
     compile: bool = False
     seed: int = 0
@@ -147,6 +158,10 @@ class Recipe:
             raise InputError("compile: works with zero 0, 1 and 2, not with 3; change one of them")
         if self.optimizer.kind == "muon" and self.zero:
             raise InputError(f"optimizer.kind: muon divides its own work among processes; use zero: 0, not {self.zero}")
+        if self.offload.optimizer != "none" and not self.zero:
+            raise InputError("offload.optimizer: works with zero 1, 2 and 3, not with 0; change one of them")
+        if self.offload.weights != "none" and self.zero != 3:
+            raise InputError(f"offload.weights: works with zero 3, not with {self.zero}; change one of them")
         positive = {
             "sequence_length": self.sequence_length,
             "batch.rows": self.batch.rows,

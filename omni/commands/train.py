@@ -20,6 +20,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", metavar="RECIPE", help="YAML file, or one of mini, tiny, small")
     parser.add_argument("--out", type=Path, metavar="RUN", help="folder of the run (default: runs/RECIPE)")
     parser.add_argument("--nproc", type=int, default=1, help="processes on this machine (default: %(default)s)")
+    parser.add_argument("--supervise", type=int, default=0, metavar="N", help="start a failed run again, up to N times")
     parser.add_argument("--print_config", action="store_true", help="print the whole recipe and stop")
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--resume", action="store_true", help="go on even though the recipe has changed")
@@ -46,4 +47,4 @@ def run(args: argparse.Namespace) -> None:
     if "RANK" in os.environ:                                            # somebody's launcher started this process
         run_rank(recipe, out, mode)
     else:
-        launch(recipe, out, args.nproc, mode)
+        launch(recipe, out, args.nproc, mode, args.supervise)
