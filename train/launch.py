@@ -34,11 +34,14 @@ class Throughput:
     start_seconds: float
 
 
-def launch(recipe: Recipe, run: Path, nproc: int = 1, mode: str = "auto", supervise: int = 0) -> None:
+def launch(
+    recipe: Recipe, run: Path, nproc: int = 1, mode: str = "auto", supervise: int = 0, say: bool = True
+) -> None:
     """Train in `nproc` processes until done. Ctrl-C and SIGTERM make every rank save and stop.
 
     mode: "auto" goes on where the run stopped, "resume" even though the recipe has changed, "fresh" begins again.
     supervise: how often a run whose processes failed is started again from its last good checkpoint.
+    say: whether the first rank says where the results are.
     Raises InputError for bad recipe or data before anything starts, and KeyboardInterrupt after Ctrl-C.
     """
     cores = len(os.sched_getaffinity(0))
@@ -48,7 +51,7 @@ def launch(recipe: Recipe, run: Path, nproc: int = 1, mode: str = "auto", superv
         raise InputError(f"--supervise: must be at least 0, got {supervise}")
     _check(recipe, run, nproc, mode)
     if nproc == 1 and not supervise:
-        return run_rank(recipe, run, mode)
+        return run_rank(recipe, run, mode, say)
     write_text(run / "recipe.yaml", recipe.yaml())
     threads = os.environ.get("OMP_NUM_THREADS", str(max(1, cores // nproc)))
     words = ["train", str(run / "recipe.yaml"), "--out", str(run), *(["--resume"] if mode == "resume" else [])]
@@ -56,7 +59,7 @@ def launch(recipe: Recipe, run: Path, nproc: int = 1, mode: str = "auto", superv
         with ExitStack() as files:
             meeting = {"WORLD_SIZE": str(nproc), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
             settings = {**meeting, "OMP_NUM_THREADS": threads}
-            code = _finish([_start(rank, words, settings, run, files) for rank in range(nproc)], run)
+            code = _finish([_start(rank, words, settings, run, files, say) for rank in range(nproc)], run)
         if code in (0, BAD_INPUT) or attempt == supervise:   # bad input does not get better
             break
         left = supervise - attempt - 1
@@ -65,10 +68,10 @@ def launch(recipe: Recipe, run: Path, nproc: int = 1, mode: str = "auto", superv
         raise SystemExit(code)
 
 
-def run_rank(recipe: Recipe, run: Path, mode: str = "auto") -> None:
+def run_rank(recipe: Recipe, run: Path, mode: str = "auto", say: bool = True) -> None:
     """Train as the process that the environment says (RANK, WORLD_SIZE, ...): alone, or one of a launcher's.
 
-    The first rank says where the results are. Raises KeyboardInterrupt after Ctrl-C.
+    The first rank says where the results are, unless `say` is off. Raises KeyboardInterrupt after Ctrl-C.
     """
     from omni.train.engine import Trainer
 
@@ -76,7 +79,7 @@ def run_rank(recipe: Recipe, run: Path, mode: str = "auto") -> None:
     stopped = trainer.train()
     step, steps, first = trainer.step, trainer.schedule.steps, trainer.rank == 0
     trainer.close()
-    if first and stopped is None:
+    if first and stopped is None and say:
         print(f"model: {run / 'model'}\nlosses: {run / 'loss.html'}, {run / 'log.jsonl'}", flush=True)
     elif first:
         print(f"stopped after step {step} of {steps}; the same command goes on: {run}", file=sys.stderr)
@@ -100,7 +103,7 @@ def measure_throughput(recipe: Recipe, nproc: int = 1, steps: int = 8) -> Throug
     )
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="omni-timing-") as folder:
-        launch(short, Path(folder), nproc)
+        launch(short, Path(folder), nproc, say=False)
         records = read_log(Path(folder))
     total = time.monotonic() - began
     later = records[min(2, len(records) - 1) :]                         # the first steps allocate, and compile
@@ -135,14 +138,15 @@ def _check(recipe: Recipe, run: Path, nproc: int, mode: str) -> None:
 
 
 def _start(
-    rank: int, words: list[str], settings: dict[str, str], run: Path, files: ExitStack
+    rank: int, words: list[str], settings: dict[str, str], run: Path, files: ExitStack, say: bool
 ) -> "subprocess.Popen[bytes]":
     """One rank; all but the first write to a log of their own. A group of its own keeps the terminal's Ctrl-C away."""
     environment = {**os.environ, **settings, "RANK": str(rank), "LOCAL_RANK": str(rank)}
     (run / "logs").mkdir(parents=True, exist_ok=True)
-    output = None if rank == 0 else files.enter_context(_log(run, rank).open("w"))
+    errors = None if rank == 0 else files.enter_context(_log(run, rank).open("w"))
+    output = subprocess.DEVNULL if rank == 0 and not say else errors
     command = [sys.executable, "-m", "omni.cli", *words]
-    return subprocess.Popen(command, env=environment, stdout=output, stderr=output, start_new_session=True)
+    return subprocess.Popen(command, env=environment, stdout=output, stderr=errors, start_new_session=True)
 
 
 def _log(run: Path, rank: int) -> Path:
