@@ -36,10 +36,10 @@ test: lint ## everything CI runs: lint, then all tests, quick ones first
 	$(THREADS) $(BIN)/pytest $(ARGS)
 
 soak: $(VENV)/.tested ## twenty faults, and still the weights of an undisturbed run (ten minutes; ARGS=--seed 1)
-	$(BIN)/python tests/soak.py $(ARGS)
+	$(BIN)/python tests/train/soak.py $(ARGS)
 
 multinode: $(VENV)/.tested ## two hosts, network namespaces of this machine, train as one does (root)
-	$(BIN)/python tests/multinode.py $(ARGS)
+	$(BIN)/python tests/train/multinode.py $(ARGS)
 
 lint: $(VENV)/.tested ## ruff, import order, types
 	$(BIN)/ruff check $(CODE)

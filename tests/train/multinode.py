@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
-from soak import RECIPE, make_data, wait_for  # type: ignore[import-not-found]
+from soak import RECIPE, make_data, wait_for
 
 HOSTS = ("omni-a", "omni-b")
 ADDRESSES = ("10.77.7.1", "10.77.7.2")
