@@ -160,7 +160,7 @@ class OmniTransformer(nn.Module):
         rope = cos[0, 0, :, None], sin[0, 0, :, None]
         x = self.embed(batch.ids.flatten(0, 1)[documents.order][None])[0]
         for block in self.blocks:
-            x = self._apply(block.packed, x, rope, documents)
+            x = self._through(block.packed, x, rope, documents)
         return x
 
     def _by_mask(self, batch: Batch) -> Tensor:
@@ -169,10 +169,10 @@ class OmniTransformer(nn.Module):
         rope = self.rope(positions_in(batch.document))
         x = self.embed(batch.ids)
         for block in self.blocks:
-            x = self._apply(block, x, rope, mask)
+            x = self._through(block, x, rope, mask)
         return self.norm(x)
 
-    def _apply(self, block: Callable[..., Tensor], *inputs: Any) -> Tensor:
+    def _through(self, block: Callable[..., Tensor], *inputs: Any) -> Tensor:
         """A block's output; with `recompute` only its input is kept, and the backward pass computes it again.
 
         (Chen et al. 2016: memory of one block instead of all, for a third more time.)

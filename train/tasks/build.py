@@ -100,8 +100,9 @@ def _task_streams(
 ) -> Iterator[tuple[str, Stream]]:
     for item in progress(items, f"{task.name}"):
         for given, wanted in task.examples(item, languages, seed):
-            pair = [codes.segment(item, given, "user"), codes.segment(item, wanted, "assistant")]
-            yield item.id, Stream.of(pair, vocab)
+            answer = (wanted, *task.following(item, wanted))
+            dialogue = [codes.segment(item, given, "user"), *(codes.segment(item, face, "assistant") for face in answer)]
+            yield item.id, Stream.of(dialogue, vocab)
 
 
 def _video_streams(
