@@ -5,7 +5,6 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +19,15 @@ from omni.model.transformer import Batch, Losses, OmniTransformer
 from omni.tokenizers.bundle import Tokenizers
 from omni.train import backend
 from omni.train.checkpoint import State
-from omni.train.data.loader import Dataset, GlobalBatch, Loader, Share
+from omni.train.data.loader import GlobalBatch, Loader, Share
 from omni.train.environment import prepare_process
 from omni.train.fragments import optimizer_steps
+from omni.train.given import load_data, load_valid, schedule_of, state_of
 from omni.train.guard import Guard, write_down
 from omni.train.likeness import start_alike
 from omni.train.monitor import Monitor
 from omni.train.recipe import Recipe
 from omni.train.saver import Saver, unwritable
-from omni.train.schedule import Schedule
 from omni.train.signals import StopSignals
 from omni.train.stopwatch import Stopwatch
 from omni.train.tally import Tally, unigram_losses
@@ -286,35 +285,3 @@ class Trainer:
         write_text(self.run / "recipe.yaml", self.recipe.yaml())
         unigram = unigram_losses(self.data, self.valid) if self.valid else {}
         return Monitor(self.run, self.schedule.steps, self.step, unigram)
-
-
-def load_data(recipe: Recipe) -> Dataset:
-    """The training rows of a recipe."""
-    everything = recipe.train_on == "everything"
-    return Dataset.load(recipe.data, recipe.sequence_length, recipe.too_long, everything=everything)
-
-
-def load_valid(recipe: Recipe, data: Dataset) -> Dataset | None:
-    """The validation rows of a recipe, or None where it has none. Too long sequences are left out."""
-    if not recipe.valid:
-        return None
-    return Dataset.load(recipe.valid, recipe.sequence_length, "drop", data.vocab)
-
-
-def schedule_of(recipe: Recipe) -> Schedule:
-    plan = recipe.schedule
-    return Schedule(plan.kind, plan.steps, plan.warmup, plan.decay, plan.final)
-
-
-def state_of(
-    recipe: Recipe,
-    data: Dataset,
-    world: int,
-    step: int = 0,
-    cursor: int = 0,
-    optimizer_steps: float = 0.0,
-    guard: Sequence[float] = (0.0, 0.0),
-) -> State:
-    return State(
-        step, cursor, world, optimizer_steps, list(guard), recipe.as_dict(), data.fingerprint, data.vocab.hash
-    )

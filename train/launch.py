@@ -116,7 +116,7 @@ def _check(recipe: Recipe, run: Path, nproc: int, mode: str) -> None:
     """Everything that can be refused before a process starts; packs the data, which every rank then reads."""
     from omni.train.checkpoint import Checkpoints, check_same_run
     from omni.train.data.loader import Share
-    from omni.train.engine import load_data, load_valid, schedule_of, state_of
+    from omni.train.given import load_data, load_valid, schedule_of, state_of
 
     if mode not in MODES:
         raise ValueError(f"mode must be one of {', '.join(MODES)}, got {mode}")

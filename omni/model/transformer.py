@@ -178,7 +178,7 @@ class OmniTransformer(nn.Module):
         (Chen et al. 2016: memory of one block instead of all, for a third more time.)
         """
         if self.recompute and torch.is_grad_enabled():
-            return cast(Tensor, checkpoint(block, *inputs, use_reentrant=False))
+            return checkpoint(block, *inputs, use_reentrant=False)
         return block(*inputs)
 
     def compile_blocks(self) -> None:
