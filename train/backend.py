@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from omni.model.config import ModelConfig
+from omni.model.sequence_parallel import SequenceParallel
 from omni.model.transformer import Batch, OmniTransformer
 from omni.train.data.loader import Share
 from omni.train.environment import alone_unless_launched, deepspeed, quiet
@@ -37,6 +38,8 @@ def start(
     with quiet(), alone_unless_launched():
         ds.init_distributed("nccl" if device.type == "cuda" else "gloo", verbose=False)
         optimizer = make_optimizer(model, recipe)
+        if recipe.parallel.sequence > 1:
+            model.parallel = SequenceParallel.of_world(recipe.parallel.sequence, model.config)
         engine, *_ = ds.initialize(
             # without ZeRO, DeepSpeed keeps no fp32 masters: there the weights stay in fp32 and the products are in bf16
             model=Step(model, recipe.zero == 0 and recipe.precision == "bf16"),

@@ -193,7 +193,8 @@ class Ours:
 
         self.name = name
         self.trainer = Trainer(recipe, folder, device="cpu")
-        self.batches: Iterator[GlobalBatch] = iter(Loader(self.trainer.data, self.trainer.order, self.trainer.share))
+        loader = Loader(self.trainer.data, self.trainer.stages.order, self.trainer.share)
+        self.batches: Iterator[GlobalBatch] = iter(loader)
         self.tokens_per_step = next(self.batches).steps
 
     def turn(self, steps: int) -> list[tuple[float, int]]:

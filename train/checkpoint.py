@@ -30,7 +30,7 @@ from omni.train.fragments import Fragment
 VERSION = 2
 FREE = frozenset(                                                       # may change without changing the weights
     {"validate", "checkpoint", "tokenizers", "valid", "faults"}
-    | {"zero", "offload", "compile", "activation_checkpointing"}
+    | {"zero", "offload", "compile", "activation_checkpointing", "parallel"}
 )
 FIXED = ("model", "precision", "batch.rows", "sequence_length")         # not even --resume may change these
 
@@ -138,23 +138,30 @@ class Checkpoints:
     def clear(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def newest(self, agree: Callable[[bool], bool] = bool) -> tuple[Path, State] | None:
+    def newest(self, total: Callable[[float], float] = float) -> tuple[Path, State] | None:
         """The newest checkpoint that is whole; damaged ones are named on stderr and passed over.
 
-        Each rank verifies its share of the files, and `agree` says whether all found theirs good.
+        total: the sum over all ranks of a number. The first rank says which is looked at, so that a network's folder
+        that looks different elsewhere cannot part them, and each verifies its share of the files.
         Raises InputError when there are checkpoints and none is whole.
         """
-        found = self._all()
-        for folder in found:
-            good = True
+        candidates = self._all() if self.rank == 0 else []
+        tried = 0
+        while True:
+            place = int(candidates[tried].name.removeprefix("step-")) if tried < len(candidates) else -1
+            step = int(total(float(place if self.rank == 0 else 0)))
+            if step < 0:
+                break
+            folder, good = self.folder / f"step-{step:08d}", True
             try:
                 _verify(folder, self.rank, self.world)
             except InputError as error:
                 good = False
                 print(f"omni: {error}; trying an older one", file=sys.stderr, flush=True)
-            if agree(good):
+            if total(float(not good)) == 0:
                 return folder, _read_state(folder)
-        if found:
+            tried += 1
+        if tried:
             raise InputError(f"{self.folder}: no checkpoint is whole; begin again with --fresh")
         return None
 

@@ -19,16 +19,17 @@ from omni.model.transformer import Batch, Losses, OmniTransformer
 from omni.tokenizers.bundle import Tokenizers
 from omni.train import backend
 from omni.train.checkpoint import State
-from omni.train.data.loader import GlobalBatch, Loader, Share
+from omni.train.data.loader import GlobalBatch, Loader
 from omni.train.environment import prepare_process
-from omni.train.fragments import optimizer_steps
-from omni.train.given import load_data, load_valid, schedule_of, state_of
+from omni.train.fragments import forget, optimizer_steps
+from omni.train.given import load_data, load_valid, share_of, state_of
 from omni.train.guard import Guard, write_down
 from omni.train.likeness import start_alike
 from omni.train.monitor import Monitor
 from omni.train.recipe import Recipe
 from omni.train.saver import Saver, unwritable
 from omni.train.signals import StopSignals
+from omni.train.stages import Stages
 from omni.train.stopwatch import Stopwatch
 from omni.train.tally import Tally, unigram_losses
 from omni.train.validate import chosen_rows, validate
@@ -47,9 +48,8 @@ class Trainer:
         self.device = torch.device(f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if kind == "cuda" else "cpu")
         self.data = load_data(recipe)
         self.valid = load_valid(recipe, self.data)
-        self.schedule = schedule_of(recipe)
-        self.share = Share(recipe.batch.rows, recipe.batch.micro, self.rank, self.world)
-        self.order = self.data.order(recipe.mixture.temperature, recipe.mixture.weights, recipe.seed)
+        self.stages = Stages.of(recipe, self.data)
+        self.share = share_of(recipe, self.rank, self.world)
         self.config = recipe.model.config(self.data.vocab)
         if self.config.max_steps < recipe.sequence_length:
             raise InputError(
@@ -66,13 +66,13 @@ class Trainer:
     def train(self) -> int | None:
         """Run to the end, or to a signal, whose number is returned. Every rank calls it."""
         self._resume()
-        finished = self.step >= self.schedule.steps
+        finished = self.step >= self.stages.steps
         monitor = self._monitor() if self.rank == 0 and not finished else None
         rows = chosen_rows(self.valid, self.recipe.validate.rows) if self.valid else []
         with StopSignals() as signals, self.watchdog:
             while not finished and not self._loop(signals, monitor, rows):
                 self._return(monitor)
-            done = self.step >= self.schedule.steps
+            done = self.step >= self.stages.steps
             if monitor:
                 monitor.close(done)
         return None if done else signals.received or signal.SIGTERM
@@ -84,8 +84,8 @@ class Trainer:
 
     def _loop(self, signals: StopSignals, monitor: Monitor | None, rows: list[tuple[int, int]]) -> bool:
         """Steps to the end or to a signal, or, with False, until too many in a row were bad."""
-        loader = Loader(self.data, self.order, self.share, self.cursor)
-        tally, steps_seen, log_every = self.new_tally(), 0, max(1, min(10, self.schedule.steps // 20))
+        loader = Loader(self.data, self.stages.order, self.share, self.cursor)
+        tally, steps_seen, log_every = self.new_tally(), 0.0, max(1, min(10, self.stages.steps // 20))
         saved_at = since = time.monotonic()
         since_step = self.step
         with contextlib.closing(iter(loader)) as batches:
@@ -96,10 +96,10 @@ class Trainer:
                 self.watchdog.beat()
                 self.step += 1
                 self.cursor += self.share.rows
-                steps_seen += batch.steps
+                steps_seen += batch.steps / self.recipe.parallel.sequence  # each of them counts its rows
                 if self.guard.lost:
                     return False
-                last = self.step == self.schedule.steps
+                last = self.step == self.stages.steps
                 stop, save = self._wishes(signals, time.monotonic() - saved_at)
                 save = save or last or stop or self._due(self.recipe.checkpoint.every)
                 if self.step % log_every == 0 or save:                  # the log knows all steps before a checkpoint
@@ -107,7 +107,7 @@ class Trainer:
                     tally.sums, seen = whole[0], float(whole[1])
                     if monitor:
                         monitor.train(self._record(tally, seen, time.monotonic() - since, self.step - since_step))
-                    tally, steps_seen, since, since_step = self.new_tally(), 0, time.monotonic(), self.step
+                    tally, steps_seen, since, since_step = self.new_tally(), 0.0, time.monotonic(), self.step
                 began = time.monotonic()
                 every = self.recipe.validate.every
                 if rows and (last or (every and self.step % every == 0)):
@@ -126,8 +126,10 @@ class Trainer:
 
         A step that the guard refuses leaves weights and moments as they are.
         """
+        if self.step in self.stages.resets:
+            forget(self.engine, self.optimizer, self.recipe.zero)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.recipe.optimizer.lr * self.schedule.factor(self.step)
+            group["lr"] = self.recipe.optimizer.lr * self.stages.factor(self.step)
         # DeepSpeed divides by accumulation and averages over ranks; the mean wanted is that over all trained steps
         scale = self.share.accumulation * self.world / max(1, batch.trained)
         self.engine.train()
@@ -161,7 +163,7 @@ class Trainer:
 
     def items(self, cursor: int) -> list[str]:
         """Names of the items in the global batch at a row."""
-        tasks, rows = self.order.at(np.arange(cursor, cursor + self.share.rows))
+        tasks, rows = self.stages.order.at(np.arange(cursor, cursor + self.share.rows))
         found = [self.data.find(int(task), int(row)) for task, row in zip(tasks, rows, strict=True)]
         return sorted({item for packed, row in found for item in packed.items(row)})
 
@@ -173,7 +175,8 @@ class Trainer:
         assert self.valid is not None
         self.engine.eval()
         with torch.no_grad():
-            tally = validate(self._forward, self.valid, rows, self.recipe.batch.micro, self.rank, self.world)
+            share = self.share
+            tally = validate(self._forward, self.valid, rows, share.micro, share.rank, share.world)
         tally.sums = self._sum(tally.sums)[0]
         if monitor:
             losses = {"loss": tally.mean, "tasks": tally.by_task(), "modalities": tally.by_modality()}
@@ -185,7 +188,7 @@ class Trainer:
             "step": self.step,
             "rows": [self.cursor - steps * self.share.rows, self.cursor],
             "loss": tally.mean,
-            "lr": self.recipe.optimizer.lr * self.schedule.factor(self.step - 1),
+            "lr": self.recipe.optimizer.lr * self.stages.factor(self.step - 1),
             "gradient_norm": self.gradient_norm,
             "tokens_per_second": steps_seen / seconds,
             "seconds_per_step": seconds / steps,
@@ -284,4 +287,4 @@ class Trainer:
     def _monitor(self) -> Monitor:
         write_text(self.run / "recipe.yaml", self.recipe.yaml())
         unigram = unigram_losses(self.data, self.valid) if self.valid else {}
-        return Monitor(self.run, self.schedule.steps, self.step, unigram)
+        return Monitor(self.run, self.stages.steps, self.step, unigram)

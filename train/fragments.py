@@ -58,6 +58,15 @@ def set_optimizer_steps(optimizer: torch.optim.Optimizer, steps: float) -> None:
         state[STEP] = torch.full_like(torch.as_tensor(state[STEP]), steps)
 
 
+def forget(engine: Any, optimizer: torch.optim.Optimizer, stage: int) -> None:
+    """Begin the optimizer anew: no moments, no steps taken."""
+    for part in fragments(engine, optimizer, stage, needed=True):
+        for kind, value in part.values.items():
+            if kind != WEIGHT:
+                value.zero_()
+    set_optimizer_steps(optimizer, 0.0)
+
+
 def refresh(engine: Any, stage: int) -> None:
     """Bring what the model computes with up to date with restored master weights. Every rank calls it."""
     if stage == 0:

@@ -1,11 +1,11 @@
-"""What a run is given: the rows, the schedule, and the state they make together, as the recipe says."""
+"""What a run is given: its rows, its share of them, and the state that they make, as the recipe says."""
 
 from collections.abc import Sequence
 
+from omni.errors import InputError
 from omni.train.checkpoint import State
-from omni.train.data.loader import Dataset
+from omni.train.data.loader import Dataset, Share
 from omni.train.recipe import Recipe
-from omni.train.schedule import Schedule
 
 
 def load_data(recipe: Recipe) -> Dataset:
@@ -21,9 +21,15 @@ def load_valid(recipe: Recipe, data: Dataset) -> Dataset | None:
     return Dataset.load(recipe.valid, recipe.sequence_length, "drop", data.vocab)
 
 
-def schedule_of(recipe: Recipe) -> Schedule:
-    plan = recipe.schedule
-    return Schedule(plan.kind, plan.steps, plan.warmup, plan.decay, plan.final)
+def share_of(recipe: Recipe, rank: int, world: int) -> Share:
+    """The part of each global batch that a process computes; those that share the steps of a row have equal ones.
+
+    Raises InputError when rows or processes do not divide.
+    """
+    size = recipe.parallel.sequence
+    if world % size:
+        raise InputError(f"parallel.sequence: {world} processes cannot be divided into groups of {size}")
+    return Share(recipe.batch.rows, recipe.batch.micro, rank // size, world // size)
 
 
 def state_of(

@@ -77,7 +77,7 @@ def run_rank(recipe: Recipe, run: Path, mode: str = "auto", say: bool = True) ->
 
     trainer = Trainer(recipe, run, changed_recipe=mode == "resume")
     stopped = trainer.train()
-    step, steps, first = trainer.step, trainer.schedule.steps, trainer.rank == 0
+    step, steps, first = trainer.step, trainer.stages.steps, trainer.rank == 0
     trainer.close()
     if first and stopped is None and say:
         print(f"model: {run / 'model'}\nlosses: {run / 'loss.html'}, {run / 'log.jsonl'}", flush=True)
@@ -97,6 +97,7 @@ def measure_throughput(recipe: Recipe, nproc: int = 1, steps: int = 8) -> Throug
     short = replace(
         recipe,
         schedule=ScheduleRecipe("constant", steps, 0),
+        stages=[],
         valid=[],
         tokenizers=None,
         checkpoint=CheckpointRecipe(minutes=0),
@@ -115,8 +116,8 @@ def measure_throughput(recipe: Recipe, nproc: int = 1, steps: int = 8) -> Throug
 def _check(recipe: Recipe, run: Path, nproc: int, mode: str) -> None:
     """Everything that can be refused before a process starts; packs the data, which every rank then reads."""
     from omni.train.checkpoint import Checkpoints, check_same_run
-    from omni.train.data.loader import Share
-    from omni.train.given import load_data, load_valid, schedule_of, state_of
+    from omni.train.given import load_data, load_valid, share_of, state_of
+    from omni.train.stages import Stages
 
     if mode not in MODES:
         raise ValueError(f"mode must be one of {', '.join(MODES)}, got {mode}")
@@ -126,10 +127,9 @@ def _check(recipe: Recipe, run: Path, nproc: int, mode: str) -> None:
     if data.dropped:
         print(f"{data.dropped} sequences are longer than {recipe.sequence_length} steps and left out", file=sys.stderr)
     load_valid(recipe, data)
-    schedule_of(recipe)
     recipe.model.config(data.vocab)
-    Share(recipe.batch.rows, recipe.batch.micro, 0, nproc)
-    data.order(recipe.mixture.temperature, recipe.mixture.weights, recipe.seed)
+    share_of(recipe, 0, nproc)
+    Stages.of(recipe, data)
     if mode == "fresh":
         Checkpoints(run).clear()
         shutil.rmtree(run / "tensorboard", ignore_errors=True)

@@ -85,6 +85,20 @@ class MixtureRecipe:
 
 
 @dataclass(frozen=True)
+class StageRecipe:
+    """Some steps with a mixture of their own.
+
+    schedule: the whole run's learning rate goes on, or begins anew and ends with this stage (and those that keep it);
+    optimizer: its moments are kept or forgotten
+    """
+
+    steps: int
+    mixture: MixtureRecipe = field(default_factory=MixtureRecipe)
+    schedule: Literal["keep", "restart"] = "keep"
+    optimizer: Literal["keep", "reset"] = "keep"
+
+
+@dataclass(frozen=True)
 class ValidateRecipe:
     """every: steps between validations, 0 for none but the last; rows: most packed rows of each task."""
 
@@ -110,6 +124,13 @@ class OffloadRecipe:
 
 
 @dataclass(frozen=True)
+class ParallelRecipe:
+    """sequence: processes that share the steps of their rows (Ulysses, Jacobs et al. 2023)."""
+
+    sequence: int = 1
+
+
+@dataclass(frozen=True)
 class FaultsRecipe:
     """spike: a loss this many times the usual one is not learnt from, 0 for never; patience: such steps in a row before
     the run returns to its last checkpoint; hang_minutes: without a step before a rank ends the job, 0 for never."""
@@ -126,6 +147,7 @@ class Recipe:
     data, valid:      folders of token shards, or folders of such
     tokenizers:       folder that is copied beside the model, so that it can be used alone
     sequence_length:  steps of a packed row; too_long: what to do with longer sequences
+    stages:           parts of the run, one after the other, instead of `mixture` and `schedule.steps`
     train_on:         the assistant's answers alone, or everything that is said, prompts too (pretraining)
     zero:             stage of ZeRO, what of the training state is divided among processes (Rajbhandari et al. 2020)
     activation_checkpointing:  keep the input of each block alone and compute the rest again in the backward pass
@@ -143,12 +165,14 @@ class Recipe:
     schedule: ScheduleRecipe = field(default_factory=ScheduleRecipe)
     batch: BatchRecipe = field(default_factory=BatchRecipe)
     mixture: MixtureRecipe = field(default_factory=MixtureRecipe)
+    stages: list[StageRecipe] = field(default_factory=list)
     validate: ValidateRecipe = field(default_factory=ValidateRecipe)
     checkpoint: CheckpointRecipe = field(default_factory=CheckpointRecipe)
     faults: FaultsRecipe = field(default_factory=FaultsRecipe)
     zero: Literal[0, 1, 2, 3] = 1
     offload: OffloadRecipe = field(default_factory=OffloadRecipe)
     activation_checkpointing: bool = False
+    parallel: ParallelRecipe = field(default_factory=ParallelRecipe)
     precision: Literal["fp32", "bf16"] = "fp32"
     compile: bool = False
     seed: int = 0
@@ -168,11 +192,14 @@ class Recipe:
             "batch.micro": self.batch.micro,
             "checkpoint.keep": self.checkpoint.keep,
             "faults.patience": self.faults.patience,
+            "parallel.sequence": self.parallel.sequence,
             "validate.rows": self.validate.rows,
         }
         for name, value in positive.items():
             if value < 1:
                 raise InputError(f"{name}: must be at least 1, got {value}")
+        if any(stage.steps < 1 for stage in self.stages):
+            raise InputError("stages: every stage needs at least one step; leave out those without")
         if not self.data:
             raise InputError("data: name at least one folder of token shards")
 

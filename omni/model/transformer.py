@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -18,6 +19,7 @@ from omni.model.heads import channel_head
 from omni.model.init import initialise
 from omni.model.loss import linear_cross_entropy
 from omni.model.masks import packed_mask, positions_in
+from omni.model.sequence_parallel import SequenceParallel
 
 
 @dataclass
@@ -79,10 +81,9 @@ class Block(nn.Module):
         x = x + self.attention(self.attention_norm(x), rope, mask)
         return x + self.feed_forward(self.feed_forward_norm(x))
 
-    def packed(self, x: Tensor, rope: tuple[Tensor, Tensor], documents: Documents) -> Tensor:
-        """The same as `forward` on steps out of their rows: [steps, d_model] to the same."""
-        q, k, v = self.before(x, rope)
-        return self.after(x, documents.attend(q, k, v))
+    def packed(self, x: Tensor, rope: tuple[Tensor, Tensor], attend: Callable[..., Tensor]) -> Tensor:
+        """The same as `forward` on steps out of their rows, [steps, d_model] to the same; `attend` mixes q, k and v."""
+        return self.after(x, attend(*self.before(x, rope)))
 
     def before(self, x: Tensor, rope: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         return self.attention.packed(self.attention_norm(x), rope)
@@ -113,6 +114,7 @@ class OmniTransformer(nn.Module):
         self.output = None if config.tie_embeddings else nn.Linear(config.d_model, config.vocab_size, bias=False)
         self.channel_head = channel_head(config)
         self.recompute = False
+        self.parallel: SequenceParallel | None = None
         initialise(self, config)
 
     @property
@@ -125,21 +127,25 @@ class OmniTransformer(nn.Module):
         follows = (batch.document[:, 1:] == batch.document[:, :-1]) & (batch.document[:, 1:] > 0)
         trained = batch.loss[:, 1:] & follows                           # [batch, steps - 1]
         ids = batch.ids[:, 1:][trained]                                 # [trained, channels]
-        states = self._predicting(batch, trained)                       # [trained, d_model]
+        row = torch.arange(len(trained), device=trained.device)[:, None].expand_as(trained)[trained]
+        states, here = self._predicting(batch, trained)                 # [trained, d_model]
+        if here is not None:                                            # the others are with other processes
+            ids, row = ids[here], row[here]
         total, each = linear_cross_entropy(states, self.table, ids[:, 0], self.config.z_loss)
         if self.channel_head is not None:
             rest, more = self.channel_head.loss(states, ids, self.embedding.weight)
             total, each = total + rest, each + more
-        row = torch.arange(len(trained), device=trained.device)[:, None].expand_as(trained)[trained]
         return Losses(total, each, row, ids[:, 0])
 
-    def _predicting(self, batch: Batch, trained: Tensor) -> Tensor:
-        """States before the trained steps: [batch, steps - 1] bool to [trained, d_model]."""
+    def _predicting(self, batch: Batch, trained: Tensor) -> tuple[Tensor, Tensor | None]:
+        """States before trained steps, [batch, steps - 1] bool to [trained, d_model]; which are here, if not all."""
         if not self._by_document(batch):
-            return self._by_mask(batch)[:, :-1][trained]
+            return self._by_mask(batch)[:, :-1][trained], None
         documents = Documents.of(batch.document)
-        before = documents.place.view_as(batch.document)[:, :-1][trained]
-        return self.norm(self._packed(batch, documents).index_select(0, before))
+        before, here = documents.place.view_as(batch.document)[:, :-1][trained], None
+        if self.parallel is not None:
+            here, before = self.parallel.mine(before, len(documents.order))
+        return self.norm(self._packed(batch, documents, self.parallel).index_select(0, before)), here
 
     def hidden(self, batch: Batch) -> Tensor:
         """States after the last layer: [batch, steps, d_model], zero where a row is padded."""
@@ -152,15 +158,19 @@ class OmniTransformer(nn.Module):
 
     def _by_document(self, batch: Batch) -> bool:
         """Whether attention goes document by document: many small kernels suit a CPU; a prefix needs a mask."""
-        return batch.document.device.type == "cpu" and not self.config.prefix
+        return self.parallel is not None or (batch.document.device.type == "cpu" and not self.config.prefix)
 
-    def _packed(self, batch: Batch, documents: Documents) -> Tensor:
-        """States before the last norm of the real steps alone: [real, d_model]."""
-        cos, sin = self.rope(documents.position[None])                  # [1, 1, real, head_dim]
+    def _packed(self, batch: Batch, documents: Documents, parallel: SequenceParallel | None = None) -> Tensor:
+        """States before the last norm of the real steps alone, [real, d_model], or of this process's part of them."""
+        order, position, attend = documents.order, documents.position, documents.attend
+        if parallel is not None:
+            order, position = parallel.part(order), parallel.part(position)
+            attend = partial(parallel.attend, documents)
+        cos, sin = self.rope(position[None])                            # [1, 1, steps, head_dim]
         rope = cos[0, 0, :, None], sin[0, 0, :, None]
-        x = self.embed(batch.ids.flatten(0, 1)[documents.order][None])[0]
+        x = self.embed(batch.ids.flatten(0, 1)[order][None])[0]
         for block in self.blocks:
-            x = self._through(block.packed, x, rope, documents)
+            x = self._through(block.packed, x, rope, attend)
         return x
 
     def _by_mask(self, batch: Batch) -> Tensor:

@@ -50,6 +50,8 @@ train(2, "off-2", 2, **{"offload.optimizer": "cpu"})
 train(2, "off-2", **{"offload.optimizer": "cpu", "activation_checkpointing": True})
 train(3, "off-3", 2, **{"offload.optimizer": "cpu", "offload.weights": "cpu", "activation_checkpointing": True})
 train(3, "off-3", **{"offload.optimizer": "cpu", "offload.weights": "cpu"})
+train(0, "steps-0", 2, **{"parallel.sequence": 2})
+train(3, "steps-0", **{"parallel.sequence": 2, "activation_checkpointing": True})
 train(0, "muon", 2, "muon")
 train(0, "muon", kind="muon")
 """
@@ -83,7 +85,7 @@ def test_two_ranks_of_every_stage_equal_one_process(recipe_file: Path, tmp_path:
     assert [rank.returncode for rank in ranks] == [0, 0], "\n".join(errors)
     expected = losses(tmp_path / "one")
     assert len(expected) == 8
-    for name in (*(f"whole-{zero}" for zero in range(4)), "off-2", "off-3"):
+    for name in (*(f"whole-{zero}" for zero in range(4)), "off-2", "off-3", "steps-0"):
         assert losses(tmp_path / "two" / name) == pytest.approx(expected, rel=1e-5)
     # four stages, one a step, then one process to the end; Muon, stopped once, by two processes and by one
     for name, kind in (("hop", "adamw"), ("muon", "muon")):

@@ -12,7 +12,7 @@ import numpy as np
 
 from omni.errors import InputError
 from omni.model.transformer import Batch
-from omni.train.data.order import Order, quotas
+from omni.train.data.order import Order, Staged, quotas
 from omni.train.data.pack import Packed, batch_of
 from omni.train.data.shards import Shard, find_shards
 from omni.vocab import Vocabulary
@@ -126,7 +126,7 @@ class Share:
 class Loader:
     """Global batches from `cursor`, the number of rows consumed before, on, without end."""
 
-    def __init__(self, data: Dataset, order: Order, share: Share, cursor: int = 0) -> None:
+    def __init__(self, data: Dataset, order: Order | Staged, share: Share, cursor: int = 0) -> None:
         self.data, self.order, self.share, self.cursor = data, order, share, cursor
 
     def batch(self, cursor: int) -> GlobalBatch:

@@ -2,11 +2,13 @@
 
 Rows come in blocks of BLOCK with a fixed number for each task; inside a block the places are shuffled. The k-th row
 that a task gives is row perm(k mod n) of its epoch k // n, where perm is a small Feistel network, so that any row is
-found in O(1) without memory (format-preserving encryption by cycle walking: Black and Rogaway 2002).
+found in O(1) without memory (format-preserving encryption by cycle walking: Black and Rogaway 2002). When the mixture
+changes, every task goes on in the epoch where it was: a row is seen again only when all others have been.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -47,33 +49,92 @@ def quotas(rows: Mapping[str, int], temperature: float = 1.0, weights: Mapping[s
 
 @dataclass(frozen=True)
 class Order:
-    """Which row of which task stands at each global index.
+    """Which row of which task stands at each global index of a stage.
 
-    rows: number of rows of each task; quotas: rows of each task in a block, summing to BLOCK
+    rows: number of rows of each task; quotas: rows of each task in a block, summing to BLOCK;
+    before: rows that each task gave in earlier stages
     """
 
     rows: tuple[int, ...]
     quotas: tuple[int, ...]
     seed: int
+    stage: int = 0
+    before: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, rows: Sequence[int], units: np.ndarray, seed: int) -> "Order":
         return cls(tuple(map(int, rows)), tuple(map(int, units)), seed)
 
     def at(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Task and row of each global index: [n] int64 to two arrays [n] int64."""
-        sizes, units = np.array(self.rows), np.array(self.quotas)
-        ends = np.cumsum(units)
-        block, place = np.divmod(np.asarray(index, dtype=np.int64), BLOCK)
-        slot = permute(place, np.full_like(place, BLOCK), _key(self.seed, np.full_like(block, -1), block))
-        task = np.searchsorted(ends, slot, side="right")                # [n]
-        draw = block * units[task] + slot - (ends - units)[task]        # how many rows the task gave before
+        """Task and row of each index: [n] int64 to two arrays [n] int64."""
+        index = np.asarray(index, dtype=np.int64)
+        sizes, units, before = np.array(self.rows), np.array(self.quotas), np.array(self.before or [0] * len(self.rows))
+        block, place = np.divmod(index, BLOCK)
+        task, rank = np.empty_like(index), np.empty_like(index)
+        for number in np.unique(block).tolist():
+            here = block == number
+            tasks, ranks = _arrangement(self.quotas, self.seed, self.stage, number)
+            task[here], rank[here] = tasks[place[here]], ranks[place[here]]
+        draw = before[task] + block * units[task] + rank                # how many rows the task gave before
         epoch, position = np.divmod(draw, sizes[task])
         return task, permute(position, sizes[task], _key(self.seed, task, epoch))
 
+    def given(self, consumed: int) -> np.ndarray:
+        """Rows of each task among the first `consumed`, [tasks]; those of earlier stages included."""
+        block, rest = divmod(consumed, BLOCK)
+        tasks, _ = _arrangement(self.quotas, self.seed, self.stage, block)
+        partial = np.bincount(tasks[:rest], minlength=len(self.rows))
+        return np.array(self.before or [0] * len(self.rows)) + block * np.array(self.quotas) + partial
+
     def epochs(self, consumed: int) -> np.ndarray:
         """How often each task's rows have been seen on average after `consumed` rows, [tasks]."""
-        return consumed / BLOCK * np.array(self.quotas) / np.array(self.rows)
+        return self.given(consumed) / np.array(self.rows)
+
+
+@dataclass(frozen=True)
+class Staged:
+    """Orders one after the other under one global index: (first row, order) of each; the last one has no end."""
+
+    parts: tuple[tuple[int, Order], ...]
+
+    @classmethod
+    def of(cls, rows: Sequence[int], stages: Sequence[tuple[int, np.ndarray]], seed: int) -> "Staged":
+        """rows: of each task; stages: (length in rows, quotas) of each."""
+        parts: list[tuple[int, Order]] = []
+        first, before = 0, (0,) * len(rows)
+        for number, (length, units) in enumerate(stages):
+            order = Order(tuple(map(int, rows)), tuple(map(int, units)), seed, number, before)
+            parts.append((first, order))
+            first, before = first + length, tuple(map(int, order.given(length)))
+        return cls(tuple(parts))
+
+    def at(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Task and row of each global index: [n] int64 to two arrays [n] int64."""
+        index = np.asarray(index, dtype=np.int64)
+        task, row = np.empty_like(index), np.empty_like(index)
+        stage = np.searchsorted([first for first, _ in self.parts], index, side="right") - 1
+        for number in np.unique(stage).tolist():
+            first, order = self.parts[number]
+            here = stage == number
+            task[here], row[here] = order.at(index[here] - first)
+        return task, row
+
+    def given(self, consumed: int) -> np.ndarray:
+        """Rows of each task among the first `consumed`, [tasks]."""
+        first, order = next((first, order) for first, order in reversed(self.parts) if first <= consumed)
+        return order.given(consumed - first)
+
+
+@lru_cache(maxsize=64)
+def _arrangement(units: tuple[int, ...], seed: int, stage: int, block: int) -> tuple[np.ndarray, np.ndarray]:
+    """Task of each place of a block, and how many of that task stand before it: two arrays [BLOCK]."""
+    place = np.arange(BLOCK)
+    key = _key(seed, np.full(BLOCK, -1 - stage), np.full(BLOCK, block))
+    task = np.repeat(np.arange(len(units)), units)[permute(place, np.full(BLOCK, BLOCK), key)]
+    by_task = np.argsort(task, kind="stable")
+    rank = np.empty(BLOCK, np.int64)
+    rank[by_task] = place - np.repeat(np.cumsum(units) - units, units)
+    return task, rank
 
 
 def permute(index: np.ndarray, size: np.ndarray, key: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from omni.errors import InputError
-from omni.train.data.order import BLOCK, Order, permute, quotas
+from omni.train.data.order import BLOCK, Order, Staged, permute, quotas
 
 ROWS = {"a": 5, "b": 300, "c": 7000}
 
@@ -74,3 +74,26 @@ def test_seeds_differ() -> None:
     units = quotas({"a": 50, "b": 70})
     first, second = (np.stack(Order.of([50, 70], units, seed).at(np.arange(200))) for seed in (0, 1))
     assert not np.array_equal(first, second)
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    lengths=st.lists(st.integers(1, 2500), min_size=1, max_size=4),
+    weights=st.lists(st.tuples(st.floats(0.1, 4), st.floats(0.1, 4)), min_size=4, max_size=4),
+    seed=st.integers(0, 99),
+)
+def test_over_stages_no_row_comes_again_before_all_others_have(
+    lengths: list[int], weights: list[tuple[float, float]], seed: int
+) -> None:
+    mixed = [quotas(ROWS, 2.0, {"a": a, "c": c}) for a, c in weights]
+    staged = Staged.of(list(ROWS.values()), list(zip(lengths, mixed, strict=False)), seed)
+    total = sum(lengths) + 500
+    task, row = staged.at(np.arange(total))
+    for number, size in enumerate(ROWS.values()):
+        drawn = row[task == number]
+        for epoch in range(0, len(drawn), size):
+            assert len(set(drawn[epoch : epoch + size].tolist())) == len(drawn[epoch : epoch + size])
+    for consumed in (0, lengths[0] - 1, lengths[0], total):
+        assert staged.given(consumed).tolist() == np.bincount(task[:consumed], minlength=len(ROWS)).tolist()
+    some = np.random.default_rng(seed).integers(0, total, 50)           # any row, without those before it
+    assert np.array_equal(staged.at(some)[0], task[some]) and np.array_equal(staged.at(some)[1], row[some])

@@ -1,0 +1,69 @@
+"""Stages of a run: mixtures, schedules and resets, and stopping between two of them."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from omni.errors import InputError
+from omni.train.data.loader import Dataset
+from omni.train.engine import Trainer
+from omni.train.fragments import optimizer_steps
+from omni.train.monitor import read_log
+from omni.train.recipe import Recipe
+from omni.train.schedule import Schedule
+from omni.train.stages import Stages
+
+STAGES = [
+    {"steps": 3, "mixture": {"weights": {"say": 0}}},
+    {"steps": 4, "mixture": {"weights": {"copy": 0}}, "schedule": "restart", "optimizer": "reset"},
+    {"steps": 2},
+]
+
+
+def test_schedules_go_on_or_begin_anew(recipe_file: Path) -> None:
+    recipe = Recipe.load(recipe_file, {"stages": STAGES})
+    stages = Stages.of(recipe, Dataset.load(recipe.data, 64))
+    first, second = Schedule("cosine", 3, 2), Schedule("cosine", 6, 2)
+    expected = [first.factor(step) for step in range(3)] + [second.factor(step) for step in range(6)]
+    assert [stages.factor(step) for step in range(9)] == expected
+    assert stages.steps == 9 and stages.resets == {3}
+
+
+class StoppedAt(Trainer):
+    at: int | None = None
+
+    def optimize(self, *args: object) -> None:
+        super().optimize(*args)  # type: ignore[arg-type]
+        if self.step + 1 == self.at:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def run(recipe: Recipe, folder: Path, at: int | None = None) -> float:
+    trainer = StoppedAt(recipe, folder, device="cpu")
+    trainer.at = at
+    try:
+        trainer.train()
+        return optimizer_steps(trainer.optimizer)
+    finally:
+        trainer.close()
+
+
+@pytest.mark.parametrize("at", [3, 4])
+def test_a_run_in_stages_goes_on_bit_for_bit(recipe_file: Path, tmp_path: Path, at: int) -> None:
+    recipe = Recipe.load(recipe_file, {"stages": STAGES, "valid": []})
+    assert run(recipe, tmp_path / "whole") == 6                         # the first three were forgotten
+    run(recipe, tmp_path / "cut", at)
+    assert run(recipe, tmp_path / "cut") == 6
+    whole, cut = (load_file(tmp_path / name / "model/model.safetensors") for name in ("whole", "cut"))
+    assert all(torch.equal(whole[name], cut[name]) for name in whole)
+    tasks = [set(record["tasks"]) for record in read_log(tmp_path / "whole")]
+    assert tasks[:3] == [{"copy"}] * 3 and tasks[3:7] == [{"say"}] * 4 and len(tasks) == 9
+
+
+def test_an_empty_stage_is_refused(recipe_file: Path) -> None:
+    with pytest.raises(InputError, match="at least one step"):
+        Recipe.load(recipe_file, {"stages": [{"steps": 0}]})

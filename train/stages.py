@@ -1,0 +1,50 @@
+"""The stages of a run: which rows come when, at what rate, and where the optimizer begins anew."""
+
+from dataclasses import dataclass
+
+from omni.train.data.loader import Dataset
+from omni.train.data.order import Staged, quotas
+from omni.train.recipe import Recipe, StageRecipe
+from omni.train.schedule import Schedule
+
+
+@dataclass(frozen=True)
+class Stages:
+    """Pure functions of row and step.
+
+    order: of the rows; steps: of the whole run; schedules: (first step, schedule) wherever one begins;
+    resets: steps before which the optimizer forgets
+    """
+
+    order: Staged
+    steps: int
+    schedules: tuple[tuple[int, Schedule], ...]
+    resets: frozenset[int]
+
+    @classmethod
+    def of(cls, recipe: Recipe, data: Dataset) -> "Stages":
+        """Raises InputError for a mixture that names an unknown task, or a bad schedule."""
+        stages = recipe.stages or [StageRecipe(recipe.schedule.steps, recipe.mixture)]
+        mixed = [quotas(data.rows, stage.mixture.temperature, stage.mixture.weights) for stage in stages]
+        lengths = [stage.steps * recipe.batch.rows for stage in stages]
+        order = Staged.of(list(data.rows.values()), list(zip(lengths, mixed, strict=True)), recipe.seed)
+        firsts = [sum(stage.steps for stage in stages[:number]) for number in range(len(stages))]
+        begun = zip(firsts, stages, strict=True)
+        resets = frozenset(first for first, stage in begun if first and stage.optimizer == "reset")
+        return cls(order, sum(stage.steps for stage in stages), _schedules(recipe, stages, firsts), resets)
+
+    def factor(self, step: int) -> float:
+        """Share of the peak rate for optimizer step `step`, counted from 0."""
+        first, schedule = next((first, plan) for first, plan in reversed(self.schedules) if first <= step)
+        return schedule.factor(step - first)
+
+
+def _schedules(recipe: Recipe, stages: list[StageRecipe], firsts: list[int]) -> tuple[tuple[int, Schedule], ...]:
+    """One from the start, and one from every stage that restarts it, each as long as it lasts."""
+    plan, total = recipe.schedule, sum(stage.steps for stage in stages)
+    begins = [first for first, stage in zip(firsts, stages, strict=True) if first == 0 or stage.schedule == "restart"]
+    ends = [*begins[1:], total]
+    return tuple(
+        (first, Schedule(plan.kind, end - first, plan.warmup, plan.decay, plan.final))
+        for first, end in zip(begins, ends, strict=True)
+    )
