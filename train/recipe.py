@@ -112,6 +112,22 @@ class FaultsRecipe:
 
 
 @dataclass(frozen=True)
+class OffloadRecipe:
+    """Where ZeRO keeps the optimizer's state, and with stage 3 the weights, between their uses."""
+
+    optimizer: Literal["none", "cpu", "nvme"] = "none"
+    weights: Literal["none", "cpu", "nvme"] = "none"
+
+
+@dataclass(frozen=True)
+class ParallelRecipe:
+    """Processes that share the steps of a row (Ulysses, Jacobs et al. 2023), and those that share every matrix."""
+
+    sequence: int = 1
+    tensor: int = 1
+
+
+@dataclass(frozen=True)
 class Recipe:
     """A training run.
 
@@ -121,6 +137,7 @@ class Recipe:
     train_on:         the assistant's answers alone, or everything that is said, prompts too (pretraining)
     zero:             stage of ZeRO, what of the training state is divided among processes (Rajbhandari et al. 2020)
     precision:        bf16 keeps fp32 master weights
+    activation_checkpointing: keep each block's input alone, and compute the rest again in backward (Chen et al. 2016)
     """
 
     data: list[str] = field(default_factory=list)
@@ -139,6 +156,9 @@ class Recipe:
     faults: FaultsRecipe = field(default_factory=FaultsRecipe)
     zero: Literal[0, 1, 2, 3] = 1
     precision: Literal["fp32", "bf16"] = "fp32"
+    activation_checkpointing: bool = False
+    offload: OffloadRecipe = field(default_factory=OffloadRecipe)
+    parallel: ParallelRecipe = field(default_factory=ParallelRecipe)
     compile: bool = False
     seed: int = 0
 
@@ -154,6 +174,8 @@ class Recipe:
             "checkpoint.keep": self.checkpoint.keep,
             "faults.patience": self.faults.patience,
             "validate.rows": self.validate.rows,
+            "parallel.sequence": self.parallel.sequence,
+            "parallel.tensor": self.parallel.tensor,
         }
         for name, value in positive.items():
             if value < 1:
@@ -189,6 +211,13 @@ class Recipe:
             raise InputError(f"{origin}: {_brief(str(error))}") from None
         except InputError as error:
             raise InputError(f"{origin}: {error}") from None
+
+    def copies(self, world: int) -> int:
+        """Groups of processes that see rows of their own. Raises InputError where they do not divide `world`."""
+        group = self.parallel.sequence * self.parallel.tensor
+        if world % group:
+            raise InputError(f"parallel: {world} processes are no multiple of sequence times tensor, {group}")
+        return world // group
 
     def as_dict(self) -> dict[str, Any]:
         values = asdict(self)

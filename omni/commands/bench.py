@@ -1,10 +1,11 @@
-"""`omni bench train|decode`: our speed beside that of transformers, measured in the same run."""
+"""`omni bench train|memory|decode`: our speed beside that of transformers, and our plan beside what is."""
 
 import argparse
 import importlib
 
 BENCHMARKS = {
     "train": ("omni.train.bench_train", "a training step against the Trainer of transformers"),
+    "memory": ("omni.train.plan.bench_memory", "the plan's memory against that of real runs"),
     "decode": ("omni.decode.bench_decode", "single-token decoding against transformers.generate"),
 }
 
@@ -13,7 +14,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """One sub-command a benchmark; each module has a `configure` and a `run` of its own."""
     parser.description = "Measure this machine: ours and its peer take turns, so that a busy core slows both alike."
     parser.epilog = "example:\n  omni bench train --json"
-    actions = parser.add_subparsers(dest="benchmark", required=True, metavar="train|decode")
+    actions = parser.add_subparsers(dest="benchmark", required=True, metavar="|".join(BENCHMARKS))
     for name, (module, what) in BENCHMARKS.items():
         action = actions.add_parser(name, help=what, formatter_class=parser.formatter_class)
         importlib.import_module(module).configure(action)
