@@ -11,7 +11,7 @@ THREADS := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1}
 CODE := omni tokenizers train eval safety tests
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo bench test lint system wheel clean
+.PHONY: help run demo bench test soak multinode lint system wheel clean
 
 help: ## list these
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 8
@@ -25,13 +25,21 @@ demo: $(VENV)/.installed ## ask the model of `make run` about a picture, aloud a
 bench: $(VENV)/.tested ## measure training and decoding against transformers: runs/bench
 	@mkdir -p runs/bench
 	$(BIN)/omni bench train --json $(ARGS) | tee runs/bench/train.log
+	$(BIN)/omni bench checkpoint --json $(ARGS) | tee runs/bench/checkpoint.log
 	$(BIN)/omni bench decode --json $(ARGS) | tee runs/bench/decode.log
 	@tail -qn1 runs/bench/train.log > runs/bench/train.json
+	@tail -qn1 runs/bench/checkpoint.log > runs/bench/checkpoint.json
 	@tail -qn1 runs/bench/decode.log > runs/bench/decode.json
-	@echo "figures: runs/bench/train.json runs/bench/decode.json"
+	@echo "figures: runs/bench/*.json"
 
 test: lint ## everything CI runs: lint, then all tests, quick ones first
 	$(THREADS) $(BIN)/pytest $(ARGS)
+
+soak: $(VENV)/.tested ## twenty faults, and still the weights of an undisturbed run (ten minutes; ARGS=--seed 1)
+	$(BIN)/python tests/train/soak.py $(ARGS)
+
+multinode: $(VENV)/.tested ## two hosts, network namespaces of this machine, train as one does (root)
+	$(BIN)/python tests/train/multinode.py $(ARGS)
 
 lint: $(VENV)/.tested ## ruff, import order, types
 	$(BIN)/ruff check $(CODE)

@@ -87,8 +87,17 @@ def deepspeed_config(recipe: Recipe, share: Share) -> dict[str, Any]:
         "gradient_accumulation_steps": share.accumulation,
         "gradient_clipping": recipe.optimizer.clip,
         "bf16": {"enabled": recipe.precision == "bf16" and recipe.zero > 0, "check_grad_overflow": True},
-        "zero_optimization": {"stage": recipe.zero},
+        "zero_optimization": _zero(recipe),
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,
         "steps_per_print": None,
     }
+
+
+def _zero(recipe: Recipe) -> dict[str, Any]:
+    zero: dict[str, Any] = {"stage": recipe.zero}
+    if recipe.offload.optimizer != "none":
+        zero["offload_optimizer"] = {"device": recipe.offload.optimizer}
+    if recipe.offload.weights != "none":
+        zero["offload_param"] = {"device": recipe.offload.weights}
+    return zero

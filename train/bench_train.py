@@ -1,8 +1,10 @@
-"""`omni bench train`: our training step against LlamaForCausalLM in the Trainer of transformers.
+"""`omni bench train`: our training step against LlamaForCausalLM in the Trainer of transformers, and a plain loop.
 
 All ways train the same shape on the same sequences and take turns within every round. Tokens are useful ones: steps of
 sequences, padding not counted. The peer is measured twice: as it is commonly run, its collator padding each batch to
 the longest sequence, and on our packed rows. What is gained over the first and not over the second comes from packing.
+The plain loop (omni.train.bench_plain) has our packed rows too. At the end, one rank of the real command is measured
+against two, each with one thread.
 """
 
 import argparse
@@ -16,7 +18,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from omni.figures import Report
-    from omni.model.config import ModelConfig
     from omni.train.data.loader import Dataset
     from omni.train.recipe import Recipe
 
@@ -75,7 +76,9 @@ def measure(
 
     from omni.figures import Report
     from omni.train.bench_peer import HuggingFace, packed_examples, padded_examples
+    from omni.train.bench_plain import PlainLoop
     from omni.train.data.loader import Dataset
+    from omni.train.vitals import flops_per_token
 
     torch.set_num_threads(threads)
     data = Dataset.load([shards or made_up(folder / "shards")], STEPS, "drop")
@@ -85,9 +88,10 @@ def measure(
     accumulation = max(1, round(per_step / mean_length(data) / MICRO_SEQUENCES))  # as many tokens a step as ours
     padded, packed = padded_examples(data), packed_examples(data)
     config = recipe.model.config(data.vocab)
-    peers = [
+    peers: list[HuggingFace | PlainLoop] = [
         HuggingFace("hf_trainer", config, padded, MICRO_SEQUENCES, accumulation, folder),
         HuggingFace("hf_trainer_packed", config, packed, ROWS, 1, folder),
+        PlainLoop("plain_loop", config, packed, ROWS),
     ]
     if compiled:
         ours.append(Ours("ours_compiled", replace(recipe, compile=True), folder / "compiled"))
@@ -114,7 +118,50 @@ def measure(
     report.add("threads", torch.get_num_threads(), "threads")
     for one in ours:
         one.close()
+    add_speedup(report, recipe)
     return report
+
+
+def add_speedup(report: "Report", recipe: "Recipe") -> None:
+    """Tokens per second of two ranks over those of one, each a process of the real command with one thread.
+
+    The machine's own share of it is measured too: matmuls in two processes at once against one alone.
+    """
+    import os
+
+    from omni.train.launch import measure_throughput
+
+    cores = len(os.sched_getaffinity(0))
+    if cores < 2:
+        report.add("two_rank_speedup", None, "times")
+        return
+    before = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = "1"
+    try:
+        half = replace(recipe, batch=replace(recipe.batch, micro=ROWS // 2))
+        one, two = (measure_throughput(half, nproc).tokens_per_second for nproc in (1, 2))
+    finally:
+        os.environ.pop("OMP_NUM_THREADS")
+        if before is not None:
+            os.environ["OMP_NUM_THREADS"] = before
+    report.add("two_rank_speedup", two / one, "times")
+    alone, together = matmuls_of(1), matmuls_of(2)
+    report.add("two_core_matmul_speedup", together / alone, "times")
+
+
+def matmuls_of(processes: int) -> float:
+    """FLOP/s of matmuls in this many processes at once, one thread each: what the machine itself gives."""
+    import subprocess
+    import sys
+
+    code = (
+        "import time, torch; torch.set_num_threads(1); a, b = torch.randn(4096, 256), torch.randn(256, 1024)\n"
+        "[a @ b for _ in range(20)]; began = time.perf_counter(); n = 0\n"
+        "while time.perf_counter() - began < 3: a @ b; n += 1\n"
+        "print(n / (time.perf_counter() - began))"
+    )
+    running = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) for _ in range(processes)]
+    return 2.0 * 4096 * 256 * 1024 * sum(float(process.communicate()[0]) for process in running)
 
 
 def fill(report: "Report", ways: list[Way], count: int) -> None:
@@ -127,6 +174,7 @@ def fill(report: "Report", ways: list[Way], count: int) -> None:
     ratios = {
         "ratio_vs_hf_trainer": ("ours", "hf_trainer"),
         "ratio_vs_hf_trainer_packed": ("ours", "hf_trainer_packed"),
+        "ratio_vs_plain_loop": ("ours", "plain_loop"),
         "ratio_compiled_vs_hf_trainer": ("ours_compiled", "hf_trainer"),
         "ratio_compiled_vs_hf_trainer_packed_compiled": ("ours_compiled", "hf_trainer_packed_compiled"),
     }
@@ -209,17 +257,6 @@ def made_up(folder: Path) -> Path:
 def mean_length(data: "Dataset") -> float:
     lengths = [part.shard.index["length"][part.order] for part in data.parts]
     return float(sum(found.sum() for found in lengths) / sum(map(len, lengths)))
-
-
-def flops_per_token(config: "ModelConfig", data: "Dataset") -> float:
-    """Forward and backward FLOPs a useful token: matmuls of the blocks, attention within a document, and the logits of
-    trained steps alone (6 a weight: Kaplan et al. 2020)."""
-    lengths = [part.shard.index["length"][part.order].astype(float) for part in data.parts]
-    total = sum(found.sum() for found in lengths)
-    context = sum((found**2).sum() for found in lengths) / total / 2    # steps that a step sees on average
-    trained = sum(int(part.trained.sum()) for part in data.parts) / total
-    blocks = 6.0 * config.parameters()["blocks"] + 12.0 * config.n_layers * config.d_model * context
-    return float(blocks + 6.0 * trained * config.vocab_size * config.d_model)
 
 
 def matmul_peak(d_model: int) -> float:

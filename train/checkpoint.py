@@ -28,7 +28,10 @@ from omni.files import atomic_path, read_json, sha256, write_json, write_text
 from omni.train.fragments import Fragment
 
 VERSION = 2
-FREE = frozenset({"validate", "checkpoint", "tokenizers", "valid", "zero", "faults", "compile"})  # no other weights
+FREE = frozenset(                                                       # may change without changing the weights
+    {"validate", "checkpoint", "tokenizers", "valid", "faults"}
+    | {"zero", "offload", "compile", "activation_checkpointing"}
+)
 FIXED = ("model", "precision", "batch.rows", "sequence_length")         # not even --resume may change these
 
 

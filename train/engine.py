@@ -5,7 +5,6 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +19,20 @@ from omni.model.transformer import Batch, Losses, OmniTransformer
 from omni.tokenizers.bundle import Tokenizers
 from omni.train import backend
 from omni.train.checkpoint import State
-from omni.train.data.loader import Dataset, GlobalBatch, Loader, Share
+from omni.train.data.loader import GlobalBatch, Loader, Share
 from omni.train.environment import prepare_process
 from omni.train.fragments import optimizer_steps
+from omni.train.given import load_data, load_valid, schedule_of, state_of
 from omni.train.guard import Guard, write_down
 from omni.train.likeness import start_alike
 from omni.train.monitor import Monitor
 from omni.train.recipe import Recipe
 from omni.train.saver import Saver, unwritable
-from omni.train.schedule import Schedule
 from omni.train.signals import StopSignals
 from omni.train.stopwatch import Stopwatch
 from omni.train.tally import Tally, unigram_losses
 from omni.train.validate import chosen_rows, validate
+from omni.train.vitals import Vitals
 from omni.train.watchdog import Watchdog
 
 MOST_RETURNS = 10                                                       # to a checkpoint, before the run gives up
@@ -101,18 +101,19 @@ class Trainer:
                 if self.guard.lost:
                     return False
                 last = self.step == self.schedule.steps
-                if self.step % log_every == 0 or last:
+                stop, save = self._wishes(signals, time.monotonic() - saved_at)
+                save = save or last or stop or self._due(self.recipe.checkpoint.every)
+                if self.step % log_every == 0 or save:                  # the log knows all steps before a checkpoint
                     whole = self._sum(tally.sums, torch.tensor([steps_seen], dtype=torch.float64))
                     tally.sums, seen = whole[0], float(whole[1])
                     if monitor:
                         monitor.train(self._record(tally, seen, time.monotonic() - since, self.step - since_step))
                     tally, steps_seen, since, since_step = self.new_tally(), 0, time.monotonic(), self.step
-                stop, save = self._wishes(signals, time.monotonic() - saved_at)
                 began = time.monotonic()
                 every = self.recipe.validate.every
                 if rows and (last or (every and self.step % every == 0)):
                     self._validate(rows, monitor)
-                if last or stop or save or self._due(self.recipe.checkpoint.every):
+                if save:
                     self._save(wait=last or stop)
                     saved_at = time.monotonic()
                 since += time.monotonic() - began                       # the rate is that of training alone
@@ -180,9 +181,10 @@ class Trainer:
             monitor.valid({"step": self.step, **losses})
 
     def _record(self, tally: Tally, steps_seen: float, seconds: float, steps: int) -> dict[str, Any]:
-        parts = self.watch.take()
+        parts, rows = self.watch.take(), range(self.cursor - steps * self.share.rows, self.cursor)
         return {
             "step": self.step,
+            "rows": [rows.start, rows.stop],
             "loss": tally.mean,
             "lr": self.recipe.optimizer.lr * self.schedule.factor(self.step - 1),
             "gradient_norm": self.gradient_norm,
@@ -191,6 +193,7 @@ class Trainer:
             "share": {part: spent / sum(parts.values()) for part, spent in parts.items()},
             "tasks": tally.by_task(),
             "modalities": tally.by_modality(),
+            **self.vitals.read(rows, steps_seen / seconds),
         }
 
     def new_tally(self) -> Tally:
@@ -231,6 +234,7 @@ class Trainer:
         model = OmniTransformer(self.config)
         if self.recipe.tokenizers is not None:
             start_alike(model, self.data.vocab, Tokenizers.load(self.recipe.tokenizers), self.recipe.seed)
+        model.recompute = self.recipe.activation_checkpointing
         if self.recipe.compile:
             model.compile_blocks()
         return model
@@ -282,36 +286,5 @@ class Trainer:
     def _monitor(self) -> Monitor:
         write_text(self.run / "recipe.yaml", self.recipe.yaml())
         unigram = unigram_losses(self.data, self.valid) if self.valid else {}
+        self.vitals = Vitals(self.config, self.data, self.order, self.device, self.world)
         return Monitor(self.run, self.schedule.steps, self.step, unigram)
-
-
-def load_data(recipe: Recipe) -> Dataset:
-    """The training rows of a recipe."""
-    everything = recipe.train_on == "everything"
-    return Dataset.load(recipe.data, recipe.sequence_length, recipe.too_long, everything=everything)
-
-
-def load_valid(recipe: Recipe, data: Dataset) -> Dataset | None:
-    """The validation rows of a recipe, or None where it has none. Too long sequences are left out."""
-    if not recipe.valid:
-        return None
-    return Dataset.load(recipe.valid, recipe.sequence_length, "drop", data.vocab)
-
-
-def schedule_of(recipe: Recipe) -> Schedule:
-    plan = recipe.schedule
-    return Schedule(plan.kind, plan.steps, plan.warmup, plan.decay, plan.final)
-
-
-def state_of(
-    recipe: Recipe,
-    data: Dataset,
-    world: int,
-    step: int = 0,
-    cursor: int = 0,
-    optimizer_steps: float = 0.0,
-    guard: Sequence[float] = (0.0, 0.0),
-) -> State:
-    return State(
-        step, cursor, world, optimizer_steps, list(guard), recipe.as_dict(), data.fingerprint, data.vocab.hash
-    )

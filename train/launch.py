@@ -20,6 +20,8 @@ from omni.train.environment import free_port
 from omni.train.recipe import CheckpointRecipe, Recipe, ScheduleRecipe
 
 GRACE = 180.0                                                           # seconds for a rank to finish its step and save
+BAD_INPUT = 2                                                           # exit code of the command line for it
+NOTICE = 5.0                                                            # seconds for the others when one has failed
 MODES = ("auto", "resume", "fresh")
 
 
@@ -32,31 +34,44 @@ class Throughput:
     start_seconds: float
 
 
-def launch(recipe: Recipe, run: Path, nproc: int = 1, mode: str = "auto") -> None:
+def launch(
+    recipe: Recipe, run: Path, nproc: int = 1, mode: str = "auto", supervise: int = 0, say: bool = True
+) -> None:
     """Train in `nproc` processes until done. Ctrl-C and SIGTERM make every rank save and stop.
 
     mode: "auto" goes on where the run stopped, "resume" even though the recipe has changed, "fresh" begins again.
+    supervise: how often a run whose processes failed is started again from its last good checkpoint.
+    say: whether the first rank says where the results are.
     Raises InputError for bad recipe or data before anything starts, and KeyboardInterrupt after Ctrl-C.
     """
     cores = len(os.sched_getaffinity(0))
     if nproc < 1:
         raise InputError(f"--nproc: must be at least 1, got {nproc}")
+    if supervise < 0:
+        raise InputError(f"--supervise: must be at least 0, got {supervise}")
     _check(recipe, run, nproc, mode)
-    if nproc == 1:
-        return run_rank(recipe, run, mode)
+    if nproc == 1 and not supervise:
+        return run_rank(recipe, run, mode, say)
     write_text(run / "recipe.yaml", recipe.yaml())
     threads = os.environ.get("OMP_NUM_THREADS", str(max(1, cores // nproc)))
     words = ["train", str(run / "recipe.yaml"), "--out", str(run), *(["--resume"] if mode == "resume" else [])]
-    with ExitStack() as files:
-        meeting = {"WORLD_SIZE": str(nproc), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
-        ranks = [_start(rank, words, {**meeting, "OMP_NUM_THREADS": threads}, run, files) for rank in range(nproc)]
-        _finish(ranks, run)
+    for attempt in range(supervise + 1):
+        with ExitStack() as files:
+            meeting = {"WORLD_SIZE": str(nproc), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+            settings = {**meeting, "OMP_NUM_THREADS": threads}
+            code = _finish([_start(rank, words, settings, run, files, say) for rank in range(nproc)], run)
+        if code in (0, BAD_INPUT) or attempt == supervise:   # bad input does not get better
+            break
+        left = supervise - attempt - 1
+        print(f"omni: starting again from the last good checkpoint; {left} more times if need be", file=sys.stderr)
+    if code:
+        raise SystemExit(code)
 
 
-def run_rank(recipe: Recipe, run: Path, mode: str = "auto") -> None:
+def run_rank(recipe: Recipe, run: Path, mode: str = "auto", say: bool = True) -> None:
     """Train as the process that the environment says (RANK, WORLD_SIZE, ...): alone, or one of a launcher's.
 
-    The first rank says where the results are. Raises KeyboardInterrupt after Ctrl-C.
+    The first rank says where the results are, unless `say` is off. Raises KeyboardInterrupt after Ctrl-C.
     """
     from omni.train.engine import Trainer
 
@@ -64,7 +79,7 @@ def run_rank(recipe: Recipe, run: Path, mode: str = "auto") -> None:
     stopped = trainer.train()
     step, steps, first = trainer.step, trainer.schedule.steps, trainer.rank == 0
     trainer.close()
-    if first and stopped is None:
+    if first and stopped is None and say:
         print(f"model: {run / 'model'}\nlosses: {run / 'loss.html'}, {run / 'log.jsonl'}", flush=True)
     elif first:
         print(f"stopped after step {step} of {steps}; the same command goes on: {run}", file=sys.stderr)
@@ -88,7 +103,7 @@ def measure_throughput(recipe: Recipe, nproc: int = 1, steps: int = 8) -> Throug
     )
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="omni-timing-") as folder:
-        launch(short, Path(folder), nproc)
+        launch(short, Path(folder), nproc, say=False)
         records = read_log(Path(folder))
     total = time.monotonic() - began
     later = records[min(2, len(records) - 1) :]                         # the first steps allocate, and compile
@@ -101,7 +116,7 @@ def _check(recipe: Recipe, run: Path, nproc: int, mode: str) -> None:
     """Everything that can be refused before a process starts; packs the data, which every rank then reads."""
     from omni.train.checkpoint import Checkpoints, check_same_run
     from omni.train.data.loader import Share
-    from omni.train.engine import load_data, load_valid, schedule_of, state_of
+    from omni.train.given import load_data, load_valid, schedule_of, state_of
 
     if mode not in MODES:
         raise ValueError(f"mode must be one of {', '.join(MODES)}, got {mode}")
@@ -123,22 +138,26 @@ def _check(recipe: Recipe, run: Path, nproc: int, mode: str) -> None:
 
 
 def _start(
-    rank: int, words: list[str], settings: dict[str, str], run: Path, files: ExitStack
+    rank: int, words: list[str], settings: dict[str, str], run: Path, files: ExitStack, say: bool
 ) -> "subprocess.Popen[bytes]":
     """One rank; all but the first write to a log of their own. A group of its own keeps the terminal's Ctrl-C away."""
     environment = {**os.environ, **settings, "RANK": str(rank), "LOCAL_RANK": str(rank)}
     (run / "logs").mkdir(parents=True, exist_ok=True)
-    output = None if rank == 0 else files.enter_context(_log(run, rank).open("w"))
+    errors = None if rank == 0 else files.enter_context(_log(run, rank).open("w"))
+    output = subprocess.DEVNULL if rank == 0 and not say else errors
     command = [sys.executable, "-m", "omni.cli", *words]
-    return subprocess.Popen(command, env=environment, stdout=output, stderr=output, start_new_session=True)
+    return subprocess.Popen(command, env=environment, stdout=output, stderr=errors, start_new_session=True)
 
 
 def _log(run: Path, rank: int) -> Path:
     return run / "logs" / f"rank-{rank}.log"
 
 
-def _finish(ranks: "list[subprocess.Popen[bytes]]", run: Path) -> None:
-    """Wait for all ranks; a signal is passed on to them, and one that fails takes the others down."""
+def _finish(ranks: "list[subprocess.Popen[bytes]]", run: Path) -> int:
+    """Wait for all ranks and return the first bad exit code, or 0. A signal is passed on to all.
+
+    When one fails, the others get some seconds to notice, then they are asked for their stacks and killed.
+    """
     with _received() as received:
         deadline, told = float("inf"), False
         while any(rank.poll() is None for rank in ranks):
@@ -147,17 +166,25 @@ def _finish(ranks: "list[subprocess.Popen[bytes]]", run: Path) -> None:
                 told, deadline = True, time.monotonic() + GRACE
                 _signal(ranks, signal.SIGTERM)
             if any(codes) and deadline == float("inf"):
-                deadline = time.monotonic() + 5
+                deadline = time.monotonic() + NOTICE
             if time.monotonic() > deadline or len(received) > 1:
-                _signal(ranks, signal.SIGKILL)
+                _end(ranks)
             time.sleep(0.05)
     for number, rank in enumerate(ranks):
         if rank.returncode and not received:
             print(f"omni: rank {number} failed{f'; see {_log(run, number)}' if number else ''}", file=sys.stderr)
     if signal.SIGINT in received:
         raise KeyboardInterrupt
-    if code := next((rank.returncode for rank in ranks if rank.returncode), 0):
-        raise SystemExit(code if code > 0 else 128 - code)
+    code = next((rank.returncode for rank in ranks if rank.returncode), 0)
+    return code if code >= 0 else 128 - code
+
+
+def _end(ranks: "list[subprocess.Popen[bytes]]") -> None:
+    """Stacks of what still runs into its log, a stopped process included; then the end."""
+    _signal(ranks, signal.SIGCONT)
+    _signal(ranks, signal.SIGUSR1)
+    time.sleep(1)
+    _signal(ranks, signal.SIGKILL)
 
 
 @contextmanager

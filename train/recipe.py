@@ -102,6 +102,14 @@ class CheckpointRecipe:
 
 
 @dataclass(frozen=True)
+class OffloadRecipe:
+    """Where the optimizer's state (ZeRO 1 to 3) and the weights (ZeRO 3) lie between uses (Ren et al. 2021)."""
+
+    optimizer: Literal["none", "cpu"] = "none"
+    weights: Literal["none", "cpu"] = "none"
+
+
+@dataclass(frozen=True)
 class FaultsRecipe:
     """spike: a loss this many times the usual one is not learnt from, 0 for never; patience: such steps in a row before
     the run returns to its last checkpoint; hang_minutes: without a step before a rank ends the job, 0 for never."""
@@ -109,14 +117,6 @@ class FaultsRecipe:
     spike: float = 3.0
     patience: int = 5
     hang_minutes: float = 20.0
-
-
-@dataclass(frozen=True)
-class OffloadRecipe:
-    """Where ZeRO keeps the optimizer's state, and with stage 3 the weights, between their uses."""
-
-    optimizer: Literal["none", "cpu", "nvme"] = "none"
-    weights: Literal["none", "cpu", "nvme"] = "none"
 
 
 @dataclass(frozen=True)
@@ -136,8 +136,8 @@ class Recipe:
     sequence_length:  steps of a packed row; too_long: what to do with longer sequences
     train_on:         the assistant's answers alone, or everything that is said, prompts too (pretraining)
     zero:             stage of ZeRO, what of the training state is divided among processes (Rajbhandari et al. 2020)
+    activation_checkpointing:  keep the input of each block alone and compute the rest again in the backward pass
     precision:        bf16 keeps fp32 master weights
-    activation_checkpointing: keep each block's input alone, and compute the rest again in backward (Chen et al. 2016)
     """
 
     data: list[str] = field(default_factory=list)
@@ -155,9 +155,9 @@ class Recipe:
     checkpoint: CheckpointRecipe = field(default_factory=CheckpointRecipe)
     faults: FaultsRecipe = field(default_factory=FaultsRecipe)
     zero: Literal[0, 1, 2, 3] = 1
-    precision: Literal["fp32", "bf16"] = "fp32"
-    activation_checkpointing: bool = False
     offload: OffloadRecipe = field(default_factory=OffloadRecipe)
+    activation_checkpointing: bool = False
+    precision: Literal["fp32", "bf16"] = "fp32"
     parallel: ParallelRecipe = field(default_factory=ParallelRecipe)
     compile: bool = False
     seed: int = 0
@@ -167,6 +167,10 @@ class Recipe:
             raise InputError("compile: works with zero 0, 1 and 2, not with 3; change one of them")
         if self.optimizer.kind == "muon" and self.zero:
             raise InputError(f"optimizer.kind: muon divides its own work among processes; use zero: 0, not {self.zero}")
+        if self.offload.optimizer != "none" and not self.zero:
+            raise InputError("offload.optimizer: works with zero 1, 2 and 3, not with 0; change one of them")
+        if self.offload.weights != "none" and self.zero != 3:
+            raise InputError(f"offload.weights: works with zero 3, not with {self.zero}; change one of them")
         positive = {
             "sequence_length": self.sequence_length,
             "batch.rows": self.batch.rows,

@@ -1,12 +1,13 @@
 """The decoder-only Transformer over the shared token space."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from omni.model.attention import Attention, Rope
 from omni.model.cache import Cache
@@ -111,6 +112,7 @@ class OmniTransformer(nn.Module):
         self.norm = RMSNorm(config.d_model, config.norm_eps)
         self.output = None if config.tie_embeddings else nn.Linear(config.d_model, config.vocab_size, bias=False)
         self.channel_head = channel_head(config)
+        self.recompute = False
         initialise(self, config)
 
     @property
@@ -158,7 +160,7 @@ class OmniTransformer(nn.Module):
         rope = cos[0, 0, :, None], sin[0, 0, :, None]
         x = self.embed(batch.ids.flatten(0, 1)[documents.order][None])[0]
         for block in self.blocks:
-            x = block.packed(x, rope, documents)
+            x = self._through(block.packed, x, rope, documents)
         return x
 
     def _by_mask(self, batch: Batch) -> Tensor:
@@ -167,8 +169,17 @@ class OmniTransformer(nn.Module):
         rope = self.rope(positions_in(batch.document))
         x = self.embed(batch.ids)
         for block in self.blocks:
-            x = block(x, rope, mask)
+            x = self._through(block, x, rope, mask)
         return self.norm(x)
+
+    def _through(self, block: Callable[..., Tensor], *inputs: Any) -> Tensor:
+        """A block's output; with `recompute` only its input is kept, and the backward pass computes it again.
+
+        (Chen et al. 2016: memory of one block instead of all, for a third more time.)
+        """
+        if self.recompute and torch.is_grad_enabled():
+            return checkpoint(block, *inputs, use_reentrant=False)
+        return block(*inputs)
 
     def compile_blocks(self) -> None:
         """Compile what surrounds attention in every block, for any number of steps. The first step takes its time."""

@@ -31,8 +31,8 @@ class Stopped(Trainer):
         if self.step == self.at and self.rank == self.world - 1:
             os.kill(os.getpid(), signal.SIGTERM)
 
-def train(zero, name, stop=None, kind="adamw"):
-    recipe = Recipe.load(sys.argv[1], {"zero": zero, "optimizer.kind": kind})
+def train(zero, name, stop=None, kind="adamw", **more):
+    recipe = Recipe.load(sys.argv[1], {"zero": zero, "optimizer.kind": kind, **more})
     trainer = Stopped(recipe, Path(sys.argv[2]) / name, device="cpu")
     trainer.at = stop
     stopped = trainer.train()
@@ -46,6 +46,10 @@ for zero in range(4):
         train(zero, f"cut-{zero}")
 for stop, zero in enumerate((1, 3, 0, 2)):
     train(zero, "hop", stop)
+train(2, "off-2", 2, **{"offload.optimizer": "cpu"})
+train(2, "off-2", **{"offload.optimizer": "cpu", "activation_checkpointing": True})
+train(3, "off-3", 2, **{"offload.optimizer": "cpu", "offload.weights": "cpu", "activation_checkpointing": True})
+train(3, "off-3", **{"offload.optimizer": "cpu", "offload.weights": "cpu"})
 train(0, "muon", 2, "muon")
 train(0, "muon", kind="muon")
 """
@@ -79,8 +83,8 @@ def test_two_ranks_of_every_stage_equal_one_process(recipe_file: Path, tmp_path:
     assert [rank.returncode for rank in ranks] == [0, 0], "\n".join(errors)
     expected = losses(tmp_path / "one")
     assert len(expected) == 8
-    for zero in range(4):
-        assert losses(tmp_path / "two" / f"whole-{zero}") == pytest.approx(expected, rel=1e-5)
+    for name in (*(f"whole-{zero}" for zero in range(4)), "off-2", "off-3"):
+        assert losses(tmp_path / "two" / name) == pytest.approx(expected, rel=1e-5)
     # four stages, one a step, then one process to the end; Muon, stopped once, by two processes and by one
     for name, kind in (("hop", "adamw"), ("muon", "muon")):
         run = tmp_path / ("one-muon" if kind == "muon" else "two/hop")

@@ -8,22 +8,23 @@ from omni.train.recipe import Recipe
 Device = Literal["gpu", "cpu"]
 
 
-def activations(config: ModelConfig, recipe: Recipe, steps: int, device: Device) -> float:
-    """Bytes saved between the embedding and the loss, for `steps` steps of one micro-batch.
+def activations(config: ModelConfig, recipe: Recipe, steps: int, device: Device) -> tuple[float, float]:
+    """Bytes saved between the embedding and the loss for `steps` steps of one micro-batch, and bytes of recomputing.
 
-    With checkpointing a block keeps its input alone, and one block at a time is computed again (Chen et al. 2016).
+    With checkpointing a block keeps its input alone, and backward computes one block at a time again, beside which the
+    gradients within that block are alive (Chen et al. 2016).
     """
     wide = 2 if recipe.precision == "bf16" else 4
     block = steps * block_bytes(config, wide, device)
     if device == "gpu":                                                 # a bias [rows, steps, steps] parts documents
         block += wide * steps * recipe.sequence_length
-    blocks = config.n_layers * block
+    blocks, again = config.n_layers * block, 0.0
     if recipe.activation_checkpointing:
-        again = steps * wide * (config.d_model + 3 * config.d_ff)       # gradients within the block
-        blocks = config.n_layers * steps * wide * config.d_model + block + again
+        blocks = float(config.n_layers * steps * wide * config.d_model)
+        again = block + steps * wide * (config.d_model + 3 * config.d_ff)
     rope = 2 * steps * config.head_dim * wide
     final = steps * (config.d_model * wide + 4)                         # the last norm
-    return blocks + rope + final
+    return blocks + rope + final, again
 
 
 def block_bytes(config: ModelConfig, wide: int, device: Device) -> float:

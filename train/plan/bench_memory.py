@@ -14,11 +14,13 @@ EPILOG = """example:
   omni bench memory --json
 Trains recipes for three steps on this machine's processor, in one process and in two, under every stage of ZeRO, and
 counts what torch's allocator gives out. Some minutes."""
-CASES = (                                                               # preset, ZeRO stage, precision, processes
-    *(("mini", stage, "fp32", world) for world in (1, 2) for stage in range(4)),
-    *(("mini", stage, "bf16", 2) for stage in range(4)),
-    ("tiny", 1, "fp32", 1),
-    ("tiny", 3, "bf16", 2),
+CASES = (                                                               # preset, ZeRO, precision, ranks, checkpointing
+    *(("mini", stage, "fp32", world, False) for world in (1, 2) for stage in range(4)),
+    *(("mini", stage, "bf16", 2, False) for stage in range(4)),
+    ("mini", 1, "fp32", 1, True),
+    ("tiny", 1, "fp32", 1, False),
+    ("tiny", 1, "fp32", 1, True),
+    ("tiny", 3, "bf16", 2, True),
 )
 LEAST = 2**20                                                           # bytes of a part that is worth comparing
 MIB = 2**20
@@ -43,9 +45,9 @@ def run(args: argparse.Namespace) -> None:
     peaks: list[float] = []
     with tempfile.TemporaryDirectory(prefix="omni-bench-") as folder:
         shards = made_up(Path(folder) / "shards")
-        for preset, stage, precision, world in progress(CASES, "memory"):
-            found, planned = measured(small_recipe(shards, preset, stage, precision), world)
-            name = f"{preset}_zero{stage}_{precision}_{world}"
+        for preset, stage, precision, world, checkpointing in progress(CASES, "memory"):
+            found, planned = measured(small_recipe(shards, preset, stage, precision, checkpointing), world)
+            name = f"{preset}_zero{stage}_{precision}_{world}" + "_checkpointing" * checkpointing
             for part, value in asdict(found).items():
                 report.add(f"measured_{name}_{part}", value / MIB, "MiB")
                 report.add(f"planned_{name}_{part}", getattr(planned, part) / MIB, "MiB")
@@ -71,14 +73,14 @@ def difference(found: "Parts", planned: "Parts") -> dict[str, float]:
 def table(rows: "list[tuple[str, Parts, Parts]]") -> str:
     """Lines of `planned / measured` in MiB."""
     titles = list(asdict(rows[0][1]))
-    lines = [f"{'MiB, planned / measured':<24}" + "".join(f"{title:>17}" for title in titles)]
+    lines = [f"{'MiB, planned / measured':<32}" + "".join(f"{title:>17}" for title in titles)]
     for name, found, planned in rows:
         cells = [f"{asdict(planned)[part] / MIB:.1f} / {value / MIB:.1f}" for part, value in asdict(found).items()]
-        lines.append(f"{name:<24}" + "".join(f"{cell:>17}" for cell in cells))
+        lines.append(f"{name:<32}" + "".join(f"{cell:>17}" for cell in cells))
     return "\n".join(lines)
 
 
-def small_recipe(shards: Path, preset: str, stage: int, precision: str) -> "Recipe":
+def small_recipe(shards: Path, preset: str, stage: int, precision: str, checkpointing: bool) -> "Recipe":
     """Eight rows of 256 steps, two at a time."""
     from omni.train.recipe import Recipe
 
@@ -91,5 +93,6 @@ def small_recipe(shards: Path, preset: str, stage: int, precision: str) -> "Reci
         "batch": {"rows": 8, "micro": 2},
         "zero": stage,
         "precision": precision,
+        "activation_checkpointing": checkpointing,
     }
     return Recipe.parse(values, "bench")

@@ -132,7 +132,8 @@ def _masters(optimizer: Any) -> list[Any]:
 
 def _planned(trainer: "Trainer", steps: int, trained: int) -> Parts:
     plan = memory(trainer.config, trainer.recipe, trainer.world, "cpu", steps, trained)
-    working = plan.activations + plan.loss + max(plan.logits, plan.scaled) + plan.buffers - rope_bytes(trainer.config)
+    begin = plan.loss + max(plan.logits, plan.scaled)                   # of backward, or a block computed again
+    working = plan.activations + max(begin, plan.recomputed) + plan.buffers - rope_bytes(trainer.config)
     if trainer.recipe.zero == 3:                                        # small weights stay gathered throughout
         small = [one for one in trainer.engine.module.parameters() if one.ds_persist]
         working -= bytes_of(trainer.recipe) * sum(one.ds_numel for one in small)

@@ -23,7 +23,7 @@ class Memory:
     """Bytes on one accelerator.
 
     weights, gradients: in the precision of computing; masters: fp32 copies of weights; optimizer: its moments
-    activations: saved for backward; loss: gradients that the chunked cross-entropy works out in forward
+    activations: saved for backward; recomputed: of one block, in backward with checkpointing; loss: gradients that the chunked cross-entropy works out in forward
     logits: one chunk of them, in forward alone; scaled: the output's gradient times its own, in backward alone
     buffers: weights that ZeRO 3 has gathered, rotary tables, bf16 copies under autocast; bucket: of the reduction
     stepping: gradients in the optimizer's step, when activations and bucket are gone: a shard and its fp32 copy
@@ -35,6 +35,7 @@ class Memory:
     masters: float
     optimizer: float
     activations: float
+    recomputed: float
     loss: float
     logits: float
     scaled: float
@@ -45,14 +46,17 @@ class Memory:
     bucket_stays: bool
 
     def parts(self) -> dict[str, float]:
-        """What makes the fullest moment: the end of forward, the begin of backward, or the optimizer's step."""
+        """What makes the fullest moment: the end of forward, backward's begin or course, or the optimizer's step."""
         names = ("weights", "masters", "optimizer")
         held = {name: getattr(self, name) for name in names}
-        saved = {"gradients": self.gradients, "activations": self.activations}
-        forward = {**saved, "loss": self.loss + self.logits, "buffers": self.buffers + self.bucket * self.bucket_stays}
-        backward = {**saved, "loss": self.loss + self.scaled, "buffers": self.buffers + self.bucket}
-        stepping = {"gradients": self.stepping, "activations": 0.0, "loss": 0.0, "buffers": 0.0}
-        return held | max(forward, backward, stepping, key=lambda moment: sum(moment.values()))
+        kept, whole = self.buffers + self.bucket * self.bucket_stays, self.buffers + self.bucket
+        moments = [                                                     # gradients, activations, loss, buffers
+            (self.gradients, self.activations, self.loss + self.logits, kept),
+            (self.gradients, self.activations, self.loss + self.scaled, whole),
+            (self.gradients, self.activations + self.recomputed, 0.0, whole),
+            (self.stepping, 0.0, 0.0, 0.0),
+        ]
+        return held | dict(zip(("gradients", "activations", "loss", "buffers"), max(moments, key=sum), strict=True))
 
     @property
     def total(self) -> float:
@@ -81,6 +85,7 @@ def memory(
     masters = 4 * count / shards if stage else 0.0
     moments = _moments(config, recipe) / tensor / (shards if stage else 1)
     off_optimizer, off_weights = recipe.offload.optimizer != "none", recipe.offload.weights != "none" and stage == 3
+    kept, recomputed = activations(config, recipe, steps, device)
     wide, table = (2 if recipe.precision == "bf16" else 4), config.vocab_size * config.d_model
     gathered = size * min(count, MAX_LIVE) if stage == 3 and shards > 1 else 0.0
     autocast = 2.0 * count if recipe.precision == "bf16" and not stage else 0.0
@@ -89,7 +94,8 @@ def memory(
         gradients=gradients,
         masters=0.0 if off_optimizer else masters,
         optimizer=0.0 if off_optimizer else moments,
-        activations=activations(config, recipe, steps, device) / tensor,
+        activations=kept / tensor,
+        recomputed=recomputed / tensor,
         loss=wide * (table + trained * config.d_model),
         logits=min(CHUNK, trained) * config.vocab_size * (4 if wide == 4 else 6),
         scaled=wide * table,

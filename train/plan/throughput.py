@@ -1,9 +1,10 @@
 """How fast a run can be, by the roofline model (Williams et al. 2009): its slowest resource decides."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from omni.model.config import ModelConfig
 from omni.train.data.loader import Share
+from omni.train.plan.activations import activations
 from omni.train.plan.communication import Communication, communication
 from omni.train.plan.hardware import Hardware
 from omni.train.plan.memory import Memory, memory
@@ -84,6 +85,8 @@ def _throughput(
     accumulation = recipe.batch.rows // (recipe.batch.micro * recipe.copies(world))
     count, tensor = sum(config.parameters().values()), recipe.parallel.tensor
     whole = (2 if recipe.precision == "bf16" else 4) * count / tensor   # read forward and backward in a micro-batch
-    moved = accumulation * (2 * again * whole + 2 * needs.activations)
+    steps = recipe.batch.micro * recipe.sequence_length // recipe.parallel.sequence
+    saved, _ = activations(config, replace(recipe, activation_checkpointing=False), steps, "gpu")
+    moved = accumulation * again * (2 * whole + 2 * saved / tensor)
     moved += 2 * (needs.gradients + needs.masters + needs.optimizer)    # read and written once by the optimizer
     return Throughput(tokens, flops, compute, moved / gear.bandwidth, sent.seconds)

@@ -100,8 +100,8 @@ def _task_streams(
 ) -> Iterator[tuple[str, Stream]]:
     for item in progress(items, f"{task.name}"):
         for given, wanted in task.examples(item, languages, seed):
-            pair = [codes.segment(item, given, "user"), codes.segment(item, wanted, "assistant")]
-            yield item.id, Stream.of(pair, vocab)
+            said = [codes.segment(item, face, "assistant") for face in (wanted, *task.following(item, wanted))]
+            yield item.id, Stream.of([codes.segment(item, given, "user"), *said], vocab)
 
 
 def _video_streams(

@@ -37,12 +37,16 @@ class Pair:
 
 @dataclass(frozen=True)
 class Task:
-    """A named set of pairs over the items of some sources; `limit` pairs an item are drawn where there are more."""
+    """A named set of pairs over the items of some sources; `limit` pairs an item are drawn where there are more.
+
+    aloud: the wanted text is then said; pairs of languages without a recording are left out.
+    """
 
     name: str
     pairs: tuple[Pair, ...]
     sources: tuple[str, ...]
     limit: int
+    aloud: bool = False
 
     def examples(self, item: Item, languages: Collection[str], seed: int) -> Iterator[tuple[Face, Face]]:
         """The item's (given, wanted) faces in these languages: a draw that depends only on seed, task and item."""
@@ -50,9 +54,16 @@ class Task:
             return
         known = faces(item, languages)
         found = [(a, b) for a in known for b in known if a != b and any(pair.fits(a, b) for pair in self.pairs)]
+        if self.aloud:
+            found = [(a, b) for a, b in found if self.following(item, b)]
         if len(found) > self.limit:
             found = random.Random(f"{seed}/{self.name}/{item.id}").sample(found, self.limit)
         yield from found
+
+    def following(self, item: Item, wanted: Face) -> tuple[Face, ...]:
+        """What the answer goes on with behind the wanted face: the first recording in its language."""
+        spoken = [face for face in faces(item, [wanted.language or ""]) if face.kind == "speech"]
+        return tuple(spoken[:1]) if self.aloud else ()
 
 
 def faces(item: Item, languages: Collection[str]) -> list[Face]:
@@ -80,6 +91,13 @@ TASKS = (
     Task("describe", (Pair("picture", "speech"),), ("stamps", "words"), limit=8),
     Task("imagine", (Pair("speech", "picture"),), ("stamps", "words"), limit=8),
     Task("name_sound", (Pair("effect", "text"),), ("stamps",), limit=12),
+    Task(
+        "tell",
+        (Pair("picture", "text"), Pair("text", "text", "other"), Pair("speech", "text", "other")),
+        ("stamps", "words"),
+        limit=8,
+        aloud=True,
+    ),
     Task(
         "prompts",
         (Pair("speech", "speech", "other"), Pair("speech", "text", "same"), Pair("text", "speech", "same")),

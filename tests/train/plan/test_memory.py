@@ -83,11 +83,11 @@ def test_layers_add_up_and_checkpointing_keeps_their_inputs(checkpointing: bool)
         run(record)
     before, after, end = (moment for moment in record.moments if moment.name in ("before", "after", "end"))
     recipe = Recipe(data=["."], activation_checkpointing=checkpointing)
-    planned = activations(made.config, recipe, STEPS, "cpu")
+    planned = sum(activations(made.config, recipe, STEPS, "cpu"))
     most = max(after.held, end.peak if checkpointing else 0) - before.held
     assert most == pytest.approx(planned, rel=0.1)
     if checkpointing:
-        assert planned < activations(made.config, Recipe(data=["."]), STEPS, "cpu") / 3
+        assert planned < sum(activations(made.config, Recipe(data=["."]), STEPS, "cpu")) / 2
 
 
 @pytest.mark.slow

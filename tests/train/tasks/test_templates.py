@@ -2,7 +2,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omni.train.data.items import Item, Recording
-from omni.train.tasks.templates import TASKS, faces
+from omni.train.tasks.templates import TASKS, Face, faces
 
 LANGUAGES = ("en", "fr", "ru")
 
@@ -45,7 +45,7 @@ def test_a_stamp_with_everything_serves_every_kind_of_task() -> None:
     found = {task.name: list(task.examples(item, LANGUAGES, 0)) for task in TASKS}
     expected = {
         "caption": 2, "draw": 2, "say": 2, "transcribe": 2, "translate": 2, "translate_speech": 2, "interpret": 2,
-        "describe": 2, "imagine": 2, "name_sound": 2, "prompts": 0,
+        "describe": 2, "imagine": 2, "name_sound": 2, "tell": 6, "prompts": 0,
     }  # fmt: skip
     assert {name: len(pairs) for name, pairs in found.items()} == expected
 
@@ -54,3 +54,12 @@ def test_languages_outside_the_choice_are_left_out() -> None:
     item = Item("owl", "stamps", "train", {"en": "An owl.", "fr": "Un hibou."}, {}, (0,), (), "", "")
     captions = next(task for task in TASKS if task.name == "caption")
     assert [wanted.language for _, wanted in captions.examples(item, ("fr",), 0)] == ["fr"]
+
+
+def test_what_is_told_is_then_said_in_the_same_language() -> None:
+    speech = (recording("effect", None), recording("speech", "fr"))
+    item = Item("owl", "stamps", "train", {"en": "An owl.", "fr": "Un hibou."}, {}, (0,), speech, "", "")
+    tell = next(task for task in TASKS if task.name == "tell")
+    found = list(tell.examples(item, LANGUAGES, 0))
+    assert {wanted.language for _, wanted in found} == {"fr"}           # nobody says it in English
+    assert all(tell.following(item, wanted) == (Face("speech", "fr", 1),) for _, wanted in found)
