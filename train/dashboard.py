@@ -20,7 +20,7 @@ from rich.text import Text
 from omni.progress import progress
 
 BLOCKS = "▁▂▃▄▅▆▇█"
-TREND = 24                                                              # characters of a loss's course
+TREND, OTHERS = 24, 52                                                  # columns of a loss's course, and beside it
 QUIET = "bright_black"
 
 
@@ -135,11 +135,12 @@ class Dashboard:
     def _losses(self) -> Table:
         """A row for every task that has been trained, and below them one for every modality."""
         table = Table(box=SIMPLE_HEAD, expand=True, pad_edge=False, border_style=QUIET, header_style=QUIET)
+        trend = max(6, min(TREND, self.live.console.width - OTHERS))
         table.add_column("", no_wrap=True)
-        table.add_column("loss", justify="right")
-        table.add_column("valid", justify="right")
-        table.add_column("course", no_wrap=True, min_width=TREND)
-        table.add_column("rows", justify="right")
+        table.add_column("loss", justify="right", no_wrap=True, min_width=6)
+        table.add_column("valid", justify="right", no_wrap=True, min_width=6)
+        table.add_column("course", no_wrap=True, min_width=trend)
+        table.add_column("rows", justify="right", no_wrap=True)
         table.add_column("share", ratio=1)
         rows: Counter[str] = Counter()
         for record in self.train:
@@ -149,7 +150,7 @@ class Dashboard:
             for at, name in enumerate(names):
                 losses = [record[kind][name] for record in self.train if name in record[kind]]
                 valid = self.valid.get(kind, {}).get(name)
-                cells = [name, f"{losses[-1]:.3f}", "–" if valid is None else f"{valid:.3f}", course(losses)]
+                cells = [name, f"{losses[-1]:.3f}", "–" if valid is None else f"{valid:.3f}", course(losses, trend)]
                 if kind == "tasks":
                     share = rows[name] / max(1, rows.total())
                     table.add_row(

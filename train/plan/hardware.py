@@ -78,10 +78,10 @@ def hardware(name: str) -> Hardware:
 
 
 def this_machine() -> Hardware:
-    """This machine's processor as one worker of one: matmul and copying in fp32, timed for half a second."""
-    memory = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    copying = copy_rate()
-    return Hardware("cpu", matmul_peak("cpu"), memory, copying, os.cpu_count() or 1, copying, 1 * GB, 0.5)
+    """A core of this machine and its share of the memory: matmul and copying in fp32, timed for half a second."""
+    cores, copying = os.cpu_count() or 1, copy_rate()
+    memory = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")) / cores
+    return Hardware("cpu", matmul_peak("cpu"), memory, copying, cores, copying, 1 * GB, 0.5)
 
 
 def matmul_peak(device: str, seconds: float = 0.2) -> float:

@@ -23,7 +23,8 @@ class Memory:
     """Bytes on one accelerator.
 
     weights, gradients: in the precision of computing; masters: fp32 copies of weights; optimizer: its moments
-    activations: saved for backward; recomputed: of one block, in backward with checkpointing; loss: gradients that the chunked cross-entropy works out in forward
+    activations: saved for backward; recomputed: of one block, in backward with checkpointing
+    loss: gradients that the chunked cross-entropy works out in forward
     logits: one chunk of them, in forward alone; scaled: the output's gradient times its own, in backward alone
     buffers: weights that ZeRO 3 has gathered, rotary tables, bf16 copies under autocast; bucket: of the reduction
     stepping: gradients in the optimizer's step, when activations and bucket are gone: a shard and its fp32 copy
