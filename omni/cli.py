@@ -13,12 +13,14 @@ VERBS = {
     "quickstart": "from nothing to a trained model, a report and a spoken answer",
     "data": "fetch, prepare and show the training data",
     "tokenizer": "train and measure the text, audio and image tokenizers",
-    "train": "train a model from a recipe",
+    "train": "train a model from a recipe; `train report` compares runs",
     "generate": "any mix of text, audio, images and video in; text, audio and images out",
     "eval": "score every task on held-out items and write a report",
     "bench": "measure training and decoding against transformers",
-    "plan": "parameters, FLOPs and memory of a model before it is trained",
+    "plan": "memory, communication, speed and cost of a model before it is trained",
 }
+# Words that a verb's first argument could be mistaken for: RECIPE may be any name, `./report` or `report.yaml` too.
+WITHIN: dict[tuple[str, ...], str] = {("train", "report"): "train_report"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,10 +31,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"omni {__version__}")
     parser.add_argument("verb", choices=VERBS, metavar="VERB", help="omni VERB --help shows its flags and an example")
     args = parser.parse_args(words[:1])
-    module = importlib.import_module(f"omni.commands.{args.verb}")
-    verb_parser = argparse.ArgumentParser(prog=f"omni {args.verb}", formatter_class=formatter)
+    name = WITHIN.get(tuple(words[:2]))
+    module = importlib.import_module(f"omni.commands.{name or args.verb}")
+    at = 2 if name else 1
+    verb_parser = argparse.ArgumentParser(prog=" ".join(("omni", *words[:at])), formatter_class=formatter)
     module.configure(verb_parser)
-    return _run(module.run, verb_parser.parse_args(words[1:]))
+    return _run(module.run, verb_parser.parse_args(words[at:]))
 
 
 def _run(run: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> int:

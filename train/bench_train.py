@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from omni.figures import Report
-    from omni.model.config import ModelConfig
     from omni.train.data.loader import Dataset
     from omni.train.recipe import Recipe
 
@@ -79,6 +78,7 @@ def measure(
     from omni.train.bench_peer import HuggingFace, packed_examples, padded_examples
     from omni.train.bench_plain import PlainLoop
     from omni.train.data.loader import Dataset
+    from omni.train.vitals import flops_per_token
 
     torch.set_num_threads(threads)
     data = Dataset.load([shards or made_up(folder / "shards")], STEPS, "drop")
@@ -258,17 +258,6 @@ def made_up(folder: Path) -> Path:
 def mean_length(data: "Dataset") -> float:
     lengths = [part.shard.index["length"][part.order] for part in data.parts]
     return float(sum(found.sum() for found in lengths) / sum(map(len, lengths)))
-
-
-def flops_per_token(config: "ModelConfig", data: "Dataset") -> float:
-    """Forward and backward FLOPs a useful token: matmuls of the blocks, attention within a document, and the logits of
-    trained steps alone (6 a weight: Kaplan et al. 2020)."""
-    lengths = [part.shard.index["length"][part.order].astype(float) for part in data.parts]
-    total = sum(found.sum() for found in lengths)
-    context = sum((found**2).sum() for found in lengths) / total / 2    # steps that a step sees on average
-    trained = sum(int(part.trained.sum()) for part in data.parts) / total
-    blocks = 6.0 * config.parameters()["blocks"] + 12.0 * config.n_layers * config.d_model * context
-    return float(blocks + 6.0 * trained * config.vocab_size * config.d_model)
 
 
 def matmul_peak(d_model: int) -> float:

@@ -33,6 +33,7 @@ from omni.train.stages import Stages
 from omni.train.stopwatch import Stopwatch
 from omni.train.tally import Tally, unigram_losses
 from omni.train.validate import chosen_rows, validate
+from omni.train.vitals import Vitals
 from omni.train.watchdog import Watchdog
 
 MOST_RETURNS = 10                                                       # to a checkpoint, before the run gives up
@@ -183,10 +184,10 @@ class Trainer:
             monitor.valid({"step": self.step, **losses})
 
     def _record(self, tally: Tally, steps_seen: float, seconds: float, steps: int) -> dict[str, Any]:
-        parts = self.watch.take()
+        parts, rows = self.watch.take(), range(self.cursor - steps * self.share.rows, self.cursor)
         return {
             "step": self.step,
-            "rows": [self.cursor - steps * self.share.rows, self.cursor],
+            "rows": [rows.start, rows.stop],
             "loss": tally.mean,
             "lr": self.recipe.optimizer.lr * self.stages.factor(self.step - 1),
             "gradient_norm": self.gradient_norm,
@@ -195,6 +196,7 @@ class Trainer:
             "share": {part: spent / sum(parts.values()) for part, spent in parts.items()},
             "tasks": tally.by_task(),
             "modalities": tally.by_modality(),
+            **self.vitals.read(rows, steps_seen / seconds),
         }
 
     def new_tally(self) -> Tally:
@@ -287,4 +289,5 @@ class Trainer:
     def _monitor(self) -> Monitor:
         write_text(self.run / "recipe.yaml", self.recipe.yaml())
         unigram = unigram_losses(self.data, self.valid) if self.valid else {}
+        self.vitals = Vitals(self.config, self.data, self.stages.order, self.device, self.world)
         return Monitor(self.run, self.stages.steps, self.step, unigram)

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from omni.errors import InputError
 from omni.train.checkpoint import State
 from omni.train.data.loader import Dataset, Share
 from omni.train.recipe import Recipe
@@ -26,10 +25,7 @@ def share_of(recipe: Recipe, rank: int, world: int) -> Share:
 
     Raises InputError when rows or processes do not divide.
     """
-    size = recipe.parallel.sequence
-    if world % size:
-        raise InputError(f"parallel.sequence: {world} processes cannot be divided into groups of {size}")
-    return Share(recipe.batch.rows, recipe.batch.micro, rank // size, world // size)
+    return Share(recipe.batch.rows, recipe.batch.micro, rank // recipe.parallel.sequence, recipe.copies(world))
 
 
 def state_of(

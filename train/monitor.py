@@ -1,4 +1,4 @@
-"""What a run shows meanwhile: a bar, RUN/log.jsonl, TensorBoard, and RUN/loss.png in a page that refreshes itself."""
+"""What a run leaves as it goes: RUN/log.jsonl, TensorBoard, and RUN/loss.png in a page that refreshes itself."""
 
 import html
 import json
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from omni.files import atomic_path, write_text
-from omni.progress import progress
+from omni.train.dashboard import screen
 
 LOG, PLOT, PAGE = "log.jsonl", "loss.png", "loss.html"
 
@@ -19,7 +19,7 @@ class Monitor:
 
         self.run, self.steps, self.unigram = run, steps, unigram
         run.mkdir(parents=True, exist_ok=True)
-        self.bar = progress(None, "train", total=steps, unit="step")
+        self.screen = screen(run.name, steps)
         self.log = self._begin_at(step)
         self.board = SummaryWriter(str(run / "tensorboard"), purge_step=step + 1)
 
@@ -31,15 +31,12 @@ class Monitor:
     def _begin_at(self, step: int) -> TextIO:
         kept = [record for record in read_log(self.run) if record["step"] <= step]
         write_text(self.run / LOG, "".join(json.dumps(record) + "\n" for record in kept))
-        self.bar.update(step - self.bar.n)
+        self.screen.go_to(step, kept)
         return (self.run / LOG).open("a", encoding="utf-8")
 
     def train(self, record: dict[str, Any]) -> None:
-        """A record of the steps since the last: step, loss, lr, tokens_per_second, time by part, loss by task."""
+        """A record of the steps since the last: losses, speed, time by part, use of the machine, mixture."""
         self._write({"kind": "train", **record})
-        shown = f"loss {record['loss']:.3f}, {record['tokens_per_second']:,.0f} tokens/s"
-        self.bar.set_postfix_str(shown, refresh=False)
-        self.bar.update(record["step"] - self.bar.n)
 
     def valid(self, record: dict[str, Any]) -> None:
         """A validation: step, loss, loss by task and by modality. Redraws the plot and the page."""
@@ -53,7 +50,7 @@ class Monitor:
 
     def close(self, done: bool) -> None:
         self.draw(done)
-        self.bar.close()
+        self.screen.close()
         self.board.close()
         self.log.close()
 
@@ -62,6 +59,7 @@ class Monitor:
         self.log.flush()
         for name, value in _scalars(record, record["kind"]):
             self.board.add_scalar(name, value, record["step"])
+        self.screen.show(record)
 
 
 def read_log(run: Path) -> list[dict[str, Any]]:

@@ -1,12 +1,11 @@
 """Recipes: everything that decides a training run, as dataclasses read from YAML. Light to import."""
 
-import difflib
-import re
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from omni.errors import InputError
+from omni.train.recipe_file import brief, check_keys, put, read
 
 if TYPE_CHECKING:
     from omni.model.config import ModelConfig
@@ -210,9 +209,9 @@ class Recipe:
         Relative folders count from the current one. Raises InputError naming file, key and mend.
         """
         path = find_recipe(path)
-        values = _read(path)
+        values = read(path)
         for key, value in (overrides or {}).items():
-            _set(values, key.split("."), value)
+            put(values, key.split("."), value)
         return cls.parse(values, path.name)
 
     @classmethod
@@ -222,15 +221,23 @@ class Recipe:
 
         import jsonargparse
 
-        _check_keys(cls, values, origin, "")
+        check_keys(cls, values, origin, "")
         parser = jsonargparse.ArgumentParser(exit_on_error=False)
         parser.add_class_arguments(cls, None)
         try:
             return cls(**vars(parser.instantiate(parser.parse_object(values))))
         except ArgumentError as error:
-            raise InputError(f"{origin}: {_brief(str(error))}") from None
+            raise InputError(f"{origin}: {brief(str(error))}") from None
         except InputError as error:
             raise InputError(f"{origin}: {error}") from None
+
+    def copies(self, world: int) -> int:
+        """Groups of processes that see rows of their own. Raises InputError where they do not divide `world`."""
+        if world % self.parallel.sequence:
+            raise InputError(
+                f"parallel.sequence: {world} processes cannot be divided into groups of {self.parallel.sequence}"
+            )
+        return world // self.parallel.sequence
 
     def as_dict(self) -> dict[str, Any]:
         values = asdict(self)
@@ -265,50 +272,3 @@ def recipe_keys(kind: type = Recipe, prefix: str = "") -> dict[str, Any]:
         else:
             found[prefix + name] = value
     return found
-
-
-def _read(path: Path) -> dict[str, Any]:
-    import yaml
-
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        where = getattr(error, "problem_mark", None)
-        line = f" in line {where.line + 1}" if where is not None else ""
-        raise InputError(f"{path.name}: not valid YAML{line}; see docs/training.md for an example") from None
-    if not isinstance(values, dict):
-        raise InputError(f"{path.name}: not a mapping of keys to values; see docs/training.md for an example")
-    return values
-
-
-def _set(values: dict[str, Any], keys: list[str], value: Any) -> None:
-    import yaml
-
-    for key in keys[:-1]:
-        values = values.setdefault(key, {})
-    values[keys[-1]] = yaml.safe_load(value) if isinstance(value, str) else value
-
-
-def _check_keys(kind: type, values: dict[str, Any], origin: str, prefix: str) -> None:
-    known = {entry.name: entry for entry in fields(kind)}
-    for key, value in values.items():
-        if key not in known:
-            close = difflib.get_close_matches(str(key), known, n=1)
-            mend = f"did you mean {close[0]}?" if close else f"use one of {', '.join(known)}"
-            raise InputError(f"{origin}: {prefix}{key}: unknown key; {mend}")
-        inner = known[key].default_factory
-        if isinstance(inner, type) and is_dataclass(inner):
-            if not isinstance(value, dict):
-                raise InputError(f"{origin}: {prefix}{key}: must be a mapping of keys to values, got {value!r}")
-            _check_keys(inner, value, origin, f"{prefix}{key}.")
-
-
-def _brief(message: str) -> str:
-    """jsonargparse's paragraph as one line: `optimizer.lr: expected float, got 'fast'`."""
-    key = re.search(r'key "([^"]+)"', message)
-    expected = re.findall(r"Expected an? ([^.\n]*(?:\.\w[^.\n]*)?)", message)
-    wanted = " or ".join(re.sub(r"<class '(\w+)'>", r"\1", text).replace("typing.", "") for text in expected)
-    got = re.search(r"(?:Got value|Given value): (.+)", message)
-    if not key or not wanted:
-        return " ".join(message.split())
-    return f"{key[1]}: expected {wanted}" + (f", got {got[1]!r}" if got else "")

@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from omni.eval.page import Content, Markup, Page, picture, plot, render, sound, verdict
 from omni.eval.quick.answers import Answer, AnswerScore
 from omni.eval.quick.choices import ChoiceScore
 from omni.eval.quick.evaluate import Drawing, Evaluation, Subject
 from omni.eval.quick.examples import Example
+from omni.page import Content, Markup, Page, picture, plot, render, sound, verdict
 from omni.train.data.loader import Dataset
 from omni.train.monitor import read_log
 from omni.train.tally import unigram_losses

@@ -1,10 +1,11 @@
-"""`omni bench train|decode|checkpoint`: our speed beside that of transformers, measured in the same run."""
+"""`omni bench train|memory|checkpoint|decode`: our speed beside that of transformers, our plan beside what is."""
 
 import argparse
 import importlib
 
 BENCHMARKS = {
     "train": ("omni.train.bench_train", "a training step against the Trainer of transformers"),
+    "memory": ("omni.train.plan.bench_memory", "the plan's memory against that of real runs"),
     "checkpoint": ("omni.train.bench_checkpoint", "how long training waits for a checkpoint"),
     "decode": ("omni.decode.bench_decode", "single-token decoding against transformers.generate"),
 }

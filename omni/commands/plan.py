@@ -1,7 +1,6 @@
 """`omni plan`: what a model costs before it is trained."""
 
 import argparse
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,23 +9,32 @@ from omni.errors import InputError
 if TYPE_CHECKING:
     from omni.figures import Report
     from omni.model.config import ModelConfig
+    from omni.train.recipe import Recipe
     from omni.vocab import Vocabulary
 
-PRESETS = "mini, tiny, small, 1b, 7b"
-EPILOG = """example:
+PRESETS = "mini, tiny, small, 1b, 7b, 70b"
+EPILOG = """examples:
   omni plan 1b --context 4096
-  omni plan train/recipes/tiny.yaml
-Memory is of one copy in fp32: weights, gradients and both moments of AdamW take 4 bytes a parameter each, keys and
-values 4 bytes a number. Activations come on top; ZeRO divides the rest among processes."""
+  omni plan 7b --gpus 64 --gpu h100
+  omni plan train/recipes/tiny.yaml --gpus 2 --gpu cpu
+  omni plan 70b --gpus 512 --gpu h100 --tokens 15e12 --price 2
+The first figures are of one copy in fp32: weights, gradients and both moments of AdamW take 4 bytes a parameter each,
+keys and values 4 bytes a number. With --gpus the recipe is planned as it would run there: memory part by part under its
+ZeRO stage, communication, speed, days and cost. docs/planning.md has the formulas and how they were checked."""
+GPUS = "h100, h200, a100-80, a100-40, l40s, rtx4090, mi300x, or cpu: this machine, measured"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """The model, the context, and the size of its vocabulary."""
-    parser.description = "Parameters by part, FLOPs and memory of a model before it is trained."
+    """The model, the context, the size of its vocabulary, and what it is to be trained on."""
+    parser.description = "Parameters, FLOPs, memory, communication, speed and cost of a model before it is trained."
     parser.epilog = EPILOG
     parser.add_argument("model", metavar="PRESET|RECIPE", help=f"one of {PRESETS}, or the path of a recipe (YAML)")
     parser.add_argument("--context", type=int, metavar="STEPS", help="steps seen at once (default: the model's)")
     parser.add_argument("--vocabulary", metavar="FILE", help="vocab.json (default: 8192 text, 4096 audio, 1024 image)")
+    parser.add_argument("--gpus", type=int, metavar="N", help="plan the recipe (that of a preset's name) on N GPUs")
+    parser.add_argument("--gpu", metavar="NAME", help=f"{GPUS} (default: h100)")
+    parser.add_argument("--tokens", type=float, metavar="T", help="tokens to train on, as 1e12: days and GPU hours")
+    parser.add_argument("--price", type=float, metavar="DOLLARS", help="of one GPU hour: the cost of --tokens")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON on the last line")
 
 
@@ -34,18 +42,39 @@ def run(args: argparse.Namespace) -> None:
     """Print the table."""
     from omni.vocab import Vocabulary
 
-    config, context = _config(args.model)
+    _check(args)
+    name = args.model.removeprefix("omni-")
+    recipe, context = _recipe(name)
     vocab = Vocabulary.load(args.vocabulary) if args.vocabulary else _usual_vocabulary()
-    context = context if args.context is None else args.context
-    if context <= 0:
-        raise InputError(f"--context {context}: must be a positive number of steps")
-    report = plan(config.for_vocabulary(vocab), context)
+    config = recipe.model.config(vocab)
+    context = args.context or context
+    report = plan(config, context)
     print(f"{args.model}: {len(vocab):,} ids, {context:,} steps of context")
-    for name, figure in report.figures.items():
+    for key, figure in report.figures.items():
         value = figure.value or 0
-        print(f"  {name:<26} " + (f"{value:>16,.0f}" if not figure.unit else f"{value:>16.4g} {figure.unit}"))
+        print(f"  {key:<26} " + (f"{value:>16,.0f}" if not figure.unit else f"{value:>16.4g} {figure.unit}"))
+    if args.gpus:
+        from omni.train.plan import figures
+        from omni.train.plan.hardware import hardware
+        from omni.train.plan.throughput import plan_run
+
+        planned = plan_run(config, recipe, hardware(args.gpu or "h100"), args.gpus)
+        print("\n".join(figures.describe(planned, args.tokens, args.price)))
+        figures.fill(report, planned, args.tokens, args.price)
     if args.json:
         print(report.json())
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Raise InputError for figures that cannot be, and for flags that go only with others."""
+    if args.context is not None and args.context <= 0:
+        raise InputError(f"--context {args.context}: must be a positive number of steps")
+    for flag in ("gpus", "tokens", "price"):
+        if (value := getattr(args, flag)) is not None and not value > 0:
+            raise InputError(f"--{flag} {value:g}: must be positive")
+    for flag, other in (("gpu", "gpus"), ("tokens", "gpus"), ("price", "tokens")):
+        if getattr(args, flag) is not None and getattr(args, other) is None:
+            raise InputError(f"--{flag}: say --{other} as well")
 
 
 def plan(config: "ModelConfig", context: int) -> "Report":
@@ -76,17 +105,14 @@ def _usual_vocabulary() -> "Vocabulary":
     return Vocabulary(text=8192, codebooks=1, codebook_size=4096, image=1024, picture_tokens=64)
 
 
-def _config(name: str) -> "tuple[ModelConfig, int]":
-    """A preset by name, or the model of a recipe; with the steps it will see at once."""
-    from dataclasses import replace
-
+def _recipe(name: str) -> "tuple[Recipe, int]":
+    """The recipe of a file, or that of a preset's name, with the steps the model will see at once."""
     from omni.model.config import PRESETS as KNOWN
     from omni.train.recipe import Recipe
 
     if name in KNOWN:
-        return KNOWN[name], KNOWN[name].max_steps
+        return Recipe.load(name), KNOWN[name].max_steps
     if not Path(name).is_file():
         raise InputError(f"{name}: neither a preset ({', '.join(KNOWN)}) nor a recipe file")
     recipe = Recipe.load(name)
-    changes = {key: value for key, value in asdict(recipe.model).items() if key != "preset" and value is not None}
-    return replace(KNOWN[recipe.model.preset], **changes), recipe.sequence_length
+    return recipe, recipe.sequence_length

@@ -7,6 +7,7 @@ from pathlib import Path
 EPILOG = """examples:
   omni train tiny --out runs/tiny --nproc 2
   omni train recipe.yaml --out runs/mine --optimizer.lr 5e-4 --schedule.steps 2000
+  omni train report runs/tiny runs/mine --out compared.html
   torchrun --nproc_per_node 8 -m omni.cli train small --out runs/small
 Interrupted, the same command goes on where it stopped. RUN/loss.html shows the losses while it runs."""
 
@@ -17,7 +18,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
     parser.description = "Train a model from a recipe: a YAML file, or the name of one that comes with omni."
     parser.epilog = EPILOG
-    parser.add_argument("recipe", metavar="RECIPE", help="YAML file, or one of mini, tiny, small")
+    parser.add_argument("recipe", metavar="RECIPE", help="YAML file, or one of mini, tiny, small, 1b, 7b, 70b")
     parser.add_argument("--out", type=Path, metavar="RUN", help="folder of the run (default: runs/RECIPE)")
     parser.add_argument("--nproc", type=int, default=1, help="processes on this machine (default: %(default)s)")
     parser.add_argument("--supervise", type=int, default=0, metavar="N", help="start a failed run again, up to N times")

@@ -130,4 +130,8 @@ PRESETS = {
         d_model=4096, n_layers=32, n_heads=32, n_kv_heads=8, d_ff=14336, max_steps=8192, rope_theta=500_000.0,
         tie_embeddings=False,
     ),
+    "70b": ModelConfig(
+        d_model=8192, n_layers=80, n_heads=64, n_kv_heads=8, d_ff=28672, max_steps=8192, rope_theta=500_000.0,
+        tie_embeddings=False,
+    ),
 }  # fmt: skip

@@ -61,7 +61,7 @@ class SequenceParallel:
     def _to_heads(self, x: Tensor) -> Tensor:
         """[local, heads, dim] to all steps of a part of the heads, [size local, heads / size, dim]."""
         sent = rearrange(x, "local (to heads) dim -> to local heads dim", to=self.size)
-        return _Exchange.apply(sent, self.group).flatten(0, 1)  # type: ignore[no-any-return]
+        return _Exchange.apply(sent, self.group).flatten(0, 1)
 
     def _to_steps(self, x: Tensor) -> Tensor:
         """The inverse of `_to_heads`."""

@@ -14,7 +14,9 @@ def planned(capsys: pytest.CaptureFixture[str], *flags: str) -> dict[str, float]
     return {name: figure["value"] for name, figure in report["figures"].items()}
 
 
-@pytest.mark.parametrize(("preset", "low", "high"), [("tiny", 8e6, 14e6), ("1b", 0.9e9, 1.5e9), ("7b", 6e9, 8e9)])
+@pytest.mark.parametrize(
+    ("preset", "low", "high"), [("tiny", 8e6, 14e6), ("1b", 0.9e9, 1.5e9), ("7b", 6e9, 8e9), ("70b", 65e9, 75e9)]
+)
 def test_presets_have_the_size_of_their_name(
     preset: str, low: float, high: float, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -39,8 +41,13 @@ def test_a_recipe_is_planned_as_its_preset_with_its_changes(tmp_path: Path, caps
 @pytest.mark.parametrize(
     ("flags", "line"),
     [
-        (["huge"], "huge: neither a preset (mini, tiny, small, 1b, 7b) nor a recipe"),
+        (["huge"], "huge: neither a preset (mini, tiny, small, 1b, 7b, 70b) nor a recipe"),
         (["tiny", "--context", "0"], "must be a positive number"),
+        (["7b", "--gpus", "0"], "--gpus 0: must be positive"),
+        (["7b", "--gpus", "64", "--gpu", "abacus"], "--gpu abacus: unknown; use one of h100,"),
+        (["7b", "--tokens", "1e12"], "--tokens: say --gpus as well"),
+        (["7b", "--gpus", "8", "--price", "2"], "--price: say --tokens as well"),
+        (["7b", "--gpus", "60"], "batch.rows: 1024 is not a multiple of batch.micro=2 times 60 processes"),
     ],
 )
 def test_what_cannot_be_planned_is_one_line(
@@ -49,3 +56,21 @@ def test_what_cannot_be_planned_is_one_line(
     assert main(["plan", *flags]) == 2
     error = capsys.readouterr().err
     assert line in error and error.count("\n") == 1
+
+
+def test_a_run_is_planned_with_its_cost(capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["omni-7b", "--gpus", "64", "--gpu", "h100", "--tokens", "1e12", "--price", "2"]
+    figures = planned(capsys, *flags)
+    parts = ("weights", "masters", "optimizer", "gradients", "activations", "loss", "buffers")
+    assert sum(figures[f"gpu_memory_{part}"] for part in parts) == pytest.approx(figures["gpu_memory_peak"])
+    assert figures["fits"] == 1 and figures["gpu_memory_peak"] < figures["gpu_memory_usable"]
+    assert figures["days"] == pytest.approx(1e12 / figures["tokens_per_second"] / 86400)
+    assert figures["cost"] == pytest.approx(2 * figures["gpu_hours"]) == pytest.approx(2 * 64 * 24 * figures["days"])
+    assert figures["checkpoint_size"] * 1e9 == 12 * figures["parameters"]
+    assert figures["memory_training"] * 2**30 == 16 * figures["parameters"]
+
+
+def test_a_run_that_does_not_fit_says_what_would(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "7b", "--gpus", "8", "--gpu", "rtx4090"]) == 0
+    shown = capsys.readouterr().out
+    assert "DOES NOT FIT" in shown and "mend: zero: 3 takes" in shown and "assumed:" in shown

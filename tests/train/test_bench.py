@@ -7,9 +7,10 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from omni.figures import Report
 from omni.train import bench_train
 from omni.train.bench_peer import packed_examples, pad_to_longest, padded_examples, stack
-from omni.train.bench_train import Way, fill, flops_per_token, made_up, measure
+from omni.train.bench_train import Way, fill, made_up, measure
 from omni.train.data.loader import Dataset
 from omni.train.recipe import ModelRecipe
+from omni.train.vitals import flops_per_token
 
 
 def test_the_peer_learns_the_same_from_padded_and_packed_examples(shards: Path) -> None:

@@ -8,7 +8,7 @@ from omni.errors import InputError
 from omni.train.recipe import Recipe, find_recipe, recipe_keys
 
 
-@pytest.mark.parametrize("name", ["mini", "tiny", "small"])
+@pytest.mark.parametrize("name", ["mini", "tiny", "small", "1b", "7b", "70b"])
 def test_the_recipes_of_the_package_are_read(name: str) -> None:
     recipe = Recipe.load(name)
     assert recipe.model.preset == name
@@ -64,7 +64,7 @@ def test_a_shape_that_cannot_be_is_named(recipe_file: Path, tmp_path: Path, caps
 
 
 def test_no_such_recipe() -> None:
-    with pytest.raises(InputError, match="name a YAML file or one of mini, small, tiny"):
+    with pytest.raises(InputError, match="name a YAML file or one of 1b, 70b, 7b, mini, small, tiny"):
         find_recipe("tinny")
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import soundfile
 from PIL import Image
 
-from omni.eval.page import Page, picture, sound, verdict
+from omni.page import Page, picture, sound, verdict
 
 
 def test_text_is_escaped_and_media_come_back(tmp_path: Path) -> None:

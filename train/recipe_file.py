@@ -1,0 +1,59 @@
+"""A recipe's YAML as nested dictionaries, and errors about it in one line."""
+
+import difflib
+import re
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from omni.errors import InputError
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The mapping in a file. Raises InputError when it holds something else."""
+    import yaml
+
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        where = getattr(error, "problem_mark", None)
+        line = f" in line {where.line + 1}" if where is not None else ""
+        raise InputError(f"{path.name}: not valid YAML{line}; see docs/training.md for an example") from None
+    if not isinstance(values, dict):
+        raise InputError(f"{path.name}: not a mapping of keys to values; see docs/training.md for an example")
+    return values
+
+
+def put(values: dict[str, Any], keys: list[str], value: Any) -> None:
+    """Set a nested key to a value, or to what its spelling means in YAML."""
+    import yaml
+
+    for key in keys[:-1]:
+        values = values.setdefault(key, {})
+    values[keys[-1]] = yaml.safe_load(value) if isinstance(value, str) else value
+
+
+def check_keys(kind: type, values: dict[str, Any], origin: str, prefix: str) -> None:
+    """Raises InputError for a key that the dataclass `kind` does not have, with the closest one."""
+    known = {entry.name: entry for entry in fields(kind)}
+    for key, value in values.items():
+        if key not in known:
+            close = difflib.get_close_matches(str(key), known, n=1)
+            mend = f"did you mean {close[0]}?" if close else f"use one of {', '.join(known)}"
+            raise InputError(f"{origin}: {prefix}{key}: unknown key; {mend}")
+        inner = known[key].default_factory
+        if isinstance(inner, type) and is_dataclass(inner):
+            if not isinstance(value, dict):
+                raise InputError(f"{origin}: {prefix}{key}: must be a mapping of keys to values, got {value!r}")
+            check_keys(inner, value, origin, f"{prefix}{key}.")
+
+
+def brief(message: str) -> str:
+    """jsonargparse's paragraph as one line: `optimizer.lr: expected float, got 'fast'`."""
+    key = re.search(r'key "([^"]+)"', message)
+    expected = re.findall(r"Expected an? ([^.\n]*(?:\.\w[^.\n]*)?)", message)
+    wanted = " or ".join(re.sub(r"<class '(\w+)'>", r"\1", text).replace("typing.", "") for text in expected)
+    got = re.search(r"(?:Got value|Given value): (.+)", message)
+    if not key or not wanted:
+        return " ".join(message.split())
+    return f"{key[1]}: expected {wanted}" + (f", got {got[1]!r}" if got else "")

@@ -1,0 +1,64 @@
+"""What a run is like besides its losses: use of the machine, memory, and the mixture of data that it has seen."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from omni.model.config import ModelConfig
+from omni.train.data.loader import Dataset
+from omni.train.data.order import Staged
+from omni.train.plan.hardware import matmul_peak
+
+GIB = 2**30
+
+
+class Vitals:
+    """Read by the first rank, for the run as a whole. The matmul peak of its device is measured once, in 0.2 s."""
+
+    def __init__(self, config: ModelConfig, data: Dataset, order: Staged, device: torch.device, world: int) -> None:
+        self.tasks, self.order, self.device = data.tasks, order, device
+        self.share_a_token = flops_per_token(config, data) / (world * matmul_peak(str(device)))
+
+    def read(self, rows: range, tokens_per_second: float) -> dict[str, Any]:
+        """What is to be logged of the rows consumed since the last reading.
+
+        mfu: useful FLOPs, a share of the matmul peak of all processes; memory: of this one, GiB; mixture: rows by task
+        """
+        task, _ = self.order.at(np.arange(rows.start, rows.stop))
+        counts = np.bincount(task, minlength=len(self.tasks)).tolist()
+        return {
+            "mfu": tokens_per_second * self.share_a_token,
+            "memory": self._memory(),
+            "mixture": {name: count for name, count in zip(self.tasks, counts, strict=True) if count},
+        }
+
+    def _memory(self) -> dict[str, float]:
+        found = {"resident": resident_bytes() / GIB}
+        if self.device.type == "cuda":
+            found["allocated"] = torch.cuda.max_memory_allocated(self.device) / GIB
+        return found
+
+
+def resident_bytes() -> int:
+    """Bytes of this process that are in memory now; where the system does not say, the most there ever were."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def flops_per_token(config: ModelConfig, data: Dataset) -> float:
+    """Forward and backward FLOPs a useful token: matmuls of the blocks, attention within a document, and the logits of
+    trained steps alone (6 a weight: Kaplan et al. 2020)."""
+    lengths = [part.shard.index["length"][part.order].astype(float) for part in data.parts]
+    total = sum(found.sum() for found in lengths)
+    context = sum((found**2).sum() for found in lengths) / total / 2    # steps that a step sees on average
+    trained = sum(int(part.trained.sum()) for part in data.parts) / total
+    blocks = 6.0 * config.parameters()["blocks"] + 12.0 * config.n_layers * config.d_model * context
+    return float(blocks + 6.0 * trained * config.vocab_size * config.d_model)
