@@ -44,8 +44,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Measure and print the table."""
+    from importlib.util import find_spec
+
     from omni.errors import InputError
 
+    if find_spec("accelerate") is None:
+        raise InputError("omni bench train: the Trainer of transformers needs accelerate; pip install accelerate")
     if min(args.rounds, args.steps, args.threads) < 1:
         raise InputError("--rounds, --steps and --threads must be 1 or more")
     with tempfile.TemporaryDirectory(prefix="omni-bench-") as folder:

@@ -53,7 +53,7 @@ def test_a_block_saves_what_the_formula_counts(groups: int, kv: int, qk_norm: bo
 
     x = torch.randn(STEPS, made.config.d_model, dtype=kind, requires_grad=True)
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        made.blocks[0].packed(x, rope, documents)
+        made.blocks[0].packed(x, rope, documents.attend)
     expected = STEPS * block_bytes(made.config, 2 if bf16 else 4, "cpu")
     assert sum(storage.nbytes() for storage in saved.values()) == expected
 
@@ -72,7 +72,7 @@ def test_layers_add_up_and_checkpointing_keeps_their_inputs(checkpointing: bool)
         record.mark("before")
         for block in made.blocks:
             again = partial(checkpoint, block.packed, use_reentrant=False) if checkpointing else block.packed
-            x = again(x, rope, documents)
+            x = again(x, rope, documents.attend)
         record.mark("after")
         x.sum().backward()
         record.mark("end")
