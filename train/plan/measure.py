@@ -134,7 +134,7 @@ def _planned(trainer: "Trainer", steps: int, trained: int) -> Parts:
     plan = memory(trainer.config, trainer.recipe, trainer.world, "cpu", steps, trained)
     begin = plan.loss + max(plan.logits, plan.scaled)                   # of backward, or a block computed again
     working = plan.activations + max(begin, plan.recomputed) + plan.buffers - rope_bytes(trainer.config)
-    if trainer.recipe.zero == 3:                                        # small weights stay gathered throughout
+    if trainer.recipe.zero == 3 and trainer.world > 1:                  # small weights stay gathered throughout
         small = [one for one in trainer.engine.module.parameters() if one.ds_persist]
         working -= bytes_of(trainer.recipe) * sum(one.ds_numel for one in small)
     return Parts(plan.weights, plan.gradients, plan.masters, plan.optimizer, working, plan.total)
