@@ -23,7 +23,7 @@ def load_valid(recipe: Recipe, data: Dataset) -> Dataset | None:
 def share_of(recipe: Recipe, rank: int, world: int) -> Share:
     """The part of each global batch that a process computes; those that share the steps of a row have equal ones.
 
-    Raises InputError when rows or processes do not divide.
+    Raises InputError when processes do not divide into such groups.
     """
     return Share(recipe.batch.rows, recipe.batch.micro, rank // recipe.parallel.sequence, recipe.copies(world))
 

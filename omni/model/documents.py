@@ -31,7 +31,14 @@ class Documents:
 
     @classmethod
     def of(cls, document: Tensor) -> "Documents":
-        """document: [batch, steps] int, runs of equal numbers are documents, 0 is padding."""
+        """document: [batch, steps] int, runs of equal numbers are documents, 0 is padding.
+
+        Where all is padding its first step passes for a document, so that every weight takes part in the (zero) loss:
+        processes that share gradients wait for each other's.
+        """
+        if not document.any():
+            document = document.clone()
+            document[0, 0] = 1
         edge = torch.ones_like(document, dtype=torch.bool)
         edge[:, 1:] = document[:, 1:] != document[:, :-1]
         start = edge.flatten().nonzero().squeeze(1)                     # [runs]

@@ -154,7 +154,8 @@ class OmniTransformer(nn.Module):
         documents = Documents.of(batch.document)
         states = self.norm(self._packed(batch, documents))              # [real, d_model]
         whole = states.new_zeros(batch.document.numel(), states.shape[1])
-        return whole.index_copy(0, documents.order, states).unflatten(0, batch.document.shape)
+        whole = whole.index_copy(0, documents.order, states).unflatten(0, batch.document.shape)
+        return whole * (batch.document > 0)[..., None]
 
     def _by_document(self, batch: Batch) -> bool:
         """Whether attention goes document by document: many small kernels suit a CPU; a prefix needs a mask."""

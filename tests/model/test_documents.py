@@ -1,3 +1,4 @@
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -6,6 +7,7 @@ from omni.model.config import ModelConfig
 from omni.model.documents import Documents
 from omni.model.masks import packed_mask, positions_in
 from omni.model.transformer import Batch, OmniTransformer
+from omni.vocab import Vocabulary
 
 
 def rows_of(lengths: list[list[int]], steps: int) -> torch.Tensor:
@@ -57,3 +59,21 @@ def test_losses_and_gradients_are_those_of_a_mask(lengths: list[list[int]], head
     gradients = torch.autograd.grad(expected, list(model.parameters()))
     for parameter, gradient in zip(model.parameters(), gradients, strict=True):
         torch.testing.assert_close(parameter.grad, gradient, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("prefix", [False, True])
+@pytest.mark.parametrize("layout", ["flat", "delay", "depth"])
+def test_a_batch_of_masked_rows_teaches_nothing_and_touches_every_weight(layout: str, prefix: bool) -> None:
+    """Processes that share gradients wait for each weight's, so there has to be one, of zeros."""
+    torch.manual_seed(0)
+    vocab = Vocabulary(text=20, codebooks=2, codebook_size=8, image=4, picture_tokens=2, layout=layout)
+    shape = ModelConfig(d_model=32, n_layers=2, n_heads=4, n_kv_heads=2, d_ff=48, depth_layers=1, prefix=prefix)
+    model = OmniTransformer(shape.for_vocabulary(vocab))
+    nothing = torch.zeros(2, 12, dtype=torch.bool)
+    batch = Batch(torch.zeros(2, 12, vocab.channels, dtype=torch.long), nothing, nothing.long(), nothing)
+    losses = model(batch)
+    assert losses.total == 0 and losses.each.shape == losses.row.shape == losses.target.shape == (0,)
+    assert not model.hidden(batch).any()
+    losses.total.backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None and not parameter.grad.any(), name

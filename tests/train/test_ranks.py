@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from omni.train.environment import free_port
 from omni.train.monitor import read_log
 
-WORKER = """
+HEAD = """
 import json, os, signal, sys
 from pathlib import Path
 import torch
@@ -38,7 +38,8 @@ def train(zero, name, stop=None, kind="adamw", **more):
     stopped = trainer.train()
     assert (stopped is not None) == (stop is not None), stopped
     trainer.close()
-
+"""
+STAGES = """
 for zero in range(4):
     train(zero, f"whole-{zero}")
     if zero in (1, 3):
@@ -55,6 +56,19 @@ train(3, "steps-0", **{"parallel.sequence": 2, "activation_checkpointing": True}
 train(0, "muon", 2, "muon")
 train(0, "muon", kind="muon")
 """
+UNEVEN = """
+for zero in range(4):
+    train(zero, f"three-{zero}")
+train(2, "changed", 2)
+"""
+FEWER = """
+train(2, "two")
+train(1, "changed")
+"""
+SHARED = """
+train(0, "shared-0", **{"parallel.sequence": 2, "batch.rows": 3, "batch.micro": 1})
+train(3, "shared-3", **{"parallel.sequence": 2, "batch.rows": 3, "batch.micro": 1})
+"""
 
 
 def losses(run: Path) -> list[float]:
@@ -65,24 +79,32 @@ def environment(**more: str) -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", **more}
 
 
-@pytest.mark.slow
-def test_two_ranks_of_every_stage_equal_one_process(recipe_file: Path, tmp_path: Path) -> None:
-    (tmp_path / "worker.py").write_text(WORKER)
-    words = [sys.executable, str(tmp_path / "worker.py"), str(recipe_file)]
-    port = str(free_port())
-    meeting = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    ranks = [
+def start_ranks(world: int, script: str, recipe_file: Path, out: Path) -> list[subprocess.Popen[bytes]]:
+    """The processes of a script, whose runs lie in `out`."""
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "worker.py").write_text(HEAD + script)
+    meeting = {"WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    return [
         subprocess.Popen(
-            [*words, str(tmp_path / "two")],
+            [sys.executable, str(out / "worker.py"), str(recipe_file), str(out)],
             env=environment(**meeting, RANK=str(rank), LOCAL_RANK=str(rank)),
             stderr=subprocess.PIPE,
         )
-        for rank in range(2)
+        for rank in range(world)
     ]
+
+
+def finish(ranks: list[subprocess.Popen[bytes]]) -> None:
+    errors = [rank.communicate()[1].decode() for rank in ranks]
+    assert [rank.returncode for rank in ranks] == [0] * len(ranks), "\n".join(errors)
+
+
+@pytest.mark.slow
+def test_two_ranks_of_every_stage_equal_one_process(recipe_file: Path, tmp_path: Path) -> None:
+    ranks = start_ranks(2, STAGES, recipe_file, tmp_path / "two")
     cli = [sys.executable, "-m", "omni.cli", "train", str(recipe_file), "--zero", "0", "--out", str(tmp_path / "one")]
     subprocess.run(cli, env=environment(), check=True, capture_output=True)
-    errors = [rank.communicate()[1].decode() for rank in ranks]
-    assert [rank.returncode for rank in ranks] == [0, 0], "\n".join(errors)
+    finish(ranks)
     expected = losses(tmp_path / "one")
     assert len(expected) == 8
     for name in (*(f"whole-{zero}" for zero in range(4)), "off-2", "off-3", "steps-0"):
@@ -99,6 +121,28 @@ def test_two_ranks_of_every_stage_equal_one_process(recipe_file: Path, tmp_path:
             load_file(tmp_path / "two" / f"{name}-{zero}/model/model.safetensors") for name in ("whole", "cut")
         )
         assert all(torch.equal(whole[name], cut[name]) for name in whole)
+
+
+@pytest.mark.slow
+def test_rows_that_three_ranks_cannot_divide_are_learnt_from_all_the_same(recipe_file: Path, tmp_path: Path) -> None:
+    """Eight rows: the third rank has two of them and computes a masked micro-batch beside the others' second."""
+    finish(start_ranks(3, UNEVEN, recipe_file, tmp_path))
+    finish(start_ranks(2, FEWER, recipe_file, tmp_path))
+    expected = losses(tmp_path / "two")
+    assert len(expected) == 8
+    for name in (*(f"three-{zero}" for zero in range(4)), "changed"):
+        assert losses(tmp_path / name) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.slow
+def test_a_masked_micro_batch_whose_steps_are_shared(recipe_file: Path, tmp_path: Path) -> None:
+    """Three rows for two pairs of ranks."""
+    finish(start_ranks(4, SHARED, recipe_file, tmp_path / "four"))
+    words = ["--out", str(tmp_path / "one"), "--zero", "0", "--batch.rows", "3", "--batch.micro", "1"]
+    command = [sys.executable, "-m", "omni.cli", "train", str(recipe_file), *words]
+    subprocess.run(command, env=environment(), check=True, capture_output=True)
+    for zero in (0, 3):
+        assert losses(tmp_path / f"four/shared-{zero}") == pytest.approx(losses(tmp_path / "one"), rel=1e-5)
 
 
 @pytest.mark.slow

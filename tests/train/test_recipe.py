@@ -56,8 +56,6 @@ def test_a_shape_that_cannot_be_is_named(recipe_file: Path, tmp_path: Path, caps
     run = tmp_path / "run"
     assert main(["train", str(recipe_file), "--out", str(run), "--model.n_heads", "5"]) == 2
     assert "model.n_heads: 5 does not divide d_model=32" in capsys.readouterr().err
-    assert main(["train", str(recipe_file), "--out", str(run), "--batch.micro", "3"]) == 2
-    assert "batch.rows: 8 is not a multiple of batch.micro=3" in capsys.readouterr().err
     assert main(["train", str(recipe_file), "--out", str(run), "--sequence_length", "20"]) == 2
     assert "raise sequence_length or set `too_long: drop`" in capsys.readouterr().err
     assert not run.exists()

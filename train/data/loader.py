@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 
-from omni.errors import InputError
 from omni.model.transformer import Batch
 from omni.train.data.order import Order, Staged, quotas
 from omni.train.data.pack import Packed, batch_of
@@ -92,7 +91,7 @@ class GlobalBatch:
     """One rank's part of the rows that make one optimizer step.
 
     micro:   batches whose gradients are accumulated
-    tasks:   for each of them the task of every row, [rows]
+    tasks:   for each of them the task of every row, [rows]; that of a masked row means nothing
     trained: trained steps of the whole global batch, over all ranks
     steps:   steps that hold a sequence in this rank's rows
     """
@@ -105,22 +104,31 @@ class GlobalBatch:
 
 @dataclass(frozen=True)
 class Share:
-    """How a global batch is divided: rank r takes rows r, r + world, .. in micro-batches of `micro` rows."""
+    """How a global batch is divided: rank r takes rows r, r + world, .. in micro-batches of at most `micro` rows.
+
+    Any number of processes will do. All take equally many micro-batches of equally many rows, since what they exchange
+    must match; where the rows do not suffice, masked ones stand in, from which nothing is learnt.
+    """
 
     rows: int
     micro: int
     rank: int = 0
     world: int = 1
 
-    def __post_init__(self) -> None:
-        if self.rows % (self.micro * self.world):
-            raise InputError(
-                f"batch.rows: {self.rows} is not a multiple of batch.micro={self.micro} times {self.world} processes"
-            )
-
     @property
     def accumulation(self) -> int:
-        return self.rows // (self.micro * self.world)
+        """Micro-batches of a global batch."""
+        return -(-self._most // self.micro)
+
+    @property
+    def width(self) -> int:
+        """Rows of a micro-batch, as few as that number of them allows."""
+        return -(-self._most // self.accumulation)
+
+    @property
+    def _most(self) -> int:
+        """Rows of the rank that has most."""
+        return -(-self.rows // self.world)
 
 
 class Loader:
@@ -136,10 +144,12 @@ class Loader:
         found = [self.data.find(int(t), int(r)) for t, r in zip(task, row, strict=True)]
         trained = sum(int(part.trained[number]) for part, number in found)
         mine, tasks = found[share.rank :: share.world], task[share.rank :: share.world]
-        cuts = range(0, len(mine), share.micro)
-        micro = [batch_of(mine[cut : cut + share.micro]) for cut in cuts]
+        short = share.accumulation * share.width - len(mine)
+        rows: list[tuple[Packed, int | None]] = [*mine, *[(found[0][0], None)] * short]
+        cuts = range(0, len(rows), share.width)
+        micro = [batch_of(rows[cut : cut + share.width]) for cut in cuts]
         steps = sum(int((batch.document > 0).sum()) for batch in micro)
-        return GlobalBatch(micro, [tasks[cut : cut + share.micro] for cut in cuts], trained, steps)
+        return GlobalBatch(micro, np.split(np.pad(tasks, (0, short)), share.accumulation), trained, steps)
 
     def __iter__(self) -> Generator[GlobalBatch, None, None]:
         ready: queue.Queue[GlobalBatch | BaseException] = queue.Queue(AHEAD)

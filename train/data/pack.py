@@ -65,11 +65,16 @@ class Packed:
         trained = np.add.reduceat(counts[order].astype(np.int64), starts[:-1])
         return cls(shard, steps, order, starts, trained, dropped, everything)
 
-    def row(self, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """One row: ids [steps, channels], loss [steps], document [steps] (1 .., 0 is padding), prefix [steps]."""
+    def row(self, number: int | None) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """One row: ids [steps, channels], loss [steps], document [steps] (1 .., 0 is padding), prefix [steps].
+
+        None is a masked row, padding alone.
+        """
         ids = np.zeros((self.steps, self.shard.tokens.shape[1]), np.int64)
         loss, prefix = np.zeros(self.steps, bool), np.zeros(self.steps, bool)
         document = np.zeros(self.steps, np.int64)
+        if number is None:
+            return ids, loss, document, prefix
         at = 0
         sequences = self.order[self.starts[number] : self.starts[number + 1]]
         for count, row in enumerate(self.shard.index[sequences], start=1):
@@ -93,8 +98,8 @@ class Packed:
         return float(self.shard.index["length"][self.order].sum(dtype=np.int64)) / (len(self) * self.steps)
 
 
-def batch_of(rows: Iterable[tuple[Packed, int]]) -> Batch:
-    """Stack rows of equal length: ids [batch, steps, channels], the rest [batch, steps]."""
+def batch_of(rows: Iterable[tuple[Packed, int | None]]) -> Batch:
+    """Stack rows of equal length, None for a masked one: ids [batch, steps, channels], the rest [batch, steps]."""
     arrays = zip(*(packed.row(number) for packed, number in rows), strict=True)
     return Batch(*(torch.from_numpy(np.stack(array)) for array in arrays))
 
