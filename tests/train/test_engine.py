@@ -3,6 +3,8 @@
 import math
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -136,6 +138,14 @@ def test_a_damaged_checkpoint_is_passed_over(
     assert all(torch.equal(before[name], value) for name, value in weights(tmp_path).items())
     found = Checkpoints(tmp_path).newest()
     assert found is not None and found[1].step == 6
+
+
+@pytest.mark.slow
+def test_one_process_trains_with_every_stage(recipe_file: Path, tmp_path: Path) -> None:
+    for zero in range(4):
+        words = ["train", str(recipe_file), "--out", str(tmp_path / str(zero)), "--zero", str(zero)]
+        subprocess.run([sys.executable, "-m", "omni.cli", *words], check=True, capture_output=True)
+        assert losses(tmp_path / str(zero)) == pytest.approx(losses(tmp_path / "0"), rel=1e-5)
 
 
 def test_rows_longer_than_the_model_are_refused(recipe_file: Path, tmp_path: Path) -> None:
