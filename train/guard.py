@@ -12,23 +12,26 @@ from pathlib import Path
 
 REMEMBERED = 64                                                         # losses that say what is usual
 LEAST = 16                                                              # fewer say nothing
+NARROWEST = 0.05                                                        # spread of usual losses, a share of their mean
 
 
 class Guard:
     """Judges the loss of every global batch, alike on all ranks. Its memory is part of the saved state."""
 
     def __init__(self, spike: float, patience: int) -> None:
-        """spike: a loss this many times the median of the last good ones is bad, 0 for never; patience: bad in a row"""
+        """spike: standard deviations above the last good losses that are too many, or 0; patience: bad in a row"""
         self.spike, self.patience = spike, patience
         self.good: list[float] = []
         self.in_a_row = self.skipped = 0
 
     def judge(self, loss: float, gradient_norm: float = 0.0) -> bool:
         """Whether a step with this loss and gradient may be applied."""
-        usual = statistics.median(self.good) if len(self.good) >= LEAST else math.inf
         if not math.isfinite(loss) or not math.isfinite(gradient_norm):
             return False
-        return not self.spike or loss <= self.spike * usual
+        if not self.spike or len(self.good) < LEAST:
+            return True
+        mean = statistics.fmean(self.good)                              # tasks may lie far apart: so does the spread
+        return loss <= mean + self.spike * max(statistics.pstdev(self.good), NARROWEST * mean)
 
     def note(self, loss: float, applied: bool) -> None:
         """Remember what became of a step."""

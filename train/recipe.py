@@ -131,10 +131,11 @@ class ParallelRecipe:
 
 @dataclass(frozen=True)
 class FaultsRecipe:
-    """spike: a loss this many times the usual one is not learnt from, 0 for never; patience: such steps in a row before
-    the run returns to its last checkpoint; hang_minutes: without a step before a rank ends the job, 0 for never."""
+    """spike: a loss so many standard deviations above the last 64 is not learnt from, 0 for never; patience: such steps
+    in a row before the run returns to its last checkpoint; hang_minutes: without a step before a rank ends the job, 0
+    for never."""
 
-    spike: float = 3.0
+    spike: float = 8.0
     patience: int = 5
     hang_minutes: float = 20.0
 

@@ -17,19 +17,23 @@ from omni.train.tally import Tally
 
 
 def test_spikes_and_no_numbers_are_refused() -> None:
-    guard = Guard(spike=3.0, patience=2)
+    guard = Guard(spike=8.0, patience=2)
     for _ in range(16):
         assert guard.judge(2.0)
         guard.note(2.0, applied=True)
-    assert guard.judge(5.9) and not guard.judge(6.1)
+    assert guard.judge(2.79) and not guard.judge(2.81)                  # 8 times the narrowest spread, 0.1
     assert not guard.judge(math.nan) and not guard.judge(2.0, math.inf)
+    mixed = Guard(spike=8.0, patience=2)                                # an easy task and a hard one take turns
+    for loss in (0.5, 6.0) * 16:
+        assert mixed.judge(loss)
+        mixed.note(loss, applied=True)
     guard.note(math.nan, applied=False)
     assert not guard.lost
     guard.note(math.nan, applied=False)
     assert guard.lost
-    other = Guard(spike=3.0, patience=2)
+    other = Guard(spike=8.0, patience=2)
     other.remember(guard.memory())
-    assert other.lost and other.skipped == 2 and not other.judge(6.1)
+    assert other.lost and other.skipped == 2 and not other.judge(2.81)
 
 
 class Poisoned(Trainer):
