@@ -12,7 +12,7 @@ import numpy as np
 
 from omni.model.transformer import Batch
 from omni.train.data.order import Order, Staged, quotas
-from omni.train.data.pack import Packed, batch_of
+from omni.train.data.pack import VERSION, Packed, batch_of
 from omni.train.data.shards import Shard, find_shards
 from omni.vocab import Vocabulary
 
@@ -65,7 +65,7 @@ class Dataset:
     @cached_property
     def fingerprint(self) -> str:
         """Identity of the rows: equal exactly when every row of every task is the same."""
-        text = " ".join(
+        text = f"packing {VERSION} " + " ".join(
             f"{part.shard.task} {part.shard.fingerprint} {part.steps} {part.dropped}" for part in self.parts
         )
         return hashlib.sha256(text.encode()).hexdigest()[:16]

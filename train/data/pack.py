@@ -5,10 +5,10 @@ row is. Best fit in decreasing length wastes little and is deterministic (Krell 
 """
 
 import contextlib
-from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,9 +16,10 @@ import torch
 from omni.errors import InputError
 from omni.files import atomic_path
 from omni.model.transformer import Batch
+from omni.train.data.bestfit import CHUNK, best_fit
 from omni.train.data.shards import Shard
 
-VERSION = 1
+VERSION = 2                                                             # of which sequences a row holds
 
 
 @dataclass(frozen=True)
@@ -49,21 +50,17 @@ class Packed:
 
         Raises InputError when a sequence does not fit and may not be dropped, or none fits.
         """
-        lengths = np.asarray(shard.index["length"])
-        dropped = int((lengths > steps).sum())
+        rows = _cached(shard, steps)
+        dropped = len(shard) - len(rows.order)
         if dropped and too_long == "error":
             raise InputError(
                 f"{shard.folder}: {dropped} sequences are longer than sequence_length={steps} (the longest has "
-                f"{lengths.max()} steps); raise sequence_length or set `too_long: drop`"
+                f"{shard.index['length'].max()} steps); raise sequence_length or set `too_long: drop`"
             )
-        if dropped == len(lengths):
+        if not len(rows.order):
             raise InputError(f"{shard.folder}: every sequence is longer than sequence_length={steps}; raise it")
-        pairs = _cached(shard, steps, lengths)                          # [kept, 2] row, sequence
-        starts = np.concatenate(([0], np.flatnonzero(np.diff(pairs[:, 0])) + 1, [len(pairs)]))
-        order = pairs[:, 1]
-        counts = lengths - 1 if everything else shard.index["trained"]  # nothing predicts a sequence's first step
-        trained = np.add.reduceat(counts[order].astype(np.int64), starts[:-1])
-        return cls(shard, steps, order, starts, trained, dropped, everything)
+        trained = rows.everything if everything else rows.answers
+        return cls(shard, steps, rows.order, rows.starts, trained, dropped, everything)
 
     def row(self, number: int | None) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """One row: ids [steps, channels], loss [steps], document [steps] (1 .., 0 is padding), prefix [steps].
@@ -104,42 +101,44 @@ def batch_of(rows: Iterable[tuple[Packed, int | None]]) -> Batch:
     return Batch(*(torch.from_numpy(np.stack(array)) for array in arrays))
 
 
-def best_fit(lengths: np.ndarray, capacity: int) -> np.ndarray:
-    """Rows of a best-fit-decreasing packing: [kept, 2] uint32 of (row, sequence), sorted by row.
+class _Rows(NamedTuple):
+    """What is kept of a packing. order: [kept]; starts: [rows + 1]; trained steps of each row, [rows], either way."""
 
-    lengths: [sequences], each at least 1; those above `capacity` are left out.
-    """
-    rows: list[list[int]] = []
-    open_rows: dict[int, list[int]] = defaultdict(list)                 # free steps -> rows
-    free = 0                                                            # bit f is set where a row has f free steps
-    for sequence in np.argsort(-lengths.astype(np.int64), kind="stable").tolist():
-        length = int(lengths[sequence])
-        if length > capacity:
-            continue
-        fitting = free >> length
-        if fitting:
-            room = length + (fitting & -fitting).bit_length() - 1       # the fullest row that still has room
-            row = open_rows[room].pop()
-            if not open_rows[room]:
-                free &= ~(1 << room)
-        else:
-            room, row = capacity, len(rows)
-            rows.append([])
-        rows[row].append(sequence)
-        left = room - length
-        if left:
-            open_rows[left].append(row)
-            free |= 1 << left
-    pairs = [(row, sequence) for row, sequences in enumerate(rows) for sequence in sequences]
-    return np.array(pairs, dtype=np.uint32).reshape(-1, 2)
+    order: np.ndarray
+    starts: np.ndarray
+    answers: np.ndarray
+    everything: np.ndarray
+
+    @classmethod
+    def of(cls, index: np.ndarray, steps: int) -> "_Rows":
+        order, starts = best_fit(index["length"], steps)
+        answers, everything = np.empty((2, len(starts) - 1), np.uint32)
+        for begin in range(0, len(answers), CHUNK // 8):
+            edges = starts[begin : begin + CHUNK // 8 + 1]
+            sequences = index[order[edges[0] : edges[-1]]]              # a copy of a part at a time
+            part, at = slice(begin, begin + len(edges) - 1), edges[:-1] - edges[0]
+            answers[part] = np.add.reduceat(sequences["trained"], at)
+            everything[part] = np.add.reduceat(sequences["length"], at) - np.diff(edges)  # nothing predicts the first
+        return cls(order, starts, answers, everything)
+
+    @classmethod
+    def load(cls, folder: Path) -> "_Rows":
+        return cls(*(np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in cls._fields))
+
+    def save(self, folder: Path) -> None:
+        with atomic_path(folder) as scratch:
+            scratch.mkdir()
+            for name, array in self._asdict().items():
+                np.save(scratch / f"{name}.npy", array)
 
 
-def _cached(shard: Shard, steps: int, lengths: np.ndarray) -> np.ndarray:
+def _cached(shard: Shard, steps: int) -> _Rows:
     """The packing beside the shard, made when it is not there. Its name holds all that it depends on."""
-    path = Path(shard.folder) / f"pack-{VERSION}-{steps}-{shard.fingerprint}.npy"
+    folder = Path(shard.folder) / f"pack-{VERSION}-{steps}-{shard.fingerprint}"
     with contextlib.suppress(OSError, ValueError):
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-    pairs = best_fit(lengths, steps)
-    with contextlib.suppress(OSError), atomic_path(path) as scratch:    # a read-only folder costs time, nothing else
-        np.save(scratch, pairs)
-    return pairs
+        return _Rows.load(folder)
+    rows = _Rows.of(shard.index, steps)
+    with contextlib.suppress(OSError):                                  # a read-only folder costs time, nothing else
+        rows.save(folder)
+        return _Rows.load(folder)                                       # which takes no memory
+    return rows
