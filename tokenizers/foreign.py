@@ -30,10 +30,10 @@ def adopt(path: Path | str, size: int) -> TextTokenizer:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path}: not a tokenizer of Hugging Face's ({error!r}); copy it again") from None
-    changes = {"added_tokens": [], "normalizer": None, "post_processor": None, "truncation": None, "padding": None}
+    nothing = dict.fromkeys(("normalizer", "post_processor", "truncation", "padding"))
     byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
     try:
-        core = Tokenizer.from_str(json.dumps({**fields, **changes, "decoder": byte_level}))
+        core = Tokenizer.from_str(json.dumps({**fields, **nothing, "added_tokens": [], "decoder": byte_level}))
     except Exception as error:                                          # `tokenizers` raises bare Exception
         raise InputError(f"{path}: a broken tokenizer file ({error}); copy it again") from None
     try:

@@ -13,7 +13,7 @@ from omni.files import write_text
 
 FILE = "text.json"
 BYTES = 256
-SILENT = "\u2205"                                                       # begins a token that no bytes spell: not in the alphabet
+SILENT = "\u2205"                                                       # begins a token that no bytes spell
 SURROGATE = re.compile("[\ud800-\udfff]")
 # Words with their leading space, numbers in threes, runs of punctuation, white space (the pattern of GPT-4 without its
 # English contractions); combining marks stay with their letters, which the scripts of India and South-East Asia need.
@@ -31,10 +31,11 @@ class TextTokenizer:
     def __init__(self, core: Tokenizer) -> None:
         if core.get_added_tokens_decoder():
             raise InputError("the text tokenizer has special tokens; train it with `omni tokenizer train text`")
-        if set(pre_tokenizers.ByteLevel.alphabet()) - set(core.get_vocab()):
+        tokens = core.get_vocab()
+        if set(pre_tokenizers.ByteLevel.alphabet()) - set(tokens):
             raise InputError("the text tokenizer lacks some of the bytes; train it with `omni tokenizer train text`")
         self._core = core
-        self._silent = frozenset(number for token, number in core.get_vocab().items() if token.startswith(SILENT))
+        self._silent = frozenset(number for token, number in tokens.items() if token.startswith(SILENT))
 
     @classmethod
     def train(cls, texts: Iterable[str], vocab_size: int) -> "TextTokenizer":

@@ -11,7 +11,7 @@ Llama, Mistral (byte-level BPE), Qwen2 and Qwen3; docs/finetuning.md tells how t
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """The checkpoint, the tokenizers that it lacks, and the languages."""
-    parser.description = "Make a model folder of a Llama, Mistral, Qwen2 or Qwen3 checkpoint, with room for sound and sight."
+    parser.description = "A Llama, Mistral, Qwen2 or Qwen3 checkpoint becomes a model with room for sound and sight."
     parser.epilog = EPILOG
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="config.json, *.safetensors and tokenizer.json")
     parser.add_argument("--out", type=Path, required=True, metavar="MODEL", help="model folder to write")

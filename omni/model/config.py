@@ -27,7 +27,7 @@ class ModelConfig:
 
     The fields from vocab_size to layout follow from the vocabulary: see `for_vocabulary`.
     qk_norm and z_loss keep mixed modalities stable (Chameleon 2024). `prefix` lets a prompt's steps see each other.
-    head_size (of each head, where it is not d_model / n_heads), rope_scaling and qkv_bias are there for imported models.
+    head_size (of each head, where that is not d_model / n_heads), rope_scaling and qkv_bias serve imported models.
     """
 
     d_model: int = 320

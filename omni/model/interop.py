@@ -34,7 +34,7 @@ def to_hugging_face(weights: Mapping[str, Tensor], config: ModelConfig) -> dict[
         for kind in _qkv_kinds(config):
             qkv = weights[f"{mine}attention.qkv.{kind}"].split(_qkv_rows(config))
             for name, part in zip("qkv", qkv, strict=True):
-                theirs[f"{other}self_attn.{name}_proj.{kind}"] = part   # [heads * head_dim, d_model] or [heads * head_dim]
+                theirs[f"{other}self_attn.{name}_proj.{kind}"] = part   # [heads * head_dim (, d_model)]
         gate, up = weights[f"{mine}feed_forward.gate_up.weight"].chunk(2)
         theirs[f"{other}mlp.gate_proj.weight"], theirs[f"{other}mlp.up_proj.weight"] = gate, up
     return theirs

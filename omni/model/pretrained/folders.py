@@ -19,7 +19,7 @@ from omni.tokenizers.bundle import Tokenizers, load_audio, load_image
 from omni.tokenizers.foreign import adopt
 from omni.vocab import Vocabulary
 
-NOISE = 0.1                                                             # of the old rows' deviation; tells new ids apart
+NOISE = 0.1                                                             # of the old rows' deviation: ids differ
 TABLES = ("embedding.weight", "output.weight")
 
 

@@ -61,7 +61,7 @@ def _parse(values: Any, path: Path) -> "PreTrainedConfig":
         raise InputError(f"{path}: quantization_config: its weights are quantized; take the checkpoint in bf16 or fp32")
     try:
         return getattr(transformers, KINDS[kind]).from_dict(values)
-    except Exception as error:                                          # validators of transformers raise what they like
+    except Exception as error:                                          # its validators raise what they like
         told = " ".join(str(error).split())
         raise InputError(f"{path}: no {kind} config ({told}); copy it again") from None
 
@@ -73,7 +73,7 @@ def _check(theirs: "PreTrainedConfig", path: Path) -> None:
     if theirs.hidden_act not in ("silu", "swish"):
         raise InputError(f"{path}: hidden_act: {theirs.hidden_act} is not supported, only silu is")
     if "rope_theta" not in (theirs.rope_parameters or {}):
-        raise InputError(f"{path}: rope_parameters: one rope_theta for all layers is missing; nothing else is supported")
+        raise InputError(f"{path}: rope_parameters: one rope_theta for all layers is missing; more are not supported")
     if theirs.rope_parameters.get("partial_rotary_factor", 1.0) != 1.0:
         raise InputError(f"{path}: partial_rotary_factor: only rotations of whole heads are supported")
 

@@ -1,4 +1,4 @@
-"""Checkpoints as transformers writes them, tiny and random, with byte-level tokenizers of the styles of Llama 3 and Qwen."""
+"""Checkpoints as transformers writes them, tiny and random, with tokenizers in the styles of Llama 3 and Qwen."""
 
 from collections.abc import Callable
 from pathlib import Path
