@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import keyword
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -14,6 +15,8 @@ VERBS = {
     "data": "fetch, prepare and show the training data",
     "tokenizer": "train and measure the text, audio and image tokenizers",
     "train": "train a model from a recipe; `train report` compares runs",
+    "import": "make a model of a Llama, Mistral or Qwen checkpoint",
+    "export": "write a model as a checkpoint that transformers loads",
     "generate": "any mix of text, audio, images and video in; text, audio and images out",
     "eval": "score every task on held-out items and write a report",
     "bench": "measure training and decoding against transformers",
@@ -31,9 +34,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"omni {__version__}")
     parser.add_argument("verb", choices=VERBS, metavar="VERB", help="omni VERB --help shows its flags and an example")
     args = parser.parse_args(words[:1])
-    name = WITHIN.get(tuple(words[:2]))
-    module = importlib.import_module(f"omni.commands.{name or args.verb}")
-    at = 2 if name else 1
+    name, at = WITHIN.get(tuple(words[:2])), 2
+    if name is None:
+        name, at = (f"{args.verb}_" if keyword.iskeyword(args.verb) else args.verb), 1  # `import` cannot name a module
+    module = importlib.import_module(f"omni.commands.{name}")
     verb_parser = argparse.ArgumentParser(prog=" ".join(("omni", *words[:at])), formatter_class=formatter)
     module.configure(verb_parser)
     return _run(module.run, verb_parser.parse_args(words[at:]))

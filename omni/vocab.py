@@ -3,16 +3,20 @@
 import hashlib
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from torch import Tensor
 
 from omni.errors import InputError
 from omni.files import read_json, write_json
+
+if TYPE_CHECKING:
+    from omni.tokenizers.bundle import Tokenizers
 
 Integers = TypeVar("Integers", np.ndarray, Tensor)                     # any shape
 
@@ -158,6 +162,21 @@ class Vocabulary:
         """Identity of this vocabulary: equal exactly when every id means the same."""
         text = json.dumps(asdict(self), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
+
+    @classmethod
+    def of(cls, tokenizers: "Tokenizers", languages: Iterable[str] = (), layout: str = "flat") -> "Vocabulary":
+        """The token space of these tokenizers with a tag for each language; a modality without one gets a single id."""
+        text, audio, image = tokenizers.text, tokenizers.audio, tokenizers.image
+        return cls(
+            text=1 if text is None else len(text),
+            codebooks=1 if audio is None else audio.codebooks,
+            codebook_size=1 if audio is None else audio.codebook_size,
+            image=1 if image is None else image.codebook_size,
+            picture_tokens=1 if image is None else image.tokens,
+            languages=tuple(sorted(set(languages))),
+            layout=layout,
+            tokenizers=tokenizers.fingerprint,
+        )
 
     def save(self, path: Path | str) -> None:
         write_json(path, {**asdict(self), "hash": self.hash})

@@ -13,6 +13,7 @@ from omni.files import write_text
 
 FILE = "text.json"
 BYTES = 256
+SILENT = "\u2205"                                                       # begins a token that no bytes spell
 SURROGATE = re.compile("[\ud800-\udfff]")
 # Words with their leading space, numbers in threes, runs of punctuation, white space (the pattern of GPT-4 without its
 # English contractions); combining marks stay with their letters, which the scripts of India and South-East Asia need.
@@ -23,15 +24,18 @@ class TextTokenizer:
     """Byte-level BPE. All 256 bytes are in the alphabet, so any text round-trips and nothing is ever unknown.
 
     There are no special tokens: a control token such as `<bos>` written by a user is ordinary text here and becomes
-    ordinary text ids; the real control tokens live in another span of `omni.vocab`.
+    ordinary text ids; the real control tokens live in another span of `omni.vocab`. A tokenizer that others trained
+    (omni.tokenizers.foreign) may have silent ids, its special tokens once: no text has them, and they stand for none.
     """
 
     def __init__(self, core: Tokenizer) -> None:
         if core.get_added_tokens_decoder():
             raise InputError("the text tokenizer has special tokens; train it with `omni tokenizer train text`")
-        if set(pre_tokenizers.ByteLevel.alphabet()) - set(core.get_vocab()):
+        tokens = core.get_vocab()
+        if set(pre_tokenizers.ByteLevel.alphabet()) - set(tokens):
             raise InputError("the text tokenizer lacks some of the bytes; train it with `omni tokenizer train text`")
         self._core = core
+        self._silent = frozenset(number for token, number in tokens.items() if token.startswith(SILENT))
 
     @classmethod
     def train(cls, texts: Iterable[str], vocab_size: int) -> "TextTokenizer":
@@ -67,15 +71,16 @@ class TextTokenizer:
         ids = [int(i) for i in ids]
         if wrong := [i for i in ids if not 0 <= i < len(self)]:
             raise ValueError(f"text id {wrong[0]} lies outside 0..{len(self) - 1}")
-        return self._core.decode(ids, skip_special_tokens=False)
+        return self._core.decode([i for i in ids if i not in self._silent], skip_special_tokens=False)
 
     def __len__(self) -> int:
         return self._core.get_vocab_size()
 
     def pieces(self) -> list[bytes]:
-        """The bytes that each id stands for, alone perhaps not valid UTF-8."""
+        """The bytes that each id stands for, alone perhaps not valid UTF-8; none for a silent one."""
         alphabet = _byte_of_letter()
-        tokens = [self._core.id_to_token(number) or "" for number in range(len(self))]
+        numbers = range(len(self))
+        tokens = ["" if number in self._silent else self._core.id_to_token(number) or "" for number in numbers]
         return [bytes(alphabet[letter] for letter in token) for token in tokens]
 
     @property

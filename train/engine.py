@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from omni.errors import InputError
 from omni.files import write_text
 from omni.model.transformer import Batch, Losses, OmniTransformer
-from omni.tokenizers.bundle import Tokenizers
 from omni.train import backend
 from omni.train.checkpoint import State
 from omni.train.data.loader import GlobalBatch, Loader
@@ -24,7 +23,7 @@ from omni.train.environment import prepare_process
 from omni.train.fragments import forget, optimizer_steps
 from omni.train.given import load_data, load_valid, share_of, state_of
 from omni.train.guard import Guard, write_down
-from omni.train.likeness import start_alike
+from omni.train.initial import begin, shape_of
 from omni.train.monitor import Monitor
 from omni.train.recipe import Recipe
 from omni.train.saver import Saver, unwritable
@@ -51,7 +50,7 @@ class Trainer:
         self.valid = load_valid(recipe, self.data)
         self.stages = Stages.of(recipe, self.data)
         self.share = share_of(recipe, self.rank, self.world)
-        self.config = recipe.model.config(self.data.vocab)
+        self.config = shape_of(recipe, self.data.vocab)
         if self.config.max_steps < recipe.sequence_length:
             raise InputError(
                 f"sequence_length: {recipe.sequence_length} is above model.max_steps={self.config.max_steps};"
@@ -235,8 +234,7 @@ class Trainer:
     def _model(self) -> OmniTransformer:
         torch.manual_seed(self.recipe.seed)
         model = OmniTransformer(self.config)
-        if self.recipe.tokenizers is not None:
-            start_alike(model, self.data.vocab, Tokenizers.load(self.recipe.tokenizers), self.recipe.seed)
+        begin(model, self.recipe, self.data.vocab)
         model.recompute = self.recipe.activation_checkpointing
         if self.recipe.compile:
             model.compile_blocks()

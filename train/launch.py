@@ -117,6 +117,7 @@ def _check(recipe: Recipe, run: Path, nproc: int, mode: str) -> None:
     """Everything that can be refused before a process starts; packs the data, which every rank then reads."""
     from omni.train.checkpoint import Checkpoints, check_same_run
     from omni.train.given import load_data, load_valid, share_of, state_of
+    from omni.train.initial import shape_of
     from omni.train.stages import Stages
 
     if mode not in MODES:
@@ -127,7 +128,7 @@ def _check(recipe: Recipe, run: Path, nproc: int, mode: str) -> None:
     if data.dropped:
         print(f"{data.dropped} sequences are longer than {recipe.sequence_length} steps and left out", file=sys.stderr)
     load_valid(recipe, data)
-    recipe.model.config(data.vocab)
+    shape_of(recipe, data.vocab)
     share_of(recipe, 0, nproc)
     Stages.of(recipe, data)
     if mode == "fresh":

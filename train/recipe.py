@@ -146,6 +146,7 @@ class Recipe:
 
     data, valid:      folders of token shards, or folders of such
     tokenizers:       folder that is copied beside the model, so that it can be used alone
+    init:             model folder whose shape and weights the run begins with, instead of `model.preset` and chance
     sequence_length:  steps of a packed row; too_long: what to do with longer sequences
     stages:           parts of the run, one after the other, instead of `mixture` and `schedule.steps`
     train_on:         the assistant's answers alone, or everything that is said, prompts too (pretraining)
@@ -157,6 +158,7 @@ class Recipe:
     data: list[str] = field(default_factory=list)
     valid: list[str] = field(default_factory=list)
     tokenizers: str | None = None
+    init: str | None = None
     sequence_length: int = 512
     too_long: Literal["error", "drop"] = "error"
     train_on: Literal["answers", "everything"] = "answers"

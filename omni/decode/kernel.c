@@ -8,8 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { ATTENTION_NORM, Q_NORM, K_NORM, FEED_FORWARD_NORM, QKV, QKV_SCALE, OUT, OUT_SCALE, GATE_UP, GATE_UP_SCALE, DOWN,
-       DOWN_SCALE, POINTERS };
+enum { ATTENTION_NORM, Q_NORM, K_NORM, FEED_FORWARD_NORM, QKV_BIAS, QKV, QKV_SCALE, OUT, OUT_SCALE, GATE_UP,
+       GATE_UP_SCALE, DOWN, DOWN_SCALE, POINTERS };
 
 typedef struct {
     int64_t layers, d_model, d_ff, heads, kv_heads, head_dim, max_steps;
@@ -93,15 +93,18 @@ static void attention(const Shape *s, const void *const *layer, float *keys, flo
    [kv_heads][max_steps][head_dim]. cos, sin: the row of position `at`. scratch: see omni/decode/step.py. */
 void omni_step(const Shape *s, const void *const *layers, float *const *keys, float *const *values, const float *cos,
                const float *sin, int64_t at, float *x, float *scratch) {
-    int64_t d = s->d_model, ff = s->d_ff, qkv_rows = (s->heads + 2 * s->kv_heads) * s->head_dim;
+    int64_t d = s->d_model, ff = s->d_ff, heads = s->heads * s->head_dim;
+    int64_t qkv_rows = heads + 2 * s->kv_heads * s->head_dim;
     float *normed = scratch, *wide = normed + d, *mixed = wide + (qkv_rows > 2 * ff ? qkv_rows : 2 * ff);
-    float *added = mixed + d, *scores = added + d;
+    float *added = mixed + heads, *scores = added + d;
     for (int64_t n = 0; n < s->layers; n++) {
         const void *const *layer = layers + n * POINTERS;
         rms_norm(normed, x, layer[ATTENTION_NORM], d, s->eps);
         multiply(wide, layer + QKV, normed, qkv_rows, d);
+        const float *bias = layer[QKV_BIAS];
+        for (int64_t i = 0; bias && i < qkv_rows; i++) wide[i] += bias[i];
         attention(s, layer, keys[n], values[n], cos, sin, at, wide, mixed, scores);
-        multiply(added, layer + OUT, mixed, d, d);
+        multiply(added, layer + OUT, mixed, d, heads);
         for (int64_t i = 0; i < d; i++) x[i] += added[i];
         rms_norm(normed, x, layer[FEED_FORWARD_NORM], d, s->eps);
         multiply(wide, layer + GATE_UP, normed, 2 * ff, d);

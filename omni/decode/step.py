@@ -56,8 +56,8 @@ class _KernelStep:
         self.layers = (ctypes.c_void_p * len(addresses))(*addresses)
         assert len(addresses) == c.n_layers * POINTERS + 1
         self.sizes = c.n_layers, c.d_model, c.d_ff, c.n_heads, c.n_kv_heads, c.head_dim
-        qkv_rows = (c.n_heads + 2 * c.n_kv_heads) * c.head_dim
-        self.scratch_size = 3 * c.d_model + max(qkv_rows, 2 * c.d_ff)   # and a score a step
+        mixed, qkv_rows = c.n_heads * c.head_dim, (c.n_heads + 2 * c.n_kv_heads) * c.head_dim
+        self.scratch_size = 2 * c.d_model + mixed + max(qkv_rows, 2 * c.d_ff)  # and a score a step
         self.row = 4 * c.head_dim                                       # bytes of a row of the rope's tables
 
     def __call__(self, ids: Tensor, cache: Cache) -> Tensor:
@@ -80,6 +80,7 @@ def _tensors(block: Block, int8: bool) -> Iterator[Tensor | None]:
     attention: Attention = block.attention
     for norm in (block.attention_norm, attention.q_norm, attention.k_norm, block.feed_forward_norm):
         yield norm.weight.detach() if isinstance(norm, nn.RMSNorm) else None
+    yield None if attention.qkv.bias is None else attention.qkv.bias.detach()
     for linear in (attention.qkv, attention.out, block.feed_forward.gate_up, block.feed_forward.down):
         weight = linear.weight.detach()                                 # [rows, cols]
         yield from quantized(weight) if int8 else (weight.contiguous(), None)

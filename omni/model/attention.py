@@ -1,11 +1,13 @@
 """Rotary positions and grouped-query attention with QK-norm."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from omni.model.config import ModelConfig
+from omni.model.config import ModelConfig, RopeScaling
 from omni.model.fused import RMSNorm, rotate
 
 
@@ -15,9 +17,11 @@ class Rope(nn.Module):
     cos: Tensor
     sin: Tensor
 
-    def __init__(self, head_dim: int, max_steps: int, theta: float) -> None:
+    def __init__(self, head_dim: int, max_steps: int, theta: float, scaling: RopeScaling | None = None) -> None:
         super().__init__()
         frequency = theta ** (-torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim)
+        if scaling is not None:
+            frequency = slowed(frequency, scaling)
         angle = torch.arange(max_steps, dtype=torch.float64)[:, None] * frequency           # [max_steps, head_dim / 2]
         self.register_buffer("cos", torch.cat((angle.cos(), angle.cos()), -1).float(), persistent=False)
         self.register_buffer("sin", torch.cat((-angle.sin(), angle.sin()), -1).float(), persistent=False)
@@ -27,6 +31,13 @@ class Rope(nn.Module):
         return self.cos[position][:, None], self.sin[position][:, None]
 
 
+def slowed(frequency: Tensor, scaling: RopeScaling) -> Tensor:
+    """Rotations a step, in radians, as Llama 3.1 changes them for long contexts (Grattafiori et al. 2024)."""
+    turns = scaling.steps * frequency / (2 * math.pi)                   # over the steps of the first training
+    kept = ((turns - scaling.low) / (scaling.high - scaling.low)).clamp(0, 1)
+    return frequency * (kept + (1 - kept) / scaling.factor)
+
+
 class Attention(nn.Module):
     """Grouped-query attention (Ainslie et al. 2023); queries and keys normalised a head (Henry et al. 2020)."""
 
@@ -34,8 +45,8 @@ class Attention(nn.Module):
         super().__init__()
         self.n_heads, self.n_kv_heads, self.head_dim = config.n_heads, config.n_kv_heads, config.head_dim
         self.sizes = [size * config.head_dim for size in (config.n_heads, config.n_kv_heads, config.n_kv_heads)]
-        self.qkv = nn.Linear(config.d_model, sum(self.sizes), bias=False)
-        self.out = nn.Linear(config.d_model, config.d_model, bias=False)
+        self.qkv = nn.Linear(config.d_model, sum(self.sizes), bias=config.qkv_bias)
+        self.out = nn.Linear(self.sizes[0], config.d_model, bias=False)
         self.q_norm = RMSNorm(config.head_dim, config.norm_eps) if config.qk_norm else nn.Identity()
         self.k_norm = RMSNorm(config.head_dim, config.norm_eps) if config.qk_norm else nn.Identity()
 

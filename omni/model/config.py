@@ -8,11 +8,26 @@ from omni.vocab import Vocabulary
 
 
 @dataclass(frozen=True)
+class RopeScaling:
+    """Llama 3.1's slower rotations, for more steps than the `steps` that it was first trained on.
+
+    Rotations with fewer than `low` turns in those steps are slowed down by `factor`, those with more than `high` are
+    kept, and what lies between is interpolated.
+    """
+
+    factor: float
+    low: float
+    high: float
+    steps: int
+
+
+@dataclass(frozen=True)
 class ModelConfig:
     """A decoder-only Transformer (pre-norm RMSNorm, RoPE, grouped-query attention, SwiGLU).
 
     The fields from vocab_size to layout follow from the vocabulary: see `for_vocabulary`.
     qk_norm and z_loss keep mixed modalities stable (Chameleon 2024). `prefix` lets a prompt's steps see each other.
+    head_size (of each head, where that is not d_model / n_heads), rope_scaling and qkv_bias serve imported models.
     """
 
     d_model: int = 320
@@ -33,25 +48,28 @@ class ModelConfig:
     z_loss: float = 1e-4
     tie_embeddings: bool = True
     prefix: bool = False
+    head_size: int | None = None
+    rope_scaling: RopeScaling | None = None
+    qkv_bias: bool = False
 
     def __post_init__(self) -> None:
         for name in ("d_model", "n_layers", "n_heads", "n_kv_heads", "d_ff", "channels", "max_steps"):
             if getattr(self, name) <= 0:
                 raise InputError(f"model.{name}: must be positive, got {getattr(self, name)}")
-        if self.d_model % self.n_heads:
+        if self.head_size is None and self.d_model % self.n_heads:
             divisors = [n for n in range(1, 129) if self.d_model % n == 0 and (self.d_model // n) % 2 == 0]
             raise InputError(
                 f"model.n_heads: {self.n_heads} does not divide d_model={self.d_model};"
                 f" use one of {', '.join(map(str, divisors))}"
             )
-        if self.head_dim % 2:
+        if self.head_dim <= 0 or self.head_dim % 2:
             raise InputError(f"model.n_heads: head size d_model/n_heads={self.head_dim} must be even for RoPE")
         if self.n_heads % self.n_kv_heads:
             raise InputError(f"model.n_kv_heads: {self.n_kv_heads} does not divide n_heads={self.n_heads}")
 
     @property
     def head_dim(self) -> int:
-        return self.d_model // self.n_heads
+        return self.d_model // self.n_heads if self.head_size is None else self.head_size
 
     def for_vocabulary(self, vocab: Vocabulary) -> "ModelConfig":
         """The same shape over the ids of `vocab`."""
@@ -80,7 +98,8 @@ class ModelConfig:
             unknown = ", ".join(sorted(set(values) - names)) if isinstance(values, dict) else "not a mapping"
             raise InputError(f"{origin}: not a model config ({unknown})")
         try:
-            return cls(**values)
+            scaling = values.get("rope_scaling")
+            return cls(**{**values, "rope_scaling": RopeScaling(**scaling) if scaling else None})
         except TypeError as error:
             raise InputError(f"{origin}: {error}") from None
 
@@ -89,16 +108,20 @@ class ModelConfig:
 
     def parameters(self) -> dict[str, int]:
         """Parameters by part; their sum is what the built model has."""
-        d, kv = self.d_model, self.n_kv_heads * self.head_dim
-        qk_norms = 2 * self.head_dim if self.qk_norm else 0
-        block = 2 * d * d + 2 * d * kv + qk_norms + 3 * d * self.d_ff + 2 * d
+        d = self.d_model
         return {
             "embedding": self.vocab_size * d,
-            "blocks": self.n_layers * block,
+            "blocks": self.n_layers * self._block_parameters(self.n_kv_heads),
             "final_norm": d,
             "output": 0 if self.tie_embeddings else self.vocab_size * d,
             "channel_heads": self._channel_parameters(),
         }
+
+    def _block_parameters(self, n_kv_heads: int) -> int:
+        d, q, kv = self.d_model, self.n_heads * self.head_dim, n_kv_heads * self.head_dim
+        qk_norms = 2 * self.head_dim if self.qk_norm else 0
+        biases = q + 2 * kv if self.qkv_bias else 0
+        return 2 * d * q + 2 * d * kv + qk_norms + biases + 3 * d * self.d_ff + 2 * d
 
     def _channel_parameters(self) -> int:
         d = self.d_model
@@ -106,17 +129,17 @@ class ModelConfig:
             return 0
         if self.layout == "delay":
             return (self.channels - 1) * d * d
-        block = 4 * d * d + (2 * self.head_dim if self.qk_norm else 0) + 3 * d * self.d_ff + 2 * d
-        return self.depth_layers * block + d + self.channels * d
+        return self.depth_layers * self._block_parameters(self.n_heads) + d + self.channels * d
 
     def flops_per_step(self, context: int) -> float:
-        """Forward and backward FLOPs for one trained step: 6 a matmul parameter, 12 d_model a seen step and layer.
+        """Forward and backward FLOPs for one trained step: 6 a matmul parameter, 12 n_heads head_dim a seen
+        step and layer.
 
         (Kaplan et al. 2020, appendix B; causal attention sees `context`/2 steps on average.)
         """
         parts = self.parameters()
         matmul = parts["blocks"] + self.vocab_size * self.d_model + parts["channel_heads"]
-        return 6.0 * matmul + 12.0 * self.n_layers * self.d_model * context / 2
+        return 6.0 * matmul + 12.0 * self.n_layers * self.n_heads * self.head_dim * context / 2
 
 
 PRESETS = {

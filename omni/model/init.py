@@ -17,3 +17,5 @@ def initialise(model: nn.Module, config: ModelConfig) -> None:
         elif isinstance(module, nn.Linear):
             writes = name.endswith(("attention.out", "feed_forward.down"))
             nn.init.normal_(module.weight, std=STD / math.sqrt(2 * config.n_layers) if writes else STD)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)

@@ -1,7 +1,7 @@
-"""Our weights as those of Hugging Face's Llama and Qwen3 classes, and back.
+"""Our weights as those of Hugging Face's Llama, Qwen2 and Qwen3 classes, and back.
 
-The architectures are the same: Llama without QK-norm, Qwen3 with it. Ours fuses queries, keys and values, and the gate
-with the up projection, each into one matrix; theirs keep them apart.
+The architectures are the same: Qwen3 has QK-norm, Qwen2 biases of queries, keys and values, Llama neither. Ours fuses
+these three, and the gate with the up projection, each into one matrix; theirs keep them apart.
 """
 
 from collections.abc import Mapping
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from omni.errors import InputError
 from omni.model.config import ModelConfig
 from omni.model.transformer import OmniTransformer
 
@@ -22,17 +23,18 @@ PROJECTIONS = {"attention.out": "self_attn.o_proj", "feed_forward.down": "mlp.do
 
 
 def to_hugging_face(weights: Mapping[str, Tensor], config: ModelConfig) -> dict[str, Tensor]:
-    """Tensors for `LlamaForCausalLM` (no QK-norm) or `Qwen3ForCausalLM`. Raises ValueError for channel heads."""
-    _check_one_channel(config)
+    """Tensors for the class that `hugging_face_twin` makes. Raises InputError for a shape that none of them has."""
+    _check(config)
     theirs = {"model.embed_tokens.weight": weights["embedding.weight"], "model.norm.weight": weights["norm.weight"]}
     theirs["lm_head.weight"] = weights["embedding.weight" if config.tie_embeddings else "output.weight"]
     for layer in range(config.n_layers):
         mine, other = f"blocks.{layer}.", f"model.layers.{layer}."
         for ours, name in _renamed(config).items():
             theirs[f"{other}{name}.weight"] = weights[f"{mine}{ours}.weight"]
-        qkv = weights[f"{mine}attention.qkv.weight"].split(_qkv_rows(config))
-        for name, part in zip("qkv", qkv, strict=True):
-            theirs[f"{other}self_attn.{name}_proj.weight"] = part       # [heads * head_dim, d_model]
+        for kind in _qkv_kinds(config):
+            qkv = weights[f"{mine}attention.qkv.{kind}"].split(_qkv_rows(config))
+            for name, part in zip("qkv", qkv, strict=True):
+                theirs[f"{other}self_attn.{name}_proj.{kind}"] = part   # [heads * head_dim (, d_model)]
         gate, up = weights[f"{mine}feed_forward.gate_up.weight"].chunk(2)
         theirs[f"{other}mlp.gate_proj.weight"], theirs[f"{other}mlp.up_proj.weight"] = gate, up
     return theirs
@@ -40,7 +42,7 @@ def to_hugging_face(weights: Mapping[str, Tensor], config: ModelConfig) -> dict[
 
 def from_hugging_face(weights: Mapping[str, Tensor], config: ModelConfig) -> dict[str, Tensor]:
     """The inverse of `to_hugging_face`: a state dictionary for `OmniTransformer(config)`."""
-    _check_one_channel(config)
+    _check(config)
     ours = {"embedding.weight": weights["model.embed_tokens.weight"], "norm.weight": weights["model.norm.weight"]}
     if not config.tie_embeddings:
         ours["output.weight"] = weights["lm_head.weight"]
@@ -48,8 +50,9 @@ def from_hugging_face(weights: Mapping[str, Tensor], config: ModelConfig) -> dic
         mine, other = f"blocks.{layer}.", f"model.layers.{layer}."
         for name, their_name in _renamed(config).items():
             ours[f"{mine}{name}.weight"] = weights[f"{other}{their_name}.weight"]
-        qkv = [weights[f"{other}self_attn.{name}_proj.weight"] for name in "qkv"]
-        ours[f"{mine}attention.qkv.weight"] = torch.cat(qkv)
+        for kind in _qkv_kinds(config):
+            qkv = [weights[f"{other}self_attn.{name}_proj.{kind}"] for name in "qkv"]
+            ours[f"{mine}attention.qkv.{kind}"] = torch.cat(qkv)
         gate_up = [weights[f"{other}mlp.{name}_proj.weight"] for name in ("gate", "up")]
         ours[f"{mine}feed_forward.gate_up.weight"] = torch.cat(gate_up)
     return ours
@@ -60,6 +63,13 @@ def hugging_face_twin(model: OmniTransformer) -> "PreTrainedModel":
     import transformers
 
     config = model.config
+    _check(config)
+    rope: dict[str, Any] = {"rope_type": "default", "rope_theta": config.rope_theta}
+    if (scaling := config.rope_scaling) is not None:
+        rope |= {
+            "rope_type": "llama3", "factor": scaling.factor, "low_freq_factor": scaling.low,
+            "high_freq_factor": scaling.high, "original_max_position_embeddings": scaling.steps,
+        }  # fmt: skip
     shape: dict[str, Any] = {
         "vocab_size": config.vocab_size,
         "hidden_size": config.d_model,
@@ -70,13 +80,15 @@ def hugging_face_twin(model: OmniTransformer) -> "PreTrainedModel":
         "head_dim": config.head_dim,
         "max_position_embeddings": config.max_steps,
         "rms_norm_eps": config.norm_eps,
-        "rope_parameters": {"rope_type": "default", "rope_theta": config.rope_theta},
+        "rope_parameters": rope,
         "tie_word_embeddings": config.tie_embeddings,
         "bos_token_id": None,
         "eos_token_id": None,
     }
     if config.qk_norm:
         twin: PreTrainedModel = transformers.Qwen3ForCausalLM(transformers.Qwen3Config(**shape))
+    elif config.qkv_bias:
+        twin = transformers.Qwen2ForCausalLM(transformers.Qwen2Config(**shape))
     else:
         twin = transformers.LlamaForCausalLM(transformers.LlamaConfig(**shape))
     twin.load_state_dict(to_hugging_face(model.state_dict(), config))
@@ -91,6 +103,15 @@ def _qkv_rows(config: ModelConfig) -> list[int]:
     return [heads * config.head_dim for heads in (config.n_heads, config.n_kv_heads, config.n_kv_heads)]
 
 
-def _check_one_channel(config: ModelConfig) -> None:
+def _qkv_kinds(config: ModelConfig) -> list[str]:
+    return ["weight", "bias"] if config.qkv_bias else ["weight"]
+
+
+def _check(config: ModelConfig) -> None:
     if config.channels > 1:
-        raise ValueError(f"a model with {config.channels} channels a step has heads that Llama and Qwen3 lack")
+        raise InputError(
+            f"a model with {config.channels} channels a step has heads that Llama, Qwen2 and Qwen3 lack;"
+            " only the flat audio layout has one"
+        )
+    if config.qk_norm and config.qkv_bias:
+        raise InputError("a model with both QK-norm and biases is neither Qwen2, which lacks one, nor Qwen3, the other")

@@ -108,7 +108,7 @@ class OmniTransformer(nn.Module):
             raise ValueError("the config has no vocabulary; use config.for_vocabulary(vocab)")
         self.config = config
         self.embedding = nn.Embedding(config.vocab_size, config.d_model)
-        self.rope = Rope(config.head_dim, config.max_steps, config.rope_theta)
+        self.rope = Rope(config.head_dim, config.max_steps, config.rope_theta, config.rope_scaling)
         self.blocks = cast(Sequence[Block], nn.ModuleList(Block(config) for _ in range(config.n_layers)))
         self.norm = RMSNorm(config.d_model, config.norm_eps)
         self.output = None if config.tie_embeddings else nn.Linear(config.d_model, config.vocab_size, bias=False)

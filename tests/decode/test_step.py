@@ -28,12 +28,13 @@ def built(config: ModelConfig, layout: str = "flat") -> OmniTransformer:
 @settings(deadline=None, max_examples=40)
 @given(
     st.sampled_from([1, 2, 4]), st.booleans(), st.booleans(), st.sampled_from(["flat", "delay", "depth"]),
-    st.integers(0, 50), st.integers(1, 12),
+    st.integers(0, 50), st.integers(1, 12), st.sampled_from([None, 6, 20]), st.booleans(),
 )  # fmt: skip
 def test_the_kernels_states_and_cache_are_the_models(
-    n_kv_heads: int, qk_norm: bool, tied: bool, layout: str, prompt: int, steps: int
+    n_kv_heads: int, qk_norm: bool, tied: bool, layout: str, prompt: int, steps: int, size: int | None, bias: bool
 ) -> None:
-    model = built(replace(SHAPE, n_kv_heads=n_kv_heads, qk_norm=qk_norm, tie_embeddings=tied), layout)
+    shape = replace(SHAPE, n_kv_heads=n_kv_heads, qk_norm=qk_norm, tie_embeddings=tied, head_size=size, qkv_bias=bias)
+    model = built(shape, layout)
     ids = torch.randint(1, model.config.vocab_size, (1, prompt + steps, model.config.channels))
     plain, fast = (Cache.empty(model.config, 1, 64, model.table) for _ in range(2))
     states = model.extend(ids, plain)[:, prompt:]
@@ -88,7 +89,7 @@ def test_quantized_rows_are_within_half_a_scale(rows: int, cols: int, size: floa
 
 @torch.no_grad()
 def test_int8_states_equal_those_of_the_rounded_weights() -> None:
-    model = built(SHAPE)
+    model = built(replace(SHAPE, head_size=20, qkv_bias=True))
     step = fast_step(model, int8=True)
     ids = torch.randint(1, model.config.vocab_size, (1, 9, 1))
     fast = Cache.empty(model.config, 1, 64, model.table)

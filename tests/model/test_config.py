@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 
 import pytest
@@ -6,7 +7,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from omni.errors import InputError
-from omni.model.config import PRESETS, ModelConfig
+from omni.model.config import PRESETS, ModelConfig, RopeScaling
 from omni.model.transformer import Batch, OmniTransformer
 from omni.vocab import LAYOUTS, Vocabulary
 
@@ -15,8 +16,11 @@ def vocabulary(layout: str = "flat", codebooks: int = 2) -> Vocabulary:
     return Vocabulary(text=300, codebooks=codebooks, codebook_size=16, image=30, picture_tokens=4, layout=layout)
 
 
+IMPORTED = {"head_size": 12, "qkv_bias": True, "rope_scaling": RopeScaling(8.0, 1.0, 4.0, 512)}
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("changes", [{}, {"tie_embeddings": False}, {"qk_norm": False}, {"n_kv_heads": 1}])
+@pytest.mark.parametrize("changes", [{}, {"tie_embeddings": False}, {"qk_norm": False}, {"n_kv_heads": 1}, IMPORTED])
 def test_the_counted_parameters_are_those_of_the_built_model(layout: str, changes: dict[str, object]) -> None:
     shape = replace(ModelConfig(d_model=32, n_layers=3, n_heads=4, n_kv_heads=2, d_ff=48), **changes)
     config = shape.for_vocabulary(vocabulary(layout))
@@ -63,8 +67,8 @@ def test_an_impossible_shape_is_named_with_its_mend(changes: dict[str, int], lin
 
 
 def test_a_config_comes_back_from_its_dictionary_and_a_typo_is_named() -> None:
-    config = ModelConfig.preset("small")
-    assert ModelConfig.parse(config.as_dict(), "config.json") == config
+    for config in (ModelConfig.preset("small"), ModelConfig(**IMPORTED)):
+        assert ModelConfig.parse(json.loads(json.dumps(config.as_dict())), "config.json") == config
     with pytest.raises(InputError, match=r"config.json.*d_modle"):
         ModelConfig.parse({"d_modle": 3}, "config.json")
     with pytest.raises(InputError, match="mini, tiny, small, 1b, 7b"):

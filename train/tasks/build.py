@@ -36,17 +36,13 @@ class Choice:
 
 def vocabulary(manifest: Manifest, tokenizers: Tokenizers, layout: str = "flat") -> Vocabulary:
     """The token space of these tokenizers with a tag for every language of the manifest."""
-    known = checked(tokenizers)
-    return Vocabulary(
-        text=len(known.text),
-        codebooks=known.audio.codebooks,
-        codebook_size=known.audio.codebook_size,
-        image=known.image.codebook_size,
-        picture_tokens=known.image.tokens,
-        languages=tuple(sorted({language for item in manifest.items for language in item.texts})),
-        layout=layout,
-        tokenizers=tokenizers.fingerprint,
-    )
+    checked(tokenizers)
+    return Vocabulary.of(tokenizers, languages_of(manifest), layout)
+
+
+def languages_of(manifest: Manifest) -> set[str]:
+    """Languages of the texts, each of which has a tag."""
+    return {language for item in manifest.items for language in item.texts}
 
 
 def build_shards(manifest: Manifest, tokenizers: Tokenizers, out: Path, choice: Choice) -> Vocabulary:

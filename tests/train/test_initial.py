@@ -1,0 +1,89 @@
+"""A run that begins with a model that exists."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from omni.errors import InputError
+from omni.model.config import ModelConfig, RopeScaling
+from omni.model.folder import load_model, save_model
+from omni.model.transformer import OmniTransformer
+from omni.tokenizers.text import TextTokenizer
+from omni.train.data.loader import Dataset, Loader, Share
+from omni.train.engine import Trainer
+from omni.train.initial import shape_of
+from omni.train.launch import launch
+from omni.train.monitor import read_log
+from omni.train.recipe import Recipe
+from omni.vocab import Vocabulary
+
+SHAPE = ModelConfig(
+    d_model=24, n_layers=1, n_heads=2, n_kv_heads=1, d_ff=40, max_steps=64, head_size=16, qk_norm=False, qkv_bias=True,
+    rope_scaling=RopeScaling(4.0, 1.0, 4.0, 16), tie_embeddings=False,
+)  # fmt: skip
+Start = Callable[..., Path]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Start:
+    """Saves a model of a shape that no preset has, far from the usual initial weights."""
+
+    def save(vocab: Vocabulary) -> Path:
+        torch.manual_seed(5)
+        model = OmniTransformer(SHAPE.for_vocabulary(vocab))
+        for parameter in model.parameters():
+            torch.nn.init.normal_(parameter, mean=0.1, std=0.2)
+        save_model(tmp_path / "start", model.state_dict(), model.config, vocab)
+        return tmp_path / "start"
+
+    return save
+
+
+def recipe_of(recipe_file: Path, **changes: str) -> Recipe:
+    plain = Recipe.load(recipe_file, {"schedule.steps": "2", "valid": "[]", **changes})
+    return replace(plain, model=type(plain.model)())
+
+
+def test_a_run_begins_at_the_models_loss_and_keeps_its_shape(
+    recipe_file: Path, vocab: Vocabulary, start: Start, tmp_path: Path
+) -> None:
+    folder, tokenizers = start(vocab), tmp_path / "tokenizers"
+    TextTokenizer.train([], 256).save(tokenizers / "text")              # would begin alike, which init must not
+    recipe = recipe_of(recipe_file, init=str(folder), tokenizers=str(tokenizers))
+    trainer = Trainer(recipe, tmp_path / "run", device="cpu")
+    try:
+        assert trainer.train() is None
+    finally:
+        trainer.close()
+    model, _ = load_model(folder)
+    data = Dataset.load(recipe.data, recipe.sequence_length)
+    batch = Loader(data, data.order(1.0, {}, 0), Share(8, 8)).batch(0)
+    with torch.no_grad():
+        expected = float(model(batch.micro[0]).each.mean())
+    assert read_log(tmp_path / "run")[0]["loss"] == pytest.approx(expected, rel=1e-5)
+    trained, _ = load_model(tmp_path / "run" / "model")
+    assert trained.config == model.config
+    assert not torch.equal(trained.embedding.weight, model.embedding.weight)
+
+
+def test_another_vocabulary_is_refused_before_anything_starts(
+    recipe_file: Path, vocab: Vocabulary, start: Start, tmp_path: Path
+) -> None:
+    folder = start(replace(vocab, languages=("fr",)))
+    with pytest.raises(InputError, match=r"init: .*start was made with another vocabulary than the data: languages"):
+        launch(recipe_of(recipe_file, init=str(folder)), tmp_path / "run")
+    with pytest.raises(InputError, match="no such model folder"):
+        launch(recipe_of(recipe_file, init=str(tmp_path / "nowhere")), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_only_what_no_tensor_depends_on_may_change(recipe_file: Path, vocab: Vocabulary, start: Start) -> None:
+    recipe = recipe_of(recipe_file, init=str(start(vocab)))
+    changed = replace(recipe, model=replace(recipe.model, d_model=24, max_steps=128, z_loss=0.0))
+    expected = replace(SHAPE, max_steps=128, z_loss=0.0).for_vocabulary(vocab)
+    assert shape_of(changed, vocab) == expected
+    with pytest.raises(InputError, match=r"model\.n_layers: the model of init has 1, not 2; leave the key out"):
+        shape_of(replace(recipe, model=replace(recipe.model, n_layers=2)), vocab)

@@ -1,0 +1,41 @@
+"""What a run begins with: a model of the recipe's shape, or one that is there already."""
+
+from dataclasses import asdict, replace
+
+from omni.errors import InputError
+from omni.model.config import ModelConfig
+from omni.model.folder import load_into, load_shape
+from omni.model.transformer import OmniTransformer
+from omni.tokenizers.bundle import Tokenizers
+from omni.train.likeness import start_alike
+from omni.train.recipe import Recipe
+from omni.vocab import Vocabulary
+
+FREE = ("max_steps", "rope_theta", "z_loss", "prefix")                  # no tensor's shape depends on them
+
+
+def shape_of(recipe: Recipe, vocab: Vocabulary) -> ModelConfig:
+    """The recipe's shape over the ids of the data; with `init` that of the model there, changed where it can be.
+
+    Raises InputError where that model has another vocabulary, or another shape is asked of it.
+    """
+    if recipe.init is None:
+        return recipe.model.config(vocab)
+    shape, theirs = load_shape(recipe.init)
+    vocab.check_same(theirs, "the data", f"init: {recipe.init}")
+    changes = {name: value for name, value in asdict(recipe.model).items() if name != "preset" and value is not None}
+    for name, value in changes.items():
+        if name not in FREE and value != getattr(shape, name):
+            raise InputError(
+                f"model.{name}: the model of init has {getattr(shape, name)}, not {value};"
+                f" leave the key out, only {', '.join(FREE)} may change"
+            )
+    return replace(shape, **changes)
+
+
+def begin(model: OmniTransformer, recipe: Recipe, vocab: Vocabulary) -> None:
+    """Write the weights of `init` into a new model or, without it, alike embeddings for alike tokens."""
+    if recipe.init is not None:
+        load_into(model, recipe.init)
+    elif recipe.tokenizers is not None:
+        start_alike(model, vocab, Tokenizers.load(recipe.tokenizers), recipe.seed)
