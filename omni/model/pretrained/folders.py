@@ -90,12 +90,11 @@ def extended(table: Tensor, vocab: Vocabulary) -> Tensor:
     the probabilities of the old ones hardly change, whereas a row of zeros or of unusual length may outweigh them all
     (Hewitt 2021, "Initializing new word embeddings for pretrained language models").
     """
-    old = table.float()
-    noise = torch.randn(len(vocab), table.shape[1], generator=Generator().manual_seed(0))
-    whole = (old.mean(dim=0) + NOISE * old.std(dim=0) * noise).to(table.dtype)  # [vocab, d_model]
     text = vocab["text"]
-    whole[text.start : text.stop] = table
-    return whole
+    noise = torch.randn(len(vocab) - text.size, table.shape[1], generator=Generator().manual_seed(0))
+    mean, deviation = table.float().mean(dim=0), table.float().std(dim=0)  # [d_model]
+    new = (mean + NOISE * deviation * noise).to(table.dtype)            # [vocab - text, d_model]
+    return torch.cat((new[: text.start], table, new[text.start :]))
 
 
 def free(path: Path | str) -> Path:
