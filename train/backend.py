@@ -1,5 +1,6 @@
 """The model, its optimizer, and DeepSpeed around both, as the recipe says."""
 
+import os
 from typing import Any
 
 import torch
@@ -46,7 +47,9 @@ def start(
             optimizer=optimizer,
             config=deepspeed_config(recipe, share),
         )
-    if recipe.zero == 3:                                                # the loss reads tables outside their modules
+    if recipe.zero == 3:
+        os.environ.setdefault("LOCAL_RANK", "0")                        # asked for whenever weights are fetched
+        # the loss reads tables outside their modules
         ds.zero.register_external_parameter(engine.module, model.table)
         ds.zero.register_external_parameter(engine.module, model.embedding.weight)
     return engine, optimizer

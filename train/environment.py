@@ -59,12 +59,8 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def alone_unless_launched() -> Iterator[None]:
-    """Where no launcher did, give the settings of the only process of a run, and take them back at the end.
-
-    LOCAL_RANK stays: ZeRO 3 reads it whenever it fetches weights.
-    """
-    os.environ.setdefault("LOCAL_RANK", "0")
-    place = {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}
+    """Where no launcher did, give the settings of the only process of a run, and take them back at the end."""
+    place = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}
     settings = {name: value for name, value in place.items() if name not in os.environ}
     if "MASTER_PORT" not in os.environ:
         settings["MASTER_PORT"] = str(free_port())
