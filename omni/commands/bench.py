@@ -1,10 +1,11 @@
-"""`omni bench train|decode|checkpoint`: our speed beside that of transformers, measured in the same run."""
+"""`omni bench train|loader|checkpoint|decode`: our speed beside that of transformers, measured in the same run."""
 
 import argparse
 import importlib
 
 BENCHMARKS = {
     "train": ("omni.train.bench_train", "a training step against the Trainer of transformers"),
+    "loader": ("omni.train.bench_loader", "start, resume and batches of ten billion tokens"),
     "checkpoint": ("omni.train.bench_checkpoint", "how long training waits for a checkpoint"),
     "decode": ("omni.decode.bench_decode", "single-token decoding against transformers.generate"),
 }

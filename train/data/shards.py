@@ -99,7 +99,7 @@ class ShardWriter:
             "steps": self._steps,
             "trained": sum(row[-1] for row in self._rows),
             "files": files,
-            "fingerprint": _fingerprint(files),
+            "fingerprint": fingerprint(files),
         }
 
 
@@ -133,7 +133,7 @@ class Shard:
                 raise InputError(f"{folder}: shard version {summary['version']}, this is {VERSION}; build it again")
             for name in FILES:
                 _check_file(folder / name, summary["files"][name], verify)
-            if summary["fingerprint"] != _fingerprint(summary["files"]):
+            if summary["fingerprint"] != fingerprint(summary["files"]):
                 raise InputError(f"{folder / SUMMARY}: edited or damaged; build the shard again")
         except (KeyError, TypeError):
             raise InputError(f"{folder / SUMMARY}: not a shard summary; build the shard again") from None
@@ -198,6 +198,7 @@ def _check_file(path: Path, expected: dict[str, Any], verify: bool) -> None:
         raise InputError(f"{path}: damaged (its checksum differs); copy it again")
 
 
-def _fingerprint(files: dict[str, Any]) -> str:
+def fingerprint(files: dict[str, Any]) -> str:
+    """Identity of a shard: a hash of its files' checksums."""
     text = json.dumps({name: files[name]["sha256"] for name in FILES}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
