@@ -25,9 +25,11 @@ demo: $(VENV)/.installed ## ask the model of `make run` about a picture, aloud a
 bench: $(VENV)/.tested ## measure training and decoding against transformers: runs/bench
 	@mkdir -p runs/bench
 	$(BIN)/omni bench train --json $(ARGS) | tee runs/bench/train.log
+	$(BIN)/omni bench loader --json | tee runs/bench/loader.log
 	$(BIN)/omni bench checkpoint --json $(ARGS) | tee runs/bench/checkpoint.log
 	$(BIN)/omni bench decode --json $(ARGS) | tee runs/bench/decode.log
 	@tail -qn1 runs/bench/train.log > runs/bench/train.json
+	@tail -qn1 runs/bench/loader.log > runs/bench/loader.json
 	@tail -qn1 runs/bench/checkpoint.log > runs/bench/checkpoint.json
 	@tail -qn1 runs/bench/decode.log > runs/bench/decode.json
 	@echo "figures: runs/bench/*.json"

@@ -1,4 +1,4 @@
-"""`omni bench train|memory|checkpoint|decode`: our speed beside that of transformers, our plan beside what is."""
+"""`omni bench train|loader|memory|checkpoint|decode`: our speed beside that of others, our plan beside what is."""
 
 import argparse
 import importlib
@@ -6,6 +6,7 @@ import importlib
 BENCHMARKS = {
     "train": ("omni.train.bench_train", "a training step against the Trainer of transformers"),
     "memory": ("omni.train.plan.bench_memory", "the plan's memory against that of real runs"),
+    "loader": ("omni.train.bench_loader", "start, resume and batches of ten billion tokens"),
     "checkpoint": ("omni.train.bench_checkpoint", "how long training waits for a checkpoint"),
     "decode": ("omni.decode.bench_decode", "single-token decoding against transformers.generate"),
 }

@@ -1,4 +1,4 @@
-"""`omni data fetch|prepare|show|tokenize`: the training data."""
+"""`omni data fetch|prepare|show|tokenize|import`: the training data."""
 
 import argparse
 from pathlib import Path
@@ -9,14 +9,16 @@ EPILOG = """example, the pictures with captions and speech only:
   omni data prepare --only stamps prompts emoji --out runs/data
   omni data show --data runs/data
 and, once there are tokenizers, every task as token shards for `omni train`:
-  omni data tokenize --data runs/data --tokenizers runs/tokenizers --out runs/shards --languages en fr ru"""
+  omni data tokenize --data runs/data --tokenizers runs/tokenizers --out runs/shards --languages en fr ru
+and conversations of your own (JSONL, WebDataset, Parquet, or a folder that `datasets` saved) beside them:
+  omni data import chats.jsonl --tokenizers runs/tokenizers --out runs/shards/train --task chat"""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Flags of the four actions."""
     parser.description = "Fetch the packages that hold the data, make one folder of items of them, and look at it."
     parser.epilog = EPILOG
-    actions = parser.add_subparsers(dest="action", required=True, metavar="fetch|prepare|show|tokenize")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="fetch|prepare|show|tokenize|import")
     fetch = actions.add_parser("fetch", help="download and verify the packages (skips what is there)")
     prepare = actions.add_parser("prepare", help="parse them into one folder: items, pictures, audio, splits")
     show = actions.add_parser("show", help="count what is in a prepared folder and draw a contact sheet")
@@ -34,13 +36,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
     tokenize.add_argument("--languages", nargs="+", default=[], metavar="CODE", help="default: all that the data have")
     tokenize.add_argument("--max-steps", type=int, default=512, help="drop longer sequences (default: %(default)s)")
     tokenize.add_argument("--seed", type=int, default=0, help="of the draw of examples (default: %(default)s)")
+    taken = actions.add_parser("import", help="write conversations of your own as a token shard")
+    taken.add_argument("source", type=Path, nargs="+", metavar="SOURCE", help="files, or folders of such")
+    taken.add_argument("--tokenizers", type=Path, default=Path("runs/tokenizers"), help="default: %(default)s")
+    taken.add_argument("--out", type=Path, default=Path("runs/shards/train"), help="default: %(default)s")
+    taken.add_argument("--task", default="chat", help="the shard's name, for the mixture (default: %(default)s)")
+    taken.add_argument("--skip-bad", action="store_true", help="leave bad records out and count them")
     show.add_argument("--tokenizer", type=Path, help="count texts in tokens of this text tokenizer's folder")
     show.add_argument("--json", action="store_true", help="print the figures as JSON on the last line")
 
 
 def run(args: argparse.Namespace) -> None:
     """Do one action and print where its result is."""
-    {"fetch": _fetch, "prepare": _prepare, "show": _show, "tokenize": _tokenize}[args.action](args)
+    {"fetch": _fetch, "prepare": _prepare, "show": _show, "tokenize": _tokenize, "import": _import}[args.action](args)
 
 
 def _fetch(args: argparse.Namespace) -> None:
@@ -86,3 +94,12 @@ def _tokenize(args: argparse.Namespace) -> None:
     choice = Choice(tuple(args.languages), tuple(args.only), args.max_steps, args.seed)
     vocab = build_shards(Manifest.load(args.data), Tokenizers.load(args.tokenizers), args.out, choice)
     print(f"a token space of {len(vocab)} ids; shards of every task in {args.out}")
+
+
+def _import(args: argparse.Namespace) -> None:
+    from omni.tokenizers.bundle import Tokenizers
+    from omni.train.data.sources.imports import import_sources
+
+    done = import_sources(args.source, args.out, Tokenizers.load(args.tokenizers), args.task, args.skip_bad)
+    left = f", {done.bad} bad records left out" if done.bad else ""
+    print(f"{done.sequences} conversations of {done.steps} steps in {args.out / args.task}{left}")

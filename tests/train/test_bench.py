@@ -1,14 +1,18 @@
+import json
 from pathlib import Path
 
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from omni.cli import main
 from omni.figures import Report
 from omni.train import bench_train
+from omni.train.bench_loader import simulate
 from omni.train.bench_peer import packed_examples, pad_to_longest, padded_examples, stack
 from omni.train.bench_train import Way, fill, made_up, measure
 from omni.train.data.loader import Dataset
+from omni.train.data.shards import Shard
 from omni.train.recipe import ModelRecipe
 from omni.train.vitals import flops_per_token
 
@@ -64,6 +68,27 @@ def test_all_figures_are_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         assert value is not None and value > 0
     parts = ("loader_share", "share_forward", "share_backward", "share_optimizer")
     assert sum(report.figures[name].value or 0 for name in parts) == pytest.approx(1)
+
+
+def test_a_simulated_index_is_that_of_a_shard(tmp_path: Path) -> None:
+    shard = Shard.load(simulate(tmp_path / "simulated", 5000))
+    ends = shard.index["offset"] + shard.index["length"]
+    assert len(shard) == 5000 and len(shard.tokens) == len(shard.loss) == ends[-1] and shard.index["offset"][0] == 0
+    assert (shard.index["offset"][1:] == ends[:-1]).all() and shard.trained == shard.index["trained"].sum()
+    assert 95 < shard.index["length"].mean() < 115
+    assert (shard.folder / "tokens.npy").stat().st_blocks * 512 < 100_000   # nothing but a header is written
+
+
+@pytest.mark.slow
+def test_the_loader_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(bench_train, "SHAPE", {"d_model": 16, "n_layers": 1, "n_heads": 2, "n_kv_heads": 2, "d_ff": 16})
+    assert main(["bench", "loader", "--tokens", "1e6", "--batches", "20", "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out.splitlines()[-1])["figures"]
+    for name in ("startup_seconds", "resume_seconds", "packing_seconds", "batch_share", "loader_share"):
+        assert figures[name]["value"] > 0
+    assert figures["tokens"]["value"] == pytest.approx(1e6, rel=0.1)
 
 
 def test_made_up_sequences_look_like_the_real_ones(tmp_path: Path) -> None:

@@ -40,10 +40,9 @@ class ShardWriter:
     def __init__(self, folder: Path | str, vocab: Vocabulary, task: str) -> None:
         self.folder, self.vocab, self.task = Path(folder), vocab, task
         self.dtype = np.dtype("<u2" if len(vocab) <= 1 << 16 else "<u4")
-        self._rows: list[tuple[int, int, int, int, int]] = []
-        self._items: dict[str, int] = {}
         self._targets = np.zeros((vocab.channels, len(vocab)), np.int64)
-        self._steps = 0
+        self._steps = self._trained = self._sequences = self._items = 0
+        self._item: str | None = None                                   # the last one
 
     def __enter__(self) -> "ShardWriter":
         self._context = self._writing()
@@ -55,7 +54,10 @@ class ShardWriter:
         return self._context.__exit__(kind, error, trace)
 
     def add(self, sequence: Sequence, item: str) -> None:
-        """Append one sequence made from `item`. Raises ValueError for ids that the vocabulary does not have."""
+        """Append one sequence made from `item`; those of an item come one after the other.
+
+        Raises ValueError for ids that the vocabulary does not have.
+        """
         ids = sequence.ids                                              # [steps, channels]
         if ids.ndim != 2 or ids.shape[1] != self.vocab.channels or not len(ids):
             raise ValueError(f"ids must have shape [steps, {self.vocab.channels}], got {ids.shape}")
@@ -63,30 +65,37 @@ class ShardWriter:
             raise ValueError(f"ids must lie in 0..{len(self.vocab) - 1}, got {ids.min()}..{ids.max()}")
         if sequence.loss[0]:
             raise ValueError("the first step cannot be trained: nothing stands before it")
-        number = self._items.setdefault(item, len(self._items))
+        if item != self._item:
+            self._names.write(f"{',' if self._items else ''}\n  {json.dumps(item, ensure_ascii=False)}")
+            self._item, self._items = item, self._items + 1
         trained = int(sequence.loss.sum())
-        self._rows.append((self._steps, len(ids), sequence.prefix, number, trained))
+        row = (self._steps, len(ids), sequence.prefix, self._items - 1, trained)
+        self._index.write(np.array(row, INDEX).tobytes())
         self._tokens.write(ids.astype(self.dtype).tobytes())
         self._loss.write(sequence.loss.astype(bool).tobytes())
         for counts, channel in zip(self._targets, ids[sequence.loss].T, strict=True):
             np.add.at(counts, channel, 1)
         self._steps += len(ids)
+        self._trained += trained
+        self._sequences += 1
 
     @contextmanager
     def _writing(self) -> Iterator["ShardWriter"]:
         with atomic_path(self.folder) as scratch:
             scratch.mkdir()
-            raw = [scratch / name for name in ("tokens", "loss")]
+            raw = [scratch / name for name in ("tokens", "loss", "index")]
             with ExitStack() as files:                                  # npy headers hold the length, known last
-                self._tokens, self._loss = (files.enter_context(path.open("wb")) for path in raw)
+                self._tokens, self._loss, self._index = (files.enter_context(path.open("wb")) for path in raw)
+                self._names = files.enter_context((scratch / FILES[4]).open("w", encoding="utf-8"))
+                self._names.write("[")
                 yield self
-            if not self._rows:
+                self._names.write("\n]\n")
+            if not self._sequences:
                 raise InputError(f"{self.folder}: no sequence to write for task {self.task}; check its data")
             _to_npy(raw[0], scratch / FILES[0], self.dtype, (self._steps, self.vocab.channels))
             _to_npy(raw[1], scratch / FILES[1], np.dtype(bool), (self._steps,))
-            np.save(scratch / FILES[2], np.array(self._rows, dtype=INDEX))
+            _to_npy(raw[2], scratch / FILES[2], INDEX, (self._sequences,))
             np.save(scratch / FILES[3], self._targets)
-            write_json(scratch / FILES[4], list(self._items))
             self.vocab.save(scratch / FILES[5])
             write_json(scratch / SUMMARY, self._summary(scratch))
 
@@ -95,11 +104,11 @@ class ShardWriter:
         return {
             "version": VERSION,
             "task": self.task,
-            "sequences": len(self._rows),
+            "sequences": self._sequences,
             "steps": self._steps,
-            "trained": sum(row[-1] for row in self._rows),
+            "trained": self._trained,
             "files": files,
-            "fingerprint": _fingerprint(files),
+            "fingerprint": fingerprint(files),
         }
 
 
@@ -133,7 +142,7 @@ class Shard:
                 raise InputError(f"{folder}: shard version {summary['version']}, this is {VERSION}; build it again")
             for name in FILES:
                 _check_file(folder / name, summary["files"][name], verify)
-            if summary["fingerprint"] != _fingerprint(summary["files"]):
+            if summary["fingerprint"] != fingerprint(summary["files"]):
                 raise InputError(f"{folder / SUMMARY}: edited or damaged; build the shard again")
         except (KeyError, TypeError):
             raise InputError(f"{folder / SUMMARY}: not a shard summary; build the shard again") from None
@@ -198,6 +207,7 @@ def _check_file(path: Path, expected: dict[str, Any], verify: bool) -> None:
         raise InputError(f"{path}: damaged (its checksum differs); copy it again")
 
 
-def _fingerprint(files: dict[str, Any]) -> str:
+def fingerprint(files: dict[str, Any]) -> str:
+    """Identity of a shard: a hash of its files' checksums."""
     text = json.dumps({name: files[name]["sha256"] for name in FILES}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
