@@ -6,6 +6,7 @@ The last line is JSON: faults_injected, samples_lost, samples_repeated (by the r
 """
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -56,8 +57,13 @@ class Soak:
     def ranks(self) -> list[int]:
         """Process ids of the ranks, the first one first."""
         assert self.process is not None
-        found = subprocess.run(["pgrep", "-P", str(self.process.pid)], capture_output=True, text=True)
-        return sorted(map(int, found.stdout.split()))
+        found = []
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):                          # it has ended meanwhile
+                state, parent = stat.read_text().rpartition(")")[2].split()[:2]
+                if int(parent) == self.process.pid and state != "Z":
+                    found.append(int(stat.parent.name))
+        return sorted(found)
 
     def step(self) -> int:
         records = read_log(self.run)
