@@ -139,7 +139,8 @@ def test_every_imported_package_is_declared() -> None:
     distributions = packages_distributions()
     wrong = []
     for path in python_files():
-        allowed = declared("eval", "live", "sources", "dev") if "tests" in path.parts else declared("eval", "live", "sources")
+        extras = ("eval", "live", "sources", *(["dev"] if "tests" in path.parts else []))
+        allowed = declared(*extras)
         for line, module, _ in imports(path):
             name = module.split(".")[0]
             if name in sys.stdlib_module_names or name in ("", "omni") or (path.parent / f"{name}.py").exists():
