@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from omni.model.config import ModelConfig
+from omni.model.attention import Attention
 from omni.model.sequence_parallel import SequenceParallel
-from omni.model.transformer import Batch, OmniTransformer
+from omni.model.transformer import Batch, FeedForward, OmniTransformer
 from omni.train.data.loader import Share
 from omni.train.environment import alone_unless_launched, deepspeed, quiet
 from omni.train.optimizers import AdamW, Muon
@@ -65,7 +65,7 @@ def make_optimizer(model: OmniTransformer, recipe: Recipe) -> AdamW | Muon:
     others = [parameter for parameter in parameters if id(parameter) not in chosen]
     if plan.kind == "adamw":
         return _adamw([{"params": matrices, "weight_decay": plan.weight_decay}, {"params": others}], plan)
-    rows = _stacked_rows(model, model.config)
+    rows = _stacked_rows(model)
     stacked = [(parameter, rows.get(id(parameter), [parameter.shape[0]])) for parameter in matrices]
     return Muon(stacked, _adamw([{"params": others}], plan), plan.lr, plan.weight_decay, plan.momentum)
 
@@ -74,15 +74,14 @@ def _adamw(groups: list[dict[str, Any]], plan: OptimizerRecipe) -> AdamW:
     return AdamW(groups, lr=plan.lr, betas=plan.betas, eps=plan.eps, weight_decay=0.0, fused=True)
 
 
-def _stacked_rows(model: OmniTransformer, config: ModelConfig) -> dict[int, list[int]]:
+def _stacked_rows(model: OmniTransformer) -> dict[int, list[int]]:
     """Rows of the matrices that lie in one parameter, by its id: queries, keys and values; gate and up."""
-    qkv = [heads * config.head_dim for heads in (config.n_heads, config.n_kv_heads, config.n_kv_heads)]
     rows = {}
-    for name, parameter in model.named_parameters():
-        if name.endswith("qkv.weight"):
-            rows[id(parameter)] = qkv
-        elif name.endswith("gate_up.weight"):
-            rows[id(parameter)] = [parameter.shape[0] // 2] * 2
+    for module in model.modules():
+        if isinstance(module, Attention):
+            rows[id(module.qkv.weight)] = module.sizes
+        elif isinstance(module, FeedForward):
+            rows[id(module.gate_up.weight)] = [module.gate_up.out_features // 2] * 2
     return rows
 
 

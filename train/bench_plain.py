@@ -12,9 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from omni.model.config import ModelConfig
-from omni.train.bench_peer import Example, stack
-
-IGNORED = -100
+from omni.train.bench_peer import IGNORED, Example, stack
 
 
 class _Block(nn.Module):

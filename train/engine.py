@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
@@ -18,7 +17,7 @@ from omni.files import write_text
 from omni.model.transformer import Batch, Losses, OmniTransformer
 from omni.train import backend
 from omni.train.checkpoint import State
-from omni.train.data.loader import GlobalBatch, Loader
+from omni.train.data.loader import GlobalBatch, Loader, rows_at
 from omni.train.environment import prepare_process
 from omni.train.fragments import forget, optimizer_steps
 from omni.train.given import load_data, load_valid, share_of, state_of
@@ -163,8 +162,7 @@ class Trainer:
 
     def items(self, cursor: int) -> list[str]:
         """Names of the items in the global batch at a row."""
-        tasks, rows = self.stages.order.at(np.arange(cursor, cursor + self.share.rows))
-        found = [self.data.find(int(task), int(row)) for task, row in zip(tasks, rows, strict=True)]
+        _, found = rows_at(self.data, self.stages.order, cursor, self.share.rows)
         return sorted({item for packed, row in found for item in packed.items(row)})
 
     def _forward(self, batch: Batch) -> Losses:

@@ -70,10 +70,10 @@ class Saver:
         """Whether this rank's part is (written, failed), as numbers to be summed over ranks and given to `settle`."""
         return (0.0, 0.0) if self.saving is None else (float(self.saving.written), float(self.saving.failed))
 
-    def settle(self, written: float, failed: float) -> bool:
-        """Make the checkpoint the newest when all have written it, drop it when one could not. True when it is done."""
+    def settle(self, written: float, failed: float) -> None:
+        """Make the checkpoint the newest when all have written it, drop it when one could not."""
         if self.saving is None or (written < self.world and not failed):
-            return self.saving is None
+            return
         saving, self.saving = self.saving, None
         if failed:
             self._give_up(saving)
@@ -82,7 +82,6 @@ class Saver:
             if self.rank == 0:
                 self.checkpoints.commit(saving)
                 self.checkpoints.prune(self.recipe.checkpoint.keep)
-        return True
 
     def wait(self) -> None:
         """Until this rank has written, or could not."""

@@ -13,6 +13,7 @@ from omni.train.data.order import Staged
 from omni.train.plan.hardware import matmul_peak
 
 GIB = 2**30
+SAMPLE = 1 << 16                                                        # of a shard: a start must not read it all
 
 
 class Vitals:
@@ -55,10 +56,15 @@ def resident_bytes() -> int:
 
 def flops_per_token(config: ModelConfig, data: Dataset) -> float:
     """Forward and backward FLOPs a useful token: matmuls of the blocks, attention within a document, and the logits of
-    trained steps alone (6 a weight: Kaplan et al. 2020)."""
-    lengths = [part.shard.index["length"][part.order].astype(float) for part in data.parts]
-    total = sum(found.sum() for found in lengths)
-    context = sum((found**2).sum() for found in lengths) / total / 2    # steps that a step sees on average
-    trained = sum(int(part.trained.sum()) for part in data.parts) / total
+    trained steps alone (6 a weight: Kaplan et al. 2020). Of a large shard evenly spread sequences are looked at."""
+    total = squares = trained = 0.0
+    for part in data.parts:
+        every = max(1, len(part.order) // SAMPLE)
+        found = part.shard.index[part.order[::every]]
+        lengths = found["length"].astype(float)
+        total += every * lengths.sum()
+        squares += every * (lengths**2).sum()
+        trained += every * float((lengths - 1 if part.everything else found["trained"]).sum())
+    context, trained = squares / total / 2, trained / total             # context: steps that a step sees on average
     blocks = 6.0 * config.parameters()["blocks"] + 12.0 * config.n_layers * config.d_model * context
     return float(blocks + 6.0 * trained * config.vocab_size * config.d_model)

@@ -50,7 +50,7 @@ def answers_of(
 ) -> list[Segment]:
     """One answer to each example, generated side by side; `want.language` is replaced by the example's own."""
     said: dict[int, Segment] = {}
-    for language in {example.wanted.language for example in examples}:
+    for language in sorted({example.wanted.language for example in examples}, key=str):
         rows = [row for row, example in enumerate(examples) if example.wanted.language == language]
         given = [[codes.segment(examples[row].item, examples[row].given, "user")] for row in rows]
         made = generate_batch(model, vocab, given, [replace(want, language=language)], sampler)

@@ -4,7 +4,12 @@ import pytest
 import torch
 from torch import nn
 
+from omni.model.config import ModelConfig
+from omni.model.transformer import OmniTransformer
+from omni.train.backend import make_optimizer
 from omni.train.optimizers import Muon, orthogonal
+from omni.train.recipe import OptimizerRecipe, Recipe
+from omni.vocab import Vocabulary
 
 
 @pytest.mark.parametrize("shape", [(24, 24), (16, 48), (48, 16)])
@@ -45,3 +50,18 @@ def test_stacked_matrices_are_orthogonalised_apart() -> None:
     optimizer.step()
     parts = [orthogonal(part) for part in stacked.grad.split([16, 8])]
     assert torch.allclose(-stacked, torch.cat(parts), atol=1e-5)
+
+
+@pytest.mark.parametrize("layout", ["flat", "delay", "depth"])
+def test_every_matrix_of_a_model_is_moved(layout: str) -> None:
+    """Grouped queries in the model, and as many keys as queries in the depth head."""
+    torch.manual_seed(0)
+    vocab = Vocabulary(text=20, codebooks=2, codebook_size=9, image=5, picture_tokens=2, layout=layout)
+    shape = ModelConfig(d_model=32, n_layers=1, n_heads=4, n_kv_heads=2, d_ff=48)
+    model = OmniTransformer(shape.for_vocabulary(vocab))
+    optimizer = make_optimizer(model, Recipe(data=["."], optimizer=OptimizerRecipe(kind="muon"), zero=0))
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    for parameter in model.parameters():
+        parameter.grad = torch.randn_like(parameter)
+    optimizer.step()
+    assert all(bool((parameter != before[name]).any()) for name, parameter in model.named_parameters())

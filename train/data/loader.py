@@ -131,6 +131,14 @@ class Share:
         return -(-self.rows // self.world)
 
 
+def rows_at(
+    data: Dataset, order: Order | Staged, cursor: int, count: int
+) -> tuple[np.ndarray, list[tuple[Packed, int]]]:
+    """The rows from `cursor` on: the task of each, [count], and the shard that holds it with its number there."""
+    tasks, rows = order.at(np.arange(cursor, cursor + count))
+    return tasks, [data.find(int(task), int(row)) for task, row in zip(tasks, rows, strict=True)]
+
+
 class Loader:
     """Global batches from `cursor`, the number of rows consumed before, on, without end."""
 
@@ -140,8 +148,7 @@ class Loader:
     def batch(self, cursor: int) -> GlobalBatch:
         """The global batch that begins at row `cursor`: a pure function of it."""
         share = self.share
-        task, row = self.order.at(np.arange(cursor, cursor + share.rows))
-        found = [self.data.find(int(t), int(r)) for t, r in zip(task, row, strict=True)]
+        task, found = rows_at(self.data, self.order, cursor, share.rows)
         trained = sum(int(part.trained[number]) for part, number in found)
         mine, tasks = found[share.rank :: share.world], task[share.rank :: share.world]
         short = share.accumulation * share.width - len(mine)

@@ -134,12 +134,4 @@ def vocabulary_for(tokenizers: Tokenizers, out: Path) -> Vocabulary:
             if vocab.tokenizers != tokenizers.fingerprint:
                 raise InputError(f"{folder / 'vocab.json'}: of other tokenizers; use those, or another --out")
             return vocab
-    text, audio, image = tokenizers.text, tokenizers.audio, tokenizers.image
-    return Vocabulary(
-        text=len(text) if text else 1,
-        codebooks=audio.codebooks if audio else 1,
-        codebook_size=audio.codebook_size if audio else 1,
-        image=image.codebook_size if image else 1,
-        picture_tokens=image.tokens if image else 1,
-        tokenizers=tokenizers.fingerprint,
-    )
+    return Vocabulary.of(tokenizers)
