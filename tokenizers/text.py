@@ -84,9 +84,14 @@ class TextTokenizer:
         return [bytes(alphabet[letter] for letter in token) for token in tokens]
 
     @property
+    def definition(self) -> str:
+        """Everything that decides which ids a text gets, in the JSON of Hugging Face's `tokenizers`."""
+        return self._core.to_str()
+
+    @property
     def fingerprint(self) -> str:
-        """Hash of everything that decides which ids a text gets."""
-        return hashlib.sha256(self._core.to_str().encode()).hexdigest()[:16]
+        """Hash of the definition."""
+        return hashlib.sha256(self.definition.encode()).hexdigest()[:16]
 
     def save(self, folder: Path | str) -> None:
         """Write `folder/text.json`, the file format of Hugging Face's `tokenizers`."""

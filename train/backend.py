@@ -1,6 +1,7 @@
 """The model, its optimizer, and DeepSpeed around both, as the recipe says."""
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from omni.train.data.loader import Share
 from omni.train.environment import alone_unless_launched, deepspeed, quiet
 from omni.train.optimizers import AdamW, Muon
 from omni.train.recipe import OptimizerRecipe, Recipe
+from omni.train.tuning.groups import rates
 
 
 class Step(nn.Module):
@@ -30,9 +32,16 @@ class Step(nn.Module):
 
 
 def start(
-    model: OmniTransformer, recipe: Recipe, share: Share, device: torch.device
+    model: OmniTransformer,
+    recipe: Recipe,
+    share: Share,
+    device: torch.device,
+    step: Callable[[OmniTransformer, bool], nn.Module] = Step,
 ) -> tuple[Any, AdamW | Muon]:
-    """DeepSpeed's engine around a model and the optimizer inside it. Starts the process group where none is."""
+    """DeepSpeed's engine around a model and the optimizer inside it. Starts the process group where none is.
+
+    step: makes the module that DeepSpeed sees of the model, and of whether it is to compute in bf16.
+    """
     ds = deepspeed()
     if device.type == "cuda":
         torch.cuda.set_device(device)
@@ -43,7 +52,7 @@ def start(
             model.parallel = SequenceParallel.of_world(recipe.parallel.sequence, model.config)
         engine, *_ = ds.initialize(
             # without ZeRO, DeepSpeed keeps no fp32 masters: there the weights stay in fp32 and the products are in bf16
-            model=Step(model, recipe.zero == 0 and recipe.precision == "bf16"),
+            model=step(model, recipe.zero == 0 and recipe.precision == "bf16"),
             optimizer=optimizer,
             config=deepspeed_config(recipe, share),
         )
@@ -64,10 +73,22 @@ def make_optimizer(model: OmniTransformer, recipe: Recipe) -> AdamW | Muon:
     chosen = {id(parameter) for parameter in matrices}
     others = [parameter for parameter in parameters if id(parameter) not in chosen]
     if plan.kind == "adamw":
-        return _adamw([{"params": matrices, "weight_decay": plan.weight_decay}, {"params": others}], plan)
+        groups = [(matrices, plan.weight_decay), (others, 0.0)]
+        return _adamw([group for part, decay in groups for group in _by_rate(part, decay, model, plan)], plan)
     rows = _stacked_rows(model)
     stacked = [(parameter, rows.get(id(parameter), [parameter.shape[0]])) for parameter in matrices]
     return Muon(stacked, _adamw([{"params": others}], plan), plan.lr, plan.weight_decay, plan.momentum)
+
+
+def _by_rate(
+    parameters: list[nn.Parameter], decay: float, model: OmniTransformer, plan: OptimizerRecipe
+) -> list[dict[str, Any]]:
+    """Groups of parameters that learn alike; `rate` multiplies the learning rate."""
+    multiplier = rates(model, plan.groups)
+    return [
+        {"params": [p for p in parameters if multiplier[p] == rate], "weight_decay": decay, "rate": rate}
+        for rate in sorted({multiplier[p] for p in parameters}, reverse=True)
+    ]
 
 
 def _adamw(groups: list[dict[str, Any]], plan: OptimizerRecipe) -> AdamW:

@@ -32,7 +32,10 @@ FREE = frozenset(                                                       # may ch
     {"validate", "checkpoint", "tokenizers", "valid", "faults"}
     | {"zero", "offload", "compile", "activation_checkpointing", "parallel"}
 )
-FIXED = ("model", "precision", "batch.rows", "sequence_length")         # not even --resume may change these
+FIXED = (                                                               # not even --resume may change these
+    *("model", "precision", "batch.rows", "sequence_length"),
+    *("init", "freeze", "lora"),                                        # frozen weights are in no checkpoint
+)
 
 
 @dataclass(frozen=True)

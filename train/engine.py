@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,8 @@ MOST_RETURNS = 10                                                       # to a c
 class Trainer:
     """One run in one process, from the recipe to the saved model."""
 
+    step_module: type[nn.Module] = backend.Step
+
     def __init__(self, recipe: Recipe, run: Path, device: str = "auto", changed_recipe: bool = False) -> None:
         kind = prepare_process(device)
         self.recipe, self.run, self.changed_recipe = recipe, run, changed_recipe
@@ -59,7 +62,7 @@ class Trainer:
         self.guard = Guard(recipe.faults.spike, recipe.faults.patience)
         self.watchdog = Watchdog(60 * recipe.faults.hang_minutes)
         self.watch, self.returns = Stopwatch(), 0
-        self.engine, self.optimizer = backend.start(self._model(), recipe, self.share, self.device)
+        self.engine, self.optimizer = backend.start(self._model(), recipe, self.share, self.device, self.step_module)
         self.saver = Saver(run, recipe, self.engine, self.optimizer, self.config)
 
     def train(self) -> int | None:
@@ -128,20 +131,19 @@ class Trainer:
         if self.step in self.stages.resets:
             forget(self.engine, self.optimizer, self.recipe.zero)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.recipe.optimizer.lr * self.stages.factor(self.step)
+            group["lr"] = self.recipe.optimizer.lr * self.stages.factor(self.step) * group.get("rate", 1.0)
         # DeepSpeed divides by accumulation and averages over ranks; the mean wanted is that over all trained steps
-        scale = self.share.accumulation * self.world / max(1, batch.trained)
+        whole = max(1, self.weight(batch))
+        scale = self.share.accumulation * self.world / whole
         self.engine.train()
         summed, loss = torch.zeros((), device=self.device), 0.0
-        for micro, tasks in zip(batch.micro, batch.tasks, strict=True):
-            losses = self._forward(micro)
-            tally.add(losses, tasks)
+        for number, losses in enumerate(self.losses(batch, tally), start=1):
             summed += losses.each.detach().sum()
             self.watch.lap("forward")
             self.engine.backward(losses.total * scale)
             self.watch.lap("backward")
-            if micro is batch.micro[-1]:
-                loss = self._total(float(summed)) / max(1, batch.trained)
+            if number == len(batch.micro):
+                loss = self._total(float(summed)) / whole
                 self.optimizer.skip = not self.guard.judge(loss, self._norm())
             self.engine.step()
             self.watch.lap("optimizer")
@@ -151,6 +153,17 @@ class Trainer:
         self.guard.note(loss, applied)
         if not applied and self.rank == 0:
             write_down(self.run, self.step, self.cursor, loss, self.items(self.cursor))
+
+    def losses(self, batch: GlobalBatch, tally: Tally) -> Iterator[Losses]:
+        """The losses of each micro-batch, noted in `tally`, when it is asked for."""
+        for micro, tasks in zip(batch.micro, batch.tasks, strict=True):
+            losses = self._forward(micro)
+            tally.add(losses, tasks)
+            yield losses
+
+    def weight(self, batch: GlobalBatch) -> int:
+        """Terms whose mean is the loss of the whole global batch: its trained steps."""
+        return batch.trained
 
     def _norm(self) -> float:
         """Norm of the gradient where DeepSpeed does not work it out, and refuse a step without one, by itself."""

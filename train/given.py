@@ -1,23 +1,37 @@
 """What a run is given: its rows, its share of them, and the state that they make, as the recipe says."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
+from omni.errors import InputError
 from omni.train.checkpoint import State
 from omni.train.data.loader import Dataset, Share
 from omni.train.recipe import Recipe
+from omni.train.tuning.prepare import identity
+from omni.train.tuning.recipe import PREFERENCES
 
 
 def load_data(recipe: Recipe) -> Dataset:
     """The training rows of a recipe."""
     everything = recipe.train_on == "everything"
-    return Dataset.load(recipe.data, recipe.sequence_length, recipe.too_long, everything=everything)
+    data = Dataset.load(recipe.data, recipe.sequence_length, recipe.too_long, everything=everything)
+    return _of_its_kind(data, recipe)
 
 
 def load_valid(recipe: Recipe, data: Dataset) -> Dataset | None:
     """The validation rows of a recipe, or None where it has none. Too long sequences are left out."""
     if not recipe.valid:
         return None
-    return Dataset.load(recipe.valid, recipe.sequence_length, "drop", data.vocab)
+    return _of_its_kind(Dataset.load(recipe.valid, recipe.sequence_length, "drop", data.vocab), recipe)
+
+
+def _of_its_kind(data: Dataset, recipe: Recipe) -> Dataset:
+    """The data, unless they are pairs where the recipe wants none, or none where it wants pairs."""
+    if recipe.dpo.beta and data.tasks != (PREFERENCES,):
+        raise InputError(f"dpo: the data must be pairs, made by `omni data pairs`, not {', '.join(data.tasks)}")
+    if not recipe.dpo.beta and PREFERENCES in data.tasks:
+        raise InputError("data: among them are preference pairs, half of which are bad examples; set dpo.beta")
+    return data
 
 
 def share_of(recipe: Recipe, rank: int, world: int) -> Share:
@@ -37,6 +51,15 @@ def state_of(
     optimizer_steps: float = 0.0,
     guard: Sequence[float] = (0.0, 0.0),
 ) -> State:
-    return State(
-        step, cursor, world, optimizer_steps, list(guard), recipe.as_dict(), data.fingerprint, data.vocab.hash
-    )
+    values = recipe.as_dict()
+    if recipe.init is not None:                                         # which model, wherever it lies
+        values["init"] = identity(recipe.init)
+    return State(step, cursor, world, optimizer_steps, list(guard), values, data.fingerprint, data.vocab.hash)
+
+
+def tokenizers_of(recipe: Recipe) -> Path | None:
+    """The tokenizers that go with the model: those the recipe names, or those of the model it starts from."""
+    if recipe.tokenizers is not None:
+        return Path(recipe.tokenizers)
+    inherited = None if recipe.init is None else Path(recipe.init) / "tokenizers"
+    return inherited if inherited is not None and inherited.is_dir() else None

@@ -9,6 +9,7 @@ from omni.model.transformer import OmniTransformer
 from omni.tokenizers.bundle import Tokenizers
 from omni.train.likeness import start_alike
 from omni.train.recipe import Recipe
+from omni.train.tuning.prepare import prepare
 from omni.vocab import Vocabulary
 
 FREE = ("max_steps", "rope_theta", "z_loss", "prefix")                  # no tensor's shape depends on them
@@ -30,12 +31,16 @@ def shape_of(recipe: Recipe, vocab: Vocabulary) -> ModelConfig:
                 f"model.{name}: the model of init has {getattr(shape, name)}, not {value};"
                 f" leave the key out, only {', '.join(FREE)} may change"
             )
-    return replace(shape, **changes)
+    shape = replace(shape, **changes)
+    if recipe.dpo.beta and shape.prefix:
+        raise InputError("dpo: works with causal models; this one's prompts see themselves whole (model.prefix)")
+    return shape
 
 
 def begin(model: OmniTransformer, recipe: Recipe, vocab: Vocabulary) -> None:
-    """Write the weights of `init` into a new model or, without it, alike embeddings for alike tokens."""
+    """Write the weights of `init` into a new model or, without it, alike embeddings; prepare what is to be trained."""
     if recipe.init is not None:
         load_into(model, recipe.init)
     elif recipe.tokenizers is not None:
         start_alike(model, vocab, Tokenizers.load(recipe.tokenizers), recipe.seed)
+    prepare(model, recipe)

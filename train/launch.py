@@ -73,9 +73,9 @@ def run_rank(recipe: Recipe, run: Path, mode: str = "auto", say: bool = True) ->
 
     The first rank says where the results are, unless `say` is off. Raises KeyboardInterrupt after Ctrl-C.
     """
-    from omni.train.engine import Trainer
+    from omni.train.tuning.preferences import trainer_of
 
-    trainer = Trainer(recipe, run, changed_recipe=mode == "resume")
+    trainer = trainer_of(recipe)(recipe, run, changed_recipe=mode == "resume")
     stopped = trainer.train()
     step, steps, first = trainer.step, trainer.stages.steps, trainer.rank == 0
     trainer.close()
@@ -119,6 +119,7 @@ def _check(recipe: Recipe, run: Path, nproc: int, mode: str) -> None:
     from omni.train.given import load_data, load_valid, share_of, state_of
     from omni.train.initial import shape_of
     from omni.train.stages import Stages
+    from omni.train.tuning.prepare import check_names
 
     if mode not in MODES:
         raise ValueError(f"mode must be one of {', '.join(MODES)}, got {mode}")
@@ -128,7 +129,7 @@ def _check(recipe: Recipe, run: Path, nproc: int, mode: str) -> None:
     if data.dropped:
         print(f"{data.dropped} sequences are longer than {recipe.sequence_length} steps and left out", file=sys.stderr)
     load_valid(recipe, data)
-    shape_of(recipe, data.vocab)
+    check_names(recipe, shape_of(recipe, data.vocab))
     share_of(recipe, 0, nproc)
     Stages.of(recipe, data)
     if mode == "fresh":

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from omni.errors import InputError
 from omni.train.recipe_file import brief, check_keys, put, read
+from omni.train.tuning.recipe import DpoRecipe, LoraRecipe, check
 
 if TYPE_CHECKING:
     from omni.model.config import ModelConfig
@@ -45,6 +46,7 @@ class OptimizerRecipe:
     """AdamW (Loshchilov and Hutter 2019), or Muon for the matrices with AdamW for the rest (omni.train.optimizers).
 
     Norms and embeddings do not decay. clip: largest gradient norm, or 0. momentum: of Muon.
+    groups: multipliers of lr by patterns over the parameters' names; the first pattern that matches counts.
     """
 
     kind: Literal["adamw", "muon"] = "adamw"
@@ -54,6 +56,7 @@ class OptimizerRecipe:
     weight_decay: float = 0.1
     clip: float = 1.0
     momentum: float = 0.95
+    groups: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -147,6 +150,7 @@ class Recipe:
     data, valid:      folders of token shards, or folders of such
     tokenizers:       folder that is copied beside the model, so that it can be used alone
     init:             model folder whose shape and weights the run begins with, instead of `model.preset` and chance
+    freeze:           patterns over the names of parameters that are not trained (`embedding.*`, `blocks.0.*`)
     sequence_length:  steps of a packed row; too_long: what to do with longer sequences
     stages:           parts of the run, one after the other, instead of `mixture` and `schedule.steps`
     train_on:         the assistant's answers alone, or everything that is said, prompts too (pretraining)
@@ -159,6 +163,9 @@ class Recipe:
     valid: list[str] = field(default_factory=list)
     tokenizers: str | None = None
     init: str | None = None
+    freeze: list[str] = field(default_factory=list)
+    lora: LoraRecipe = field(default_factory=LoraRecipe)
+    dpo: DpoRecipe = field(default_factory=DpoRecipe)
     sequence_length: int = 512
     too_long: Literal["error", "drop"] = "error"
     train_on: Literal["answers", "everything"] = "answers"
@@ -188,6 +195,9 @@ class Recipe:
             raise InputError("offload.optimizer: works with zero 1, 2 and 3, not with 0; change one of them")
         if self.offload.weights != "none" and self.zero != 3:
             raise InputError(f"offload.weights: works with zero 3, not with {self.zero}; change one of them")
+        if self.dpo.beta and (self.train_on == "everything" or self.parallel.sequence > 1):
+            raise InputError("dpo: compares answers, each on one process; use train_on: answers, parallel.sequence: 1")
+        check(self.init, self.lora, self.dpo, self.optimizer.groups, self.optimizer.kind)
         positive = {
             "sequence_length": self.sequence_length,
             "batch.rows": self.batch.rows,

@@ -15,7 +15,9 @@ from omni.model.folder import save_model
 from omni.train.checkpoint import Checkpoints, Reader, Saving, State, check_same_run, restore
 from omni.train.environment import deepspeed
 from omni.train.fragments import fragments, refresh, set_optimizer_steps
+from omni.train.given import tokenizers_of
 from omni.train.recipe import Recipe
+from omni.train.tuning.adapters import merged, save_adapter
 from omni.vocab import Vocabulary
 
 
@@ -110,7 +112,10 @@ class Saver:
 
     def _export(self, weights: dict[str, Tensor], vocab: Vocabulary) -> None:
         """The model as `omni generate` loads it, its tokenizers beside it."""
-        tokenizers = self.recipe.tokenizers
+        tokenizers = tokenizers_of(self.recipe)
+        if self.recipe.lora.rank:
+            save_adapter(self.run / "adapter", weights, self.recipe.lora)
+            weights = merged(weights, self.recipe.lora)
         with atomic_path(self.run / "model") as scratch:
             save_model(scratch, weights, self.config, vocab)
             if tokenizers is not None:

@@ -1,4 +1,4 @@
-"""`omni data fetch|prepare|show|tokenize|import`: the training data."""
+"""`omni data fetch|prepare|show|tokenize|import|pairs`: the training data."""
 
 import argparse
 from pathlib import Path
@@ -11,14 +11,16 @@ EPILOG = """example, the pictures with captions and speech only:
 and, once there are tokenizers, every task as token shards for `omni train`:
   omni data tokenize --data runs/data --tokenizers runs/tokenizers --out runs/shards --languages en fr ru
 and conversations of your own (JSONL, WebDataset, Parquet, or a folder that `datasets` saved) beside them:
-  omni data import chats.jsonl --tokenizers runs/tokenizers --out runs/shards/train --task chat"""
+  omni data import chats.jsonl --tokenizers runs/tokenizers --out runs/shards/train --task chat
+or preference pairs, {"prompt": .., "chosen": .., "rejected": ..} a line, for `omni train dpo`:
+  omni data pairs pairs.jsonl --model runs/sft/model --out runs/pairs/train"""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Flags of the four actions."""
+    """Flags of the actions."""
     parser.description = "Fetch the packages that hold the data, make one folder of items of them, and look at it."
     parser.epilog = EPILOG
-    actions = parser.add_subparsers(dest="action", required=True, metavar="fetch|prepare|show|tokenize|import")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="fetch|prepare|show|tokenize|import|pairs")
     fetch = actions.add_parser("fetch", help="download and verify the packages (skips what is there)")
     prepare = actions.add_parser("prepare", help="parse them into one folder: items, pictures, audio, splits")
     show = actions.add_parser("show", help="count what is in a prepared folder and draw a contact sheet")
@@ -38,17 +40,26 @@ def configure(parser: argparse.ArgumentParser) -> None:
     tokenize.add_argument("--seed", type=int, default=0, help="of the draw of examples (default: %(default)s)")
     taken = actions.add_parser("import", help="write conversations of your own as a token shard")
     taken.add_argument("source", type=Path, nargs="+", metavar="SOURCE", help="files, or folders of such")
-    taken.add_argument("--tokenizers", type=Path, default=Path("runs/tokenizers"), help="default: %(default)s")
+    spoken = taken.add_mutually_exclusive_group()
+    spoken.add_argument("--tokenizers", type=Path, default=Path("runs/tokenizers"), help="default: %(default)s")
+    spoken.add_argument("--model", type=Path, metavar="DIR", help="or a model folder, for its tokenizers and tags")
     taken.add_argument("--out", type=Path, default=Path("runs/shards/train"), help="default: %(default)s")
     taken.add_argument("--task", default="chat", help="the shard's name, for the mixture (default: %(default)s)")
     taken.add_argument("--skip-bad", action="store_true", help="leave bad records out and count them")
+    pairs = actions.add_parser("pairs", help="write preference pairs from JSON lines as a token shard")
+    pairs.add_argument("file", type=Path, metavar="FILE", help="JSON lines in the formats of TRL or OpenAI")
+    pairs.add_argument("--model", type=Path, required=True, metavar="DIR", help="model folder, for its tokenizers")
+    pairs.add_argument("--out", type=Path, required=True, metavar="SHARD", help="shard folder to write")
     show.add_argument("--tokenizer", type=Path, help="count texts in tokens of this text tokenizer's folder")
     show.add_argument("--json", action="store_true", help="print the figures as JSON on the last line")
 
 
 def run(args: argparse.Namespace) -> None:
     """Do one action and print where its result is."""
-    {"fetch": _fetch, "prepare": _prepare, "show": _show, "tokenize": _tokenize, "import": _import}[args.action](args)
+    actions = {
+        "fetch": _fetch, "prepare": _prepare, "show": _show, "tokenize": _tokenize, "import": _import, "pairs": _pairs,
+    }  # fmt: skip
+    actions[args.action](args)
 
 
 def _fetch(args: argparse.Namespace) -> None:
@@ -100,6 +111,17 @@ def _import(args: argparse.Namespace) -> None:
     from omni.tokenizers.bundle import Tokenizers
     from omni.train.data.sources.imports import import_sources
 
-    done = import_sources(args.source, args.out, Tokenizers.load(args.tokenizers), args.task, args.skip_bad)
+    tokenizers = Tokenizers.load(args.model / "tokenizers" if args.model else args.tokenizers)
+    done = import_sources(args.source, args.out, tokenizers, args.task, args.skip_bad, args.model)
     left = f", {done.bad} bad records left out" if done.bad else ""
     print(f"{done.sequences} conversations of {done.steps} steps in {args.out / args.task}{left}")
+
+
+def _pairs(args: argparse.Namespace) -> None:
+    from omni.model.folder import load_shape
+    from omni.tokenizers.bundle import Tokenizers
+    from omni.train.tuning.pairs import write_pairs
+
+    _, vocab = load_shape(args.model)
+    count = write_pairs(args.file, args.out, Tokenizers.load(args.model / "tokenizers"), vocab)
+    print(f"{count} pairs in {args.out}")

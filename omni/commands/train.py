@@ -18,7 +18,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
     parser.description = "Train a model from a recipe: a YAML file, or the name of one that comes with omni."
     parser.epilog = EPILOG
-    parser.add_argument("recipe", metavar="RECIPE", help="YAML file, or one of mini, tiny, small, 1b, 7b, 70b")
+    names = "mini, tiny, small, 1b, 7b, 70b, sft, dpo"
+    parser.add_argument("recipe", metavar="RECIPE", help=f"YAML file, or one of {names}")
     parser.add_argument("--out", type=Path, metavar="RUN", help="folder of the run (default: runs/RECIPE)")
     parser.add_argument("--nproc", type=int, default=1, help="processes on this machine (default: %(default)s)")
     parser.add_argument("--supervise", type=int, default=0, metavar="N", help="start a failed run again, up to N times")

@@ -15,7 +15,7 @@ from omni.model.config import ModelConfig
 from omni.model.transformer import OmniTransformer
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 NORMS = {"attention_norm": "input_layernorm", "feed_forward_norm": "post_attention_layernorm"}
 QK_NORMS = {"attention.q_norm": "self_attn.q_norm", "attention.k_norm": "self_attn.k_norm"}
@@ -58,11 +58,10 @@ def from_hugging_face(weights: Mapping[str, Tensor], config: ModelConfig) -> dic
     return ours
 
 
-def hugging_face_twin(model: OmniTransformer) -> "PreTrainedModel":
-    """A transformers model with the same weights, in evaluation mode: the peer of tests and benchmarks."""
+def hugging_face_config(config: ModelConfig) -> "PreTrainedConfig":
+    """The shape as transformers writes it. Raises InputError for one that no class there has."""
     import transformers
 
-    config = model.config
     _check(config)
     rope: dict[str, Any] = {"rope_type": "default", "rope_theta": config.rope_theta}
     if (scaling := config.rope_scaling) is not None:
@@ -85,13 +84,19 @@ def hugging_face_twin(model: OmniTransformer) -> "PreTrainedModel":
         "bos_token_id": None,
         "eos_token_id": None,
     }
-    if config.qk_norm:
-        twin: PreTrainedModel = transformers.Qwen3ForCausalLM(transformers.Qwen3Config(**shape))
-    elif config.qkv_bias:
-        twin = transformers.Qwen2ForCausalLM(transformers.Qwen2Config(**shape))
-    else:
-        twin = transformers.LlamaForCausalLM(transformers.LlamaConfig(**shape))
-    twin.load_state_dict(to_hugging_face(model.state_dict(), config))
+    name = "Qwen3" if config.qk_norm else "Qwen2" if config.qkv_bias else "Llama"
+    shape |= {"architectures": [f"{name}ForCausalLM"], "dtype": "float32"}
+    theirs: PreTrainedConfig = getattr(transformers, f"{name}Config")(**shape)
+    return theirs
+
+
+def hugging_face_twin(model: OmniTransformer) -> "PreTrainedModel":
+    """A transformers model with the same weights, in evaluation mode: the peer of tests and benchmarks."""
+    import transformers
+
+    theirs = hugging_face_config(model.config)
+    twin: PreTrainedModel = getattr(transformers, theirs.architectures[0])(theirs)
+    twin.load_state_dict(to_hugging_face(model.state_dict(), model.config))
     return twin.eval()
 
 

@@ -18,7 +18,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         penalty = hidden.new_zeros((), dtype=torch.float32)
         needs_grad = ctx.needs_input_grad[0] or ctx.needs_input_grad[1]
         grad_hidden = torch.empty_like(hidden) if needs_grad else None
-        grad_weight = torch.zeros_like(weight) if needs_grad else None
+        grad_weight = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None  # not of a frozen table
         for start in range(0, rows, CHUNK):
             part = slice(start, start + CHUNK)
             logits = (hidden[part] @ weight.T).float()                  # [chunk, vocab]
@@ -29,21 +29,22 @@ class _LinearCrossEntropy(torch.autograd.Function):
             partition = sums.log() + most                               # log(Z), [chunk, 1]
             losses[part] = (partition - hit).squeeze(1)
             penalty += z_loss * partition.square().sum()
-            if grad_hidden is not None and grad_weight is not None:
+            if grad_hidden is not None:
                 grad = exponentials.mul_((1 + 2 * z_loss * partition) / sums)
                 grad.scatter_add_(1, target, grad.new_full(target.shape, -1.0))
                 grad = grad.to(hidden.dtype)
                 torch.mm(grad, weight, out=grad_hidden[part])
-                grad_weight.addmm_(grad.T, hidden[part])
+                if grad_weight is not None:
+                    grad_weight.addmm_(grad.T, hidden[part])
         if needs_grad:
             ctx.save_for_backward(grad_hidden, grad_weight)
         ctx.mark_non_differentiable(losses)
         return losses.sum() + penalty, losses
 
     @staticmethod
-    def backward(ctx: Any, grad_total: Tensor, _: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    def backward(ctx: Any, grad_total: Tensor, _: Tensor) -> tuple[Tensor, Tensor | None, None, None]:
         grad_hidden, grad_weight = ctx.saved_tensors
-        return grad_hidden * grad_total, grad_weight * grad_total, None, None
+        return grad_hidden * grad_total, None if grad_weight is None else grad_weight * grad_total, None, None
 
 
 def linear_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor, z_loss: float) -> tuple[Tensor, Tensor]:

@@ -28,6 +28,8 @@ def test_loss_and_gradients_equal_those_of_autograd(
         expected = F.cross_entropy(logits, targets, reduction="none")
         penalty = z_loss * logits.logsumexp(dim=-1).square().sum()
         theirs = torch.autograd.grad(3 * (expected.sum() + penalty), (hidden, weight))
+        frozen, _ = linear_cross_entropy(hidden, weight.detach(), targets, z_loss)
+        assert torch.equal(torch.autograd.grad(3 * frozen, hidden)[0], ours[0])
     torch.testing.assert_close(each, expected.detach().float(), rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(total.double(), expected.sum() + penalty, rtol=1e-5, atol=1e-5)
     for mine, other in zip(ours, theirs, strict=True):                  # the loss works in float32 inside

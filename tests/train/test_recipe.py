@@ -15,6 +15,15 @@ def test_the_recipes_of_the_package_are_read(name: str) -> None:
     assert Recipe.parse(yaml.safe_load(recipe.yaml()), "again") == recipe
 
 
+def test_the_recipes_of_fine_tuning_begin_with_a_model() -> None:
+    sft, dpo = Recipe.load("sft"), Recipe.load("dpo")
+    assert sft.init and sft.train_on == "answers" and not sft.dpo.beta
+    assert dpo.init == "runs/sft/model" and dpo.dpo.beta == 0.1
+    groups = Recipe.load("sft", {"optimizer.groups": "{'blocks.0.*': 0.5}", "lora.rank": "4", "freeze": "[norm.*]"})
+    assert groups.optimizer.groups == {"blocks.0.*": 0.5} and groups.lora.rank == 4 and groups.freeze == ["norm.*"]
+    assert Recipe.parse(yaml.safe_load(groups.yaml()), "again") == groups
+
+
 def test_overrides_and_number_spellings(recipe_file: Path) -> None:
     given = {"optimizer.lr": "1e-3", "schedule.steps": "7", "mixture.weights": "{copy: 2}"}
     given |= {"optimizer.betas": "[0.8, 1]"}
@@ -62,7 +71,7 @@ def test_a_shape_that_cannot_be_is_named(recipe_file: Path, tmp_path: Path, caps
 
 
 def test_no_such_recipe() -> None:
-    with pytest.raises(InputError, match="name a YAML file or one of 1b, 70b, 7b, mini, small, tiny"):
+    with pytest.raises(InputError, match="name a YAML file or one of 1b, 70b, 7b, dpo, mini, sft, small, tiny"):
         find_recipe("tinny")
 
 

@@ -6,17 +6,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors.torch import save_file
 from torch import Generator, Tensor
 
 from omni.errors import InputError
 from omni.files import atomic_path
 from omni.model.config import ModelConfig
 from omni.model.folder import load_model, save_model
-from omni.model.interop import from_hugging_face, hugging_face_twin
+from omni.model.interop import from_hugging_face, hugging_face_config, to_hugging_face
 from omni.model.pretrained.shape import read_shape
+from omni.model.pretrained.tokenizer import write_tokenizer
 from omni.model.pretrained.weights import Weights
 from omni.tokenizers.bundle import Tokenizers, load_audio, load_image
 from omni.tokenizers.foreign import adopt
+from omni.tokenizers.text import TextTokenizer
 from omni.vocab import Vocabulary
 
 NOISE = 0.1                                                             # of the old rows' deviation: ids differ
@@ -66,21 +69,33 @@ def import_model(source: Source, out: Path | str) -> tuple[ModelConfig, Vocabula
 def export_model(folder: Path | str, out: Path | str) -> str:
     """Write a model folder of omni as one that `transformers.AutoModelForCausalLM` loads, with equal logits.
 
-    Ids are those of the shared space, which vocab.json in the new folder describes. Returns the name of the class.
+    Ids are those of the shared space, which vocab.json in the new folder describes; `AutoTokenizer` loads a tokenizer
+    for them, unless a piece of text is spelt like a control token. Returns the name of the class.
     Raises InputError for a model that no class of transformers computes.
     """
-    out = free(out)
+    from transformers import GenerationConfig
+
+    folder, out = Path(folder), free(out)
     model, vocab = load_model(folder)
     if model.config.prefix:
         raise InputError(f"{folder}: its prompts see each other whole (prefix), which no class of transformers does")
-    twin = hugging_face_twin(model)
-    for config in (twin.config, twin.generation_config):
-        config.bos_token_id, config.eos_token_id = vocab.control("<bos>"), vocab.control("<eos>")
-    twin.config.pad_token_id = twin.generation_config.pad_token_id = vocab.control("<pad>")
+    theirs = hugging_face_config(model.config)
+    bos, turn, eos, pad = (vocab.control(name) for name in ("<bos>", "<turn>", "<eos>", "<pad>"))
+    theirs.update({"bos_token_id": bos, "eos_token_id": eos, "pad_token_id": pad})
+    weights = to_hugging_face(model.state_dict(), model.config)
+    if model.config.tie_embeddings:
+        del weights["lm_head.weight"]                                   # the embedding under another name
+    text = folder / "tokenizers" / "text"
     with atomic_path(out) as scratch:
-        twin.save_pretrained(scratch)
+        scratch.mkdir()
+        theirs.save_pretrained(scratch)
+        GenerationConfig(bos_token_id=bos, eos_token_id=[turn, eos], pad_token_id=pad).save_pretrained(scratch)
+        whole = {name: tensor.contiguous() for name, tensor in weights.items()}
+        save_file(whole, scratch / "model.safetensors", metadata={"format": "pt"})
         vocab.save(scratch / "vocab.json")
-    return type(twin).__name__
+        if text.is_dir():
+            write_tokenizer(TextTokenizer.load(text), vocab, scratch)
+    return str(theirs.architectures[0])
 
 
 def extended(table: Tensor, vocab: Vocabulary) -> Tensor:

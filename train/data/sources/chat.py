@@ -33,17 +33,23 @@ def parts_of(row: Any, files: Files) -> list[Part]:
 
 
 def conversation(messages: Any, files: Files) -> list[Part]:
-    """Messages [{"role": .., "content": ..}, ..] as parts. Raises BadRecordError."""
+    """Messages [{"role": .., "content": ..}, ..], in which the assistant speaks, as parts. Raises BadRecordError."""
     if not isinstance(messages, list) or not messages:
         raise BadRecordError("`messages` is not a list of messages")
+    parts = said(messages, files)
+    if not any(part.role == "assistant" for part in parts):
+        raise BadRecordError("the assistant says nothing, so there is nothing to learn")
+    return parts
+
+
+def said(messages: list[Any], files: Files) -> list[Part]:
+    """Any messages as parts. Raises BadRecordError."""
     parts: list[Part] = []
     for number, message in enumerate(messages, start=1):
         try:
             parts += _message(message, files)
         except BadRecordError as error:
             raise BadRecordError(f"message {number}: {error}") from None
-    if not any(part.role == "assistant" for part in parts):
-        raise BadRecordError("the assistant says nothing, so there is nothing to learn")
     return parts
 
 

@@ -39,17 +39,23 @@ class Imported:
 
 
 def import_sources(
-    sources: Sequence[Path], out: Path, tokenizers: Tokenizers, task: str, skip_bad: bool = False
+    sources: Sequence[Path],
+    out: Path,
+    tokenizers: Tokenizers,
+    task: str,
+    skip_bad: bool = False,
+    model: Path | None = None,
 ) -> Imported:
     """Write out/task, a shard with loss on what the assistant says.
 
-    Its token space is that of shards in `out` or beside it, or made of the tokenizers alone. Raises InputError for the
+    Its token space is that of shards in `out` or beside it, or of a model folder with these tokenizers, or made of the
+    tokenizers alone. Raises InputError for the
     first bad record, unless those are to be skipped, and when none is good.
     """
     if not re.fullmatch(r"[\w-]+", task):
         raise InputError(f"--task {task!r}: a name of letters, digits, _ and - is wanted")
     found = [pair for source in sources for pair in find_files(source)]
-    vocab, done = vocabulary_for(tokenizers, out), Imported()
+    vocab, done = vocabulary_for(tokenizers, out, model), Imported()
     with (
         tempfile.TemporaryDirectory(prefix="omni-import-") as scratch,
         ShardWriter(out / task, vocab, task) as shard,
@@ -123,12 +129,12 @@ def _reader(path: Path) -> Reader:
     return READERS[ending]
 
 
-def vocabulary_for(tokenizers: Tokenizers, out: Path) -> Vocabulary:
-    """The token space of what is in `out` or beside it, else one of these tokenizers without languages.
+def vocabulary_for(tokenizers: Tokenizers, out: Path, model: Path | None = None) -> Vocabulary:
+    """The token space of what is in `out` or beside it, or of `model`, else one of these tokenizers without languages.
 
     A modality without a tokenizer has a single id. Raises InputError when what is there has other tokenizers.
     """
-    for folder in (out, out.parent):
+    for folder in (out, out.parent, *([model] if model else [])):
         if (folder / "vocab.json").exists():
             vocab = Vocabulary.load(folder / "vocab.json")
             if vocab.tokenizers != tokenizers.fingerprint:
