@@ -26,6 +26,7 @@ need python3-dev "installing pesq, compiled decoding" has_headers
 need g++ "installing pesq, compiled training and decoding" command -v g++
 need ffmpeg "reading films (GIF and pictures need nothing)" command -v ffmpeg
 need opus-tools "Opus beside our codec in the codec's measurements" command -v opusenc
+need flite "word errors in a voice that the codec never heard" command -v flite
 need codec2 "Codec2 beside our codec in the codec's measurements" command -v c2enc
 
 lists_are_there() { compgen -G '/var/lib/apt/lists/*Packages*' >/dev/null; }

@@ -20,20 +20,20 @@ from omni.train import backend
 from omni.train.checkpoint import State
 from omni.train.data.loader import GlobalBatch, Loader, rows_at
 from omni.train.environment import prepare_process
+from omni.train.faults.guard import Guard, write_down
+from omni.train.faults.signals import StopSignals
+from omni.train.faults.watchdog import Watchdog
 from omni.train.fragments import forget, optimizer_steps
 from omni.train.given import load_data, load_valid, share_of, state_of
-from omni.train.guard import Guard, write_down
 from omni.train.initial import begin, shape_of
-from omni.train.monitor import Monitor
+from omni.train.monitor.log import Monitor
+from omni.train.monitor.stopwatch import Stopwatch
+from omni.train.monitor.tally import Tally, unigram_losses
+from omni.train.monitor.vitals import Vitals
 from omni.train.recipe import Recipe
 from omni.train.saver import Saver, unwritable
-from omni.train.signals import StopSignals
 from omni.train.stages import Stages
-from omni.train.stopwatch import Stopwatch
-from omni.train.tally import Tally, unigram_losses
 from omni.train.validate import chosen_rows, validate
-from omni.train.vitals import Vitals
-from omni.train.watchdog import Watchdog
 
 MOST_RETURNS = 10                                                       # to a checkpoint, before the run gives up
 

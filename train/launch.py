@@ -92,7 +92,7 @@ def measure_throughput(recipe: Recipe, nproc: int = 1, steps: int = 8) -> Throug
 
     A caller with a time budget divides by it to choose `schedule.steps`; the run itself stays a function of its steps.
     """
-    from omni.train.monitor import read_log
+    from omni.train.monitor.log import read_log
 
     short = replace(
         recipe,

@@ -7,7 +7,7 @@ import numpy as np
 from omni.model.transformer import Batch, Losses
 from omni.train.data.loader import Dataset
 from omni.train.data.pack import batch_of
-from omni.train.tally import Tally
+from omni.train.monitor.tally import Tally
 
 
 def chosen_rows(data: Dataset, most: int) -> list[tuple[int, int]]:

@@ -10,8 +10,8 @@ from omni.eval.quick.evaluate import Drawing, Evaluation, Subject
 from omni.eval.quick.examples import Example
 from omni.page import Content, Markup, Page, picture, plot, render, sound, verdict
 from omni.train.data.loader import Dataset
-from omni.train.monitor import read_log
-from omni.train.tally import unigram_losses
+from omni.train.monitor.log import read_log
+from omni.train.monitor.tally import unigram_losses
 from omni.train.tasks.templates import Face
 
 WELL_BELOW = 0.95                                                       # of the unigram loss

@@ -4,10 +4,10 @@ import argparse
 import importlib
 
 BENCHMARKS = {
-    "train": ("omni.train.bench_train", "a training step against the Trainer of transformers"),
+    "train": ("omni.train.bench.training", "a training step against the Trainer of transformers"),
     "memory": ("omni.train.plan.bench_memory", "the plan's memory against that of real runs"),
-    "loader": ("omni.train.bench_loader", "start, resume and batches of ten billion tokens"),
-    "checkpoint": ("omni.train.bench_checkpoint", "how long training waits for a checkpoint"),
+    "loader": ("omni.train.bench.loader", "start, resume and batches of ten billion tokens"),
+    "checkpoint": ("omni.train.bench.checkpoint", "how long training waits for a checkpoint"),
     "decode": ("omni.decode.bench_decode", "single-token decoding against transformers.generate"),
 }
 

@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> None:
     from omni.eval.quick.evaluate import evaluate
     from omni.eval.quick.report import read_losses, write_report
     from omni.files import write_json
-    from omni.train.monitor import PLOT
+    from omni.train.monitor.log import PLOT
     from omni.train.tasks.build import read_choice
 
     out: Path = args.out or args.run
@@ -65,7 +65,7 @@ def load_subject(model: Path, data: Path, shards: Path, seed: int) -> "Subject":
 def facts(run: Path, subject: "Subject") -> list[tuple[str, str]]:
     """What was trained, on what, for how long."""
     from omni.figures import machine
-    from omni.train.monitor import read_log
+    from omni.train.monitor.log import read_log
 
     trained = [record for record in read_log(run) if record["kind"] == "train"]
     parameters = sum(parameter.numel() for parameter in subject.model.parameters())

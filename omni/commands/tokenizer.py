@@ -1,9 +1,9 @@
-"""`omni tokenizer train|eval text|audio|image`: what turns each modality into integers and back."""
+"""`omni tokenizer train|eval|sweep`: what turns each modality into integers and back."""
 
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from omni.errors import InputError
 
@@ -12,18 +12,20 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from omni.figures import Report
-    from omni.train.data.items import Manifest
+    from omni.train.data.items import Manifest, Recording
 
 EPILOG = """examples:
   omni tokenizer train text --data runs/data --out runs/tokenizers --languages en fr ru
   omni tokenizer train image --data runs/data --out runs/tokenizers --preset base --minutes 60
   omni tokenizer eval audio --tokenizers runs/tokenizers --data runs/data --json
+  omni tokenizer sweep --data runs/data --out runs/sweep --steps 1000
 A training that was interrupted goes on when the same command is given again."""
 MODALITIES = ("text", "audio", "image")
 VOCAB_SIZE = {"quick": 4096, "base": 16384}
 MINUTES = {"audio": {"quick": 4.0, "base": 120.0}, "image": {"quick": 1.2, "base": 60.0}}
 SHORTEST_CLIP = 0.5                                                     # seconds; STOI needs 0.4
 MOST_CLIPS = 60                                                         # in one evaluation of a codec
+MOST_READ = 40                                                          # sentences, in each voice
 MOST_PICTURES = 500
 MOST_DISTRACTORS = 5000
 
@@ -32,11 +34,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Flags of the two actions."""
     parser.description = "Train or measure tokenizers. Those of one model lie under one folder: text/, audio/, image/."
     parser.epilog = EPILOG
-    actions = parser.add_subparsers(dest="action", required=True, metavar="train|eval")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="train|eval|sweep")
     train = actions.add_parser("train", help="learn a tokenizer from the training split of prepared data")
     evaluate = actions.add_parser("eval", help="measure a tokenizer on the held-out split")
+    sweep = actions.add_parser("sweep", help="train codecs of many rates alike and measure them beside Opus and Codec2")
+    sweep.add_argument("--out", type=Path, default=Path("runs/sweep"), help="default: %(default)s")
+    sweep.add_argument("--steps", type=int, default=1000, help="of each training (default: %(default)s)")
     for action in (train, evaluate):
         action.add_argument("modality", choices=MODALITIES)
+    for action in (train, evaluate, sweep):
         action.add_argument("--data", type=Path, default=Path("runs/data"), help="of `omni data prepare`")
     train.add_argument("--out", type=Path, default=Path("runs/tokenizers"), help="default: %(default)s")
     train.add_argument("--preset", choices=("quick", "base"), default="quick", help="minutes, or hours and better")
@@ -50,9 +56,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Train or measure one tokenizer and print where the result is."""
+    """Do one action and print where the result is."""
     from omni.train.data.items import Manifest
 
+    if args.action == "sweep":
+        if args.steps < 1:
+            raise InputError(f"--steps: must be at least 1, got {args.steps}")
+        sweep_codecs(Manifest.load(args.data), args.out, args.steps)
+        print(f"table, plot and figures: {args.out}/sweep.md, sweep.png, sweep.json")
+        return
     if args.action == "train":
         _check_length(args)
         manifest = Manifest.load(args.data)
@@ -104,7 +116,7 @@ def train_audio(
 ) -> None:
     """Learn a codec from every recording of the training split."""
     from omni.tokenizers.audio.config import CodecConfig
-    from omni.tokenizers.audio.training import train_codec
+    from omni.tokenizers.audio.training import Plan, train_codec
 
     config = CodecConfig.preset(preset)
     if config.sample_rate != manifest.sample_rate:
@@ -118,7 +130,10 @@ def train_audio(
     }
     if steps is None and minutes is None:
         minutes = MINUTES["audio"][preset]
-    train_codec(waves["train"], config, out / "audio", steps=steps, minutes=minutes, valid=waves["valid"], seed=seed)
+    plan = Plan.preset(preset)
+    train_codec(
+        waves["train"], config, out / "audio", steps=steps, minutes=minutes, valid=waves["valid"], seed=seed, plan=plan
+    )
 
 
 def train_image(
@@ -155,6 +170,14 @@ def evaluate(modality: str, folder: Path, manifest: "Manifest") -> "Report":
     return report
 
 
+def sweep_codecs(manifest: "Manifest", out: Path, steps: int) -> None:
+    """Frame rates times codebook sizes, trained on the training split and measured on the test split."""
+    from omni.tokenizers.audio.sweep import sweep
+
+    waves = [manifest.wave(recording) for item in manifest.of(split="train") for recording in item.recordings]
+    sweep(waves, held_out_clips(manifest), out, steps=steps, **_judge(manifest))
+
+
 def manifest_pictures(manifest: "Manifest", split: str) -> "NDArray[np.uint8]":
     """All pictures of a split, uint8 [n, size, size, 3]."""
     import numpy as np
@@ -170,7 +193,7 @@ def held_out_clips(manifest: "Manifest", most: int = MOST_CLIPS) -> "list[tuple[
     import numpy as np
     import soxr
 
-    from omni.tokenizers.audio.metrics import RATE
+    from omni.tokenizers.audio.recognizer import RATE
 
     found = [
         (recording, item.texts.get("en") if recording.language == "en" else None)
@@ -202,7 +225,24 @@ def _eval_audio(folder: Path, manifest: "Manifest") -> "Report":
     from omni.tokenizers.audio.metrics import evaluate
     from omni.tokenizers.bundle import load_audio
 
-    return evaluate(load_audio(folder), held_out_clips(manifest))
+    return evaluate(load_audio(folder), held_out_clips(manifest), **_judge(manifest))
+
+
+def _judge(manifest: "Manifest") -> dict[str, Any]:
+    """What the recognizer chooses from, and captions of the test split read by voices that are in no training data."""
+    from omni.tokenizers.audio import flite
+    from omni.tokenizers.audio.recognizer import hearable
+
+    items = manifest.of()
+    said = [item.texts["en"] for item in items if "en" in item.texts and any(map(_is_english, item.recordings))]
+    read = hearable([item.texts["en"] for item in items if item.split == "test" and "en" in item.texts])
+    read = read[:: max(1, len(read) // MOST_READ)][:MOST_READ] if flite.is_installed() else ()
+    unheard = [(flite.read_aloud(text, voice), text) for voice in flite.VOICES for text in read]
+    return {"sentences": tuple(sorted({*hearable(said), *read})), "unheard": unheard}
+
+
+def _is_english(recording: "Recording") -> bool:
+    return recording.kind == "speech" and recording.language == "en"
 
 
 def _eval_image(folder: Path, manifest: "Manifest") -> "Report":

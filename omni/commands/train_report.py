@@ -18,7 +18,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Write the page and say where it is."""
-    from omni.train.report import write_report
+    from omni.train.monitor.report import write_report
 
     write_report(args.runs, args.out)
     print(f"report: {args.out}")

@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 import omni
 from omni.cli import main
-from omni.train.monitor import read_log
+from omni.train.monitor.log import read_log
 
 CHATS = [("is an owl a bird?", "yes"), ("is a bell a bird?", "no"), ("say owl", "an owl"), ("hello", "bonjour!")]
 

@@ -25,7 +25,7 @@ from safetensors.torch import load_file
 
 from omni.sequence import Segment, Sequence
 from omni.train.data.shards import ShardWriter
-from omni.train.monitor import read_log
+from omni.train.monitor.log import read_log
 from omni.vocab import Vocabulary
 
 ROWS, STEPS, HANG_SECONDS, PATIENCE = 8, 900, 8, 180

@@ -18,7 +18,7 @@ from omni.tokenizers.text import TextTokenizer
 from omni.train.checkpoint import Checkpoints
 from omni.train.data.loader import Dataset, Loader, Share
 from omni.train.engine import Trainer
-from omni.train.monitor import read_log
+from omni.train.monitor.log import read_log
 from omni.train.recipe import Recipe
 from omni.train.schedule import Schedule
 

@@ -16,7 +16,7 @@ from omni.train.data.loader import Dataset, Loader, Share
 from omni.train.engine import Trainer
 from omni.train.initial import shape_of
 from omni.train.launch import launch
-from omni.train.monitor import read_log
+from omni.train.monitor.log import read_log
 from omni.train.recipe import Recipe
 from omni.vocab import Vocabulary
 

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from omni.train.environment import free_port
-from omni.train.monitor import read_log
+from omni.train.monitor.log import read_log
 
 HEAD = """
 import json, os, signal, sys

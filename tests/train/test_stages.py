@@ -12,7 +12,7 @@ from omni.errors import InputError
 from omni.train.data.loader import Dataset
 from omni.train.engine import Trainer
 from omni.train.fragments import optimizer_steps
-from omni.train.monitor import read_log
+from omni.train.monitor.log import read_log
 from omni.train.recipe import Recipe
 from omni.train.schedule import Schedule
 from omni.train.stages import Stages

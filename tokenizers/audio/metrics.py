@@ -1,7 +1,6 @@
 """How good decoded audio is. Every measure takes mono float arrays at 16 kHz, -1..1, of equal length."""
 
 import math
-import re
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -18,8 +17,8 @@ from omni.errors import InputError
 from omni.figures import Report
 from omni.progress import progress
 from omni.tokenizers.audio.codec import AudioCodec, Codec
+from omni.tokenizers.audio.recognizer import RATE, Sentences, spoken, transcribe, word_errors
 
-RATE = 16000                                                            # samples a second of every measure
 CHUNK = 0.08                                                            # seconds a live stream hands over at a time
 Wave: TypeAlias = NDArray[np.float32]
 Clip: TypeAlias = tuple[Wave, str | None]                               # audio, and what is said in it in English
@@ -86,41 +85,6 @@ def log_stft_distance(reference: Wave, decoded: Wave) -> float:
     return float((first - second).square().mean().sqrt())
 
 
-@lru_cache(maxsize=1)
-def _recognizer() -> Any:
-    from pocketsphinx import Decoder
-
-    return Decoder(samprate=RATE, loglevel="FATAL")
-
-
-def transcribe(wave: Wave) -> str:
-    """English words that pocketsphinx hears. A weak judge: compare it only with itself on the same words."""
-    pcm = (np.clip(wave, -1, 1) * 32767).astype(np.int16)
-    recognizer = _recognizer()
-    recognizer.start_utt()
-    recognizer.process_raw(pcm.tobytes(), full_utt=True)
-    recognizer.end_utt()
-    heard = recognizer.hyp()
-    return heard.hypstr if heard else ""
-
-
-def word_errors(reference: str, heard: str) -> tuple[int, int]:
-    """(substitutions + deletions + insertions, words of the reference), case and punctuation aside."""
-    import jiwer
-
-    wanted, got = (" ".join(re.findall(r"[a-z0-9']+", text.lower())) for text in (reference, heard))
-    if not wanted:
-        raise ValueError("the reference holds no word")
-    counts = jiwer.process_words(wanted, got)
-    return counts.substitutions + counts.deletions + counts.insertions, len(wanted.split())
-
-
-def word_error(reference: str, wave: Wave) -> float:
-    """Word error rate of the recognizer on `wave` against the words that were said; above 1 with many insertions."""
-    errors, words = word_errors(reference, transcribe(wave))
-    return errors / words
-
-
 def stream_factor(codec: Codec, wave: Wave) -> float:
     """Seconds of one core per second of audio, encoding and decoding live chunks of 80 ms."""
     chunks = torch.from_numpy(wave).unsqueeze(0).split(round(CHUNK * codec.sample_rate), dim=1)
@@ -136,11 +100,14 @@ def stream_factor(codec: Codec, wave: Wave) -> float:
         torch.set_num_threads(threads)
 
 
+@lru_cache(maxsize=500)                                                 # a sweep hears them once for every codec
+def _dnsmos_of_original(wave: bytes) -> float:
+    return dnsmos(np.frombuffer(wave, dtype=np.float32))
+
+
 @lru_cache(maxsize=500)
-def _original(wave: bytes) -> tuple[float, str]:
-    """DNSMOS and transcript of a recording, kept: a sweep hears the same originals once for every codec."""
-    samples = np.frombuffer(wave, dtype=np.float32)
-    return dnsmos(samples), transcribe(samples)
+def _heard_in_original(wave: bytes, sentences: Sentences) -> str:
+    return transcribe(np.frombuffer(wave, dtype=np.float32), sentences)
 
 
 @dataclass
@@ -166,35 +133,65 @@ class Scores:
         for name, (values, unit) in units.items():
             rows = np.array([value for value in values if not math.isnan(value)], dtype=np.float64)
             _add(report, name, rows, unit, lambda sample: float(sample.mean()))
+        self.add_words_to(report, "wer")
+
+    def add_words_to(self, report: Report, name: str) -> None:
+        """Word error rates, alike."""
         words = np.array(self.words, dtype=np.float64).reshape(-1, 3)
-        _add(report, "wer_decoded_minus_original", words, "share", lambda w: _share(w[:, 0] - w[:, 1], w))
-        _add(report, "wer_decoded", words, "share", lambda w: _share(w[:, 0], w))
-        _add(report, "wer_original", words, "share", lambda w: _share(w[:, 1], w))
+        _add(report, f"{name}_decoded_minus_original", words, "share", lambda w: _share(w[:, 0] - w[:, 1], w))
+        _add(report, f"{name}_decoded", words, "share", lambda w: _share(w[:, 0], w))
+        _add(report, f"{name}_original", words, "share", lambda w: _share(w[:, 1], w))
 
 
-def compare(clips: Sequence[Clip], coded: Callable[[Wave], Wave], label: str = "codec eval") -> Scores:
-    """Scores of `coded`, any function from a 16 kHz wave to its decoded form of about the same length."""
+def compare(
+    clips: Sequence[Clip], coded: Callable[[Wave], Wave], sentences: Sentences = (), label: str = "codec eval"
+) -> Scores:
+    """Scores of `coded`, any function from a 16 kHz wave to its decoded form of about the same length.
+
+    sentences: what the recognizer chooses from (`hearable`); clips with other words then count in no word error.
+    """
     scores = Scores()
     for wave, transcript in progress(clips, label, unit="clip"):
-        decoded = coded(wave)[: len(wave)]
-        decoded = np.pad(decoded, (0, len(wave) - len(decoded)))
+        decoded = _as_long(coded(wave), wave)
         scores.stoi.append(stoi(wave, decoded))
         scores.pesq.append(pesq_wb(wave, decoded))
         scores.dnsmos.append(dnsmos(decoded))
-        scores.dnsmos_original.append(_original(wave.tobytes())[0])
+        scores.dnsmos_original.append(_dnsmos_of_original(wave.tobytes()))
         scores.log_stft_distance.append(log_stft_distance(wave, decoded))
-        if transcript:
-            after, words = word_errors(transcript, transcribe(decoded))
-            before, _ = word_errors(transcript, _original(wave.tobytes())[1])
-            scores.words.append((after, before, words))
+        _add_words(scores, wave, decoded, transcript, sentences)
     return scores
 
 
-def evaluate(codec: AudioCodec, clips: Sequence[Clip]) -> Report:
+def compare_words(clips: Sequence[Clip], coded: Callable[[Wave], Wave], sentences: Sentences = ()) -> Scores:
+    """Word errors alone, as in `compare`."""
+    scores = Scores()
+    for wave, transcript in progress(clips, "word errors", unit="clip"):
+        _add_words(scores, wave, _as_long(coded(wave), wave), transcript, sentences)
+    return scores
+
+
+def _as_long(decoded: Wave, wave: Wave) -> Wave:
+    return np.pad(decoded[: len(wave)], (0, max(0, len(wave) - len(decoded))))
+
+
+def _add_words(scores: Scores, wave: Wave, decoded: Wave, transcript: str | None, sentences: Sentences) -> None:
+    if not transcript or (sentences and spoken(transcript) not in sentences):
+        return
+    after, words = word_errors(transcript, transcribe(decoded, sentences))
+    before, _ = word_errors(transcript, _heard_in_original(wave.tobytes(), sentences))
+    scores.words.append((after, before, words))
+
+
+def evaluate(
+    codec: AudioCodec, clips: Sequence[Clip], sentences: Sentences = (), unheard: Sequence[Clip] = ()
+) -> Report:
     """All figures of a codec on held-out clips: (16 kHz wave, what is said in it in English, or None).
 
-    Word errors are the recognizer's on the decoded clips less its own on the originals. A codec that cannot stream has
-    no `stream_rtf`. Raises InputError without clips.
+    unheard: clips of voices that are in no training data; of these word errors alone, as `wer_unheard_…`.
+
+    Word errors are the recognizer's on the decoded clips less its own on the originals; it chooses among `sentences`,
+    or hears any words where there are none. A codec that cannot stream has no `stream_rtf`. Raises InputError without
+    clips.
     """
     if not clips:
         raise InputError("codec evaluation: there are no clips; give at least one")
@@ -207,7 +204,8 @@ def evaluate(codec: AudioCodec, clips: Sequence[Clip]) -> Report:
         report.add("stream_rtf", min(rounds), "of real time", low=min(rounds), high=max(rounds), n=len(rounds))
     else:
         report.add("stream_rtf", None, "of real time")
-    compare(clips, lambda wave: _through(codec, wave)).add_to(report)
+    compare(clips, lambda wave: _through(codec, wave), sentences).add_to(report)
+    compare_words(unheard, lambda wave: _through(codec, wave), sentences).add_words_to(report, "wer_unheard")
     used = torch.cat([codec.encode(_tensor(codec, wave)).flatten() for wave, _ in clips])
     counts = torch.bincount(used, minlength=codec.codebook_size).double()
     chances = counts[counts > 0] / counts.sum()

@@ -18,13 +18,17 @@ from omni.errors import InputError
 from omni.figures import Report
 from omni.files import atomic_path, read_json, write_json, write_text
 from omni.tokenizers.audio.config import CodecConfig
-from omni.tokenizers.audio.metrics import RATE, Clip, Wave, compare, evaluate, resample
+from omni.tokenizers.audio.metrics import Clip, Wave, compare, compare_words, evaluate, resample
+from omni.tokenizers.audio.recognizer import RATE, Sentences
 from omni.tokenizers.audio.training import train_codec
 
 RATES = (12.5, 25.0, 50.0)                                              # frames a second
 LEVELS = ((8, 5, 5, 5), (8, 8, 8, 8), (8, 8, 8, 6, 5))                  # 1,000, 4,096 and 15,360 codes
 CODEC2_MODES = (1200, 2400, 3200)                                       # bit/s
-COLUMNS = ("bits_per_second", "stoi", "pesq", "dnsmos", "log_stft_distance", "wer_decoded_minus_original")
+COLUMNS = (
+    *("bits_per_second", "stoi", "pesq", "dnsmos", "log_stft_distance"),
+    *("wer_decoded_minus_original", "wer_unheard_decoded_minus_original"),
+)
 
 
 def sweep(
@@ -33,10 +37,13 @@ def sweep(
     out: Path | str,
     *,
     steps: int,
+    sentences: Sentences = (),
+    unheard: Sequence[Clip] = (),
     base: CodecConfig | None = None,
     threads: int | None = None,
 ) -> list[dict[str, Any]]:
-    """Train a codec for every pair of RATES and LEVELS, score each and the classical codecs on `clips`.
+    """Train a codec for every pair of RATES and LEVELS, score each and the classical codecs on `clips`
+    and, for word errors, on `unheard` (see `evaluate`).
 
     Writes sweep.json, sweep.md and sweep.png in `out` and returns the rows. Everything finished is kept: called again,
     it goes on at the cell, and inside the training, where it was stopped.
@@ -52,7 +59,8 @@ def sweep(
             config = replace(base, frame_rate=rate, levels=levels)
 
             def ours(config: CodecConfig = config, folder: Path = folder) -> Report:
-                return evaluate(train_codec(waves, config, folder, steps=steps, threads=threads), clips)
+                codec = train_codec(waves, config, folder, steps=steps, threads=threads)
+                return evaluate(codec, clips, sentences, unheard)
 
             rows.append(_row(name, out / "cells", ours))
     for name, bits, coded in _classical():
@@ -60,7 +68,8 @@ def sweep(
         def theirs(bits: float = bits, coded: Callable[[Wave], Wave] = coded, name: str = name) -> Report:
             report = Report("codec sweep")
             report.add("bits_per_second", bits, "bit/s")
-            compare(clips, coded, name).add_to(report)
+            compare(clips, coded, sentences, name).add_to(report)
+            compare_words(unheard, coded, sentences).add_words_to(report, "wer_unheard")
             return report
 
         rows.append(_row(name, out / "cells", theirs))
@@ -72,7 +81,7 @@ def sweep(
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """The rows in Markdown."""
-    heads = ("codec", "bit/s", "STOI", "PESQ", "DNSMOS", "log-STFT dB", "word error over original's")
+    heads = ("codec", "bit/s", "STOI", "PESQ", "DNSMOS", "log-STFT dB", "word error over original's", "in new voices")
     lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
     for row in rows:
         values = [row["figures"][column] for column in COLUMNS]

@@ -37,6 +37,11 @@ class Plan:
     adversarial: float = 0.0
     save_every: float = 30.0                                            # seconds
 
+    @classmethod
+    def preset(cls, name: str) -> "Plan":
+        """That of the codec preset: spectral loss alone in minutes, in hours critics for the second half."""
+        return cls(adversarial=0.5) if name == "base" else cls()
+
 
 @dataclass
 class Run:

@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> None:
     """Measure every case and print a table in MiB: planned / measured."""
     from omni.figures import Report
     from omni.progress import progress
-    from omni.train.bench_train import made_up
+    from omni.train.bench.training import made_up
     from omni.train.plan.measure import measured
 
     report, rows = Report("bench memory"), []

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 from omni.errors import InputError
 from omni.files import write_json
 from omni.train.environment import free_port
+from omni.train.monitor.stopwatch import Stopwatch
 from omni.train.plan.allocations import Allocations, bytes_of_tensors, freed_here, state_tensors
 from omni.train.plan.memory import REDUCE_BUCKET, bytes_of, memory, rope_bytes
 from omni.train.recipe import Recipe
-from omni.train.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
     from omni.train.engine import Trainer

@@ -22,9 +22,9 @@ from omni.model.transformer import Batch, Losses, OmniTransformer
 from omni.train.data.loader import GlobalBatch
 from omni.train.data.pack import Packed, batch_of
 from omni.train.engine import Trainer
-from omni.train.monitor import Monitor
+from omni.train.monitor.log import Monitor
+from omni.train.monitor.tally import Tally
 from omni.train.recipe import Recipe
-from omni.train.tally import Tally
 from omni.train.tuning.prepare import identity
 from omni.vocab import Vocabulary
 

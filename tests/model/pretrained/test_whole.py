@@ -13,7 +13,7 @@ from omni.model.folder import load_model
 from omni.tokenizers.audio.codec import Codec
 from omni.tokenizers.audio.config import CodecConfig
 from omni.tokenizers.image.autoencoder import ImageConfig, ImageTokenizer
-from omni.train.monitor import read_log
+from omni.train.monitor.log import read_log
 
 
 def omni(*words: object) -> None:

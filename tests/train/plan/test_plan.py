@@ -13,7 +13,7 @@ from omni.errors import InputError
 from omni.model.config import ModelConfig
 from omni.model.transformer import OmniTransformer
 from omni.train.environment import free_port
-from omni.train.monitor import read_log
+from omni.train.monitor.log import read_log
 from omni.train.plan.hardware import TABLE, hardware
 from omni.train.plan.mend import mends
 from omni.train.plan.throughput import Plan, plan_run

@@ -11,7 +11,7 @@ from omni.errors import InputError
 from omni.model.folder import load_model
 from omni.train.data.loader import Dataset, Loader, Share
 from omni.train.engine import Trainer
-from omni.train.monitor import read_log
+from omni.train.monitor.log import read_log
 from omni.train.recipe import Recipe
 from omni.train.tuning.groups import chosen
 

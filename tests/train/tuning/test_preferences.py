@@ -23,7 +23,7 @@ from omni.train.data.pack import Packed, batch_of
 from omni.train.data.shards import Shard, ShardWriter
 from omni.train.engine import Trainer
 from omni.train.launch import launch
-from omni.train.monitor import read_log
+from omni.train.monitor.log import read_log
 from omni.train.recipe import Recipe
 from omni.train.tuning.preferences import PreferenceTrainer, apart, dpo_loss, log_probabilities
 from omni.vocab import Vocabulary

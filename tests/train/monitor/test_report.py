@@ -9,9 +9,9 @@ import pytest
 from omni.cli import main
 from omni.errors import InputError
 from omni.train.engine import Trainer
-from omni.train.monitor import read_log
+from omni.train.monitor.log import read_log
+from omni.train.monitor.report import Run, differences, names, write_report
 from omni.train.recipe import Recipe
-from omni.train.report import Run, differences, names, write_report
 
 
 def train(recipe: Recipe, run: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from omni.train.dashboard import Dashboard, course, duration, screen
+from omni.train.monitor.dashboard import Dashboard, course, duration, screen
 
 RECORD: dict[str, Any] = {
     "kind": "train", "step": 50, "loss": 3.25, "lr": 1e-3, "gradient_norm": 0.5, "tokens_per_second": 1234.4,

@@ -10,10 +10,10 @@ import torch
 from omni.errors import InputError
 from omni.train.data.loader import GlobalBatch
 from omni.train.engine import Trainer
-from omni.train.guard import Guard
-from omni.train.monitor import read_log
+from omni.train.faults.guard import Guard
+from omni.train.monitor.log import read_log
+from omni.train.monitor.tally import Tally
 from omni.train.recipe import Recipe
-from omni.train.tally import Tally
 
 
 def test_spikes_and_no_numbers_are_refused() -> None:

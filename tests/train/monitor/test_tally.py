@@ -9,7 +9,7 @@ import pytest
 from omni.sequence import Sequence
 from omni.train.data.loader import Dataset
 from omni.train.data.shards import ShardWriter
-from omni.train.tally import SMOOTHING, unigram_losses
+from omni.train.monitor.tally import SMOOTHING, unigram_losses
 from omni.vocab import Vocabulary
 
 

@@ -23,7 +23,7 @@ EPILOG = """example:
 It writes 34 bytes a sequence into a temporary folder ($TMPDIR), 3.2 GB for 95 million. Before a start is timed, the
 files are dropped from the page cache where the system allows, as after a reboot. The step that the loader is compared
 with is that of `omni bench train`, 8.5 million parameters and 8 rows of 512 steps on one thread."""
-MEAN_LENGTH = 105                                                       # of sequences as bench_train makes them up
+MEAN_LENGTH = 105                                                       # of sequences as bench.training makes them up
 BYTES = 34                                                              # of index and packing for a sequence
 CHUNK = 1 << 22                                                         # sequences drawn at a time
 RESUMES, TURNS = 5, 6                                                  # more turns than batches that wait ready
@@ -95,7 +95,7 @@ def simulate(folder: Path, sequences: int) -> Path:
 
     from omni.files import write_json
     from omni.progress import progress
-    from omni.train.bench_train import made_up
+    from omni.train.bench.training import made_up
     from omni.train.data.shards import FILES, INDEX, SUMMARY, VERSION, Shard, fingerprint
 
     small = Shard.load(made_up(folder.parent / "small"))
@@ -129,7 +129,7 @@ def _packed(shard: Path) -> tuple[int, int]:
 
 
 def _load(shard: Path) -> "Dataset":
-    from omni.train.bench_train import STEPS
+    from omni.train.bench.training import STEPS
     from omni.train.data.loader import Dataset
 
     return Dataset.load([shard], STEPS)
@@ -137,7 +137,7 @@ def _load(shard: Path) -> "Dataset":
 
 def _first_batch(shard: Path, cursor: int) -> "tuple[GlobalBatch, float]":
     """The first global batch of a run that begins at row `cursor`, and how long it took to get there from nothing."""
-    from omni.train.bench_train import ROWS
+    from omni.train.bench.training import ROWS
     from omni.train.data.loader import Loader, Share
 
     began = time.perf_counter()
@@ -151,7 +151,7 @@ def _first_batch(shard: Path, cursor: int) -> "tuple[GlobalBatch, float]":
 
 def _batches(report: "Report", shard: Path, count: int) -> list[float]:
     """Seconds of making each of some global batches, in the foreground; what they leave in memory."""
-    from omni.train.bench_train import ROWS
+    from omni.train.bench.training import ROWS
     from omni.train.data.loader import Loader, Share
 
     _forget(shard)
@@ -174,7 +174,7 @@ def _training(small: Path, shard: Path, run: Path) -> tuple[list[float], list[fl
 
     It learns from another one of the small shard, since the simulated ones have nothing to learn.
     """
-    from omni.train.bench_train import ROWS, STEPS, Ours, bench_recipe
+    from omni.train.bench.training import ROWS, STEPS, Ours, bench_recipe
     from omni.train.data.loader import Dataset, Loader, Share
 
     _forget(shard)

@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> None:
 
 def measure(report: "Report", folder: Path, rounds: int) -> None:
     """pause_share: what a checkpoint adds to the step it follows; write_seconds: until it is the newest on disk."""
-    from omni.train.bench_train import STEPS, Ours, bench_recipe, made_up
+    from omni.train.bench.training import STEPS, Ours, bench_recipe, made_up
     from omni.train.data.loader import Dataset
 
     data = Dataset.load([made_up(folder / "shards")], STEPS, "drop")

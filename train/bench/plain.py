@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from omni.model.config import ModelConfig
-from omni.train.bench_peer import IGNORED, Example, stack
+from omni.train.bench.peer import IGNORED, Example, stack
 
 
 class _Block(nn.Module):

@@ -10,8 +10,8 @@ from typing import Any
 
 from omni.errors import InputError
 from omni.page import Page, plot
-from omni.train.curves import Curve, bars, grid
-from omni.train.monitor import LOG, read_log
+from omni.train.monitor.curves import Curve, bars, grid
+from omni.train.monitor.log import LOG, read_log
 
 HOUR = 3600.0
 SETTLED = 0.1                                                           # of a run's records: its end

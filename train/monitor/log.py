@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from omni.files import atomic_path, write_text
-from omni.train.dashboard import screen
+from omni.train.monitor.dashboard import screen
 
 LOG, PLOT, PAGE = "log.jsonl", "loss.png", "loss.html"
 

@@ -7,14 +7,14 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from omni.cli import main
 from omni.figures import Report
-from omni.train import bench_train
-from omni.train.bench_loader import simulate
-from omni.train.bench_peer import packed_examples, pad_to_longest, padded_examples, stack
-from omni.train.bench_train import Way, fill, made_up, measure
+from omni.train.bench import training
+from omni.train.bench.loader import simulate
+from omni.train.bench.peer import packed_examples, pad_to_longest, padded_examples, stack
+from omni.train.bench.training import Way, fill, made_up, measure
 from omni.train.data.loader import Dataset
 from omni.train.data.shards import Shard
+from omni.train.monitor.vitals import flops_per_token
 from omni.train.recipe import ModelRecipe
-from omni.train.vitals import flops_per_token
 
 
 def test_the_peer_learns_the_same_from_padded_and_packed_examples(shards: Path) -> None:
@@ -60,8 +60,8 @@ def test_flops_are_those_of_the_matmuls(shards: Path) -> None:
 @pytest.mark.slow
 def test_all_figures_are_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shape = {"d_model": 16, "n_layers": 1, "n_heads": 2, "n_kv_heads": 2, "d_ff": 16}
-    monkeypatch.setattr(bench_train, "SHAPE", shape)
-    monkeypatch.setattr(bench_train, "STEPS", 128)
+    monkeypatch.setattr(training, "SHAPE", shape)
+    monkeypatch.setattr(training, "STEPS", 128)
     report = measure(None, tmp_path, rounds=1, steps=1, threads=1, compiled=False)
     for name in ("tokens_per_second", "ratio_vs_hf_trainer", "ratio_vs_hf_trainer_packed", "matmul_peak", "mfu"):
         value = report.figures[name].value
@@ -83,7 +83,7 @@ def test_a_simulated_index_is_that_of_a_shard(tmp_path: Path) -> None:
 def test_the_loader_is_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(bench_train, "SHAPE", {"d_model": 16, "n_layers": 1, "n_heads": 2, "n_kv_heads": 2, "d_ff": 16})
+    monkeypatch.setattr(training, "SHAPE", {"d_model": 16, "n_layers": 1, "n_heads": 2, "n_kv_heads": 2, "d_ff": 16})
     assert main(["bench", "loader", "--tokens", "1e6", "--batches", "20", "--json"]) == 0
     figures = json.loads(capsys.readouterr().out.splitlines()[-1])["figures"]
     for name in ("startup_seconds", "resume_seconds", "packing_seconds", "batch_share", "loader_share"):

@@ -3,7 +3,7 @@
 All ways train the same shape on the same sequences and take turns within every round. Tokens are useful ones: steps of
 sequences, padding not counted. The peer is measured twice: as it is commonly run, its collator padding each batch to
 the longest sequence, and on our packed rows. What is gained over the first and not over the second comes from packing.
-The plain loop (omni.train.bench_plain) has our packed rows too. At the end, one rank of the real command is measured
+The plain loop (omni.train.bench.plain) has our packed rows too. At the end, one rank of the real command is measured
 against two, each with one thread.
 """
 
@@ -79,10 +79,10 @@ def measure(
     import torch
 
     from omni.figures import Report
-    from omni.train.bench_peer import HuggingFace, packed_examples, padded_examples
-    from omni.train.bench_plain import PlainLoop
+    from omni.train.bench.peer import HuggingFace, packed_examples, padded_examples
+    from omni.train.bench.plain import PlainLoop
     from omni.train.data.loader import Dataset
-    from omni.train.vitals import flops_per_token
+    from omni.train.monitor.vitals import flops_per_token
 
     torch.set_num_threads(threads)
     data = Dataset.load([shards or made_up(folder / "shards")], STEPS, "drop")

@@ -1,0 +1,1 @@
+"""What training costs, against peers in the same run."""

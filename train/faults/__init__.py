@@ -1,0 +1,1 @@
+"""What a run notices of trouble, and does about it."""
