@@ -83,14 +83,16 @@ class Quickstart:
         log = self.out / "tokenizer-image.log"
         with log.open("a") as lines:
             text = ("tokenizer", "train", "text", *common, "--languages", *LANGUAGES)
-            finish(start(*text, threads=1, output=lines), f"see {log}")
+            finish(start(*text, threads=1, output=lines), log)
             image = ("tokenizer", "train", "image", *common, "--minutes", f"{PICTURE_SHARE * minutes:g}")
             beside = start(*image, threads=1, output=lines)
             try:
                 audio = ("tokenizer", "train", "audio", *common, "--minutes", f"{CODEC_SHARE * minutes:g}")
                 finish(start(*audio, threads=1))
-            finally:
-                finish(beside, f"see {log}")
+            except BaseException:
+                beside.wait()                                           # Ctrl-C reached it too, and it saves
+                raise
+            finish(beside, log)
 
     def tokenize(self) -> None:
         folders = ("--data", str(self.data), "--tokenizers", str(self.tokenizers), "--out", str(self.shards))
@@ -165,16 +167,19 @@ def start(*words: str, threads: int | None = None, output: IO[str] | None = None
     return subprocess.Popen(command, env=environment, stdout=output, stderr=output)
 
 
-def finish(process: subprocess.Popen[bytes], hint: str = "") -> None:
-    """Wait for a verb. Ctrl-C reaches it too, and it saves; then the whole command ends as it did."""
+def finish(process: subprocess.Popen[bytes], log: Path | None = None) -> None:
+    """Wait for a verb, whose output goes to `log` or to be seen; then the whole command ends as it did.
+
+    Ctrl-C reaches it too: it saves, and says how to go on unless that went to the log.
+    """
     try:
         code = process.wait()
     except KeyboardInterrupt:
         process.wait()
-        raise
-    if code in (130, -signal.SIGINT):
+        code = 130
+    if code == -signal.SIGINT or (code == 130 and log):
         raise KeyboardInterrupt
     if code:
-        if hint:
-            print(f"omni: a stage failed; {hint}", file=sys.stderr)
+        if log:
+            print(f"omni: a stage failed; see {log}", file=sys.stderr)
         raise SystemExit(code)

@@ -89,7 +89,8 @@ def draw_losses(records: list[dict[str, Any]], path: Path) -> None:
     whole.plot(steps, losses, "o-", ms=3, label="validation")
     for index, task in enumerate(sorted({task for record in valid for task in record["tasks"]})):
         points = [(record["step"], record["tasks"][task]) for record in valid if task in record["tasks"]]
-        tasks.plot(*zip(*points, strict=True), "-", lw=1.2, color=f"C{index % 10}", label=task)
+        style = ("-", "--", ":")[index // 10 % 3]                       # ten colours
+        tasks.plot(*zip(*points, strict=True), style, lw=1.2, color=f"C{index % 10}", label=task)
     for axes, title in ((whole, "loss"), (tasks, "validation loss of each task")):
         axes.set(xlabel="step", ylabel="nats a token", title=title)
         axes.grid(alpha=0.3)
