@@ -11,6 +11,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import socket
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -177,6 +178,17 @@ def _follow(parent: Any) -> None:
     os._exit(1)
 
 
+def _check_answers(address: str) -> None:
+    """Raises InputError unless something listens there: Ray itself would try for minutes."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except (OSError, ValueError):
+        raise InputError(
+            f"RAY_ADDRESS={address}: no Ray cluster answers there; give the HOST:PORT that `ray start --head` names"
+        ) from None
+
+
 @contextlib.contextmanager
 def _ray(cores: int) -> Iterator[Any]:
     if importlib.util.find_spec("ray") is None:
@@ -188,12 +200,12 @@ def _ray(cores: int) -> Iterator[Any]:
         yield ray
         return
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "include_dashboard": False}
+    address = os.environ.get("RAY_ADDRESS", "auto")
+    if address != "auto":
+        _check_answers(address)
     try:
-        ray.init("auto", **quiet)
-    except ConnectionError as error:
-        if "RAY_ADDRESS" in os.environ:
-            reason = str(error).splitlines()[0]
-            raise InputError(f"RAY_ADDRESS={os.environ['RAY_ADDRESS']}: no Ray cluster answers ({reason})") from None
+        ray.init(address, **quiet)
+    except ConnectionError:                                             # none runs on this machine
         ray.init("local", num_cpus=cores or len(os.sched_getaffinity(0)), **quiet)
     try:
         yield ray

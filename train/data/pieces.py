@@ -49,7 +49,8 @@ def parse_piece(piece: Piece) -> Path:
 
 def write_piece(file: Path, outcomes: Iterable[Outcome], picture_size: int) -> None:
     """Outcomes as two arrays end to end, pictures [n, size, size, 3] and samples [n], and the rest as JSON."""
-    pictures, samples, about = [], [np.zeros(0, np.int16)], []
+    pictures: list[np.ndarray] = []
+    samples, about = [np.zeros(0, np.int16)], []
     for outcome in outcomes:
         items = []
         for item in outcome.items:

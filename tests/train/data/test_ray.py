@@ -92,7 +92,8 @@ def test_token_shards_are_the_same(
     assert made["local"] == made["ray"] and len(made["ray"]) > 70
 
 
-def test_a_cluster_that_does_not_answer_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
-    with pytest.raises(InputError, match=r"RAY_ADDRESS=127.0.0.1:1: no Ray cluster answers"), open_engine("ray"):
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "somewhere"])
+def test_a_cluster_that_does_not_answer_is_one_line(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(InputError, match=rf"^RAY_ADDRESS={address}: no Ray cluster answers"), open_engine("ray"):
         pass
