@@ -61,3 +61,22 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     (folder / "manifest.json").write_text(json.dumps(about))
     return folder
+
+
+@pytest.fixture(scope="session")
+def tokenizers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Untrained codecs, whose codes are as good as any for most tests, and a small trained text tokenizer."""
+    import torch
+
+    from omni.tokenizers.audio.codec import Codec
+    from omni.tokenizers.audio.config import CodecConfig
+    from omni.tokenizers.bundle import Tokenizers
+    from omni.tokenizers.image.autoencoder import ImageConfig, ImageTokenizer
+    from omni.tokenizers.text import TextTokenizer
+
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("tokenizers")
+    texts = [text for number in range(12) for text in (f"number {number}", f"numéro {number}")]
+    codec, image = Codec(CodecConfig.preset("quick")), ImageTokenizer(ImageConfig.preset("quick"))
+    Tokenizers(TextTokenizer.train(texts, 300), codec.eval(), image.eval()).save(folder)
+    return folder

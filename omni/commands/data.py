@@ -46,6 +46,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     taken.add_argument("--out", type=Path, default=Path("runs/shards/train"), help="default: %(default)s")
     taken.add_argument("--task", default="chat", help="the shard's name, for the mixture (default: %(default)s)")
     taken.add_argument("--skip-bad", action="store_true", help="leave bad records out and count them")
+    for action in (prepare, tokenize, taken):
+        action.add_argument("--workers", type=int, default=0, metavar="N", help="processes (default: one a core)")
+        action.add_argument(
+            "--engine", choices=("local", "ray"), default="local", help="ray: the cluster of $RAY_ADDRESS, or one here"
+        )
     pairs = actions.add_parser("pairs", help="write preference pairs from JSON lines as a token shard")
     pairs.add_argument("file", type=Path, metavar="FILE", help="JSON lines in the formats of TRL or OpenAI")
     pairs.add_argument("--model", type=Path, required=True, metavar="DIR", help="model folder, for its tokenizers")
@@ -76,7 +81,8 @@ def _prepare(args: argparse.Namespace) -> None:
     from omni.train.data.fetch import default_cache, read_specs
     from omni.train.data.prepare import prepare
 
-    manifest = prepare(read_specs(args.only), args.cache or default_cache(), args.out, args.picture_size)
+    cache, hands = args.cache or default_cache(), (args.workers, args.engine)
+    manifest = prepare(read_specs(args.only), cache, args.out, args.picture_size, *hands)
     for source, reasons in manifest.dropped.items():
         for reason, count in reasons.items():
             print(f"{source}: left out {count}: {reason}")
@@ -99,20 +105,25 @@ def _show(args: argparse.Namespace) -> None:
 
 def _tokenize(args: argparse.Namespace) -> None:
     from omni.tokenizers.bundle import Tokenizers
+    from omni.train.data.engines import open_engine
     from omni.train.data.items import Manifest
     from omni.train.tasks.build import Choice, build_shards
 
     choice = Choice(tuple(args.languages), tuple(args.only), args.max_steps, args.seed)
-    vocab = build_shards(Manifest.load(args.data), Tokenizers.load(args.tokenizers), args.out, choice)
+    manifest, tokenizers = Manifest.load(args.data), Tokenizers.load(args.tokenizers)
+    with open_engine(args.engine, args.workers) as hands:
+        vocab = build_shards(manifest, tokenizers, args.out, choice, hands)
     print(f"a token space of {len(vocab)} ids; shards of every task in {args.out}")
 
 
 def _import(args: argparse.Namespace) -> None:
     from omni.tokenizers.bundle import Tokenizers
+    from omni.train.data.engines import open_engine
     from omni.train.data.sources.imports import import_sources
 
     tokenizers = Tokenizers.load(args.model / "tokenizers" if args.model else args.tokenizers)
-    done = import_sources(args.source, args.out, tokenizers, args.task, args.skip_bad, args.model)
+    with open_engine(args.engine, args.workers) as hands:
+        done = import_sources(args.source, args.out, tokenizers, args.task, args.skip_bad, args.model, hands)
     left = f", {done.bad} bad records left out" if done.bad else ""
     print(f"{done.sequences} conversations of {done.steps} steps in {args.out / args.task}{left}")
 

@@ -8,26 +8,11 @@ import pytest
 import torch
 
 from omni.cli import main
-from omni.tokenizers.audio.codec import Codec
-from omni.tokenizers.audio.config import CodecConfig
 from omni.tokenizers.bundle import Tokenizers
-from omni.tokenizers.image.autoencoder import ImageConfig, ImageTokenizer
-from omni.tokenizers.text import TextTokenizer
 from omni.train.data.items import Manifest
 from omni.train.data.shards import Shard
 from omni.train.tasks.codes import Codes
 from omni.train.tasks.templates import faces
-
-
-@pytest.fixture(scope="module")
-def tokenizers(tmp_path_factory: pytest.TempPathFactory, prepared: Path) -> Path:
-    """Untrained codecs, whose codes are as good as any for what is tested here, and a trained text tokenizer."""
-    torch.manual_seed(0)
-    folder = tmp_path_factory.mktemp("tokenizers")
-    texts = [text for item in Manifest.load(prepared).items for text in item.texts.values()]
-    codec, image = Codec(CodecConfig.preset("quick")), ImageTokenizer(ImageConfig.preset("quick"))
-    Tokenizers(TextTokenizer.train(texts, 300), codec.eval(), image.eval()).save(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -1,16 +1,15 @@
 """`omni data prepare`: from fetched packages to one folder of items, pictures and audio.
 
-Each source is parsed by all cores into a part that is kept in the cache; the parts are then split and laid end to end.
-The result is a pure function of the packages, the parsers' code and the picture size, whatever the number of workers.
+Each source is parsed by all hands of an engine, a piece at a time, into a part that is kept in the cache; the parts are
+then split and laid end to end. The result is a pure function of the packages, the parsers' code and the picture size,
+whatever the engine and the number of workers.
 """
 
 import hashlib
 import importlib
-import multiprocessing
-import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial
+import shutil
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,29 +17,36 @@ import numpy as np
 
 from omni.errors import InputError
 from omni.files import atomic_path, read_json, sha256, write_json
-from omni.progress import progress
 from omni.train.data import items as items_module
+from omni.train.data.engines import Engine, in_order, open_engine
 from omni.train.data.fetch import PackageSpec, installed, package_sha256
 from omni.train.data.items import DATA_FILES, FORMAT_VERSION, SAMPLE_RATE, SOURCES, Item, Manifest, Recording
 from omni.train.data.parse import base
 from omni.train.data.parse.base import Outcome, Package, Source
 from omni.train.data.parts import Part, finished, write_part
+from omni.train.data.pieces import parse_piece, pieces_of, read_piece
 from omni.train.data.splits import Facts, assign
 
-InOrder = Callable[[Callable[[Any], Outcome], Sequence[Any]], Iterable[Outcome]]
 DEFAULT_PICTURE_SIZE = 64
 PARSE_FOLDER = Path(base.__file__).parent
 
 
 def prepare(
-    specs: Sequence[PackageSpec], cache: Path, out: Path, picture_size: int = DEFAULT_PICTURE_SIZE, workers: int = 0
+    specs: Sequence[PackageSpec],
+    cache: Path,
+    out: Path,
+    picture_size: int = DEFAULT_PICTURE_SIZE,
+    workers: int = 0,
+    engine: str = "local",
 ) -> Manifest:
-    """Parse what `specs` name and write the data folder `out`; 0 workers means one a core.
+    """Parse what `specs` name and write the data folder `out`; `engine` and `workers` are those of `open_engine`.
 
-    Sources whose inputs are as they were are not parsed again. Raises InputError when a package is not in the cache.
+    Sources whose inputs are as they were are not parsed again, nor are the pieces that an interrupted run has finished.
+    Raises InputError when a package is not in the cache.
     """
     if not 8 <= picture_size <= 512:
         raise InputError(f"--picture-size {picture_size}: must lie in 8..512")
+    cache = cache.resolve()                                             # a worker may run in another folder
     wanted = [source for source in SOURCES if any(spec.source == source for spec in specs)]
     packages = {source: _packages(specs, source, cache) for source in wanted}
     part_keys = {source: _key(specs, source, cache, picture_size) for source in wanted}
@@ -48,10 +54,13 @@ def prepare(
         return Manifest.load(out)
     parts = {source: finished(cache, source, part_keys[source]) for source in wanted}
     missing = [source for source, part in parts.items() if part is None]
-    with _workers(workers or os.cpu_count() or 1, needed=bool(missing)) as in_order:
-        for source in missing:
-            outcomes = parse(load_source(source), packages[source], picture_size, in_order)
-            parts[source] = write_part(cache, source, part_keys[source], outcomes)
+    if missing:
+        with open_engine(engine, workers) as hands:
+            for source in missing:
+                pieces = cache / "pieces" / source
+                outcomes = parse(load_source(source), packages[source], picture_size, pieces / part_keys[source], hands)
+                parts[source] = write_part(cache, source, part_keys[source], outcomes)
+                shutil.rmtree(pieces, ignore_errors=True)
     assemble([part for part in parts.values() if part], out, picture_size, part_keys)
     return Manifest.load(out)
 
@@ -62,25 +71,13 @@ def load_source(name: str) -> Source:
     return source
 
 
-def parse(source: Source, packages: list[Package], picture_size: int, in_order: InOrder = map) -> Iterable[Outcome]:
-    """Outcomes in the order of the plan, behind a progress bar."""
-    jobs = source.plan(packages)
-    outcomes = in_order(partial(_parse_job, source.parse, picture_size), jobs)
-    return source.combine(progress(outcomes, source.name, total=len(jobs)))
-
-
-def _parse_job(parse_one: Callable[[Any, int], Outcome], picture_size: int, job: Any) -> Outcome:
-    return parse_one(job, picture_size)
-
-
-@contextmanager
-def _workers(count: int, needed: bool) -> Iterator[InOrder]:
-    """A map whose results come in order whichever process makes them; `count` 1 stays in this process."""
-    if count == 1 or not needed:
-        yield map
-        return
-    with multiprocessing.get_context("spawn").Pool(count) as pool:
-        yield lambda work, jobs: pool.imap(work, jobs, chunksize=max(1, min(16, len(jobs) // (8 * count))))
+def parse(
+    source: Source, packages: list[Package], picture_size: int, folder: Path, engine: Engine
+) -> Iterable[Outcome]:
+    """Outcomes in the order of the plan, behind a progress bar; finished pieces stay in `folder`."""
+    pieces = pieces_of(source.parse, picture_size, source.plan(packages), folder)
+    files = in_order(engine, parse_piece, pieces, (len(piece.jobs) for piece in pieces), source.name)
+    return source.combine(chain.from_iterable(map(read_piece, files)))
 
 
 def assemble(parts: Sequence[Part], out: Path, picture_size: int, part_keys: dict[str, str]) -> None:

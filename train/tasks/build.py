@@ -1,27 +1,29 @@
 """From prepared items and tokenizers to the token shards of every task and split."""
 
-from collections.abc import Collection, Iterator, Sequence
+import tempfile
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
 
 from omni.errors import InputError
 from omni.files import read_json, write_json
-from omni.progress import progress
 from omni.sequence import Segment
 from omni.sequence import Sequence as Stream
 from omni.tokenizers.bundle import Tokenizers
-from omni.train.data.items import Item, Manifest
+from omni.train.data.engines import HERE, Engine, in_order, one_thread
+from omni.train.data.items import Manifest
 from omni.train.data.shards import ShardWriter
-from omni.train.tasks.codes import Codes, checked, encode_pictures
+from omni.train.tasks.codes import Codes, checked, encode_pictures, opened
 from omni.train.tasks.templates import TASKS, Task
 from omni.train.tasks.video import clips
 from omni.vocab import Vocabulary
 
 SPLITS = ("train", "valid", "test")
 CHOICE = "choice.json"
-CLIP_BATCH = 16                                                         # videos encoded at a time
+ITEMS, CLIPPED_ITEMS = 64, 8                                            # that a worker lays out at a time
 
 
 @dataclass(frozen=True)
@@ -45,27 +47,33 @@ def languages_of(manifest: Manifest) -> set[str]:
     return {language for item in manifest.items for language in item.texts}
 
 
-def build_shards(manifest: Manifest, tokenizers: Tokenizers, out: Path, choice: Choice) -> Vocabulary:
+def build_shards(
+    manifest: Manifest, tokenizers: Tokenizers, out: Path, choice: Choice, hands: Engine = HERE
+) -> Vocabulary:
     """Write out/SPLIT/TASK for every task that has examples. Finished ones of the same choice are kept.
 
+    Items are laid out by many `hands` and written in their order, so the shards are the same whoever does it.
     Raises InputError when a language or source of the choice is not in the manifest.
     """
     vocab = vocabulary(manifest, tokenizers)
     languages = _checked(choice.languages, vocab.languages, "language") or vocab.languages
     known = sorted({item.source for item in manifest.items})
     sources = _checked(choice.sources, known, "source") or known
-    items = [item for item in manifest.items if item.source in sources]
-    codes = Codes.of(manifest, tokenizers, sources, languages, out / "codes")
+    Codes.of(manifest, tokenizers, sources, languages, out / "codes", hands)
     made = Choice(tuple(languages), tuple(sources), choice.max_steps, choice.seed)
     key: dict[str, object] = {"data": manifest.fingerprint, "vocab": vocab.hash, **_plain(made)}
-    for split in SPLITS:
-        chosen = [item for item in items if item.split == split]
-        for task in TASKS:
-            streams = _task_streams(task, chosen, codes, vocab, languages, choice.seed)
-            _write(out / split / task.name, task.name, streams, vocab, choice.max_steps, key)
-        stamps = [item for item in chosen if item.source == "stamps"]
-        videos = _video_streams(stamps, manifest, codes, vocab, languages, choice.seed)
-        _write(out / split / "video", "video", videos, vocab, choice.max_steps, key)
+    with tempfile.TemporaryDirectory(prefix=".tokenizers-", dir=out) as copy:
+        tokenizers.save(copy)
+        place = manifest.folder.resolve(), Path(copy).resolve(), out.resolve()
+        desk = Desk(*place, vocab, tuple(languages), choice.seed)
+        for split in SPLITS:
+            chosen = [row for row, item in enumerate(manifest.items) if item.source in sources and item.split == split]
+            for task in TASKS:
+                streams = _streams(hands, partial(task_streams, desk, task), chosen, ITEMS, task.name)
+                _write(out / split / task.name, task.name, streams, vocab, choice.max_steps, key)
+            stamps = [row for row in chosen if manifest.items[row].source == "stamps"]
+            streams = _streams(hands, partial(video_streams, desk), stamps, CLIPPED_ITEMS, "video")
+            _write(out / split / "video", "video", streams, vocab, choice.max_steps, key)
     vocab.save(out / "vocab.json")
     write_json(out / CHOICE, _plain(made))
     return vocab
@@ -91,29 +99,66 @@ def _checked(wanted: Collection[str], known: Sequence[str], what: str) -> Collec
     return wanted
 
 
-def _task_streams(
-    task: Task, items: list[Item], codes: Codes, vocab: Vocabulary, languages: Collection[str], seed: int
-) -> Iterator[tuple[str, Stream]]:
-    for item in progress(items, f"{task.name}"):
-        for given, wanted in task.examples(item, languages, seed):
+@dataclass(frozen=True)
+class Desk:
+    """What a worker needs for its jobs, and where it finds it; the rows of a job count the manifest's items."""
+
+    data: Path
+    tokenizers: Path
+    out: Path
+    vocab: Vocabulary
+    languages: tuple[str, ...]
+    seed: int
+
+
+@lru_cache(maxsize=1)
+def _codes(desk: Desk) -> tuple[Manifest, Codes]:
+    manifest, tokenizers = opened(desk.data, desk.tokenizers)
+    return manifest, Codes(desk.out / "codes", tokenizers)
+
+
+def task_streams(desk: Desk, task: Task, rows: Sequence[int]) -> list[tuple[str, Stream]]:
+    """The sequences of a task that some items give, each with its item's name."""
+    manifest, codes = _codes(desk)
+    found = []
+    for item in (manifest.items[row] for row in rows):
+        for given, wanted in task.examples(item, desk.languages, desk.seed):
             said = [codes.segment(item, face, "assistant") for face in (wanted, *task.following(item, wanted))]
-            yield item.id, Stream.of([codes.segment(item, given, "user"), *said], vocab)
+            found.append((item.id, Stream.of([codes.segment(item, given, "user"), *said], desk.vocab)))
+    return found
 
 
-def _video_streams(
-    items: list[Item], manifest: Manifest, codes: Codes, vocab: Vocabulary, languages: Collection[str], seed: int
+def video_streams(desk: Desk, rows: Sequence[int]) -> list[tuple[str, Stream]]:
+    """The videos that some items give, with a question and its answer."""
+    manifest, codes = _codes(desk)
+    items = [manifest.items[row] for row in rows]
+    made = [(item.id, clip) for item in items for clip in clips(item, manifest, desk.languages, desk.seed)]
+    if not made:
+        return []
+    with one_thread():
+        frames = encode_pictures(np.concatenate([clip.frames for _, clip in made]), codes.tokenizers)
+    found = []
+    for (item, clip), video in zip(made, np.split(frames, len(made)), strict=True):  # video: [frames, tokens]
+        dialogue = [
+            Segment("video", video.astype(np.int64)),
+            Segment("text", codes.text(clip.question)),
+            Segment("text", codes.text(clip.answer), "assistant", clip.language),
+        ]
+        found.append((item, Stream.of(dialogue, desk.vocab)))
+    return found
+
+
+def _streams(
+    hands: Engine,
+    work: Callable[[Sequence[int]], list[tuple[str, Stream]]],
+    rows: Sequence[int],
+    size: int,
+    label: str,
 ) -> Iterator[tuple[str, Stream]]:
-    made = [(item.id, clip) for item in items for clip in clips(item, manifest, languages, seed)]
-    for start in progress(range(0, len(made), CLIP_BATCH), "video", unit="batch"):
-        batch = made[start : start + CLIP_BATCH]
-        frames = encode_pictures(np.concatenate([clip.frames for _, clip in batch]), codes.tokenizers)
-        for (item, clip), video in zip(batch, np.split(frames, len(batch)), strict=True):  # video: [frames, tokens]
-            dialogue = [
-                Segment("video", video.astype(np.int64)),
-                Segment("text", codes.text(clip.question)),
-                Segment("text", codes.text(clip.answer), "assistant", clip.language),
-            ]
-            yield item, Stream.of(dialogue, vocab)
+    """What `work` makes of the rows, `size` at a time, in their order."""
+    jobs = [rows[start : start + size] for start in range(0, len(rows), size)]
+    for some in in_order(hands, work, jobs, map(len, jobs), label):
+        yield from some
 
 
 def _write(

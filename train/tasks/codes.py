@@ -1,7 +1,10 @@
 """Every picture and recording of a manifest as codes, encoded once and kept."""
 
+import hashlib
+import shutil
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +12,6 @@ import torch
 
 from omni.errors import InputError
 from omni.files import atomic_path, read_json, write_json
-from omni.progress import progress
 from omni.sequence import Segment
 from omni.tokenizers.audio.codec import Codec
 from omni.tokenizers.audio.pretrained import PretrainedCodec
@@ -18,6 +20,7 @@ from omni.tokenizers.image.autoencoder import ImageTokenizer
 from omni.tokenizers.image.pixels import to_pixels
 from omni.tokenizers.image.pretrained import PretrainedImage
 from omni.tokenizers.text import TextTokenizer
+from omni.train.data.engines import HERE, Engine, in_order, one_thread
 from omni.train.data.items import Item, Manifest, Recording
 from omni.train.tasks.templates import Face
 
@@ -64,6 +67,7 @@ class Codes:
         sources: Collection[str],
         languages: Collection[str],
         folder: Path,
+        hands: Engine = HERE,
     ) -> "Codes":
         """The codes of the items of `sources` and of their recordings in `languages`.
 
@@ -77,17 +81,13 @@ class Codes:
             "languages": sorted(languages),
         }
         if not (folder / "key.json").exists() or read_json(folder / "key.json") != key:
-            with atomic_path(folder) as scratch:
-                scratch.mkdir()
-                _encode_pictures(manifest, known, scratch)
-                recordings = [
-                    recording
-                    for item in manifest.items
-                    for recording in item.recordings
-                    if item.source in sources and (recording.language is None or recording.language in languages)
-                ]
-                _encode_recordings(manifest, known, recordings, scratch)
-                write_json(scratch / "key.json", key)
+            recordings = [
+                recording
+                for item in manifest.items
+                for recording in item.recordings
+                if item.source in sources and (recording.language is None or recording.language in languages)
+            ]
+            _encode_all(manifest, tokenizers, recordings, key, folder, hands)
         return cls(folder, known)
 
     def segment(self, item: Item, face: Face, role: str) -> Segment:
@@ -116,45 +116,85 @@ def encode_pictures(pictures: np.ndarray, tokenizers: Complete) -> np.ndarray:
     return tokenizers.image.encode(to_pixels(pictures)).numpy().astype(np.int32)
 
 
-def _encode_pictures(manifest: Manifest, tokenizers: Complete, folder: Path) -> None:
+@lru_cache(maxsize=1)
+def opened(data: Path, tokenizers: Path) -> tuple[Manifest, Complete]:
+    """What a worker has on its desk: the same files for every job."""
+    return Manifest.load(data), checked(Tokenizers.load(tokenizers))
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Some pictures, or some recordings, whose codes lie end to end in `file` once a worker has encoded them."""
+
+    data: Path
+    tokenizers: Path
+    file: Path
+    pictures: tuple[int, ...] = ()
+    recordings: tuple[Recording, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.pictures or self.recordings)
+
+
+def encode_piece(piece: Piece) -> Path:
+    """Encode a piece, unless it is there already; returns its file."""
+    if not piece.file.exists():
+        manifest, tokenizers = opened(piece.data, piece.tokenizers)
+        with one_thread():
+            if piece.pictures:
+                codes = encode_pictures(np.stack([manifest.picture(row) for row in piece.pictures]), tokenizers)
+            else:
+                codes = np.concatenate(_encode_waves([manifest.wave(one) for one in piece.recordings], tokenizers))
+        with atomic_path(piece.file) as scratch:
+            np.save(scratch, codes)
+    return piece.file
+
+
+def _encode_all(
+    manifest: Manifest,
+    tokenizers: Tokenizers,
+    recordings: Iterable[Recording],
+    key: object,
+    folder: Path,
+    hands: Engine,
+) -> None:
+    """Write all codes and the key into `folder`. The pieces stay beside it until it is whole, to be taken up again."""
+    pieces = folder.parent.resolve() / f"{folder.name}-{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}"
+    tokenizers.save(pieces / "tokenizers")
+    known = checked(tokenizers)
+    place = manifest.folder.resolve(), pieces / "tokenizers"
     rows = sorted({row for item in manifest.items for row in item.pictures})
     count = rows[-1] + 1 if rows else 0
-    codes = np.zeros((count, tokenizers.image.tokens), np.int32)
-    for start in progress(range(0, count, PICTURE_BATCH), "encoding pictures", unit="batch"):
-        batch = np.stack([manifest.picture(row) for row in range(start, min(start + PICTURE_BATCH, count))])
-        codes[start : start + len(batch)] = encode_pictures(batch, tokenizers)
-    np.save(folder / "pictures.npy", codes)
+    batches = [tuple(range(at, min(at + PICTURE_BATCH, count))) for at in range(0, count, PICTURE_BATCH)]
+    shown = [Piece(*place, pieces / f"pictures-{number:06}.npy", batch) for number, batch in enumerate(batches)]
+    ordered = sorted(recordings, key=lambda recording: (recording.length, recording.start))
+    groups = _batches(ordered, int(AUDIO_BATCH_SECONDS * manifest.sample_rate))
+    heard = [Piece(*place, pieces / f"audio-{number:06}.npy", (), group) for number, group in enumerate(groups)]
+    with atomic_path(folder) as scratch:
+        scratch.mkdir()
+        for name, some, width in (("pictures", shown, known.image.tokens), ("audio", heard, known.audio.codebooks)):
+            files = list(in_order(hands, encode_piece, some, map(len, some), f"encoding {name}"))
+            empty = np.zeros((0, width), np.int32)
+            np.save(scratch / f"{name}.npy", np.concatenate([empty, *(np.load(file) for file in files)]))
+        frames = [-(-recording.length // known.audio.samples_per_frame) for recording in ordered]
+        first = np.cumsum([0, *frames])[:-1]
+        np.save(scratch / "recordings.npy", np.array([[one.start for one in ordered], first], np.int64))
+        write_json(scratch / "key.json", key)
+    shutil.rmtree(pieces)
 
 
-def _encode_recordings(
-    manifest: Manifest, tokenizers: Complete, chosen: Iterable[Recording], folder: Path
-) -> None:
-    recordings = sorted(chosen, key=lambda recording: (recording.length, recording.start))
-    codes: list[np.ndarray] = []
-    with torch.inference_mode():
-        batches = list(_batches(recordings, int(AUDIO_BATCH_SECONDS * manifest.sample_rate)))
-        for batch in progress(batches, "encoding recordings", unit="batch"):
-            codes += _encode_batch([manifest.wave(r) for r in batch], tokenizers)
-    lengths = [len(frames) for frames in codes]
-    first = np.concatenate(([0], np.cumsum(lengths)[:-1])) if codes else np.zeros(0)
-    empty = np.zeros((0, tokenizers.audio.codebooks), np.int32)
-    np.save(folder / "audio.npy", np.concatenate(codes or [empty]))
-    np.save(folder / "recordings.npy", np.array([[r.start for r in recordings], first], np.int64))
-
-
-def _batches(recordings: list[Recording], samples: int) -> Iterable[list[Recording]]:
+def _batches(recordings: list[Recording], samples: int) -> list[tuple[Recording, ...]]:
     """Recordings sorted by length, in groups of at most `samples` after padding."""
-    batch: list[Recording] = []
+    batches: list[list[Recording]] = []
     for recording in recordings:
-        if batch and recording.length * (len(batch) + 1) > samples:
-            yield batch
-            batch = []
-        batch.append(recording)
-    if batch:
-        yield batch
+        if not batches or recording.length * (len(batches[-1]) + 1) > samples:
+            batches.append([])
+        batches[-1].append(recording)
+    return [tuple(batch) for batch in batches]
 
 
-def _encode_batch(waves: list[np.ndarray], tokenizers: Complete) -> list[np.ndarray]:
+@torch.inference_mode()
+def _encode_waves(waves: list[np.ndarray], tokenizers: Complete) -> list[np.ndarray]:
     """Codes [frames, codebooks] int32 of each wave; the codec is causal, so padding behind changes nothing."""
     padded = torch.zeros(len(waves), max(map(len, waves)))              # [batch, samples]
     for row, wave in zip(padded, waves, strict=True):

@@ -1,19 +1,24 @@
-"""`omni data import`: conversations of any source as one token shard, in one pass and in bounded memory."""
+"""`omni data import`: conversations of any source as one token shard, in one pass and in bounded memory.
+
+Records are read here, one after the other, and encoded some at a time by all hands of an engine.
+"""
 
 import re
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-import torch
-
+from omni.decode.parts import Text
 from omni.errors import InputError
 from omni.progress import progress
-from omni.sequence import Sequence as Stream
 from omni.tokenizers.bundle import Tokenizers
+from omni.train.data.engines import HERE, Engine
 from omni.train.data.shards import ShardWriter
+from omni.train.data.sources.encode import Desk, Group, encode_group
 from omni.train.data.sources.jsonl import read_jsonl
 from omni.train.data.sources.record import Bad, Files, Record
 from omni.train.data.sources.tables import read_table
@@ -26,6 +31,7 @@ READERS: dict[str, Reader] = {
     ".tgz": read_webdataset, ".parquet": read_table, ".arrow": read_table,
 }  # fmt: skip
 NAMED = 10                                                              # bad records that are named; all are counted
+RECORDS, CONTENT = 64, 1 << 24                                          # of a group: at most so many, of so many bytes
 SPLIT = re.compile(r"(train|test|valid|validation|val|dev)(?=[-_.])")
 
 
@@ -45,46 +51,64 @@ def import_sources(
     task: str,
     skip_bad: bool = False,
     model: Path | None = None,
+    hands: Engine = HERE,
 ) -> Imported:
-    """Write out/task, a shard with loss on what the assistant says.
+    """Write out/task, a shard with loss on what the assistant says, the same whatever the `hands`.
 
     Its token space is that of shards in `out` or beside it, or of a model folder with these tokenizers, or made of the
-    tokenizers alone. Raises InputError for the
-    first bad record, unless those are to be skipped, and when none is good.
+    tokenizers alone. What is encoded is kept until the shard is whole, and not encoded again after an interruption.
+    Raises InputError for the first bad record, unless those are to be skipped, and when none is good.
     """
     if not re.fullmatch(r"[\w-]+", task):
         raise InputError(f"--task {task!r}: a name of letters, digits, _ and - is wanted")
     found = [pair for source in sources for pair in find_files(source)]
     vocab, done = vocabulary_for(tokenizers, out, model), Imported()
+    kept = out.resolve() / f".{task}-encoded"
+    out.mkdir(parents=True, exist_ok=True)
     with (
-        tempfile.TemporaryDirectory(prefix="omni-import-") as scratch,
+        tempfile.TemporaryDirectory(prefix=f".{task}-", dir=out.resolve()) as scratch,  # which all workers see
         ShardWriter(out / task, vocab, task) as shard,
-        torch.inference_mode(),
         progress(None, "importing", unit="record") as bar,
     ):
-        for root, path in found:
-            files = Files(root, Path(scratch))
-            for record in _reader(path)(path, files):
-                stream = _stream(record, tokenizers, vocab, Path(scratch))
-                files.clear()
+        tokenizers.save(Path(scratch) / "tokenizers")
+        desk = Desk(Path(scratch) / "tokenizers", tokenizers.fingerprint, vocab, kept)
+        for folder, encoded in hands.map(partial(encode_group, desk), groups(found, Path(scratch))):
+            for one in encoded:
                 bar.update()
-                if isinstance(stream, Bad):
-                    _refuse(stream, done, skip_bad)
-                else:
-                    shard.add(stream, record.where)
-                    done.sequences, done.steps = done.sequences + 1, done.steps + len(stream)
+                if isinstance(one, Bad):
+                    _refuse(one, done, skip_bad)
+                    continue
+                where, stream = one
+                shard.add(stream, where)
+                done.sequences, done.steps = done.sequences + 1, done.steps + len(stream)
+            shutil.rmtree(folder)
+    shutil.rmtree(kept, ignore_errors=True)
     if not (out.parent / "vocab.json").exists():
         vocab.save(out / "vocab.json")
     return done
 
 
-def _stream(record: Record | Bad, tokenizers: Tokenizers, vocab: Vocabulary, scratch: Path) -> Stream | Bad:
-    if isinstance(record, Bad):
-        return record
-    try:
-        return Stream.of([part.segment(tokenizers, vocab) for part in record.parts], vocab)
-    except (InputError, ValueError) as error:
-        return Bad(record.where, str(error).replace(f"{scratch}/", ""))
+def groups(found: Sequence[tuple[Path, Path]], scratch: Path) -> Iterator[Group]:
+    """The records of all files in groups, which depend on the files alone; each group's contents have a folder."""
+    number, written, group = 0, 0, _group(scratch, 0)
+    files = Files(Path(), group.folder)
+    for files.root, path in found:
+        for record in _reader(path)(path, files):
+            group.records.append(record)
+            if isinstance(record, Record):
+                written += sum(len(part.text) for part in record.parts if isinstance(part, Text))
+            if len(group.records) >= RECORDS or written + files.held >= CONTENT:
+                yield group
+                number, written, group = number + 1, 0, _group(scratch, number + 1)
+                files.move_on(group.folder)
+    if group.records:
+        yield group
+
+
+def _group(scratch: Path, number: int) -> Group:
+    folder = scratch / f"{number:06}"
+    folder.mkdir()
+    return Group(folder)
 
 
 def _refuse(bad: Bad, done: Imported, skip_bad: bool) -> None:

@@ -36,14 +36,14 @@ class Bad:
 class Files:
     """The recordings and pictures that records name or hold.
 
-    root: the source's folder, which no path may leave; scratch: where contents become files, until the next record;
+    root: the source's folder, which no path may leave; scratch: where contents become files, until `clear`;
     members: contents that go by a name, as in an archive, instead of the files of `root`
     """
 
     root: Path
     scratch: Path
     members: Mapping[str, bytes] | None = None
-    _made: list[Path] = field(default_factory=list)
+    _made: dict[Path, int] = field(default_factory=dict)               # the files, with their sizes in bytes
 
     def path(self, value: Any) -> Path:
         """A file with what `value` says: a path, a data: address, bytes, or {"bytes": .., "path": ..} as of `datasets`.
@@ -78,12 +78,23 @@ class Files:
             raise BadRecordError("a recording or picture is empty")
         path = self.scratch / f"{len(self._made)}-{name[-80:] or 'content'}"
         path.write_bytes(content)
-        self._made.append(path)
+        self._made[path] = len(content)
         return path
 
+    @property
+    def held(self) -> int:
+        """Bytes of the contents in `scratch`."""
+        return sum(self._made.values())
+
     def clear(self) -> None:
-        while self._made:
-            self._made.pop().unlink()
+        for path in self._made:
+            path.unlink()
+        self._made.clear()
+
+    def move_on(self, scratch: Path) -> None:
+        """Leave the files to whoever uses them, and make the next ones in another folder."""
+        self.scratch = scratch
+        self._made.clear()
 
 
 def decoded(text: Any) -> bytes:

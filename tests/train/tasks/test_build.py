@@ -1,0 +1,70 @@
+"""Token shards are the same whatever works on them, and taken up again where the work was stopped."""
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from omni.files import sha256
+from omni.tokenizers.bundle import Tokenizers
+from omni.train.data.engines import Here, open_engine
+from omni.train.data.items import Manifest
+from omni.train.tasks import build, codes
+from omni.train.tasks.build import Choice, build_shards
+from omni.train.tasks.codes import encode_piece
+
+CHOICE = Choice(max_steps=1000)
+
+
+@pytest.fixture(autouse=True)
+def _many_small_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build, "ITEMS", 2)
+    monkeypatch.setattr(build, "CLIPPED_ITEMS", 2)
+    monkeypatch.setattr(codes, "PICTURE_BATCH", 4)
+    monkeypatch.setattr(codes, "AUDIO_BATCH_SECONDS", 5.0)
+
+
+def checksums(out: Path) -> dict[str, str]:
+    return {str(path.relative_to(out)): sha256(path) for path in sorted(out.rglob("*")) if path.is_file()}
+
+
+@pytest.mark.slow
+def test_shards_are_the_same_from_one_process_and_from_two(prepared: Path, tokenizers: Path, tmp_path: Path) -> None:
+    made = {}
+    for workers in (1, 2):
+        with open_engine("local", workers) as hands:
+            out = tmp_path / str(workers)
+            build_shards(Manifest.load(prepared), Tokenizers.load(tokenizers), out, CHOICE, hands)
+        made[workers] = checksums(out)
+    assert made[1] == made[2] and "train/caption/tokens.npy" in made[1] and "codes/audio.npy" in made[1]
+    assert not list(tmp_path.rglob(".tokenizers-*")) and not list(tmp_path.rglob("codes-*"))
+
+
+@pytest.mark.slow
+def test_encoded_pieces_are_not_encoded_again(prepared: Path, tokenizers: Path, tmp_path: Path) -> None:
+    class Stopped(Here):
+        """Ctrl-C in the second piece."""
+
+        def map(self, work: Callable[[Any], Any], jobs: Iterable[Any]) -> Iterator[Any]:
+            yield work(next(iter(jobs)))
+            raise KeyboardInterrupt
+
+    manifest, bundle = Manifest.load(prepared), Tokenizers.load(tokenizers)
+    with pytest.raises(KeyboardInterrupt):
+        build_shards(manifest, bundle, tmp_path / "cut", CHOICE, Stopped())
+    (piece,) = (tmp_path / "cut").glob("codes-*/pictures-*.npy")
+    before = piece.stat().st_mtime_ns
+    done: list[int] = []
+
+    class Watching(Here):
+        def map(self, work: Callable[[Any], Any], jobs: Iterable[Any]) -> Iterator[Any]:
+            for result in map(work, jobs):
+                if work is encode_piece and result == piece:
+                    done.append(piece.stat().st_mtime_ns)
+                yield result
+
+    build_shards(manifest, bundle, tmp_path / "cut", CHOICE, Watching())
+    build_shards(manifest, bundle, tmp_path / "whole", CHOICE)
+    assert done == [before]
+    assert checksums(tmp_path / "cut") == checksums(tmp_path / "whole")
