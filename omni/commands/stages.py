@@ -175,8 +175,7 @@ def finish(process: subprocess.Popen[bytes], log: Path | None = None) -> None:
     try:
         code = process.wait()
     except KeyboardInterrupt:
-        process.wait()
-        code = 130
+        code = 130 if process.wait() == 130 else -signal.SIGINT
     if code == -signal.SIGINT or (code == 130 and log):
         raise KeyboardInterrupt
     if code:
