@@ -8,8 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from omni.model.attention import Attention
+from omni.model.config import ModelConfig
 from omni.model.sequence_parallel import SequenceParallel
 from omni.model.transformer import Batch, FeedForward, OmniTransformer
+from omni.train.buckets import MAX_LIVE, reduce_bucket
 from omni.train.data.loader import Share
 from omni.train.environment import alone_unless_launched, deepspeed, quiet
 from omni.train.optimizers import AdamW, Muon
@@ -32,7 +34,7 @@ class Step(nn.Module):
 
 
 def start(
-    model: OmniTransformer,
+    make: Callable[[], OmniTransformer],
     recipe: Recipe,
     share: Share,
     device: torch.device,
@@ -40,6 +42,7 @@ def start(
 ) -> tuple[Any, AdamW | Muon]:
     """DeepSpeed's engine around a model and the optimizer inside it. Starts the process group where none is.
 
+    make: makes the model, when the processes have found each other
     step: makes the module that DeepSpeed sees of the model, and of whether it is to compute in bf16.
     """
     ds = deepspeed()
@@ -47,6 +50,7 @@ def start(
         torch.cuda.set_device(device)
     with quiet(), alone_unless_launched():
         ds.init_distributed("nccl" if device.type == "cuda" else "gloo", verbose=False)
+        model = make()
         optimizer = make_optimizer(model, recipe)
         if recipe.parallel.sequence > 1:
             model.parallel = SequenceParallel.of_world(recipe.parallel.sequence, model.config)
@@ -54,7 +58,7 @@ def start(
             # without ZeRO, DeepSpeed keeps no fp32 masters: there the weights stay in fp32 and the products are in bf16
             model=step(model, recipe.zero == 0 and recipe.precision == "bf16"),
             optimizer=optimizer,
-            config=deepspeed_config(recipe, share),
+            config=deepspeed_config(recipe, share, model.config),
         )
     if recipe.zero == 3:
         os.environ.setdefault("LOCAL_RANK", "0")                        # asked for whenever weights are fetched
@@ -106,22 +110,24 @@ def _stacked_rows(model: OmniTransformer) -> dict[int, list[int]]:
     return rows
 
 
-def deepspeed_config(recipe: Recipe, share: Share) -> dict[str, Any]:
+def deepspeed_config(recipe: Recipe, share: Share, config: ModelConfig) -> dict[str, Any]:
     """What DeepSpeed is told; everything else about a run is ours."""
     return {
         "train_micro_batch_size_per_gpu": share.micro,
         "gradient_accumulation_steps": share.accumulation,
         "gradient_clipping": recipe.optimizer.clip,
         "bf16": {"enabled": recipe.precision == "bf16" and recipe.zero > 0, "check_grad_overflow": True},
-        "zero_optimization": _zero(recipe),
+        "zero_optimization": _zero(recipe, config),
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,
         "steps_per_print": None,
     }
 
 
-def _zero(recipe: Recipe) -> dict[str, Any]:
-    zero: dict[str, Any] = {"stage": recipe.zero}
+def _zero(recipe: Recipe, config: ModelConfig) -> dict[str, Any]:
+    zero: dict[str, Any] = {"stage": recipe.zero, "reduce_bucket_size": reduce_bucket(config)}
+    if recipe.zero == 3:
+        zero["stage3_max_live_parameters"] = MAX_LIVE
     if recipe.offload.optimizer != "none":
         zero["offload_optimizer"] = {"device": recipe.offload.optimizer}
     if recipe.offload.weights != "none":

@@ -84,6 +84,10 @@ class Checkpoints:
     def __init__(self, run: Path, rank: int = 0, world: int = 1) -> None:
         self.folder, self.rank, self.world = run / "checkpoints", rank, world
 
+    def partial(self, step: int) -> Path:
+        """Where a checkpoint lies until all have written it."""
+        return self.folder / f".partial-step-{step:08d}"
+
     def begin(self, state: State, parts: Iterable[Fragment], also: Callable[[], None] | None = None) -> Saving:
         """Copy this rank's fragments and start to write them; `also` is done in the same thread, after them.
 
@@ -94,7 +98,7 @@ class Checkpoints:
             for part in parts
             for kind, value in part.values.items()
         }
-        folder = self.folder / f".partial-step-{state.step:08d}"
+        folder = self.partial(state.step)
         folder.mkdir(parents=True, exist_ok=True)
 
         def work() -> None:

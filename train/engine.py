@@ -18,6 +18,7 @@ from omni.files import write_text
 from omni.model.transformer import Batch, Losses, OmniTransformer
 from omni.train import backend
 from omni.train.checkpoint import State
+from omni.train.construct import construct
 from omni.train.data.loader import GlobalBatch, Loader, rows_at
 from omni.train.environment import prepare_process
 from omni.train.faults.guard import Guard, write_down
@@ -25,7 +26,7 @@ from omni.train.faults.signals import StopSignals
 from omni.train.faults.watchdog import Watchdog
 from omni.train.fragments import forget, optimizer_steps
 from omni.train.given import load_data, load_valid, share_of, state_of
-from omni.train.initial import begin, shape_of
+from omni.train.initial import shape_of
 from omni.train.monitor.log import Monitor
 from omni.train.monitor.stopwatch import Stopwatch
 from omni.train.monitor.tally import Tally, unigram_losses
@@ -62,7 +63,7 @@ class Trainer:
         self.guard = Guard(recipe.faults.spike, recipe.faults.patience)
         self.watchdog = Watchdog(60 * recipe.faults.hang_minutes)
         self.watch, self.returns = Stopwatch(), 0
-        self.engine, self.optimizer = backend.start(self._model(), recipe, self.share, self.device, self.step_module)
+        self.engine, self.optimizer = backend.start(self._model, recipe, self.share, self.device, self.step_module)
         self.saver = Saver(run, recipe, self.engine, self.optimizer, self.config)
 
     def train(self) -> int | None:
@@ -244,8 +245,7 @@ class Trainer:
 
     def _model(self) -> OmniTransformer:
         torch.manual_seed(self.recipe.seed)
-        model = OmniTransformer(self.config)
-        begin(model, self.recipe, self.data.vocab)
+        model = construct(self.config, self.recipe, self.data.vocab, self.device)
         model.recompute = self.recipe.activation_checkpointing
         if self.recipe.compile:
             model.compile_blocks()

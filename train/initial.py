@@ -1,15 +1,11 @@
-"""What a run begins with: a model of the recipe's shape, or one that is there already."""
+"""The shape that a run begins with: the recipe's, or that of a model that is there already."""
 
 from dataclasses import asdict, replace
 
 from omni.errors import InputError
 from omni.model.config import ModelConfig
-from omni.model.folder import load_into, load_shape
-from omni.model.transformer import OmniTransformer
-from omni.tokenizers.bundle import Tokenizers
-from omni.train.likeness import start_alike
+from omni.model.folder import load_shape
 from omni.train.recipe import Recipe
-from omni.train.tuning.prepare import prepare
 from omni.vocab import Vocabulary
 
 FREE = ("max_steps", "rope_theta", "z_loss", "prefix")                  # no tensor's shape depends on them
@@ -35,12 +31,3 @@ def shape_of(recipe: Recipe, vocab: Vocabulary) -> ModelConfig:
     if recipe.dpo.beta and shape.prefix:
         raise InputError("dpo: works with causal models; this one's prompts see themselves whole (model.prefix)")
     return shape
-
-
-def begin(model: OmniTransformer, recipe: Recipe, vocab: Vocabulary) -> None:
-    """Write the weights of `init` into a new model or, without it, alike embeddings; prepare what is to be trained."""
-    if recipe.init is not None:
-        load_into(model, recipe.init)
-    elif recipe.tokenizers is not None:
-        start_alike(model, vocab, Tokenizers.load(recipe.tokenizers), recipe.seed)
-    prepare(model, recipe)

@@ -12,6 +12,7 @@ import torch
 from torch import Generator, Tensor
 
 from omni.errors import InputError
+from omni.model.init import STD
 from omni.model.transformer import OmniTransformer
 from omni.tokenizers.bundle import Tokenizers
 from omni.tokenizers.text import TextTokenizer
@@ -83,9 +84,9 @@ def piece_features(tokenizer: TextTokenizer, d_model: int, generator: Generator)
 
 @torch.no_grad()
 def _write(table: Tensor, start: int, features: Tensor, generator: Generator) -> None:
-    """Features [ids, d_model] become rows from `start`, centred, mixed with noise, at the table's own scale."""
-    scale = table[start : start + len(features)].std()
+    """Features [ids, d_model] become rows from `start`, centred, mixed with noise, at the usual scale."""
     centred = features - features.mean(dim=0)
     alike = centred / centred.std()
     noise = torch.randn(alike.shape, generator=generator)
-    table[start : start + len(features)] = scale * (math.sqrt(ALIKE) * alike + math.sqrt(1 - ALIKE) * noise)
+    rows = STD * (math.sqrt(ALIKE) * alike + math.sqrt(1 - ALIKE) * noise)
+    table[start : start + len(features)] = rows.to(table.device)

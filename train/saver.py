@@ -1,23 +1,17 @@
 """When a run saves, and how it goes on: checkpoints in the background, agreed on by all ranks between two steps."""
 
-import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from omni.errors import InputError
-from omni.files import atomic_path
 from omni.model.config import ModelConfig
-from omni.model.folder import save_model
+from omni.model.folder import WEIGHTS
 from omni.train.checkpoint import Checkpoints, Reader, Saving, State, check_same_run, restore
-from omni.train.environment import deepspeed
+from omni.train.export import Exporter
 from omni.train.fragments import fragments, refresh, set_optimizer_steps
-from omni.train.given import tokenizers_of
 from omni.train.recipe import Recipe
-from omni.train.tuning.adapters import merged, save_adapter
 from omni.vocab import Vocabulary
 
 
@@ -25,9 +19,10 @@ class Saver:
     """Saves and restores the state of one run. All ranks call every method together."""
 
     def __init__(self, run: Path, recipe: Recipe, engine: Any, optimizer: Any, config: ModelConfig) -> None:
-        self.run, self.recipe, self.engine, self.optimizer, self.config = run, recipe, engine, optimizer, config
+        self.run, self.recipe, self.engine, self.optimizer = run, recipe, engine, optimizer
         self.rank, self.world = int(engine.global_rank), int(engine.world_size)
         self.checkpoints = Checkpoints(run, self.rank, self.world)
+        self.exporter = Exporter(run, recipe, config, engine.module.model, self.rank)
         self.saving: Saving | None = None
         self.newest_step = -1
 
@@ -57,14 +52,7 @@ class Saver:
 
     def begin(self, state: State, vocab: Vocabulary) -> None:
         """Copy the state aside and write it while training goes on."""
-        weights = self._weights()
-        export = None
-        if self.rank == 0:
-            copies = {name: value.detach().to("cpu", copy=True) for name, value in weights.items()}
-
-            def export() -> None:
-                self._export(copies, vocab)
-
+        export = self.exporter.begin(self.checkpoints.partial(state.step) / WEIGHTS, vocab)
         parts = fragments(self.engine, self.optimizer, self.recipe.zero)
         self.saving = self.checkpoints.begin(state, parts, export)
 
@@ -101,25 +89,6 @@ class Saver:
             )
         if self.rank == 0:
             self.checkpoints.discard(saving)
-
-    def _weights(self) -> dict[str, Tensor]:
-        """The whole model's weights on the first rank; with ZeRO 3 every rank takes part."""
-        model = self.engine.module.model
-        if self.recipe.zero < 3:
-            return dict(model.state_dict())
-        with deepspeed().zero.GatheredParameters(list(model.parameters())):
-            return {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
-
-    def _export(self, weights: dict[str, Tensor], vocab: Vocabulary) -> None:
-        """The model as `omni generate` loads it, its tokenizers beside it."""
-        tokenizers = tokenizers_of(self.recipe)
-        if self.recipe.lora.rank:
-            save_adapter(self.run / "adapter", weights, self.recipe.lora)
-            weights = merged(weights, self.recipe.lora)
-        with atomic_path(self.run / "model") as scratch:
-            save_model(scratch, weights, self.config, vocab)
-            if tokenizers is not None:
-                shutil.copytree(tokenizers, scratch / "tokenizers")
 
 
 def unwritable(run: Path, step: int) -> InputError:

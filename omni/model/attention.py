@@ -19,10 +19,15 @@ class Rope(nn.Module):
 
     def __init__(self, head_dim: int, max_steps: int, theta: float, scaling: RopeScaling | None = None) -> None:
         super().__init__()
-        frequency = theta ** (-torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim)
-        if scaling is not None:
-            frequency = slowed(frequency, scaling)
-        angle = torch.arange(max_steps, dtype=torch.float64)[:, None] * frequency           # [max_steps, head_dim / 2]
+        self.head_dim, self.max_steps, self.theta, self.scaling = head_dim, max_steps, theta, scaling
+        self.compute()
+
+    def compute(self) -> None:
+        """The tables, on torch's default device: anew where the model was put together on the meta device."""
+        frequency = self.theta ** (-torch.arange(0, self.head_dim, 2, dtype=torch.float64) / self.head_dim)
+        if self.scaling is not None:
+            frequency = slowed(frequency, self.scaling)
+        angle = torch.arange(self.max_steps, dtype=torch.float64)[:, None] * frequency      # [max_steps, head_dim / 2]
         self.register_buffer("cos", torch.cat((angle.cos(), angle.cos()), -1).float(), persistent=False)
         self.register_buffer("sin", torch.cat((-angle.sin(), angle.sin()), -1).float(), persistent=False)
 

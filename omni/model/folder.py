@@ -1,28 +1,38 @@
 """A model on disk: config.json, vocab.json, model.safetensors, checksums.json and, beside them, its tokenizers."""
 
+import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
 
 from omni.errors import InputError
 from omni.files import atomic_path, read_json, sha256, write_json
 from omni.model.config import ModelConfig
+from omni.model.stream import save_tensors
 from omni.model.transformer import OmniTransformer
 from omni.vocab import Vocabulary
 
-FILES = ("config.json", "vocab.json", "model.safetensors")
+WEIGHTS = "model.safetensors"
+FILES = ("config.json", "vocab.json", WEIGHTS)
+AT_ONCE = 1 << 24                                                       # numbers of a tensor that are read together
 
 
-def save_model(folder: Path | str, weights: dict[str, torch.Tensor], config: ModelConfig, vocab: Vocabulary) -> None:
+def save_model(folder: Path | str, weights: dict[str, Tensor], config: ModelConfig, vocab: Vocabulary) -> None:
     """Write a model folder atomically, replacing an older one. `weights` is a model's state_dict."""
     with atomic_path(folder) as scratch:
         scratch.mkdir()
-        write_json(scratch / "config.json", config.as_dict())
-        vocab.save(scratch / "vocab.json")
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}, scratch / FILES[2])
-        write_json(scratch / "checksums.json", {name: sha256(scratch / name) for name in FILES})
+        save_tensors(scratch / WEIGHTS, weights, weights.items())
+        complete(scratch, config, vocab)
+
+
+def complete(folder: Path, config: ModelConfig, vocab: Vocabulary) -> None:
+    """Write what else belongs into a folder that has the weights."""
+    write_json(folder / "config.json", config.as_dict())
+    vocab.save(folder / "vocab.json")
+    write_json(folder / "checksums.json", {name: sha256(folder / name) for name in FILES})
 
 
 def load_model(folder: Path | str, device: torch.device | str = "cpu") -> tuple[OmniTransformer, Vocabulary]:
@@ -30,10 +40,12 @@ def load_model(folder: Path | str, device: torch.device | str = "cpu") -> tuple[
 
     Raises InputError, before any weight is used, when a file is missing, damaged, or does not fit the others.
     """
-    _verify(Path(folder))
+    verify(folder)
     config, vocab = load_shape(folder)
     model = OmniTransformer(config)
-    _fill(model, Path(folder), device)
+    weights = Weights(folder, {name: parameter.shape for name, parameter in model.named_parameters()})
+    for name, parameter in model.named_parameters():
+        weights.read(parameter.detach().view(-1), 0, name)
     return model.to(device).eval(), vocab
 
 
@@ -48,29 +60,37 @@ def load_shape(folder: Path | str) -> tuple[ModelConfig, Vocabulary]:
     return config, vocab
 
 
-def load_into(model: OmniTransformer, folder: Path | str) -> None:
-    """Write the weights in a folder into a model of the same tensors. Raises InputError before any of them changes."""
-    _verify(Path(folder))
-    _fill(model, Path(folder), model.table.device)
+class Weights:
+    """The tensors of a model folder, of which any part can be read by itself."""
+
+    def __init__(self, folder: Path | str, shapes: Mapping[str, torch.Size]) -> None:
+        """shapes: of the model that is to have them. Raises InputError where the folder has others."""
+        self.path = Path(folder) / WEIGHTS
+        try:
+            with safe_open(self.path, "pt") as file:
+                found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+        except SafetensorError as error:
+            raise InputError(f"{self.path}: cannot be read ({error}); copy it again") from None
+        if found != {name: tuple(shape) for name, shape in shapes.items()}:
+            raise InputError(f"{self.path}: its tensors are not those of config.json; use files of one run")
+
+    @torch.no_grad()
+    def read(self, flat: Tensor, start: int, name: str) -> None:
+        """Write values `start` to `start + numel` of a flattened tensor into `flat`, [numel] of any device and type."""
+        with safe_open(self.path, "pt") as file:                        # closed again, so that no page stays mapped
+            stored = file.get_slice(name)
+            width, stop = math.prod(stored.get_shape()[1:]), start + len(flat)
+            at_once = max(1, AT_ONCE // width)
+            for row in range(start // width, -(-stop // width), at_once):
+                first = row * width
+                part = stored[row : row + at_once].flatten()[max(0, start - first) : stop - first]
+                at = max(0, first - start)
+                flat[at : at + len(part)] = part.to(flat.device)
 
 
-def _fill(model: OmniTransformer, folder: Path, device: torch.device | str) -> None:
-    try:
-        weights = load_file(folder / "model.safetensors", device=str(device))
-    except SafetensorError as error:
-        raise InputError(f"{folder}/model.safetensors: cannot be read ({error}); copy it again") from None
-    expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
-    if {name: tensor.shape for name, tensor in weights.items()} != expected:
-        raise InputError(f"{folder}/model.safetensors: its tensors are not those of config.json; use files of one run")
-    model.load_state_dict(weights)
-
-
-def _check_there(folder: Path) -> None:
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such model folder; train one with `omni train` or `omni quickstart`")
-
-
-def _verify(folder: Path) -> None:
+def verify(folder: Path | str) -> None:
+    """Raise InputError where a file of a model folder is missing or damaged."""
+    folder = Path(folder)
     _check_there(folder)
     for name, expected in read_json(folder / "checksums.json").items():
         path = folder / name
@@ -78,3 +98,8 @@ def _verify(folder: Path) -> None:
             raise InputError(f"{path}: missing; copy the whole model folder")
         if sha256(path) != expected:
             raise InputError(f"{path}: damaged or truncated (its checksum differs); copy it again")
+
+
+def _check_there(folder: Path) -> None:
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such model folder; train one with `omni train` or `omni quickstart`")

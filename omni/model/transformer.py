@@ -139,7 +139,7 @@ class OmniTransformer(nn.Module):
 
     def _predicting(self, batch: Batch, trained: Tensor) -> tuple[Tensor, Tensor | None]:
         """States before trained steps, [batch, steps - 1] bool to [trained, d_model]; which are here, if not all."""
-        if not self._by_document(batch):
+        if not self._by_document:
             return self._by_mask(batch)[:, :-1][trained], None
         documents = Documents.of(batch.document)
         before, here = documents.place.view_as(batch.document)[:, :-1][trained], None
@@ -149,7 +149,7 @@ class OmniTransformer(nn.Module):
 
     def hidden(self, batch: Batch) -> Tensor:
         """States after the last layer: [batch, steps, d_model], zero where a row is padded."""
-        if not self._by_document(batch):
+        if not self._by_document:
             return self._by_mask(batch) * (batch.document > 0)[..., None]
         documents = Documents.of(batch.document)
         states = self.norm(self._packed(batch, documents))              # [real, d_model]
@@ -157,9 +157,10 @@ class OmniTransformer(nn.Module):
         whole = whole.index_copy(0, documents.order, states).unflatten(0, batch.document.shape)
         return whole * (batch.document > 0)[..., None]
 
-    def _by_document(self, batch: Batch) -> bool:
-        """Whether attention goes document by document: many small kernels suit a CPU; a prefix needs a mask."""
-        return self.parallel is not None or (batch.document.device.type == "cpu" and not self.config.prefix)
+    @property
+    def _by_document(self) -> bool:
+        """Whether attention goes document by document: all but a prefix, which needs a mask."""
+        return not self.config.prefix
 
     def _packed(self, batch: Batch, documents: Documents, parallel: SequenceParallel | None = None) -> Tensor:
         """States before the last norm of the real steps alone, [real, d_model], or of this process's part of them."""

@@ -1,7 +1,10 @@
+from itertools import pairwise
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
 from omni.model.config import ModelConfig
 from omni.model.documents import Documents
@@ -34,6 +37,55 @@ def test_the_layout_holds_every_real_step_once(lengths: list[list[int]]) -> None
     assert torch.equal(documents.position, positions_in(document).flatten()[documents.order])
     sizes = [size for count, size in documents.groups for _ in range(count)]
     assert sorted(sizes) == sorted(length for row in lengths for length in row)
+
+
+@settings(deadline=None, max_examples=40)
+@given(lengths=LENGTHS)
+def test_a_kernel_that_is_told_where_documents_begin_sees_what_the_mask_lets_it(lengths: list[list[int]]) -> None:
+    document = rows_of(lengths, 24)
+    documents = Documents.of(document)
+    starts, real = documents.starts.tolist(), len(documents.order)
+    assert documents.starts.dtype == torch.int32 and starts[-1] == real
+    assert documents.longest == max(length for row in lengths for length in row)
+    visible = torch.zeros(real, real, dtype=torch.bool)
+    for start, stop in pairwise(starts):
+        for step in range(start, stop):
+            visible[step, start : step + 1] = True
+    whole = torch.block_diag(*packed_mask(document)[:, 0].long()).bool()  # [batch * steps, batch * steps]
+    assert torch.equal(visible, whole[documents.order][:, documents.order])
+
+
+@pytest.mark.parametrize("kv", [4, 2])
+def test_attention_is_that_of_flex_attention_over_the_same_starts(kv: int) -> None:
+    torch.manual_seed(0)
+    documents = Documents.of(rows_of([[3, 17, 1], [9], [24], [5, 5, 5, 5]], 24))
+    real = len(documents.order)
+    q, k, v = torch.randn(real, 4, 16), torch.randn(real, kv, 16), torch.randn(real, kv, 16)
+    number = torch.bucketize(torch.arange(real), documents.starts, right=True)
+
+    def sees(batch: torch.Tensor, head: torch.Tensor, one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        return (number[one] == number[other]) & (one >= other)
+
+    mask = create_block_mask(sees, None, None, real, real, device="cpu")
+    flex = flex_attention(*(x.transpose(0, 1)[None] for x in (q, k, v)), block_mask=mask, enable_gqa=kv < 4)
+    torch.testing.assert_close(documents.attend(q, k, v), flex[0].transpose(0, 1), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="the kernel is for GPUs")
+@pytest.mark.parametrize("kv", [4, 2])
+def test_the_kernel_of_a_gpu_computes_what_the_cpu_does(kv: int) -> None:
+    torch.manual_seed(0)
+    document = rows_of([[3, 17, 1], [9], [24], [5, 5, 5, 5]], 24)
+    here, there = Documents.of(document), Documents.of(document.cuda())
+    parts = [torch.randn(len(here.order), heads, 32).bfloat16().float() for heads in (4, kv, kv)]
+    ours = [part.clone().requires_grad_() for part in parts]
+    theirs = [part.cuda().bfloat16().requires_grad_() for part in parts]
+    expected, found = here.attend(*ours), there.attend(*theirs)
+    torch.testing.assert_close(found.float().cpu(), expected, rtol=2e-2, atol=2e-2)
+    expected.square().sum().backward()
+    found.float().square().sum().backward()
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(other.grad.float().cpu(), one.grad, rtol=5e-2, atol=5e-2)
 
 
 @settings(deadline=None, max_examples=20)

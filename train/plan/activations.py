@@ -16,7 +16,7 @@ def activations(config: ModelConfig, recipe: Recipe, steps: int, device: Device)
     """
     wide = 2 if recipe.precision == "bf16" else 4
     block = steps * block_bytes(config, wide, device)
-    if device == "gpu":                                                 # a bias [rows, steps, steps] parts documents
+    if device == "gpu" and config.prefix:                               # a bias [rows, steps, steps] parts documents
         block += wide * steps * recipe.sequence_length
     blocks, again = config.n_layers * block, 0.0
     if recipe.activation_checkpointing:
@@ -37,7 +37,7 @@ def block_bytes(config: ModelConfig, wide: int, device: Device) -> float:
     normed = d + kv if config.qk_norm else 0                            # queries and keys
     if device == "gpu":
         norms = wide * 2 * d                                            # the residual stream, twice
-        repeated = 2 * d if heads > config.n_kv_heads else kv           # keys and values for every head, or keys
+        repeated = 2 * d if config.prefix and heads > config.n_kv_heads else kv  # keys and values a head, or keys
     else:
         norms = (4 if wide == 4 else 8) * (2 * d + normed)
         repeated = kv

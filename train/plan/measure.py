@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from omni.errors import InputError
 from omni.files import write_json
+from omni.train.buckets import reduce_bucket
 from omni.train.environment import free_port
 from omni.train.monitor.stopwatch import Stopwatch
 from omni.train.plan.allocations import Allocations, bytes_of_tensors, freed_here, state_tensors
-from omni.train.plan.memory import REDUCE_BUCKET, bytes_of, memory, rope_bytes
+from omni.train.plan.memory import bytes_of, memory, rope_bytes
 from omni.train.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def _work(recipe: Recipe, path: Path) -> None:
 
 def _parts(trainer: "Trainer", record: Allocations) -> Parts:
     """Of the last step: between steps, between its micro-batches, and in the last of them."""
-    zero, engine, bucket = trainer.recipe.zero, trainer.engine, _bucket(trainer.recipe)
+    zero, engine, bucket = trainer.recipe.zero, trainer.engine, _bucket(trainer)
     begins = [at for at, moment in enumerate(record.moments) if moment.name == "begin"]
     rest = record.moments[begins[-2]].held
     last = record.moments[begins[-2] + 1 : begins[-1]]                  # three marks a micro-batch
@@ -140,8 +141,8 @@ def _planned(trainer: "Trainer", steps: int, trained: int) -> Parts:
     return Parts(plan.weights, plan.gradients, plan.masters, plan.optimizer, working, plan.total)
 
 
-def _bucket(recipe: Recipe) -> int:
-    return bytes_of(recipe) * REDUCE_BUCKET if recipe.zero else 0
+def _bucket(trainer: "Trainer") -> int:
+    return bytes_of(trainer.recipe) * reduce_bucket(trainer.config) if trainer.recipe.zero else 0
 
 
 if __name__ == "__main__":

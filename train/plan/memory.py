@@ -11,11 +11,9 @@ import numpy as np
 
 from omni.model.config import ModelConfig
 from omni.model.loss import CHUNK
+from omni.train.buckets import MAX_LIVE, reduce_bucket
 from omni.train.plan.activations import Device, activations
 from omni.train.recipe import Recipe
-
-REDUCE_BUCKET = 500_000_000                                             # DeepSpeed's defaults, in elements
-MAX_LIVE = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -101,7 +99,7 @@ def memory(
         logits=min(CHUNK, trained) * config.vocab_size * (4 if wide == 4 else 6),
         scaled=wide * table,
         buffers=gathered + autocast + rope_bytes(config),
-        bucket=size * REDUCE_BUCKET if stage else 0.0,
+        bucket=size * reduce_bucket(config) if stage else 0.0,
         stepping=(size + 4) * count / shards if stage else gradients,
         host=(masters + moments) * off_optimizer + weights * off_weights,
         bucket_stays=stage in (1, 3),

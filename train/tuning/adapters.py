@@ -1,5 +1,6 @@
 """Low-rank adapters through peft: put into our modules, saved in peft's format, merged into plain weights."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from omni.errors import InputError
 from omni.files import atomic_path
+from omni.model.init import Spread
 from omni.model.transformer import OmniTransformer
 from omni.train.tuning.recipe import LoraRecipe
 
@@ -33,16 +35,39 @@ def add_adapters(model: OmniTransformer, plan: LoraRecipe) -> None:
     inject_adapter_in_model(_config(plan), model)
 
 
+def adapter_spreads(model: OmniTransformer) -> dict[str, Spread]:
+    """How adapters begin: A normal, with the deviation that nn.Linear's weights have, and B zero (Hu et al. 2022)."""
+    return {
+        name: (0.0, 1 / math.sqrt(3 * parameter.shape[1]) if name.endswith(DOWN) else 0.0)
+        for name, parameter in model.named_parameters()
+        if is_adapter(name)
+    }
+
+
+def is_adapter(name: str) -> bool:
+    """Whether a parameter of a model with adapters is one of theirs."""
+    return ".lora_" in name
+
+
+def plain_name(name: str) -> str:
+    """What a parameter that is none of theirs is called in the model without adapters."""
+    return name.replace(BASE, ".")
+
+
+def merge(name: str, weight: Tensor, adapters: Mapping[str, Tensor], plan: LoraRecipe) -> Tensor:
+    """What a named parameter is without adapters: W + alpha / rank * B A where it has one, else itself."""
+    module = name.removesuffix(f"{BASE}weight")
+    down = adapters.get(module + DOWN)                                  # [rank, columns]
+    if down is None:
+        return weight
+    change = plan.alpha / plan.rank * (adapters[module + UP].float() @ down.float())
+    return (weight.float() + change).to(down.dtype)
+
+
 def merged(weights: Mapping[str, Tensor], plan: LoraRecipe) -> dict[str, Tensor]:
-    """Weights of the model without adapters that computes the same: W + alpha / rank * B A in place of W."""
-    plain = {name.replace(BASE, "."): value for name, value in weights.items() if ".lora_" not in name}
-    for name, down in weights.items():
-        if name.endswith(DOWN):
-            module = name.removesuffix(DOWN)
-            up = weights[module + UP]                                   # [rows, rank], and down is [rank, columns]
-            change = plan.alpha / plan.rank * (up.float() @ down.float())
-            plain[f"{module}.weight"] = (plain[f"{module}.weight"].float() + change).to(down.dtype)
-    return plain
+    """Weights of the model without adapters that computes the same."""
+    plain = {name: value for name, value in weights.items() if not is_adapter(name)}
+    return {plain_name(name): merge(name, value, weights, plan) for name, value in plain.items()}
 
 
 def save_adapter(folder: Path, weights: Mapping[str, Tensor], plan: LoraRecipe) -> None:
@@ -50,7 +75,7 @@ def save_adapter(folder: Path, weights: Mapping[str, Tensor], plan: LoraRecipe) 
     adapter = {
         f"base_model.model.{name.replace('.default.', '.')}": value.contiguous()
         for name, value in weights.items()
-        if ".lora_" in name
+        if is_adapter(name)
     }
     with atomic_path(folder) as scratch:
         scratch.mkdir()

@@ -1,5 +1,6 @@
 """What a block saves on a GPU, by torch's own shapes of its CUDA kernels: nothing is computed, and no GPU is needed."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from omni.model.config import ModelConfig
+from omni.model.documents import Documents
 from omni.model.masks import packed_mask, positions_in
 from omni.model.transformer import OmniTransformer
 from omni.train.plan.activations import block_bytes
@@ -24,11 +26,13 @@ def efficient(q: Tensor, k: Tensor, v: Tensor, attn_mask: Tensor, is_causal: boo
     return torch.ops.aten._scaled_dot_product_efficient_attention(q, k, v, bias.expand(shape), True)[0]
 
 
+@pytest.mark.parametrize("prefix", [False, True])
 @pytest.mark.parametrize("kv", [8, 2])
-def test_a_block_saves_what_the_formula_counts(kv: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Besides, the bias: 2 bytes for each step that a step could see."""
+def test_a_block_saves_what_the_formula_counts(kv: int, prefix: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a prefix there is a bias besides: 2 bytes for each step that a step could see."""
     monkeypatch.setattr(F, "scaled_dot_product_attention", efficient)
-    config = ModelConfig(d_model=512, n_layers=1, n_heads=8, n_kv_heads=kv, d_ff=1024, vocab_size=100, max_steps=STEPS)
+    shape = ModelConfig(d_model=512, n_layers=1, n_heads=8, n_kv_heads=kv, d_ff=1024, vocab_size=100, max_steps=STEPS)
+    config = replace(shape, prefix=prefix)
     saved: dict[Any, int] = {}
     usual = torch.get_default_dtype()
     with FakeTensorMode(allow_non_fake_inputs=True), torch.device("cuda"):
@@ -40,7 +44,9 @@ def test_a_block_saves_what_the_formula_counts(kv: int, monkeypatch: pytest.Monk
         document = torch.ones(1, STEPS, dtype=torch.long)
         mask = packed_mask(document)
         cos, sin = OmniTransformer(config).rope(positions_in(document))
-        ours = {one.untyped_storage()._cdata for one in (*block.parameters(), cos, sin)}
+        steps, starts = torch.arange(STEPS), torch.tensor([0, STEPS], dtype=torch.int32)
+        documents = Documents(steps, steps, steps, starts, STEPS, [STEPS], [(1, STEPS)])
+        ours = {one.untyped_storage()._cdata for one in (*block.parameters(), cos, sin, starts)}
 
         def keep(tensor: Tensor) -> Tensor:
             storage = tensor.untyped_storage()
@@ -52,6 +58,9 @@ def test_a_block_saves_what_the_formula_counts(kv: int, monkeypatch: pytest.Monk
         kept: list[Tensor] = []
         x = torch.randn(1, STEPS, config.d_model, dtype=torch.bfloat16, requires_grad=True)
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            block(x, (cos, sin), mask)
-    expected = STEPS * (block_bytes(config, 2, "gpu") + 2 * STEPS)
+            if prefix:
+                block(x, (cos, sin), mask)
+            else:
+                block.packed(x[0], (cos[0, 0, :, None], sin[0, 0, :, None]), documents.attend)
+    expected = STEPS * (block_bytes(config, 2, "gpu") + 2 * STEPS * prefix)
     assert sum(saved.values()) == pytest.approx(expected, rel=0.002)
