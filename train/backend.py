@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from omni.model.attention import Attention
 from omni.model.sequence_parallel import SequenceParallel
+from omni.model.tensor_parallel import TensorParallel
 from omni.model.transformer import Batch, FeedForward, OmniTransformer
 from omni.train.data.loader import Share
 from omni.train.environment import alone_unless_launched, deepspeed, quiet
@@ -47,6 +48,11 @@ def start(
         torch.cuda.set_device(device)
     with quiet(), alone_unless_launched():
         ds.init_distributed("nccl" if device.type == "cuda" else "gloo", verbose=False)
+        groups = None
+        if recipe.parallel.tensor > 1:
+            groups = TensorParallel.of_world(recipe.parallel.tensor, model.config)
+            groups.divide(model)
+        ds.utils.groups.mpu = groups                                    # it remembers those of an engine before
         optimizer = make_optimizer(model, recipe)
         if recipe.parallel.sequence > 1:
             model.parallel = SequenceParallel.of_world(recipe.parallel.sequence, model.config)
@@ -54,6 +60,7 @@ def start(
             # without ZeRO, DeepSpeed keeps no fp32 masters: there the weights stay in fp32 and the products are in bf16
             model=step(model, recipe.zero == 0 and recipe.precision == "bf16"),
             optimizer=optimizer,
+            mpu=groups,
             config=deepspeed_config(recipe, share),
         )
     if recipe.zero == 3:

@@ -98,7 +98,7 @@ class Trainer:
                 self.watchdog.beat()
                 self.step += 1
                 self.cursor += self.share.rows
-                steps_seen += batch.steps / self.recipe.parallel.sequence  # each of them counts its rows
+                steps_seen += batch.steps / self.recipe.parallel.size  # each of them counts its rows
                 if self.guard.lost:
                     return False
                 last = self.step == self.stages.steps
@@ -132,9 +132,9 @@ class Trainer:
             forget(self.engine, self.optimizer, self.recipe.zero)
         for group in self.optimizer.param_groups:
             group["lr"] = self.recipe.optimizer.lr * self.stages.factor(self.step) * group.get("rate", 1.0)
-        # DeepSpeed divides by accumulation and averages over ranks; the mean wanted is that over all trained steps
+        # DeepSpeed divides by accumulation and averages over copies; the mean wanted is that over all trained steps
         whole = max(1, self.weight(batch))
-        scale = self.share.accumulation * self.world / whole
+        scale = self.share.accumulation * self.world / self.recipe.parallel.tensor / whole
         self.engine.train()
         summed, loss = torch.zeros((), device=self.device), 0.0
         for number, losses in enumerate(self.losses(batch, tally), start=1):
@@ -143,7 +143,7 @@ class Trainer:
             self.engine.backward(losses.total * scale)
             self.watch.lap("backward")
             if number == len(batch.micro):
-                loss = self._total(float(summed)) / whole
+                loss = self._total(float(summed)) / self.recipe.parallel.tensor / whole
                 self.optimizer.skip = not self.guard.judge(loss, self._norm())
             self.engine.step()
             self.watch.lap("optimizer")
@@ -169,6 +169,9 @@ class Trainer:
         """Norm of the gradient where DeepSpeed does not work it out, and refuse a step without one, by itself."""
         if self.recipe.zero:
             return 0.0
+        if self.engine.mpu is not None:
+            self.gradient_norm = self.engine.mpu.norm(self.engine.module.parameters())
+            return self.gradient_norm
         gradients = [parameter.grad for parameter in self.engine.module.parameters() if parameter.grad is not None]
         self.gradient_norm = float(nn.utils.get_total_norm(gradients))
         return self.gradient_norm

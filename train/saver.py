@@ -103,8 +103,10 @@ class Saver:
             self.checkpoints.discard(saving)
 
     def _weights(self) -> dict[str, Tensor]:
-        """The whole model's weights on the first rank; with ZeRO 3 every rank takes part."""
+        """The whole model's weights on the first rank; with ZeRO 3, or shared blocks, every rank takes part."""
         model = self.engine.module.model
+        if self.engine.mpu is not None:
+            return dict(self.engine.mpu.whole(model.state_dict()))
         if self.recipe.zero < 3:
             return dict(model.state_dict())
         with deepspeed().zero.GatheredParameters(list(model.parameters())):

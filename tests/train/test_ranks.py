@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from omni.cli import main
 from omni.train.environment import free_port
 from omni.train.monitor import read_log
 
@@ -68,6 +69,24 @@ train(1, "changed")
 SHARED = """
 train(0, "shared-0", **{"parallel.sequence": 2, "batch.rows": 3, "batch.micro": 1})
 train(3, "shared-3", **{"parallel.sequence": 2, "batch.rows": 3, "batch.micro": 1})
+"""
+
+BLOCKS = """
+shared = {"parallel.tensor": 2}
+train(0, "tensor-0", **shared)
+train(1, "tensor-1", **shared)
+train(1, "cut", 3, **shared)
+train(1, "cut", **shared)
+train(0, "from-two", 3, **shared)
+train(1, "to-two", 3)
+train(2, "to-two", **shared, **{"activation_checkpointing": True, "offload.optimizer": "cpu"})
+"""
+FOUR_BLOCKS = """
+shared = {"parallel.tensor": 2}
+train(2, "four", **shared)
+train(1, "hop", 2, **shared)
+train(0, "hop", 4, **shared)
+train(3, "hop")
 """
 
 
@@ -143,6 +162,52 @@ def test_a_masked_micro_batch_whose_steps_are_shared(recipe_file: Path, tmp_path
     subprocess.run(command, env=environment(), check=True, capture_output=True)
     for zero in (0, 3):
         assert losses(tmp_path / f"four/shared-{zero}") == pytest.approx(losses(tmp_path / "one"), rel=1e-5)
+
+
+@pytest.fixture
+def grouped(recipe_file: Path) -> Path:
+    """Two queries a key, and a gradient that is clipped at every step."""
+    text = recipe_file.read_text().replace("n_heads: 2, n_kv_heads: 2", "n_heads: 4, n_kv_heads: 2")
+    recipe_file.write_text(text + "optimizer: {clip: 0.5}\n")
+    return recipe_file
+
+
+def alone(recipe: Path, run: Path, *words: str) -> list[float]:
+    """Losses of one process that trains, or goes on with, a run."""
+    command = [sys.executable, "-m", "omni.cli", "train", str(recipe), "--out", str(run), *words]
+    subprocess.run(command, env=environment(), check=True, capture_output=True)
+    return losses(run)
+
+
+def test_blocks_that_cannot_be_shared_are_refused_before_a_process_starts(
+    recipe_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["train", str(recipe_file), "--out", str(tmp_path / "run"), "--parallel.tensor", "2"]
+    for more, message in (
+        (["--nproc", "3"], "3 processes cannot be divided into groups of 2"),
+        (["--nproc", "2", "--model.n_kv_heads", "1"], "2 processes cannot share n_kv_heads=1; use a number that divides"),
+        (["--nproc", "2", "--model.d_ff", "49"], "2 processes cannot share d_ff=49; use a number that divides"),
+    ):
+        assert main([*words, *more]) == 2
+        assert f"parallel.tensor: {message}" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_shared_blocks_learn_like_whole_ones(grouped: Path, tmp_path: Path) -> None:
+    two, four = tmp_path / "two", tmp_path / "four"
+    finish(start_ranks(2, BLOCKS, grouped, two))
+    expected = alone(grouped, tmp_path / "one", "--zero", "0")
+    alone(grouped, two / "from-two", "--zero", "0")                     # what two began with shared blocks
+    for name in ("tensor-0", "tensor-1", "cut", "from-two", "to-two"):
+        assert losses(two / name) == pytest.approx(expected, rel=1e-5), name
+    finish(start_ranks(4, FOUR_BLOCKS, grouped, four))
+    for name in ("four", "hop"):
+        assert losses(four / name) == pytest.approx(expected, rel=1e-5), name
+    runs = (tmp_path / "one", two / "tensor-1", two / "cut")
+    whole, shared, cut = (load_file(run / "model/model.safetensors") for run in runs)
+    for name, weight in whole.items():
+        torch.testing.assert_close(shared[name], weight, rtol=1e-3, atol=1e-5)
+        assert torch.equal(shared[name], cut[name])
 
 
 @pytest.mark.slow

@@ -91,11 +91,17 @@ def test_layers_add_up_and_checkpointing_keeps_their_inputs(checkpointing: bool)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("zero", "precision", "world"), [(1, "fp32", 1), (2, "fp32", 2), (3, "bf16", 2)])
-def test_the_plan_is_what_a_real_run_takes(recipe_file: Path, zero: int, precision: str, world: int) -> None:
+@pytest.mark.parametrize(
+    ("zero", "precision", "world", "tensor"),
+    [(1, "fp32", 1, 1), (2, "fp32", 2, 1), (3, "bf16", 2, 1), (1, "fp32", 2, 2)],
+)
+def test_the_plan_is_what_a_real_run_takes(
+    recipe_file: Path, zero: int, precision: str, world: int, tensor: int
+) -> None:
     """Every part within 10 % of what the allocator gave out, one process and two, under ZeRO."""
     shape = {"model.d_model": "128", "model.d_ff": "352", "sequence_length": "128", "train_on": "everything"}
-    recipe = Recipe.load(recipe_file, {**shape, "zero": str(zero), "precision": precision, "too_long": "drop"})
+    shape |= {"zero": str(zero), "precision": precision, "too_long": "drop", "parallel.tensor": str(tensor)}
+    recipe = Recipe.load(recipe_file, shape)
     found, planned = measured(recipe, world)
     apart = difference(found, planned)
     assert max(apart.values()) < 0.1, (found, planned)
