@@ -13,7 +13,7 @@ from omni.model.tensor_parallel import TensorParallel
 from omni.model.transformer import Batch, FeedForward, OmniTransformer
 from omni.train.data.loader import Share
 from omni.train.environment import alone_unless_launched, deepspeed, quiet
-from omni.train.optimizers import AdamW, Muon
+from omni.train.optimizers import Adafactor, AdamW, AnyOptimizer, Muon
 from omni.train.recipe import OptimizerRecipe, Recipe
 from omni.train.tuning.groups import rates
 
@@ -38,7 +38,7 @@ def start(
     share: Share,
     device: torch.device,
     step: Callable[[OmniTransformer, bool], nn.Module] = Step,
-) -> tuple[Any, AdamW | Muon]:
+) -> tuple[Any, AnyOptimizer]:
     """DeepSpeed's engine around a model and the optimizer inside it. Starts the process group where none is.
 
     step: makes the module that DeepSpeed sees of the model, and of whether it is to compute in bf16.
@@ -71,7 +71,7 @@ def start(
     return engine, optimizer
 
 
-def make_optimizer(model: OmniTransformer, recipe: Recipe) -> AdamW | Muon:
+def make_optimizer(model: OmniTransformer, recipe: Recipe) -> AnyOptimizer:
     """The recipe's optimizer. Matrices decay; norms and embeddings do not."""
     plan = recipe.optimizer
     still = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
@@ -82,6 +82,9 @@ def make_optimizer(model: OmniTransformer, recipe: Recipe) -> AdamW | Muon:
     if plan.kind == "adamw":
         groups = [(matrices, plan.weight_decay), (others, 0.0)]
         return _adamw([group for part, decay in groups for group in _by_rate(part, decay, model, plan)], plan)
+    if plan.kind == "adafactor":
+        decays = [(matrices, plan.weight_decay), (others, 0.0)]
+        return Adafactor([{"params": part, "weight_decay": decay} for part, decay in decays], lr=plan.lr)
     rows = _stacked_rows(model)
     stacked = [(parameter, rows.get(id(parameter), [parameter.shape[0]])) for parameter in matrices]
     return Muon(stacked, _adamw([{"params": others}], plan), plan.lr, plan.weight_decay, plan.momentum)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from omni.train.optimizers import Muon
+from omni.train.optimizers import Adafactor, Muon
 from omni.train.places import Fragment, placed
 
 MOMENTS = ("exp_avg", "exp_avg_sq")                                     # of AdamW
@@ -47,7 +47,7 @@ def _parts(engine: Any, optimizer: torch.optim.Optimizer, stage: int, needed: bo
 
 
 def optimizer_steps(optimizer: torch.optim.Optimizer) -> float:
-    """Steps that AdamW has taken, by which it corrects its moments."""
+    """Steps that AdamW or Adafactor has taken, by which it corrects its moments."""
     counts = [float(state[STEP]) for state in _adamw(optimizer).state.values() if STEP in state]
     return max(counts, default=0.0)
 
@@ -108,6 +108,9 @@ def _whole(
             owner = optimizer.owner[parameter]
             if owner == rank:
                 values[MOMENTUM] = optimizer.momentum_of(parameter).view(-1)
+        elif isinstance(optimizer, Adafactor):                          # moments of other shapes, in their own places
+            for kind, value in optimizer.moments(parameter).items():
+                yield owner, Fragment(name, 0, value.numel(), {kind: value.view(-1)})
         else:
             values |= _moments(_adamw(optimizer), parameter)
         yield owner, Fragment(name, 0, parameter.numel(), values)

@@ -44,13 +44,15 @@ class ModelRecipe:
 
 @dataclass(frozen=True)
 class OptimizerRecipe:
-    """AdamW (Loshchilov and Hutter 2019), or Muon for the matrices with AdamW for the rest (omni.train.optimizers).
+    """AdamW (Loshchilov and Hutter 2019), Adafactor, or Muon for the matrices with AdamW for the rest
+    (omni.train.optimizers).
 
-    Norms and embeddings do not decay. clip: largest gradient norm, or 0. momentum: of Muon.
-    groups: multipliers of lr by patterns over the parameters' names; the first pattern that matches counts.
+    Adafactor's lr counts in root mean squares of a parameter, and is 1/sqrt(step) where that is less. Norms and
+    embeddings do not decay. clip: largest gradient norm, or 0. momentum: of Muon. groups: multipliers of lr by
+    patterns over the parameters' names; the first pattern that matches counts.
     """
 
-    kind: Literal["adamw", "muon"] = "adamw"
+    kind: Literal["adamw", "adafactor", "muon"] = "adamw"
     lr: float = 1e-3
     betas: tuple[float, float] = (0.9, 0.95)
     eps: float = 1e-8
@@ -177,6 +179,10 @@ class Recipe:
             raise InputError("compile: works with zero 0, 1 and 2, not with 3; change one of them")
         if self.optimizer.kind == "muon" and self.zero:
             raise InputError(f"optimizer.kind: muon divides its own work among processes; use zero: 0, not {self.zero}")
+        if self.optimizer.kind == "adafactor" and self.zero:
+            raise InputError(
+                f"optimizer.kind: adafactor needs matrices whole, ZeRO cuts them; use zero: 0, not {self.zero}"
+            )
         check_parallel(self)
         if self.dpo.beta and (self.train_on == "everything" or self.parallel.sequence > 1):
             raise InputError("dpo: compares answers, each on one process; use train_on: answers, parallel.sequence: 1")

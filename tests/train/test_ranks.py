@@ -56,6 +56,9 @@ train(0, "steps-0", 2, **{"parallel.sequence": 2})
 train(3, "steps-0", **{"parallel.sequence": 2, "activation_checkpointing": True})
 train(0, "muon", 2, "muon")
 train(0, "muon", kind="muon")
+train(0, "adafactor", 2, "adafactor")
+train(0, "adafactor", kind="adafactor")
+train(0, "factored", kind="adafactor")
 """
 UNEVEN = """
 for zero in range(4):
@@ -128,17 +131,15 @@ def test_two_ranks_of_every_stage_equal_one_process(recipe_file: Path, tmp_path:
     assert len(expected) == 8
     for name in (*(f"whole-{zero}" for zero in range(4)), "off-2", "off-3", "steps-0"):
         assert losses(tmp_path / "two" / name) == pytest.approx(expected, rel=1e-5)
-    # four stages, one a step, then one process to the end; Muon, stopped once, by two processes and by one
-    for name, kind in (("hop", "adamw"), ("muon", "muon")):
-        run = tmp_path / ("one-muon" if kind == "muon" else "two/hop")
+    # four stages, one a step, then one process to the end; others, stopped once, by two processes and by one
+    for name, kind in (("hop", "adamw"), ("muon", "muon"), ("adafactor", "adafactor")):
+        run = tmp_path / ("two/hop" if kind == "adamw" else f"one-{kind}")
         words = [str(run) if word == str(tmp_path / "one") else word for word in cli]
         subprocess.run([*words, "--optimizer.kind", kind], env=environment(), check=True, capture_output=True)
         wanted = expected if kind == "adamw" else losses(run)
         assert losses(tmp_path / "two" / name) == pytest.approx(wanted, rel=1e-5)
-    for zero in (1, 3):
-        whole, cut = (
-            load_file(tmp_path / "two" / f"{name}-{zero}/model/model.safetensors") for name in ("whole", "cut")
-        )
+    for runs in (("whole-1", "cut-1"), ("whole-3", "cut-3"), ("factored", "adafactor")):
+        whole, cut = (load_file(tmp_path / "two" / name / "model/model.safetensors") for name in runs)
         assert all(torch.equal(whole[name], cut[name]) for name in whole)
 
 
@@ -185,7 +186,7 @@ def test_blocks_that_cannot_be_shared_are_refused_before_a_process_starts(
     words = ["train", str(recipe_file), "--out", str(tmp_path / "run"), "--parallel.tensor", "2"]
     for more, message in (
         (["--nproc", "3"], "3 processes cannot be divided into groups of 2"),
-        (["--nproc", "2", "--model.n_kv_heads", "1"], "2 processes cannot share n_kv_heads=1; use a number that divides"),
+        (["--nproc", "2", "--model.n_kv_heads", "1"], "2 processes cannot share n_kv_heads=1; use a number"),
         (["--nproc", "2", "--model.d_ff", "49"], "2 processes cannot share d_ff=49; use a number that divides"),
     ):
         assert main([*words, *more]) == 2

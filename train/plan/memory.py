@@ -86,7 +86,7 @@ def memory(
     weights = size * count / (shards if stage == 3 else 1)
     gradients = size * _gradients(config, recipe.parallel.tensor, stage, shards)
     masters = 4 * count / shards if stage else 0.0
-    moments = _moments(parts, recipe) / (shards if stage else 1)
+    moments = _moments(config, parts, recipe) / (shards if stage else 1)
     off_optimizer, off_weights = recipe.offload.optimizer != "none", recipe.offload.weights != "none" and stage == 3
     kept, recomputed = activations(config, recipe, steps, device)
     wide, table = (2 if recipe.precision == "bf16" else 4), config.vocab_size * config.d_model
@@ -120,10 +120,23 @@ def rope_bytes(config: ModelConfig) -> int:
     return 2 * 4 * config.max_steps * config.head_dim
 
 
-def _moments(parts: dict[str, int], recipe: Recipe) -> float:
-    """AdamW keeps two fp32 numbers a parameter, Muon one for each of the blocks' matrices."""
+def _moments(config: ModelConfig, parts: dict[str, int], recipe: Recipe) -> float:
+    """AdamW keeps two fp32 numbers a parameter, Muon one for each of the blocks' matrices, Adafactor one for each of
+    their rows and columns."""
+    if recipe.optimizer.kind == "adafactor":
+        return 4.0 * _rows_and_columns(config, parts)
     matrices = parts["blocks"] + parts["output"] if recipe.optimizer.kind == "muon" else 0
     return 8.0 * sum(parts.values()) - 4.0 * matrices
+
+
+def _rows_and_columns(config: ModelConfig, parts: dict[str, int]) -> int:
+    """Rows and columns of all matrices, and the numbers of all vectors."""
+    d, q, kv = config.d_model, config.n_heads * config.head_dim, config.n_kv_heads * config.head_dim
+    block = (q + 2 * kv + d) + (d + q) + (2 * config.d_ff + d) + (d + config.d_ff)
+    vectors = parts["blocks"] // config.n_layers - (2 * q + 2 * kv + 3 * config.d_ff) * d
+    tables = 1 if config.tie_embeddings else 2
+    heads = 2 * parts["channel_heads"] // d                             # about: its matrices are square
+    return config.n_layers * (block + vectors) + tables * (config.vocab_size + d) + d + heads
 
 
 def _gradients(config: ModelConfig, tensor: int, stage: int, shards: int) -> float:

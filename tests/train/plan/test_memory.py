@@ -140,6 +140,20 @@ def test_offloading_moves_what_deepspeed_says_it_moves() -> None:
     assert off.host * 8 == pytest.approx((2 + 4 + 8) * count)
 
 
+@pytest.mark.parametrize("tied", [True, False])
+def test_adafactor_keeps_rows_and_columns(tied: bool) -> None:
+    """Against what the optimizer in torch holds after a step."""
+    config = replace(ModelConfig.preset("mini"), n_kv_heads=1, vocab_size=1000, tie_embeddings=tied)
+    recipe = Recipe(data=["."], zero=0, optimizer=OptimizerRecipe(kind="adafactor"))
+    made = OmniTransformer(config)
+    optimizer = torch.optim.Adafactor(made.parameters())
+    for parameter in made.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    held = sum(one.nbytes for state in optimizer.state.values() for name, one in state.items() if name != "step")
+    assert memory(config, recipe, 1).optimizer == held
+
+
 def test_muon_keeps_one_number_for_each_of_the_matrices() -> None:
     config = replace(ModelConfig.preset("mini"), vocab_size=1000)
     kinds = [Recipe(data=["."], zero=0, optimizer=OptimizerRecipe(kind=kind)) for kind in ("adamw", "muon")]  # type: ignore[arg-type]
