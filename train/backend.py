@@ -10,11 +10,12 @@ from torch import Tensor, nn
 from omni.model.attention import Attention
 from omni.model.config import ModelConfig
 from omni.model.sequence_parallel import SequenceParallel
+from omni.model.tensor_parallel import TensorParallel
 from omni.model.transformer import Batch, FeedForward, OmniTransformer
 from omni.train.buckets import MAX_LIVE, reduce_bucket
 from omni.train.data.loader import Share
 from omni.train.environment import alone_unless_launched, deepspeed, quiet
-from omni.train.optimizers import AdamW, Muon
+from omni.train.optimizers import Adafactor, AdamW, AnyOptimizer, Muon
 from omni.train.recipe import OptimizerRecipe, Recipe
 from omni.train.tuning.groups import rates
 
@@ -34,15 +35,16 @@ class Step(nn.Module):
 
 
 def start(
-    make: Callable[[], OmniTransformer],
+    make: Callable[[TensorParallel | None], OmniTransformer],
+    config: ModelConfig,
     recipe: Recipe,
     share: Share,
     device: torch.device,
     step: Callable[[OmniTransformer, bool], nn.Module] = Step,
-) -> tuple[Any, AdamW | Muon]:
+) -> tuple[Any, AnyOptimizer]:
     """DeepSpeed's engine around a model and the optimizer inside it. Starts the process group where none is.
 
-    make: makes the model, when the processes have found each other
+    make: makes the model, when the processes have found each other; of its blocks the share that they are to have
     step: makes the module that DeepSpeed sees of the model, and of whether it is to compute in bf16.
     """
     ds = deepspeed()
@@ -50,7 +52,9 @@ def start(
         torch.cuda.set_device(device)
     with quiet(), alone_unless_launched():
         ds.init_distributed("nccl" if device.type == "cuda" else "gloo", verbose=False)
-        model = make()
+        groups = TensorParallel.of_world(recipe.parallel.tensor, config) if recipe.parallel.tensor > 1 else None
+        ds.utils.groups.mpu = groups                                    # it remembers those of an engine before
+        model = make(groups)
         optimizer = make_optimizer(model, recipe)
         if recipe.parallel.sequence > 1:
             model.parallel = SequenceParallel.of_world(recipe.parallel.sequence, model.config)
@@ -58,7 +62,8 @@ def start(
             # without ZeRO, DeepSpeed keeps no fp32 masters: there the weights stay in fp32 and the products are in bf16
             model=step(model, recipe.zero == 0 and recipe.precision == "bf16"),
             optimizer=optimizer,
-            config=deepspeed_config(recipe, share, model.config),
+            mpu=groups,
+            config=deepspeed_config(recipe, share, config),
         )
     if recipe.zero == 3:
         os.environ.setdefault("LOCAL_RANK", "0")                        # asked for whenever weights are fetched
@@ -68,7 +73,7 @@ def start(
     return engine, optimizer
 
 
-def make_optimizer(model: OmniTransformer, recipe: Recipe) -> AdamW | Muon:
+def make_optimizer(model: OmniTransformer, recipe: Recipe) -> AnyOptimizer:
     """The recipe's optimizer. Matrices decay; norms and embeddings do not."""
     plan = recipe.optimizer
     still = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
@@ -79,6 +84,9 @@ def make_optimizer(model: OmniTransformer, recipe: Recipe) -> AdamW | Muon:
     if plan.kind == "adamw":
         groups = [(matrices, plan.weight_decay), (others, 0.0)]
         return _adamw([group for part, decay in groups for group in _by_rate(part, decay, model, plan)], plan)
+    if plan.kind == "adafactor":
+        decays = [(matrices, plan.weight_decay), (others, 0.0)]
+        return Adafactor([{"params": part, "weight_decay": decay} for part, decay in decays], lr=plan.lr)
     rows = _stacked_rows(model)
     stacked = [(parameter, rows.get(id(parameter), [parameter.shape[0]])) for parameter in matrices]
     return Muon(stacked, _adamw([{"params": others}], plan), plan.lr, plan.weight_decay, plan.momentum)

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from omni.errors import InputError
 from omni.files import atomic_path, read_json, sha256, write_json, write_text
-from omni.train.fragments import Fragment
+from omni.train.places import Fragment, Place
 
 VERSION = 2
 FREE = frozenset(                                                       # may change without changing the weights
@@ -94,7 +94,7 @@ class Checkpoints:
         Every rank calls it with the same state, and `commit` once all have written.
         """
         copies = {
-            f"{kind}/{part.name}/{part.start}": value.detach().to("cpu", copy=True)
+            f"{kind}/{part.name}/{part.place}": value.detach().to("cpu", copy=True)
             for part in parts
             for kind, value in part.values.items()
         }
@@ -186,23 +186,29 @@ class Reader:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.files = [safe_open(path, framework="pt") for path in sorted(folder.glob("rank-*.safetensors"))]
-        self.places: dict[tuple[str, str], list[tuple[int, int, Any, str]]] = {}
+        self.places: dict[tuple[str, str], list[tuple[Place, Any, str]]] = {}
         for file in self.files:
             for key in file.keys():  # noqa: SIM118 (not a mapping)
-                kind, name, start = key.split("/")
-                numel = file.get_slice(key).get_shape()[0]
-                self.places.setdefault((kind, name), []).append((int(start), numel, file, key))
+                kind, name, where = key.split("/")
+                place = Place.parse(where, file.get_slice(key).get_shape()[0])
+                self.places.setdefault((kind, name), []).append((place, file, key))
 
     def fill(self, part: Fragment) -> None:
         """Copy what was saved into the live tensors of a fragment. Raises InputError when some of it is not there."""
         for kind, value in part.values.items():
             missing = part.numel
-            for start, numel, file, key in self.places.get((kind, part.name), []):
-                low, high = max(start, part.start), min(start + numel, part.start + part.numel)
-                if low < high:
-                    saved: Tensor = file.get_slice(key)[low - start : high - start]
-                    value[low - part.start : high - part.start].copy_(saved)
-                    missing -= high - low
+            for place, file, key in self.places.get((kind, part.name), []):
+                low, high = max(place.start, part.start), min(place.stop, part.place.stop)
+                if low >= high:
+                    continue
+                if place.stride or part.stride:                         # columns of what was, or is, shared
+                    inside, found = part.place.find(place.index())
+                    value[found.to(value.device)] = file.get_tensor(key)[inside].to(value)
+                    missing -= len(found)
+                    continue
+                saved: Tensor = file.get_slice(key)[low - place.start : high - place.start]
+                value[low - part.start : high - part.start].copy_(saved)
+                missing -= high - low
             if missing:
                 raise InputError(f"{self.folder}: lacks {kind} of {part.name}; it is not a checkpoint of this model")
 

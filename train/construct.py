@@ -18,6 +18,7 @@ from omni.model.attention import Rope
 from omni.model.config import ModelConfig
 from omni.model.folder import Weights, verify
 from omni.model.init import draw, spreads
+from omni.model.tensor_parallel import TensorParallel
 from omni.model.transformer import OmniTransformer
 from omni.tokenizers.bundle import Tokenizers
 from omni.train.environment import deepspeed
@@ -28,28 +29,53 @@ from omni.train.tuning.prepare import prepare
 from omni.vocab import Vocabulary
 
 
-def construct(config: ModelConfig, recipe: Recipe, vocab: Vocabulary, device: torch.device) -> OmniTransformer:
+def construct(
+    config: ModelConfig,
+    recipe: Recipe,
+    vocab: Vocabulary,
+    device: torch.device,
+    groups: TensorParallel | None = None,
+) -> OmniTransformer:
     """A model of a shape with the weights of `init` or, without it, drawn ones and embeddings that begin alike.
 
+    groups: processes that share its blocks, of which this one then has its part.
     Every process calls it, after they have found each other.
     Raises InputError when `init` is damaged or a pattern of the recipe names nothing.
     """
     with torch.device("meta"):
         model = prepare(OmniTransformer(config), recipe)
     allocate, fill = _allocator(recipe, device), _source(model, recipe, device)
+    if groups is not None:
+        with torch.device("meta"):
+            groups.divide(model)
     for path, module in list(model.named_modules()):
         if isinstance(module, Rope):
             module.compute()
             module.to(device)
         for name, empty in list(module.named_parameters(recurse=False)):
-            parameter = allocate(empty)
+            parameter, known = allocate(empty), f"{path}.{name}" if path else name
             setattr(module, name, parameter)
-            fill(*_held(parameter), f"{path}.{name}" if path else name)
+            if groups is not None and known in groups.cuts:
+                _fill_share(parameter, groups, known, fill)
+            else:
+                fill(*_held(parameter), known)
+    if groups is not None:
+        groups.watch(model)
     if recipe.init is None and recipe.tokenizers is not None:
         with _whole(model, recipe) as write:
             if write:
                 start_alike(model, vocab, Tokenizers.load(recipe.tokenizers), recipe.seed)
     return model
+
+
+def _fill_share(
+    parameter: nn.Parameter, groups: TensorParallel, name: str, fill: Callable[[Tensor, int, str], None]
+) -> None:
+    """Cut a parameter's share out of the whole, which is there for a moment."""
+    cut = groups.cuts[name]
+    whole = parameter.detach().new_empty(cut.whole(parameter.shape, groups.size))
+    fill(whole.view(-1), 0, name)
+    parameter.detach().copy_(cut.of(whole, groups.rank, groups.size))
 
 
 def _source(model: OmniTransformer, recipe: Recipe, device: torch.device) -> Callable[[Tensor, int, str], None]:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from omni.errors import InputError
 from omni.files import write_text
+from omni.model.tensor_parallel import TensorParallel
 from omni.model.transformer import Batch, Losses, OmniTransformer
 from omni.train import backend
 from omni.train.checkpoint import State
@@ -63,7 +64,9 @@ class Trainer:
         self.guard = Guard(recipe.faults.spike, recipe.faults.patience)
         self.watchdog = Watchdog(60 * recipe.faults.hang_minutes)
         self.watch, self.returns = Stopwatch(), 0
-        self.engine, self.optimizer = backend.start(self._model, recipe, self.share, self.device, self.step_module)
+        self.engine, self.optimizer = backend.start(
+            self._model, self.config, recipe, self.share, self.device, self.step_module
+        )
         self.saver = Saver(run, recipe, self.engine, self.optimizer, self.config)
 
     def train(self) -> int | None:
@@ -99,7 +102,7 @@ class Trainer:
                 self.watchdog.beat()
                 self.step += 1
                 self.cursor += self.share.rows
-                steps_seen += batch.steps / self.recipe.parallel.sequence  # each of them counts its rows
+                steps_seen += batch.steps / self.recipe.parallel.size  # each of them counts its rows
                 if self.guard.lost:
                     return False
                 last = self.step == self.stages.steps
@@ -133,9 +136,9 @@ class Trainer:
             forget(self.engine, self.optimizer, self.recipe.zero)
         for group in self.optimizer.param_groups:
             group["lr"] = self.recipe.optimizer.lr * self.stages.factor(self.step) * group.get("rate", 1.0)
-        # DeepSpeed divides by accumulation and averages over ranks; the mean wanted is that over all trained steps
+        # DeepSpeed divides by accumulation and averages over copies; the mean wanted is that over all trained steps
         whole = max(1, self.weight(batch))
-        scale = self.share.accumulation * self.world / whole
+        scale = self.share.accumulation * self.world / self.recipe.parallel.tensor / whole
         self.engine.train()
         summed, loss = torch.zeros((), device=self.device), 0.0
         for number, losses in enumerate(self.losses(batch, tally), start=1):
@@ -144,7 +147,7 @@ class Trainer:
             self.engine.backward(losses.total * scale)
             self.watch.lap("backward")
             if number == len(batch.micro):
-                loss = self._total(float(summed)) / whole
+                loss = self._total(float(summed)) / self.recipe.parallel.tensor / whole
                 self.optimizer.skip = not self.guard.judge(loss, self._norm())
             self.engine.step()
             self.watch.lap("optimizer")
@@ -170,6 +173,9 @@ class Trainer:
         """Norm of the gradient where DeepSpeed does not work it out, and refuse a step without one, by itself."""
         if self.recipe.zero:
             return 0.0
+        if self.engine.mpu is not None:
+            self.gradient_norm = self.engine.mpu.norm(self.engine.module.parameters())
+            return self.gradient_norm
         gradients = [parameter.grad for parameter in self.engine.module.parameters() if parameter.grad is not None]
         self.gradient_norm = float(nn.utils.get_total_norm(gradients))
         return self.gradient_norm
@@ -243,9 +249,9 @@ class Trainer:
 
     # ---- start, save, go on
 
-    def _model(self) -> OmniTransformer:
+    def _model(self, groups: TensorParallel | None) -> OmniTransformer:
         torch.manual_seed(self.recipe.seed)
-        model = construct(self.config, self.recipe, self.data.vocab, self.device)
+        model = construct(self.config, self.recipe, self.data.vocab, self.device, groups)
         model.recompute = self.recipe.activation_checkpointing
         if self.recipe.compile:
             model.compile_blocks()

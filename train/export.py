@@ -14,6 +14,7 @@ from omni.files import atomic_path
 from omni.model.config import ModelConfig
 from omni.model.folder import WEIGHTS, complete
 from omni.model.stream import save_tensors
+from omni.model.tensor_parallel import TensorParallel
 from omni.model.transformer import OmniTransformer
 from omni.train.given import tokenizers_of
 from omni.train.recipe import Recipe
@@ -24,8 +25,16 @@ from omni.vocab import Vocabulary
 class Exporter:
     """Writes `model/`, and `adapter/` where there are adapters. Every process has one."""
 
-    def __init__(self, run: Path, recipe: Recipe, config: ModelConfig, model: OmniTransformer, rank: int) -> None:
-        self.run, self.recipe, self.config, self.rank = run, recipe, config, rank
+    def __init__(
+        self,
+        run: Path,
+        recipe: Recipe,
+        config: ModelConfig,
+        model: OmniTransformer,
+        groups: TensorParallel | None,
+        rank: int,
+    ) -> None:
+        self.run, self.recipe, self.config, self.groups, self.rank = run, recipe, config, groups, rank
         self.parameters = dict(model.named_parameters())
 
     def begin(self, aside: Path, vocab: Vocabulary) -> Callable[[], None] | None:
@@ -37,9 +46,9 @@ class Exporter:
         small = [name for name in self.parameters if is_adapter(name)]
         large = [name for name in self.parameters if not is_adapter(name)]
         if self.recipe.zero < 3:
+            copies = dict(self._copied())
             if self.rank:
                 return None
-            copies = {name: one.detach().to("cpu", copy=True) for name, one in self.parameters.items()}
             return partial(self._save, aside, vocab, copies, [(name, copies[name]) for name in large])
         adapters, others, error = dict(self._gathered(small)), self._gathered(large), None
         if self.rank == 0:
@@ -50,6 +59,13 @@ class Exporter:
         for _ in others:                                                # what was not written still comes
             pass
         return None if self.rank else partial(self._save, aside, vocab, adapters, error=error)
+
+    def _copied(self) -> Iterator[tuple[str, Tensor]]:
+        """Parameters that are whole here, or shared among processes that all take part, on the first process."""
+        for name, one in self.parameters.items():
+            whole = one.detach() if self.groups is None else self.groups.whole(name, one.detach())
+            if self.rank == 0:
+                yield name, whole.to("cpu", copy=True)
 
     def _gathered(self, names: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
         """Parameters that ZeRO 3 has divided, whole on the first process and on no other."""
@@ -66,7 +82,7 @@ class Exporter:
 
     def _write(self, path: Path, adapters: Mapping[str, Tensor], weights: Iterable[tuple[str, Tensor]]) -> None:
         lora = self.recipe.lora
-        shapes = ((name, one, getattr(one, "ds_shape", one.shape)) for name, one in self.parameters.items())
+        shapes = ((name, one, self._shape(name, one)) for name, one in self.parameters.items())
         like = {
             plain_name(name): torch.empty(shape, dtype=one.dtype, device="meta")
             for name, one, shape in shapes
@@ -74,6 +90,12 @@ class Exporter:
         }
         path.parent.mkdir(parents=True, exist_ok=True)
         save_tensors(path, like, ((plain_name(name), merge(name, one, adapters, lora)) for name, one in weights))
+
+    def _shape(self, name: str, one: Tensor) -> torch.Size:
+        """Of the whole parameter."""
+        if self.groups is not None and name in self.groups.cuts:
+            return self.groups.cuts[name].whole(one.shape, self.groups.size)
+        return getattr(one, "ds_shape", one.shape)
 
     def _save(
         self,

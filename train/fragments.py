@@ -5,26 +5,16 @@ one run can be read back by a run with another number of ranks or another stage.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from omni.train.optimizers import Muon
+from omni.train.optimizers import Adafactor, Muon
+from omni.train.places import Fragment, placed
 
 MOMENTS = ("exp_avg", "exp_avg_sq")                                     # of AdamW
 WEIGHT, MOMENTUM, STEP = "weight", "momentum", "step"
-
-
-@dataclass(frozen=True)
-class Fragment:
-    """Values `start` to `start + numel` of a flattened parameter: live 1-D tensors by kind (weight, exp_avg, ..)."""
-
-    name: str
-    start: int
-    numel: int
-    values: dict[str, Tensor]
 
 
 def fragments(
@@ -35,10 +25,20 @@ def fragments(
     engine: of DeepSpeed around a module whose `model` holds the parameters; optimizer: the one inside.
     needed: what this rank must be given to go on, which differs in stage 0, where each rank has a copy of everything.
     """
+    parts = _parts(engine, optimizer, stage, needed)
+    if engine.mpu is None:
+        return parts
+    return placed(parts, engine.mpu, needed)
+
+
+def _parts(engine: Any, optimizer: torch.optim.Optimizer, stage: int, needed: bool) -> Iterator[Fragment]:
+    """Fragments of the parameters as this rank has them, which may be shares of the model's."""
     named = {name: parameter for name, parameter in engine.module.model.named_parameters() if parameter.requires_grad}
     if stage == 0:
-        for owner, part in _whole(named, optimizer, engine.global_rank, engine.world_size):
-            if needed or owner == engine.global_rank:
+        world = engine.dp_world_size                                    # copies of the same
+        rank = engine.global_rank * world // engine.world_size          # neighbours have shares of one copy
+        for owner, part in _whole(named, optimizer, rank, world):
+            if needed or owner == rank:
                 yield part
     elif stage < 3:
         yield from _ranges(named, engine.optimizer, optimizer)
@@ -47,7 +47,7 @@ def fragments(
 
 
 def optimizer_steps(optimizer: torch.optim.Optimizer) -> float:
-    """Steps that AdamW has taken, by which it corrects its moments."""
+    """Steps that AdamW or Adafactor has taken, by which it corrects its moments."""
     counts = [float(state[STEP]) for state in _adamw(optimizer).state.values() if STEP in state]
     return max(counts, default=0.0)
 
@@ -108,6 +108,9 @@ def _whole(
             owner = optimizer.owner[parameter]
             if owner == rank:
                 values[MOMENTUM] = optimizer.momentum_of(parameter).view(-1)
+        elif isinstance(optimizer, Adafactor):                          # moments of other shapes, in their own places
+            for kind, value in optimizer.moments(parameter).items():
+                yield owner, Fragment(name, 0, value.numel(), {kind: value.view(-1)})
         else:
             values |= _moments(_adamw(optimizer), parameter)
         yield owner, Fragment(name, 0, parameter.numel(), values)

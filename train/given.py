@@ -35,11 +35,11 @@ def _of_its_kind(data: Dataset, recipe: Recipe) -> Dataset:
 
 
 def share_of(recipe: Recipe, rank: int, world: int) -> Share:
-    """The part of each global batch that a process computes; those that share the steps of a row have equal ones.
+    """The part of each global batch that a process computes; those that share rows or blocks have equal ones.
 
     Raises InputError when processes do not divide into such groups.
     """
-    return Share(recipe.batch.rows, recipe.batch.micro, rank // recipe.parallel.sequence, recipe.copies(world))
+    return Share(recipe.batch.rows, recipe.batch.micro, rank // recipe.parallel.size, recipe.parallel.copies(world))
 
 
 def state_of(

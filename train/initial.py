@@ -5,6 +5,7 @@ from dataclasses import asdict, replace
 from omni.errors import InputError
 from omni.model.config import ModelConfig
 from omni.model.folder import load_shape
+from omni.model.tensor_parallel import check_divides
 from omni.train.recipe import Recipe
 from omni.vocab import Vocabulary
 
@@ -16,10 +17,14 @@ def shape_of(recipe: Recipe, vocab: Vocabulary) -> ModelConfig:
 
     Raises InputError where that model has another vocabulary, or another shape is asked of it.
     """
-    if recipe.init is None:
-        return recipe.model.config(vocab)
-    shape, theirs = load_shape(recipe.init)
-    vocab.check_same(theirs, "the data", f"init: {recipe.init}")
+    shape = recipe.model.config(vocab) if recipe.init is None else _changed(recipe, recipe.init, vocab)
+    check_divides(recipe.parallel.tensor, shape)
+    return shape
+
+
+def _changed(recipe: Recipe, init: str, vocab: Vocabulary) -> ModelConfig:
+    shape, theirs = load_shape(init)
+    vocab.check_same(theirs, "the data", f"init: {init}")
     changes = {name: value for name, value in asdict(recipe.model).items() if name != "preset" and value is not None}
     for name, value in changes.items():
         if name not in FREE and value != getattr(shape, name):

@@ -1,4 +1,4 @@
-"""AdamW, and Muon for the matrices with AdamW for the rest."""
+"""AdamW, Adafactor, and Muon for the matrices with AdamW for the rest."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,6 +18,30 @@ class AdamW(torch.optim.AdamW):
 
     def step(self, closure: Any = None) -> Any:
         return None if self.skip else super().step(closure)
+
+
+class Adafactor(torch.optim.Adafactor):
+    """Adafactor (Shazeer and Stern 2018): of a matrix's second moments only the means of rows and columns are kept.
+
+    `step` does nothing while `skip` is set.
+    """
+
+    skip = False
+
+    def step(self, closure: Any = None) -> Any:
+        return None if self.skip else super().step(closure)
+
+    def moments(self, parameter: Tensor) -> dict[str, Tensor]:
+        """By name, row_var [rows, 1] and col_var [1, columns] of a matrix, variance of a vector; made where not yet."""
+        state: dict[str, Any] = self.state[parameter]
+        if not state:
+            state["step"] = torch.zeros(())
+            if parameter.ndim > 1:
+                state["row_var"] = parameter.new_zeros(*parameter.shape[:-1], 1)
+                state["col_var"] = parameter.new_zeros(*parameter.shape[:-2], 1, parameter.shape[-1])
+            else:
+                state["variance"] = torch.zeros_like(parameter)
+        return {name: value for name, value in state.items() if name != "step"}
 
 
 class Muon(torch.optim.Optimizer):
@@ -119,3 +143,6 @@ def _divide(parameters: Sequence[nn.Parameter]) -> dict[nn.Parameter, int]:
         owner[parameter] = rank
         load[rank] += parameter.numel() * min(parameter.shape)
     return owner
+
+
+AnyOptimizer = AdamW | Adafactor | Muon

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from omni.errors import InputError
+from omni.train.parallel import OffloadRecipe, ParallelRecipe, check_parallel
 from omni.train.recipe_file import brief, check_keys, put, read
 from omni.train.tuning.recipe import DpoRecipe, LoraRecipe, check
 
@@ -43,13 +44,15 @@ class ModelRecipe:
 
 @dataclass(frozen=True)
 class OptimizerRecipe:
-    """AdamW (Loshchilov and Hutter 2019), or Muon for the matrices with AdamW for the rest (omni.train.optimizers).
+    """AdamW (Loshchilov and Hutter 2019), Adafactor, or Muon for the matrices with AdamW for the rest
+    (omni.train.optimizers).
 
-    Norms and embeddings do not decay. clip: largest gradient norm, or 0. momentum: of Muon.
-    groups: multipliers of lr by patterns over the parameters' names; the first pattern that matches counts.
+    Adafactor's lr counts in root mean squares of a parameter, and is 1/sqrt(step) where that is less. Norms and
+    embeddings do not decay. clip: largest gradient norm, or 0. momentum: of Muon. groups: multipliers of lr by
+    patterns over the parameters' names; the first pattern that matches counts.
     """
 
-    kind: Literal["adamw", "muon"] = "adamw"
+    kind: Literal["adamw", "adafactor", "muon"] = "adamw"
     lr: float = 1e-3
     betas: tuple[float, float] = (0.9, 0.95)
     eps: float = 1e-8
@@ -118,21 +121,6 @@ class CheckpointRecipe:
 
 
 @dataclass(frozen=True)
-class OffloadRecipe:
-    """Where the optimizer's state (ZeRO 1 to 3) and the weights (ZeRO 3) lie between uses (Ren et al. 2021)."""
-
-    optimizer: Literal["none", "cpu"] = "none"
-    weights: Literal["none", "cpu"] = "none"
-
-
-@dataclass(frozen=True)
-class ParallelRecipe:
-    """sequence: processes that share the steps of their rows (Ulysses, Jacobs et al. 2023)."""
-
-    sequence: int = 1
-
-
-@dataclass(frozen=True)
 class FaultsRecipe:
     """spike: a loss so many standard deviations above the last 64 is not learnt from, 0 for never; patience: such steps
     in a row before the run returns to its last checkpoint; hang_minutes: without a step before a rank ends the job, 0
@@ -191,10 +179,11 @@ class Recipe:
             raise InputError("compile: works with zero 0, 1 and 2, not with 3; change one of them")
         if self.optimizer.kind == "muon" and self.zero:
             raise InputError(f"optimizer.kind: muon divides its own work among processes; use zero: 0, not {self.zero}")
-        if self.offload.optimizer != "none" and not self.zero:
-            raise InputError("offload.optimizer: works with zero 1, 2 and 3, not with 0; change one of them")
-        if self.offload.weights != "none" and self.zero != 3:
-            raise InputError(f"offload.weights: works with zero 3, not with {self.zero}; change one of them")
+        if self.optimizer.kind == "adafactor" and self.zero:
+            raise InputError(
+                f"optimizer.kind: adafactor needs matrices whole, ZeRO cuts them; use zero: 0, not {self.zero}"
+            )
+        check_parallel(self)
         if self.dpo.beta and (self.train_on == "everything" or self.parallel.sequence > 1):
             raise InputError("dpo: compares answers, each on one process; use train_on: answers, parallel.sequence: 1")
         check(self.init, self.lora, self.dpo, self.optimizer.groups, self.optimizer.kind)
@@ -205,6 +194,7 @@ class Recipe:
             "checkpoint.keep": self.checkpoint.keep,
             "faults.patience": self.faults.patience,
             "parallel.sequence": self.parallel.sequence,
+            "parallel.tensor": self.parallel.tensor,
             "validate.rows": self.validate.rows,
         }
         for name, value in positive.items():
@@ -243,14 +233,6 @@ class Recipe:
             raise InputError(f"{origin}: {brief(str(error))}") from None
         except InputError as error:
             raise InputError(f"{origin}: {error}") from None
-
-    def copies(self, world: int) -> int:
-        """Groups of processes that see rows of their own. Raises InputError where they do not divide `world`."""
-        if world % self.parallel.sequence:
-            raise InputError(
-                f"parallel.sequence: {world} processes cannot be divided into groups of {self.parallel.sequence}"
-            )
-        return world // self.parallel.sequence
 
     def as_dict(self) -> dict[str, Any]:
         values = asdict(self)

@@ -22,7 +22,7 @@ class Saver:
         self.run, self.recipe, self.engine, self.optimizer = run, recipe, engine, optimizer
         self.rank, self.world = int(engine.global_rank), int(engine.world_size)
         self.checkpoints = Checkpoints(run, self.rank, self.world)
-        self.exporter = Exporter(run, recipe, config, engine.module.model, self.rank)
+        self.exporter = Exporter(run, recipe, config, engine.module.model, engine.mpu, self.rank)
         self.saving: Saving | None = None
         self.newest_step = -1
 

@@ -1,9 +1,10 @@
-"""Muon against the singular value decomposition and against the one in torch."""
+"""Muon against the singular value decomposition and the one in torch; what Adafactor and Muon go with."""
 
 import pytest
 import torch
 from torch import nn
 
+from omni.errors import InputError
 from omni.model.config import ModelConfig
 from omni.model.transformer import OmniTransformer
 from omni.train.backend import make_optimizer
@@ -65,3 +66,9 @@ def test_every_matrix_of_a_model_is_moved(layout: str) -> None:
         parameter.grad = torch.randn_like(parameter)
     optimizer.step()
     assert all(bool((parameter != before[name]).any()) for name, parameter in model.named_parameters())
+
+
+@pytest.mark.parametrize("kind", ["adafactor", "muon"])
+def test_what_needs_whole_matrices_is_refused_with_zero(kind: str) -> None:
+    with pytest.raises(InputError, match=rf"optimizer\.kind: {kind} .*; use zero: 0, not 2"):
+        Recipe(data=["."], zero=2, optimizer=OptimizerRecipe(kind=kind))  # type: ignore[arg-type]

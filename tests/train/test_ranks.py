@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from omni.cli import main
 from omni.train.environment import free_port
 from omni.train.monitor.log import read_log
 
@@ -55,6 +56,9 @@ train(0, "steps-0", 2, **{"parallel.sequence": 2})
 train(3, "steps-0", **{"parallel.sequence": 2, "activation_checkpointing": True})
 train(0, "muon", 2, "muon")
 train(0, "muon", kind="muon")
+train(0, "adafactor", 2, "adafactor")
+train(0, "adafactor", kind="adafactor")
+train(0, "factored", kind="adafactor")
 """
 UNEVEN = """
 for zero in range(4):
@@ -68,6 +72,24 @@ train(1, "changed")
 SHARED = """
 train(0, "shared-0", **{"parallel.sequence": 2, "batch.rows": 3, "batch.micro": 1})
 train(3, "shared-3", **{"parallel.sequence": 2, "batch.rows": 3, "batch.micro": 1})
+"""
+
+BLOCKS = """
+shared = {"parallel.tensor": 2}
+train(0, "tensor-0", **shared)
+train(1, "tensor-1", **shared)
+train(1, "cut", 3, **shared)
+train(1, "cut", **shared)
+train(0, "from-two", 3, **shared)
+train(1, "to-two", 3)
+train(2, "to-two", **shared, **{"activation_checkpointing": True, "offload.optimizer": "cpu"})
+"""
+FOUR_BLOCKS = """
+shared = {"parallel.tensor": 2}
+train(2, "four", **shared)
+train(1, "hop", 2, **shared)
+train(0, "hop", 4, **shared)
+train(3, "hop")
 """
 
 
@@ -109,17 +131,15 @@ def test_two_ranks_of_every_stage_equal_one_process(recipe_file: Path, tmp_path:
     assert len(expected) == 8
     for name in (*(f"whole-{zero}" for zero in range(4)), "off-2", "off-3", "steps-0"):
         assert losses(tmp_path / "two" / name) == pytest.approx(expected, rel=1e-5)
-    # four stages, one a step, then one process to the end; Muon, stopped once, by two processes and by one
-    for name, kind in (("hop", "adamw"), ("muon", "muon")):
-        run = tmp_path / ("one-muon" if kind == "muon" else "two/hop")
+    # four stages, one a step, then one process to the end; others, stopped once, by two processes and by one
+    for name, kind in (("hop", "adamw"), ("muon", "muon"), ("adafactor", "adafactor")):
+        run = tmp_path / ("two/hop" if kind == "adamw" else f"one-{kind}")
         words = [str(run) if word == str(tmp_path / "one") else word for word in cli]
         subprocess.run([*words, "--optimizer.kind", kind], env=environment(), check=True, capture_output=True)
         wanted = expected if kind == "adamw" else losses(run)
         assert losses(tmp_path / "two" / name) == pytest.approx(wanted, rel=1e-5)
-    for zero in (1, 3):
-        whole, cut = (
-            load_file(tmp_path / "two" / f"{name}-{zero}/model/model.safetensors") for name in ("whole", "cut")
-        )
+    for runs in (("whole-1", "cut-1"), ("whole-3", "cut-3"), ("factored", "adafactor")):
+        whole, cut = (load_file(tmp_path / "two" / name / "model/model.safetensors") for name in runs)
         assert all(torch.equal(whole[name], cut[name]) for name in whole)
 
 
@@ -143,6 +163,52 @@ def test_a_masked_micro_batch_whose_steps_are_shared(recipe_file: Path, tmp_path
     subprocess.run(command, env=environment(), check=True, capture_output=True)
     for zero in (0, 3):
         assert losses(tmp_path / f"four/shared-{zero}") == pytest.approx(losses(tmp_path / "one"), rel=1e-5)
+
+
+@pytest.fixture
+def grouped(recipe_file: Path) -> Path:
+    """Two queries a key, and a gradient that is clipped at every step."""
+    text = recipe_file.read_text().replace("n_heads: 2, n_kv_heads: 2", "n_heads: 4, n_kv_heads: 2")
+    recipe_file.write_text(text + "optimizer: {clip: 0.5}\n")
+    return recipe_file
+
+
+def alone(recipe: Path, run: Path, *words: str) -> list[float]:
+    """Losses of one process that trains, or goes on with, a run."""
+    command = [sys.executable, "-m", "omni.cli", "train", str(recipe), "--out", str(run), *words]
+    subprocess.run(command, env=environment(), check=True, capture_output=True)
+    return losses(run)
+
+
+def test_blocks_that_cannot_be_shared_are_refused_before_a_process_starts(
+    recipe_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["train", str(recipe_file), "--out", str(tmp_path / "run"), "--parallel.tensor", "2"]
+    for more, message in (
+        (["--nproc", "3"], "3 processes cannot be divided into groups of 2"),
+        (["--nproc", "2", "--model.n_kv_heads", "1"], "2 processes cannot share n_kv_heads=1; use a number"),
+        (["--nproc", "2", "--model.d_ff", "49"], "2 processes cannot share d_ff=49; use a number that divides"),
+    ):
+        assert main([*words, *more]) == 2
+        assert f"parallel.tensor: {message}" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_shared_blocks_learn_like_whole_ones(grouped: Path, tmp_path: Path) -> None:
+    two, four = tmp_path / "two", tmp_path / "four"
+    finish(start_ranks(2, BLOCKS, grouped, two))
+    expected = alone(grouped, tmp_path / "one", "--zero", "0")
+    alone(grouped, two / "from-two", "--zero", "0")                     # what two began with shared blocks
+    for name in ("tensor-0", "tensor-1", "cut", "from-two", "to-two"):
+        assert losses(two / name) == pytest.approx(expected, rel=1e-5), name
+    finish(start_ranks(4, FOUR_BLOCKS, grouped, four))
+    for name in ("four", "hop"):
+        assert losses(four / name) == pytest.approx(expected, rel=1e-5), name
+    runs = (tmp_path / "one", two / "tensor-1", two / "cut")
+    whole, shared, cut = (load_file(run / "model/model.safetensors") for run in runs)
+    for name, weight in whole.items():
+        torch.testing.assert_close(shared[name], weight, rtol=1e-3, atol=1e-5)
+        assert torch.equal(shared[name], cut[name])
 
 
 @pytest.mark.slow

@@ -34,6 +34,23 @@ def test_overrides_and_number_spellings(recipe_file: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("parallel.sequence", "2"),
+        ("zero", "3"),
+        ("optimizer.kind", "muon"),
+        ("lora.rank", "2"),
+        ("dpo.beta", "0.1"),
+        ("compile", "true"),
+    ],
+)
+def test_what_shared_blocks_do_not_go_with_is_named(recipe_file: Path, key: str, value: str) -> None:
+    given = {"parallel.tensor": "2", "zero": "0", "init": "runs/model", key: value}
+    with pytest.raises(InputError, match=f"recipe.yaml: parallel.tensor: 2 processes that share blocks need {key}: "):
+        Recipe.load(recipe_file, given)
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         ("model: {n_haeds: 4}", "recipe.yaml: model.n_haeds: unknown key; did you mean n_heads?"),

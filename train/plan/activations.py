@@ -3,6 +3,7 @@
 from typing import Literal
 
 from omni.model.config import ModelConfig
+from omni.train.plan.share import share
 from omni.train.recipe import Recipe
 
 Device = Literal["gpu", "cpu"]
@@ -14,7 +15,7 @@ def activations(config: ModelConfig, recipe: Recipe, steps: int, device: Device)
     With checkpointing a block keeps its input alone, and backward computes one block at a time again, beside which the
     gradients within that block are alive (Chen et al. 2016).
     """
-    wide = 2 if recipe.precision == "bf16" else 4
+    wide, config = (2 if recipe.precision == "bf16" else 4), share(config, recipe.parallel.tensor)
     block = steps * block_bytes(config, wide, device)
     if device == "gpu" and config.prefix:                               # a bias [rows, steps, steps] parts documents
         block += wide * steps * recipe.sequence_length
@@ -33,17 +34,18 @@ def block_bytes(config: ModelConfig, wide: int, device: Device) -> float:
     Each term is a tensor that backward reads. On a CPU the norms are our own in fp32, and torch's, with fp32
     intermediates, in bf16; on a GPU they are one kernel that keeps its input.
     """
-    d, f, kv, heads = config.d_model, config.d_ff, config.n_kv_heads * config.head_dim, config.n_heads
-    normed = d + kv if config.qk_norm else 0                            # queries and keys
+    d, f, heads = config.d_model, config.d_ff, config.n_heads
+    q, kv = heads * config.head_dim, config.n_kv_heads * config.head_dim
+    normed = q + kv if config.qk_norm else 0                            # queries and keys
     if device == "gpu":
         norms = wide * 2 * d                                            # the residual stream, twice
-        repeated = 2 * d if config.prefix and heads > config.n_kv_heads else kv  # keys and values a head, or keys
+        repeated = 2 * q if config.prefix and heads > config.n_kv_heads else kv  # keys and values a head, or keys
     else:
         norms = (4 if wide == 4 else 8) * (2 * d + normed)
         repeated = kv
     scales = 4 * (2 + (heads + config.n_kv_heads if config.qk_norm else 0))
-    projected = wide * (d + d + 2 * kv)                                 # input and output of queries, keys, values
-    attention = wide * (d + repeated + d) + 4 * heads                   # rotated, mixed, log of the sums
-    attention += wide * d if device == "cpu" else 0                     # mixed again, its documents side by side
+    projected = wide * (d + q + 2 * kv)                                 # input and output of queries, keys, values
+    attention = wide * (q + repeated + q) + 4 * heads                   # rotated, mixed, log of the sums
+    attention += wide * q if device == "cpu" else 0                     # mixed again, its documents side by side
     swiglu = wide * (d + 2 * f + f + f)                                 # input, gate and up, silu(gate), product
     return norms + scales + projected + attention + swiglu

@@ -17,7 +17,7 @@ def fill(report: Report, plan: Plan, tokens: float | None, price: float | None) 
     report.add("host_memory", plan.memory.host / GIB, "GiB")
     report.add("fits", float(plan.fits), "")
     sent, speed = plan.communication, plan.throughput
-    for purpose in ("gradients", "weights", "sequence"):
+    for purpose in ("gradients", "weights", "sequence", "tensor"):
         report.add(f"communication_{purpose}", getattr(sent, purpose) / GB, "GB")
     report.add("communication_volume", sent.total / GB, "GB")
     report.add("tokens_per_step", speed.tokens, "")

@@ -13,6 +13,7 @@ from omni.model.config import ModelConfig
 from omni.model.loss import CHUNK
 from omni.train.buckets import MAX_LIVE, reduce_bucket
 from omni.train.plan.activations import Device, activations
+from omni.train.plan.share import held, share
 from omni.train.recipe import Recipe
 
 
@@ -75,14 +76,15 @@ def memory(
     steps: that hold a sequence in a micro-batch (default: full rows); trained: those that are predicted (default: all)
     """
     sequence, stage = recipe.parallel.sequence, recipe.zero
-    shards = world                                                      # Ulysses ranks hold shards of ZeRO as well
-    count, size = sum(config.parameters().values()), bytes_of(recipe)
+    shards = world // recipe.parallel.tensor                            # Ulysses ranks hold shards of ZeRO as well
+    parts, size = held(config, recipe.parallel.tensor), bytes_of(recipe)
+    count = sum(parts.values())
     steps = (recipe.batch.micro * recipe.sequence_length if steps is None else steps) // sequence
     trained = steps if trained is None else trained // sequence
     weights = size * count / (shards if stage == 3 else 1)
-    gradients = size * _gradients(config, stage, shards)
+    gradients = size * _gradients(config, recipe.parallel.tensor, stage, shards)
     masters = 4 * count / shards if stage else 0.0
-    moments = _moments(config, recipe) / (shards if stage else 1)
+    moments = _moments(config, parts, recipe) / (shards if stage else 1)
     off_optimizer, off_weights = recipe.offload.optimizer != "none", recipe.offload.weights != "none" and stage == 3
     kept, recomputed = activations(config, recipe, steps, device)
     wide, table = (2 if recipe.precision == "bf16" else 4), config.vocab_size * config.d_model
@@ -116,26 +118,38 @@ def rope_bytes(config: ModelConfig) -> int:
     return 2 * 4 * config.max_steps * config.head_dim
 
 
-def _moments(config: ModelConfig, recipe: Recipe) -> float:
-    """AdamW keeps two fp32 numbers a parameter, Muon one for each of the blocks' matrices."""
-    parts = config.parameters()
+def _moments(config: ModelConfig, parts: dict[str, int], recipe: Recipe) -> float:
+    """AdamW keeps two fp32 numbers a parameter, Muon one for each of the blocks' matrices, Adafactor one for each of
+    their rows and columns."""
+    if recipe.optimizer.kind == "adafactor":
+        return 4.0 * _rows_and_columns(config, parts)
     matrices = parts["blocks"] + parts["output"] if recipe.optimizer.kind == "muon" else 0
     return 8.0 * sum(parts.values()) - 4.0 * matrices
 
 
-def _gradients(config: ModelConfig, stage: int, shards: int) -> float:
+def _rows_and_columns(config: ModelConfig, parts: dict[str, int]) -> int:
+    """Rows and columns of all matrices, and the numbers of all vectors."""
+    d, q, kv = config.d_model, config.n_heads * config.head_dim, config.n_kv_heads * config.head_dim
+    block = (q + 2 * kv + d) + (d + q) + (2 * config.d_ff + d) + (d + config.d_ff)
+    vectors = parts["blocks"] // config.n_layers - (2 * q + 2 * kv + 3 * config.d_ff) * d
+    tables = 1 if config.tie_embeddings else 2
+    heads = 2 * parts["channel_heads"] // d                             # about: its matrices are square
+    return config.n_layers * (block + vectors) + tables * (config.vocab_size + d) + d + heads
+
+
+def _gradients(config: ModelConfig, tensor: int, stage: int, shards: int) -> float:
     """Elements of gradients that the fullest rank holds between micro-batches.
 
     Stage 2 keeps the whole gradient of a parameter that its shard only touches: a large table stays whole everywhere.
     """
-    parts = config.parameters()
+    parts, blocks = held(config, tensor), share(config, tensor)
     count = float(sum(parts.values()))
     if stage < 2 or shards == 1:
         return count
     if stage == 3:
         return count / shards
-    d, kv = config.d_model, config.n_kv_heads * config.head_dim
-    matrices = [(d + 2 * kv) * d, d * d, 2 * d * config.d_ff, config.d_ff * d] * config.n_layers
+    d, q, kv, units = blocks.d_model, *(n * blocks.head_dim for n in (blocks.n_heads, blocks.n_kv_heads)), blocks.d_ff
+    matrices = [(q + 2 * kv) * d, d * q, 2 * d * units, units * d] * config.n_layers
     matrices += [parts["output"]] * (parts["output"] > 0)               # the optimizer's groups: decay, and none
     small = int(count) - sum(matrices) - parts["embedding"]
     return _touched(matrices, shards) + _touched([parts["embedding"], small], shards)

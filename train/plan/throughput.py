@@ -3,11 +3,13 @@
 from dataclasses import dataclass, replace
 
 from omni.model.config import ModelConfig
+from omni.model.tensor_parallel import check_divides
 from omni.train.data.loader import Share
 from omni.train.plan.activations import activations
 from omni.train.plan.communication import Communication, communication
 from omni.train.plan.hardware import Hardware
 from omni.train.plan.memory import Memory, memory
+from omni.train.plan.share import held
 from omni.train.recipe import Recipe
 
 
@@ -67,7 +69,8 @@ class Plan:
 def plan_run(config: ModelConfig, recipe: Recipe, gear: Hardware, world: int) -> Plan:
     """Memory, communication and speed. `config` has its vocabulary. Raises InputError where the batch or the degrees of
     parallelism do not divide."""
-    copies = recipe.copies(world)
+    check_divides(recipe.parallel.tensor, config)
+    copies = recipe.parallel.copies(world)
     accumulation = Share(recipe.batch.rows, recipe.batch.micro, 0, copies).accumulation
     needs = memory(config, recipe, world, "cpu" if gear.name == "cpu" else "gpu")
     sent = communication(config, recipe, world, accumulation, gear)
@@ -77,14 +80,19 @@ def plan_run(config: ModelConfig, recipe: Recipe, gear: Hardware, world: int) ->
 def _throughput(
     config: ModelConfig, recipe: Recipe, gear: Hardware, world: int, needs: Memory, sent: Communication
 ) -> Throughput:
-    """Computing again what checkpointing dropped costs a third more (Korthikanti et al. 2022)."""
+    """Computing again what checkpointing dropped costs a third more (Korthikanti et al. 2022).
+
+    Processes that share blocks all compute the whole output.
+    """
     again = 4 / 3 if recipe.activation_checkpointing else 1.0
     tokens = recipe.batch.rows * recipe.sequence_length
     flops = tokens * config.flops_per_step(recipe.sequence_length)
-    compute = again * flops / (world * gear.achievable * gear.flops)
-    accumulation = recipe.batch.rows // (recipe.batch.micro * recipe.copies(world))
-    count = sum(config.parameters().values())
-    whole = (2 if recipe.precision == "bf16" else 4) * count            # read forward and backward in a micro-batch
+    tensor, parts = recipe.parallel.tensor, held(config, recipe.parallel.tensor)
+    outputs = config.vocab_size * config.d_model + parts["channel_heads"]
+    computed = flops + tokens * 6.0 * outputs * (tensor - 1)
+    compute = again * computed / (world * gear.achievable * gear.flops)
+    accumulation = recipe.batch.rows // (recipe.batch.micro * recipe.parallel.copies(world))
+    whole = (2 if recipe.precision == "bf16" else 4) * sum(parts.values())  # read forward and backward in a micro-batch
     steps = recipe.batch.micro * recipe.sequence_length // recipe.parallel.sequence
     saved, _ = activations(config, replace(recipe, activation_checkpointing=False), steps, "gpu")
     moved = accumulation * again * (2 * whole + 2 * saved)

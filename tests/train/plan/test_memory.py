@@ -91,11 +91,17 @@ def test_layers_add_up_and_checkpointing_keeps_their_inputs(checkpointing: bool)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("zero", "precision", "world"), [(1, "fp32", 1), (2, "fp32", 2), (3, "bf16", 2)])
-def test_the_plan_is_what_a_real_run_takes(recipe_file: Path, zero: int, precision: str, world: int) -> None:
+@pytest.mark.parametrize(
+    ("zero", "precision", "world", "tensor"),
+    [(1, "fp32", 1, 1), (2, "fp32", 2, 1), (3, "bf16", 2, 1), (1, "fp32", 2, 2)],
+)
+def test_the_plan_is_what_a_real_run_takes(
+    recipe_file: Path, zero: int, precision: str, world: int, tensor: int
+) -> None:
     """Every part within 10 % of what the allocator gave out, one process and two, under ZeRO."""
     shape = {"model.d_model": "128", "model.d_ff": "352", "sequence_length": "128", "train_on": "everything"}
-    recipe = Recipe.load(recipe_file, {**shape, "zero": str(zero), "precision": precision, "too_long": "drop"})
+    shape |= {"zero": str(zero), "precision": precision, "too_long": "drop", "parallel.tensor": str(tensor)}
+    recipe = Recipe.load(recipe_file, shape)
     found, planned = measured(recipe, world)
     apart = difference(found, planned)
     assert max(apart.values()) < 0.1, (found, planned)
@@ -132,6 +138,20 @@ def test_offloading_moves_what_deepspeed_says_it_moves() -> None:
     _, theirs, layer = estimate_zero3_model_states_mem_needs(count, 1000, 8, 1)
     assert theirs == layer and off.weights == off.masters == off.optimizer == 0
     assert off.host * 8 == pytest.approx((2 + 4 + 8) * count)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_adafactor_keeps_rows_and_columns(tied: bool) -> None:
+    """Against what the optimizer in torch holds after a step."""
+    config = replace(ModelConfig.preset("mini"), n_kv_heads=1, vocab_size=1000, tie_embeddings=tied)
+    recipe = Recipe(data=["."], zero=0, optimizer=OptimizerRecipe(kind="adafactor"))
+    made = OmniTransformer(config)
+    optimizer = torch.optim.Adafactor(made.parameters())
+    for parameter in made.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    held = sum(one.nbytes for state in optimizer.state.values() for name, one in state.items() if name != "step")
+    assert memory(config, recipe, 1).optimizer == held
 
 
 def test_muon_keeps_one_number_for_each_of_the_matrices() -> None:

@@ -117,6 +117,26 @@ def test_sequence_parallelism_divides_activations() -> None:
         planned("7b", 64, parallel=ParallelRecipe(sequence=3))
 
 
+def test_tensor_parallelism_divides_blocks_and_sums_their_states() -> None:
+    """Megatron's count: 4 all-reduces a layer of what a micro-batch has, here 5 since blocks are computed again."""
+    batch = replace(Recipe.load("7b").batch, rows=512)
+    alone, shared = (
+        planned("7b", 64, batch=batch, zero=1, parallel=ParallelRecipe(tensor=tensor)) for tensor in (1, 8)
+    )
+    config, parts = alone.config, alone.config.parameters()
+    norms = (2 * config.n_layers + 1) * config.d_model + 2 * config.n_layers * config.head_dim * config.qk_norm
+    whole = parts["embedding"] + parts["output"] + norms
+    count = whole + (sum(parts.values()) - whole) / 8
+    assert shared.memory.weights == pytest.approx(2 * count)
+    assert shared.memory.optimizer == pytest.approx(8 * count / 8)      # 64 processes, 8 copies
+    states = 512 // 8 * alone.recipe.sequence_length * 2 * config.d_model
+    assert shared.communication.tensor == pytest.approx(5 * config.n_layers * states * 2 * 7 / 8)
+    assert shared.communication.gradients < alone.communication.gradients / 6 and not alone.communication.tensor
+    assert shared.throughput.compute > alone.throughput.compute         # all of a group compute the whole output
+    with pytest.raises(InputError, match=r"parallel\.tensor: 16 processes cannot share n_kv_heads=8"):
+        planned("7b", 64, parallel=ParallelRecipe(tensor=16))
+
+
 def test_a_plan_that_does_not_fit_names_changes_that_do() -> None:
     plan = planned("7b", 8, "rtx4090")
     assert not plan.fits
