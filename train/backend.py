@@ -78,7 +78,7 @@ def make_optimizer(model: OmniTransformer, recipe: Recipe) -> AnyOptimizer:
     plan = recipe.optimizer
     still = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    matrices = [parameter for parameter in parameters if parameter.ndim > 1 and id(parameter) not in still]
+    matrices = [parameter for parameter in parameters if _dimensions(parameter) > 1 and id(parameter) not in still]
     chosen = {id(parameter) for parameter in matrices}
     others = [parameter for parameter in parameters if id(parameter) not in chosen]
     if plan.kind == "adamw":
@@ -90,6 +90,11 @@ def make_optimizer(model: OmniTransformer, recipe: Recipe) -> AnyOptimizer:
     rows = _stacked_rows(model)
     stacked = [(parameter, rows.get(id(parameter), [parameter.shape[0]])) for parameter in matrices]
     return Muon(stacked, _adamw([{"params": others}], plan), plan.lr, plan.weight_decay, plan.momentum)
+
+
+def _dimensions(parameter: nn.Parameter) -> int:
+    """Of the whole parameter, where ZeRO 3 has divided it too."""
+    return len(getattr(parameter, "ds_shape", parameter.shape))
 
 
 def _by_rate(
