@@ -73,7 +73,8 @@ def make_optimizer(model: OmniTransformer, recipe: Recipe) -> AdamW | Muon:
     plan = recipe.optimizer
     still = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    matrices = [parameter for parameter in parameters if parameter.ndim > 1 and id(parameter) not in still]
+    shapes = {id(parameter): getattr(parameter, "ds_shape", parameter.shape) for parameter in parameters}  # if divided
+    matrices = [one for one in parameters if len(shapes[id(one)]) > 1 and id(one) not in still]
     chosen = {id(parameter) for parameter in matrices}
     others = [parameter for parameter in parameters if id(parameter) not in chosen]
     if plan.kind == "adamw":
