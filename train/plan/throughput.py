@@ -8,7 +8,7 @@ from omni.train.data.loader import Share
 from omni.train.plan.activations import activations
 from omni.train.plan.communication import Communication, communication
 from omni.train.plan.hardware import Hardware
-from omni.train.plan.memory import Memory, memory
+from omni.train.plan.memory import Memory, bytes_of, memory
 from omni.train.plan.share import held
 from omni.train.recipe import Recipe
 
@@ -63,7 +63,7 @@ class Plan:
     @property
     def weights(self) -> float:
         """Bytes of the model as it is exported."""
-        return 4.0 * sum(self.config.parameters().values())
+        return float(bytes_of(self.recipe) * sum(self.config.parameters().values()))
 
 
 def plan_run(config: ModelConfig, recipe: Recipe, gear: Hardware, world: int) -> Plan:
