@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -13,16 +14,18 @@ import torch
 from omni.errors import InputError
 from omni.files import atomic_path, read_json, write_json
 from omni.sequence import Segment
-from omni.tokenizers.audio.codec import Codec
-from omni.tokenizers.audio.pretrained import PretrainedCodec
 from omni.tokenizers.bundle import Tokenizers
-from omni.tokenizers.image.autoencoder import ImageTokenizer
 from omni.tokenizers.image.pixels import to_pixels
-from omni.tokenizers.image.pretrained import PretrainedImage
 from omni.tokenizers.text import TextTokenizer
 from omni.train.data.engines import HERE, Engine, in_order, one_thread
 from omni.train.data.items import Item, Manifest, Recording
 from omni.train.tasks.templates import Face
+
+if TYPE_CHECKING:                                                       # else each worker would import transformers
+    from omni.tokenizers.audio.codec import Codec
+    from omni.tokenizers.audio.pretrained import PretrainedCodec
+    from omni.tokenizers.image.autoencoder import ImageTokenizer
+    from omni.tokenizers.image.pretrained import PretrainedImage
 
 PICTURE_BATCH = 64
 AUDIO_BATCH_SECONDS = 60.0
@@ -33,8 +36,8 @@ class Complete:
     """A tokenizer for every modality."""
 
     text: TextTokenizer
-    audio: Codec | PretrainedCodec
-    image: ImageTokenizer | PretrainedImage
+    audio: "Codec | PretrainedCodec"
+    image: "ImageTokenizer | PretrainedImage"
 
 
 def checked(tokenizers: Tokenizers) -> Complete:
