@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from omni.model.attention import Attention
@@ -14,6 +15,7 @@ from omni.model.tensor_parallel import TensorParallel
 from omni.model.transformer import Batch, FeedForward, OmniTransformer
 from omni.train.buckets import MAX_LIVE, reduce_bucket
 from omni.train.data.loader import Share
+from omni.train.drive import own_folder
 from omni.train.environment import alone_unless_launched, deepspeed, quiet
 from omni.train.optimizers import Adafactor, AdamW, AnyOptimizer, Muon
 from omni.train.recipe import OptimizerRecipe, Recipe
@@ -63,7 +65,7 @@ def start(
             model=step(model, recipe.zero == 0 and recipe.precision == "bf16"),
             optimizer=optimizer,
             mpu=groups,
-            config=deepspeed_config(recipe, share, config),
+            config=deepspeed_config(recipe, share, config, max(map(_numbers, model.parameters()))),
         )
     if recipe.zero == 3:
         os.environ.setdefault("LOCAL_RANK", "0")                        # asked for whenever weights are fetched
@@ -97,6 +99,11 @@ def _dimensions(parameter: nn.Parameter) -> int:
     return len(getattr(parameter, "ds_shape", parameter.shape))
 
 
+def _numbers(parameter: nn.Parameter) -> int:
+    """In the whole parameter, alike."""
+    return int(getattr(parameter, "ds_numel", parameter.numel()))
+
+
 def _by_rate(
     parameters: list[nn.Parameter], decay: float, model: OmniTransformer, plan: OptimizerRecipe
 ) -> list[dict[str, Any]]:
@@ -123,26 +130,30 @@ def _stacked_rows(model: OmniTransformer) -> dict[int, list[int]]:
     return rows
 
 
-def deepspeed_config(recipe: Recipe, share: Share, config: ModelConfig) -> dict[str, Any]:
-    """What DeepSpeed is told; everything else about a run is ours."""
+def deepspeed_config(recipe: Recipe, share: Share, config: ModelConfig, largest: int) -> dict[str, Any]:
+    """What DeepSpeed is told; everything else about a run is ours. largest: numbers of the largest parameter."""
     return {
         "train_micro_batch_size_per_gpu": share.micro,
         "gradient_accumulation_steps": share.accumulation,
         "gradient_clipping": recipe.optimizer.clip,
         "bf16": {"enabled": recipe.precision == "bf16" and recipe.zero > 0, "check_grad_overflow": True},
-        "zero_optimization": _zero(recipe, config),
+        "zero_optimization": _zero(recipe, config, largest),
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,
         "steps_per_print": None,
     }
 
 
-def _zero(recipe: Recipe, config: ModelConfig) -> dict[str, Any]:
+def _zero(recipe: Recipe, config: ModelConfig, largest: int) -> dict[str, Any]:
     zero: dict[str, Any] = {"stage": recipe.zero, "reduce_bucket_size": reduce_bucket(config)}
     if recipe.zero == 3:
         zero["stage3_max_live_parameters"] = MAX_LIVE
-    if recipe.offload.optimizer != "none":
-        zero["offload_optimizer"] = {"device": recipe.offload.optimizer}
-    if recipe.offload.weights != "none":
-        zero["offload_param"] = {"device": recipe.offload.weights}
+    plan = recipe.offload
+    path = own_folder(plan.path) if plan.path and "nvme" in (plan.optimizer, plan.weights) else None
+    if plan.optimizer != "none":
+        zero["offload_optimizer"] = {"device": plan.optimizer, "nvme_path": path}
+    if plan.weights != "none":
+        # the buffers hold a piece each; no weights stay in the processor's memory
+        buffers = {"buffer_size": -(-largest // dist.get_world_size()), "max_in_cpu": 0}
+        zero["offload_param"] = {"device": plan.weights, "nvme_path": path, **buffers}
     return zero

@@ -62,7 +62,7 @@ def construct(
     if groups is not None:
         groups.watch(model)
     if recipe.init is None and recipe.tokenizers is not None:
-        with _whole(model, recipe) as write:
+        with _whole(model) as write:
             if write:
                 start_alike(model, vocab, Tokenizers.load(recipe.tokenizers), recipe.seed)
     return model
@@ -117,7 +117,7 @@ def _allocator(recipe: Recipe, device: torch.device) -> Callable[[nn.Parameter],
     lower = recipe.precision == "bf16" and recipe.zero > 0              # the masters, and all without ZeRO, are in fp32
     dtype = torch.bfloat16 if lower else torch.float32
     zero: Any = None
-    if recipe.zero == 3:
+    if recipe.zero == 3 and recipe.offload.weights != "nvme":           # those DeepSpeed divides when it has its drive
         kept_at = None if recipe.offload.weights == "none" else recipe.offload.weights
         zero = deepspeed().zero.Init(module=nn.Module(), remote_device=kept_at, dtype=dtype)
 
@@ -141,9 +141,9 @@ def _held(parameter: nn.Parameter) -> tuple[Tensor, int]:
 
 
 @contextmanager
-def _whole(model: OmniTransformer, recipe: Recipe) -> Iterator[bool]:
+def _whole(model: OmniTransformer) -> Iterator[bool]:
     """The embedding and output tables whole for a moment, and whether this process is to write them."""
-    if recipe.zero < 3:
+    if not hasattr(model.embedding.weight, "ds_tensor"):
         yield True
         return
     tables = [model.embedding.weight] if model.output is None else [model.embedding.weight, model.output.weight]

@@ -16,6 +16,7 @@ from omni.model.folder import WEIGHTS, complete
 from omni.model.stream import save_tensors
 from omni.model.tensor_parallel import TensorParallel
 from omni.model.transformer import OmniTransformer
+from omni.train.environment import deepspeed
 from omni.train.given import tokenizers_of
 from omni.train.recipe import Recipe
 from omni.train.tuning.adapters import is_adapter, merge, plain_name, save_adapter
@@ -71,6 +72,11 @@ class Exporter:
         """Parameters that ZeRO 3 has divided, whole on the first process and on no other."""
         for name in names:
             parameter = self.parameters[name]
+            if self.recipe.offload.weights == "nvme":                   # DeepSpeed knows where on the drive it is
+                with deepspeed().zero.GatheredParameters([parameter]):
+                    if self.rank == 0:
+                        yield name, parameter.detach()
+                continue
             part = parameter.ds_tensor.to(parameter.device).view(torch.uint8)  # type: ignore[attr-defined]
             if self.rank:
                 dist.gather(part, dst=0)

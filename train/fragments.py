@@ -5,6 +5,8 @@ one run can be read back by a run with another number of ranks or another stage.
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -75,10 +77,9 @@ def refresh(engine: Any, stage: int) -> None:
     if stage < 3:
         zero.update_lp_params()
         return
-    groups = zip(zero.fp32_partitioned_groups_flat, zero.fp16_partitioned_groups_flat, strict=True)
-    for index, (master, lower) in enumerate(groups):
-        lower.data.copy_(master.data)
-        zero._unflatten_partitioned_parameters(index)
+    for group in range(len(zero.fp32_partitioned_groups_flat)):
+        with _at_hand(zero, group):
+            zero._reassign_or_swap_out_partitioned_parameters(group)
     if zero.persistent_parameters:                                      # small ones, of which every rank keeps all
         zero.persistent_parameters[0].partition(zero.persistent_parameters)
         zero.persistent_parameters[0].all_gather(zero.persistent_parameters)
@@ -131,13 +132,28 @@ def _ranges(named: dict[str, nn.Parameter], zero: Any, optimizer: torch.optim.Op
 
 def _pieces(named: dict[str, nn.Parameter], zero: Any, optimizer: torch.optim.Optimizer) -> Iterator[Fragment]:
     """Stage 3: every parameter is cut into as many pieces as there are ranks, the last ones padded."""
-    for name, parameter in named.items():
-        group, offset, padded = zero.grad_position[zero.get_param_id(parameter)]
-        start = zero._get_param_partition_rank(parameter) * padded
-        numel = min(padded, parameter.ds_numel - start)  # type: ignore[attr-defined]
-        if numel <= 0:
-            continue
-        flat = zero.fp32_partitioned_groups_flat[group]
-        values = {WEIGHT: flat.detach(), **_moments(optimizer, flat)}
-        cut = {kind: value.narrow(0, offset, numel) for kind, value in values.items()}
-        yield Fragment(name, int(start), int(numel), cut)
+    places = {name: zero.grad_position[zero.get_param_id(parameter)] for name, parameter in named.items()}
+    for group, names in groupby(sorted(places, key=lambda name: places[name][0]), lambda name: places[name][0]):
+        with _at_hand(zero, group):
+            flat = zero.fp32_partitioned_groups_flat[group]
+            values = {WEIGHT: flat.detach(), **_moments(optimizer, flat)}
+            for name in names:
+                _, offset, padded = places[name]
+                start = zero._get_param_partition_rank(named[name]) * padded
+                numel = min(padded, named[name].ds_numel - start)  # type: ignore[attr-defined]
+                if numel > 0:
+                    cut = {kind: value.narrow(0, offset, numel) for kind, value in values.items()}
+                    yield Fragment(name, int(start), int(numel), cut)
+
+
+@contextmanager
+def _at_hand(zero: Any, group: int) -> Iterator[None]:
+    """Stage 3: masters and moments of a group; those on a drive are fetched, and written back at the end."""
+    away = zero._swappable_optimizer_subgroup(group)
+    if away:
+        zero._optimizer_states_and_gradient_swap_in(group)
+    try:
+        yield
+    finally:
+        if away:
+            zero._optimizer_states_and_gradient_swap_out(group)

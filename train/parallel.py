@@ -11,10 +11,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class OffloadRecipe:
-    """Where the optimizer's state (ZeRO 1 to 3) and the weights (ZeRO 3) lie between uses (Ren et al. 2021)."""
+    """Where the optimizer's state (ZeRO 1 to 3) and the weights (ZeRO 3) lie between uses (Ren et al. 2021).
 
-    optimizer: Literal["none", "cpu"] = "none"
-    weights: Literal["none", "cpu"] = "none"
+    nvme: in files below `path`, a folder of each machine's own (ZeRO-Infinity, Rajbhandari et al. 2021; ZeRO 3);
+    weights in bf16 alone, as which DeepSpeed 0.19 reads them back
+    """
+
+    optimizer: Literal["none", "cpu", "nvme"] = "none"
+    weights: Literal["none", "cpu", "nvme"] = "none"
+    path: str | None = None
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,13 @@ def check_parallel(recipe: "Recipe") -> None:
         raise InputError("offload.optimizer: works with zero 1, 2 and 3, not with 0; change one of them")
     if recipe.offload.weights != "none" and recipe.zero != 3:
         raise InputError(f"offload.weights: works with zero 3, not with {recipe.zero}; change one of them")
+    for key, place in (("optimizer", recipe.offload.optimizer), ("weights", recipe.offload.weights)):
+        if place == "nvme" and recipe.zero != 3:
+            raise InputError(f"offload.{key}: nvme works with zero 3, not with {recipe.zero}; change one of them")
+        if place == "nvme" and recipe.offload.path is None:
+            raise InputError(f"offload.{key}: nvme needs a folder on that drive; name it as offload.path")
+    if recipe.offload.weights == "nvme" and recipe.precision != "bf16":
+        raise InputError("offload.weights: nvme works with precision bf16, not with fp32; change one of them")
     if recipe.parallel.tensor > 1:
         _check_tensor(recipe)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from deepspeed.ops.op_builder import AsyncIOBuilder
 from safetensors.torch import load_file
 
 from omni.cli import main
@@ -90,6 +91,21 @@ train(2, "four", **shared)
 train(1, "hop", 2, **shared)
 train(0, "hop", 4, **shared)
 train(3, "hop")
+"""
+
+DRIVE = """
+drive = {"offload.path": sys.argv[2] + "/drive"}
+states, weights, low = {"offload.optimizer": "nvme"}, {"offload.weights": "nvme"}, {"precision": "bf16"}
+train(3, "whole")
+train(3, "states", 2, **drive, **states)
+train(3, "states", **drive, **states)
+train(3, "low", **low)
+train(3, "weights", 2, **drive, **weights, **low)
+train(3, "weights", **drive, **weights, **low)
+train(3, "both", 2, **drive, **states, **weights, **low)
+train(1, "both", **low)
+assert list((Path(sys.argv[2]) / "drive").glob("omni-*/zero_stage_3/optimizer/rank*/*.swp"))
+assert list((Path(sys.argv[2]) / "drive").glob("omni-*/zero_stage_3/bfloat16params/rank*/*.swp"))
 """
 
 
@@ -209,6 +225,22 @@ def test_shared_blocks_learn_like_whole_ones(grouped: Path, tmp_path: Path) -> N
     for name, weight in whole.items():
         torch.testing.assert_close(shared[name], weight, rtol=1e-3, atol=1e-5)
         assert torch.equal(shared[name], cut[name])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)                                              # DeepSpeed compiles what reads and writes
+@pytest.mark.skipif(not AsyncIOBuilder().is_compatible(verbose=False), reason="libaio-dev is not installed")
+def test_states_and_weights_on_a_drive_are_those_in_memory(recipe_file: Path, tmp_path: Path) -> None:
+    """Wide enough that pieces of a matrix are above the MiB from which on DeepSpeed moves them."""
+    text = recipe_file.read_text().replace("d_model: 32, n_layers: 2", "d_model: 256, n_layers: 1")
+    recipe_file.write_text(text.replace("d_ff: 48", "d_ff: 2112").replace("steps: 6", "steps: 4"))
+    finish(start_ranks(2, DRIVE, recipe_file, tmp_path))
+    for names in (("whole", "states"), ("low", "weights")):
+        here, there = (load_file(tmp_path / name / "model/model.safetensors") for name in names)
+        for name, value in here.items():                                # the norm of the gradient is summed in another order
+            torch.testing.assert_close(there[name], value, rtol=1e-5, atol=1e-7)
+    assert losses(tmp_path / "both") == pytest.approx(losses(tmp_path / "low"), rel=1e-4)
+    assert not list((tmp_path / "drive").iterdir())
 
 
 @pytest.mark.slow

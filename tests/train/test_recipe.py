@@ -33,6 +33,17 @@ def test_overrides_and_number_spellings(recipe_file: Path) -> None:
     assert recipe.model.d_model == 32
 
 
+def test_a_drive_needs_zero_3_and_a_folder(recipe_file: Path) -> None:
+    given = {"offload.optimizer": "nvme", "offload.path": "scratch"}
+    with pytest.raises(InputError, match=r"offload\.optimizer: nvme works with zero 3, not with 1"):
+        Recipe.load(recipe_file, given)
+    with pytest.raises(InputError, match=r"offload\.weights: nvme needs a folder on that drive; name it as"):
+        Recipe.load(recipe_file, {"offload.weights": "nvme", "zero": "3"})
+    with pytest.raises(InputError, match=r"offload\.weights: nvme works with precision bf16, not with fp32"):
+        Recipe.load(recipe_file, {"offload.weights": "nvme", "offload.path": "scratch", "zero": "3"})
+    assert Recipe.load(recipe_file, given | {"zero": "3"}).offload.path == "scratch"
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [

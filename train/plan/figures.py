@@ -15,6 +15,7 @@ def fill(report: Report, plan: Plan, tokens: float | None, price: float | None) 
     report.add("gpu_memory_peak", plan.memory.total / GIB, "GiB")
     report.add("gpu_memory_usable", plan.gear.usable / GIB, "GiB")
     report.add("host_memory", plan.memory.host / GIB, "GiB")
+    report.add("drive_space", plan.memory.drive / GIB, "GiB")
     report.add("fits", float(plan.fits), "")
     sent, speed = plan.communication, plan.throughput
     for purpose in ("gradients", "weights", "sequence", "tensor"):
@@ -56,6 +57,8 @@ def describe(plan: Plan, tokens: float | None, price: float | None) -> list[str]
     lines.append(f"  {'peak':<26} {at['gpu_memory_peak']:>10.2f} of {at['gpu_memory_usable']:.1f} usable: {verdict}")
     if plan.memory.host:
         lines.append(f"  {'offloaded':<26} {at['host_memory']:>10.2f}")
+    if plan.memory.drive:
+        lines.append(f"  {'offloaded to a drive':<26} {at['drive_space']:>10.2f}")
     if not plan.fits:
         ways = mends(plan)
         lines += [f"  mend: {way}" for way in ways] or ["  mend: more or larger GPUs; no change of the recipe fits"]

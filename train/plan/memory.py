@@ -27,7 +27,7 @@ class Memory:
     logits: one chunk of them, in forward alone; scaled: the output's gradient times its own, in backward alone
     buffers: weights that ZeRO 3 has gathered, rotary tables, bf16 copies under autocast; bucket: of the reduction
     stepping: gradients in the optimizer's step, when activations and bucket are gone: a shard and its fp32 copy
-    host: what is offloaded from this accelerator
+    host, drive: what is offloaded from this accelerator
     """
 
     weights: float
@@ -43,6 +43,7 @@ class Memory:
     bucket: float
     stepping: float
     host: float
+    drive: float
     bucket_stays: bool
 
     def parts(self) -> dict[str, float]:
@@ -103,7 +104,8 @@ def memory(
         buffers=gathered + autocast + rope_bytes(config),
         bucket=size * reduce_bucket(config) if stage else 0.0,
         stepping=(size + 4) * count / shards if stage else gradients,
-        host=(masters + moments) * off_optimizer + weights * off_weights,
+        host=_offloaded(recipe, "cpu", masters + moments, weights),
+        drive=_offloaded(recipe, "nvme", masters + moments, weights),
         bucket_stays=stage in (1, 3),
     )
 
@@ -116,6 +118,11 @@ def bytes_of(recipe: Recipe) -> int:
 def rope_bytes(config: ModelConfig) -> int:
     """The rotary tables, sine and cosine in fp32."""
     return 2 * 4 * config.max_steps * config.head_dim
+
+
+def _offloaded(recipe: Recipe, place: str, states: float, weights: float) -> float:
+    """Bytes of the optimizer's states and of the weights that lie at a place."""
+    return states * (recipe.offload.optimizer == place) + weights * (recipe.offload.weights == place)
 
 
 def _moments(config: ModelConfig, parts: dict[str, int], recipe: Recipe) -> float:

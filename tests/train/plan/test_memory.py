@@ -137,7 +137,9 @@ def test_offloading_moves_what_deepspeed_says_it_moves() -> None:
     count = sum(config.parameters().values())
     _, theirs, layer = estimate_zero3_model_states_mem_needs(count, 1000, 8, 1)
     assert theirs == layer and off.weights == off.masters == off.optimizer == 0
-    assert off.host * 8 == pytest.approx((2 + 4 + 8) * count)
+    assert off.host * 8 == pytest.approx((2 + 4 + 8) * count) and not off.drive
+    _, far = plan(3, 8, OffloadRecipe("nvme", "cpu", "scratch"))
+    assert (far.drive * 8, far.host * 8) == pytest.approx(((4 + 8) * count, 2 * count)) and far.total == off.total
 
 
 @pytest.mark.parametrize("tied", [True, False])
