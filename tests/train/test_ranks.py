@@ -237,7 +237,7 @@ def test_states_and_weights_on_a_drive_are_those_in_memory(recipe_file: Path, tm
     finish(start_ranks(2, DRIVE, recipe_file, tmp_path))
     for names in (("whole", "states"), ("low", "weights")):
         here, there = (load_file(tmp_path / name / "model/model.safetensors") for name in names)
-        for name, value in here.items():                                # the norm of the gradient is summed in another order
+        for name, value in here.items():                                # gradients are summed in another order
             torch.testing.assert_close(there[name], value, rtol=1e-5, atol=1e-7)
     assert losses(tmp_path / "both") == pytest.approx(losses(tmp_path / "low"), rel=1e-4)
     assert not list((tmp_path / "drive").iterdir())
