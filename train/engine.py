@@ -18,23 +18,23 @@ from omni.files import write_text
 from omni.model.tensor_parallel import TensorParallel
 from omni.model.transformer import Batch, Losses, OmniTransformer
 from omni.train import backend
-from omni.train.checkpoint import State
-from omni.train.construct import construct
 from omni.train.data.loader import GlobalBatch, Loader, rows_at
 from omni.train.environment import prepare_process
 from omni.train.faults.guard import Guard, write_down
 from omni.train.faults.signals import StopSignals
 from omni.train.faults.watchdog import Watchdog
-from omni.train.fragments import forget, optimizer_steps
-from omni.train.given import load_data, load_valid, share_of, state_of
-from omni.train.initial import shape_of
 from omni.train.monitor.log import Monitor
 from omni.train.monitor.stopwatch import Stopwatch
 from omni.train.monitor.tally import Tally, unigram_losses
 from omni.train.monitor.vitals import Vitals
 from omni.train.recipe import Recipe
-from omni.train.saver import Saver, unwritable
 from omni.train.stages import Stages
+from omni.train.start.construct import construct
+from omni.train.start.given import load_data, load_valid, share_of, state_of
+from omni.train.start.initial import shape_of
+from omni.train.state.checkpoint import State
+from omni.train.state.fragments import forget, optimizer_steps
+from omni.train.state.saver import Saver, unwritable
 from omni.train.validate import chosen_rows, validate
 
 MOST_RETURNS = 10                                                       # to a checkpoint, before the run gives up

@@ -115,10 +115,10 @@ def measure_throughput(recipe: Recipe, nproc: int = 1, steps: int = 8) -> Throug
 
 def _check(recipe: Recipe, run: Path, nproc: int, mode: str) -> None:
     """Everything that can be refused before a process starts; packs the data, which every rank then reads."""
-    from omni.train.checkpoint import Checkpoints, check_same_run
-    from omni.train.given import load_data, load_valid, share_of, state_of
-    from omni.train.initial import shape_of
     from omni.train.stages import Stages
+    from omni.train.start.given import load_data, load_valid, share_of, state_of
+    from omni.train.start.initial import shape_of
+    from omni.train.state.checkpoint import Checkpoints, check_same_run
     from omni.train.tuning.prepare import check_names
 
     if mode not in MODES:

@@ -17,12 +17,12 @@ from omni.model.folder import load_model
 from omni.model.init import draw, spreads
 from omni.model.transformer import OmniTransformer
 from omni.tokenizers.text import TextTokenizer
-from omni.train.checkpoint import Checkpoints
 from omni.train.data.loader import Dataset, Loader, Share
 from omni.train.engine import Trainer
 from omni.train.monitor.log import read_log
 from omni.train.recipe import Recipe
 from omni.train.schedule import Schedule
+from omni.train.state.checkpoint import Checkpoints
 
 
 class StoppedAfter3(Trainer):

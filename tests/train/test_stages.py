@@ -11,11 +11,11 @@ from safetensors.torch import load_file
 from omni.errors import InputError
 from omni.train.data.loader import Dataset
 from omni.train.engine import Trainer
-from omni.train.fragments import optimizer_steps
 from omni.train.monitor.log import read_log
 from omni.train.recipe import Recipe
 from omni.train.schedule import Schedule
 from omni.train.stages import Stages
+from omni.train.state.fragments import optimizer_steps
 
 STAGES = [
     {"steps": 3, "mixture": {"weights": {"say": 0}}},

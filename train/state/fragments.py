@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from omni.train.optimizers import Adafactor, Muon
-from omni.train.places import Fragment, placed
+from omni.train.state.places import Fragment, placed
 
 MOMENTS = ("exp_avg", "exp_avg_sq")                                     # of AdamW
 WEIGHT, MOMENTUM, STEP = "weight", "momentum", "step"

@@ -17,8 +17,8 @@ from omni.model.stream import save_tensors
 from omni.model.tensor_parallel import TensorParallel
 from omni.model.transformer import OmniTransformer
 from omni.train.environment import deepspeed
-from omni.train.given import tokenizers_of
 from omni.train.recipe import Recipe
+from omni.train.start.given import tokenizers_of
 from omni.train.tuning.adapters import is_adapter, merge, plain_name, save_adapter
 from omni.vocab import Vocabulary
 

@@ -12,7 +12,7 @@ from omni.model.transformer import OmniTransformer
 from omni.tokenizers.bundle import Tokenizers
 from omni.tokenizers.image.autoencoder import ImageConfig, ImageTokenizer
 from omni.tokenizers.text import TextTokenizer
-from omni.train.likeness import start_alike
+from omni.train.start.likeness import start_alike
 from omni.vocab import Vocabulary
 
 SHAPE = ModelConfig(d_model=256, n_layers=1, n_heads=4, n_kv_heads=4, d_ff=32)

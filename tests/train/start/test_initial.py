@@ -14,10 +14,10 @@ from omni.model.transformer import OmniTransformer
 from omni.tokenizers.text import TextTokenizer
 from omni.train.data.loader import Dataset, Loader, Share
 from omni.train.engine import Trainer
-from omni.train.initial import shape_of
 from omni.train.launch import launch
 from omni.train.monitor.log import read_log
 from omni.train.recipe import Recipe
+from omni.train.start.initial import shape_of
 from omni.vocab import Vocabulary
 
 SHAPE = ModelConfig(

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from omni.errors import InputError
-from omni.train.checkpoint import State
 from omni.train.data.loader import Dataset, Share
 from omni.train.recipe import Recipe
+from omni.train.state.checkpoint import State
 from omni.train.tuning.prepare import identity
 from omni.train.tuning.recipe import PREFERENCES
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omni.errors import InputError
-from omni.train.checkpoint import Checkpoints, Reader, State, check_same_run
-from omni.train.places import Fragment
+from omni.train.state.checkpoint import Checkpoints, Reader, State, check_same_run
+from omni.train.state.places import Fragment
 
 OPTIMIZER = {"lr": 1e-3, "betas": (0.9, 0.95)}
 RECIPE = {"optimizer": OPTIMIZER, "zero": 1, "validate": {"every": 5}, "mixture": {"weights": {}}}

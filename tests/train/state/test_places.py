@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from omni.model.tensor_parallel import Cut
-from omni.train.checkpoint import Checkpoints, Reader, State, restore
-from omni.train.places import Fragment, placed
+from omni.train.state.checkpoint import Checkpoints, Reader, State, restore
+from omni.train.state.places import Fragment, placed
 
 
 class Group:

@@ -8,10 +8,10 @@ from typing import Any
 from omni.errors import InputError
 from omni.model.config import ModelConfig
 from omni.model.folder import WEIGHTS
-from omni.train.checkpoint import Checkpoints, Reader, Saving, State, check_same_run, restore
-from omni.train.export import Exporter
-from omni.train.fragments import fragments, refresh, set_optimizer_steps
 from omni.train.recipe import Recipe
+from omni.train.state.checkpoint import Checkpoints, Reader, Saving, State, check_same_run, restore
+from omni.train.state.export import Exporter
+from omni.train.state.fragments import fragments, refresh, set_optimizer_steps
 from omni.vocab import Vocabulary
 
 

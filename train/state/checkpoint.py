@@ -25,7 +25,7 @@ from torch import Tensor
 
 from omni.errors import InputError
 from omni.files import atomic_path, read_json, sha256, write_json, write_text
-from omni.train.places import Fragment, Place
+from omni.train.state.places import Fragment, Place
 
 VERSION = 2
 FREE = frozenset(                                                       # may change without changing the weights

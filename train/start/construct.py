@@ -22,8 +22,8 @@ from omni.model.tensor_parallel import TensorParallel
 from omni.model.transformer import OmniTransformer
 from omni.tokenizers.bundle import Tokenizers
 from omni.train.environment import deepspeed
-from omni.train.likeness import start_alike
 from omni.train.recipe import Recipe
+from omni.train.start.likeness import start_alike
 from omni.train.tuning.adapters import adapter_spreads, is_adapter, plain_name
 from omni.train.tuning.prepare import prepare
 from omni.vocab import Vocabulary
