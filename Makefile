@@ -11,7 +11,7 @@ THREADS := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1}
 CODE := omni tokenizers train eval safety tests
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo bench test soak multinode lint system wheel clean
+.PHONY: help run demo bench test soak multinode drive lint system wheel clean
 
 help: ## list these
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 8
@@ -42,6 +42,9 @@ soak: $(VENV)/.tested ## twenty faults, and still the weights of an undisturbed 
 
 multinode: $(VENV)/.tested ## two hosts, network namespaces of this machine, train as one does (root)
 	$(BIN)/python tests/train/multinode.py $(ARGS)
+
+drive: $(VENV)/.tested ## states and weights on a drive (needs libaio-dev; DeepSpeed compiles for ten minutes)
+	OMNI_DRIVE=1 $(THREADS) $(BIN)/pytest tests/train/test_ranks.py -k drive $(ARGS)
 
 lint: $(VENV)/.tested ## ruff, import order, types
 	$(BIN)/ruff check $(CODE)

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from deepspeed.ops.op_builder import AsyncIOBuilder
 from safetensors.torch import load_file
 
 from omni.cli import main
@@ -229,8 +228,8 @@ def test_shared_blocks_learn_like_whole_ones(grouped: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1200)                                              # DeepSpeed compiles what reads and writes
-@pytest.mark.skipif(not AsyncIOBuilder().is_compatible(verbose=False), reason="libaio-dev is not installed")
+@pytest.mark.timeout(1800)                                              # DeepSpeed compiles what reads and writes
+@pytest.mark.skipif("OMNI_DRIVE" not in os.environ, reason="compiles for minutes: make drive")
 def test_states_and_weights_on_a_drive_are_those_in_memory(recipe_file: Path, tmp_path: Path) -> None:
     """Wide enough that pieces of a matrix are above the MiB from which on DeepSpeed moves them."""
     text = recipe_file.read_text().replace("d_model: 32, n_layers: 2", "d_model: 256, n_layers: 1")
