@@ -25,6 +25,7 @@ from omni.tokenizers.audio.training import train_codec
 RATES = (12.5, 25.0, 50.0)                                              # frames a second
 LEVELS = ((8, 5, 5, 5), (8, 8, 8, 8), (8, 8, 8, 6, 5))                  # 1,000, 4,096 and 15,360 codes
 CODEC2_MODES = (1200, 2400, 3200)                                       # bit/s
+TICKS = (100, 200, 500, 1000, 2000, 5000)                               # of the plot, bit/s
 COLUMNS = (
     *("bits_per_second", "stoi", "pesq", "dnsmos", "log_stft_distance"),
     *("wer_decoded_minus_original", "wer_unheard_decoded_minus_original"),
@@ -90,25 +91,38 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+PANELS = {
+    "stoi": ("STOI", "similarity of the envelopes"),
+    "wer_unheard_decoded_minus_original": ("word error over the original's", "intelligibility in new voices"),
+}
+
+
 def plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
-    """Intelligibility against bits a second, ours by frame rate, with 95 % intervals."""
+    """STOI and word errors against bits a second, ours by frame rate, with 95 % intervals."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
-    axes = figure.add_subplot()
+    figure = Figure(figsize=(11, 4.2), layout="constrained")
     families: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         families.setdefault(row["name"].split(" x ")[0].split(" at ")[0], []).append(row["figures"])
-    for label, members in families.items():
-        bits = [member["bits_per_second"]["value"] for member in members]
-        means = np.array([member["stoi"]["value"] for member in members], dtype=float)
-        low, high = (np.array([member["stoi"][end] for member in members], dtype=float) for end in ("low", "high"))
-        axes.errorbar(bits, means, yerr=(means - low, high - means), marker="o", capsize=3, label=label)
-    axes.set(xscale="log", xlabel="bits per second", ylabel="STOI", title="Intelligibility of the coded speech")
-    axes.grid(alpha=0.3)
+    for axes, (measure, (label, title)) in zip(figure.subplots(1, 2), PANELS.items(), strict=True):
+        for name, members in families.items():
+            _curve(axes, name, [member for member in members if member[measure]["value"] is not None], measure)
+        axes.set(xscale="log", xlabel="bits per second", ylabel=label, title=title)
+        axes.set_xticks(TICKS, labels=[str(tick) for tick in TICKS])
+        axes.minorticks_off()
+        axes.grid(alpha=0.3)
     axes.legend()
     with atomic_path(path) as scratch:
-        figure.savefig(scratch, dpi=120)
+        figure.savefig(scratch, dpi=110)
+
+
+def _curve(axes: Any, name: str, members: Sequence[dict[str, Any]], measure: str) -> None:
+    bits = [member["bits_per_second"]["value"] for member in members]
+    means, low, high = (
+        np.array([member[measure][end] for member in members], dtype=float) for end in ("value", "low", "high")
+    )
+    axes.errorbar(bits, means, yerr=(means - low, high - means), marker="o", ms=4, capsize=3, label=name)
 
 
 def _row(name: str, folder: Path, measure: Callable[[], Report]) -> dict[str, Any]:
