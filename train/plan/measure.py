@@ -109,7 +109,8 @@ def _parts(trainer: "Trainer", record: Allocations) -> Parts:
     before, forward, backward = last[-4], last[-3], last[-2]
     between = before.held - rest - (bucket if zero == 1 else 0)         # stage 1 keeps its bucket for the step
     lasting = bucket if zero in (1, 3) else 0
-    fullest = max(forward.peak - before.held, backward.peak - before.held - (bucket - lasting))
+    begun = rest if zero == 3 else before.held                          # stage 3 drops a used buffer now or later
+    fullest = max(forward.peak - begun, backward.peak - begun - (bucket - lasting))
     parameters = list(engine.module.parameters())
     kept = bytes_of_tensors([engine.optimizer.grad_partitions_flat_buffer]) if zero == 3 else between
     return Parts(

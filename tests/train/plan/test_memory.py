@@ -104,10 +104,8 @@ def test_the_plan_is_what_a_real_run_takes(
     recipe = Recipe.load(recipe_file, shape)
     found, planned = measured(recipe, world)
     apart = difference(found, planned)
-    if zero == 3 and world > 1:                                         # what is gathered ahead depends on who is late
-        assert apart.pop("working") < 0.15, (found, planned)
     assert max(apart.values()) < 0.1, (found, planned)
-    assert "peak" in apart
+    assert "working" in apart and "peak" in apart
 
 
 def plan(zero: int, world: int, offload: OffloadRecipe | None = None) -> Any:
