@@ -83,11 +83,10 @@ def make_optimizer(model: OmniTransformer, recipe: Recipe) -> AnyOptimizer:
     matrices = [parameter for parameter in parameters if _dimensions(parameter) > 1 and id(parameter) not in still]
     chosen = {id(parameter) for parameter in matrices}
     others = [parameter for parameter in parameters if id(parameter) not in chosen]
+    decays = [(matrices, plan.weight_decay), (others, 0.0)]
     if plan.kind == "adamw":
-        groups = [(matrices, plan.weight_decay), (others, 0.0)]
-        return _adamw([group for part, decay in groups for group in _by_rate(part, decay, model, plan)], plan)
+        return _adamw([group for part, decay in decays for group in _by_rate(part, decay, model, plan)], plan)
     if plan.kind == "adafactor":
-        decays = [(matrices, plan.weight_decay), (others, 0.0)]
         return Adafactor([{"params": part, "weight_decay": decay} for part, decay in decays], lr=plan.lr)
     rows = _stacked_rows(model)
     stacked = [(parameter, rows.get(id(parameter), [parameter.shape[0]])) for parameter in matrices]

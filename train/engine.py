@@ -250,7 +250,6 @@ class Trainer:
     # ---- start, save, go on
 
     def _model(self, groups: TensorParallel | None) -> OmniTransformer:
-        torch.manual_seed(self.recipe.seed)
         model = construct(self.config, self.recipe, self.data.vocab, self.device, groups)
         model.recompute = self.recipe.activation_checkpointing
         if self.recipe.compile:

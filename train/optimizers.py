@@ -11,8 +11,8 @@ COEFFICIENTS = (3.4445, -4.7750, 2.0315)                                # of the
 ITERATIONS = 5
 
 
-class AdamW(torch.optim.AdamW):
-    """AdamW whose `step` does nothing while `skip` is set."""
+class _Skippable(torch.optim.Optimizer):
+    """`step` does nothing while `skip` is set."""
 
     skip = False
 
@@ -20,16 +20,12 @@ class AdamW(torch.optim.AdamW):
         return None if self.skip else super().step(closure)
 
 
-class Adafactor(torch.optim.Adafactor):
-    """Adafactor (Shazeer and Stern 2018): of a matrix's second moments only the means of rows and columns are kept.
+class AdamW(_Skippable, torch.optim.AdamW):
+    """AdamW (Loshchilov and Hutter 2019) that can leave a step out."""
 
-    `step` does nothing while `skip` is set.
-    """
 
-    skip = False
-
-    def step(self, closure: Any = None) -> Any:
-        return None if self.skip else super().step(closure)
+class Adafactor(_Skippable, torch.optim.Adafactor):
+    """Adafactor (Shazeer and Stern 2018): of a matrix's second moments only the means of rows and columns are kept."""
 
     def moments(self, parameter: Tensor) -> dict[str, Tensor]:
         """By name, row_var [rows, 1] and col_var [1, columns] of a matrix, variance of a vector; made where not yet."""

@@ -31,7 +31,7 @@ MOST_DISTRACTORS = 5000
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Flags of the two actions."""
+    """Flags of the actions."""
     parser.description = "Train or measure tokenizers. Those of one model lie under one folder: text/, audio/, image/."
     parser.epilog = EPILOG
     actions = parser.add_subparsers(dest="action", required=True, metavar="train|eval|sweep")
@@ -196,7 +196,7 @@ def held_out_clips(manifest: "Manifest", most: int = MOST_CLIPS) -> "list[tuple[
     from omni.tokenizers.audio.recognizer import RATE
 
     found = [
-        (recording, item.texts.get("en") if recording.language == "en" else None)
+        (recording, item.texts.get("en") if _is_english(recording) else None)
         for item in manifest.of(split="test")
         for recording in item.recordings
         if recording.kind == "speech" and recording.length >= SHORTEST_CLIP * manifest.sample_rate

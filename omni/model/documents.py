@@ -13,7 +13,6 @@ from typing import cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.nn.attention.varlen import varlen_attn
 
 PAST = (-1, 0)                                                          # a window: all steps before, none behind
 
@@ -71,6 +70,8 @@ class Documents:
         """Causal attention within each document: [real, heads, head_dim] to the same; k and v may have fewer heads."""
         grouped = q.shape[1] != k.shape[1]
         if q.is_cuda and v.dtype != torch.float32 and q.shape[2] % 8 == 0:  # what the kernel takes
+            from torch.nn.attention.varlen import varlen_attn  # takes two seconds, so only where it is used
+
             q, k = q.to(v.dtype), k.to(v.dtype)                         # norms leave fp32 behind under autocast
             at, most = self.starts, self.longest
             return cast(Tensor, varlen_attn(q, k, v, at, at, most, most, window_size=PAST, enable_gqa=grouped))

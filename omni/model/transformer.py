@@ -122,6 +122,11 @@ class OmniTransformer(nn.Module):
         """Output weights [vocab, d_model]."""
         return self.embedding.weight if self.output is None else self.output.weight
 
+    @property
+    def tables(self) -> list[Tensor]:
+        """The embedding and, where it is another one, the output table, [vocab, d_model] each."""
+        return [self.embedding.weight] if self.output is None else [self.embedding.weight, self.output.weight]
+
     def forward(self, batch: Batch) -> Losses:
         """Losses of the trained steps of packed rows; the first step of a document is predicted by nothing."""
         follows = (batch.document[:, 1:] == batch.document[:, :-1]) & (batch.document[:, 1:] > 0)

@@ -146,6 +146,5 @@ def _whole(model: OmniTransformer) -> Iterator[bool]:
     if not hasattr(model.embedding.weight, "ds_tensor"):
         yield True
         return
-    tables = [model.embedding.weight] if model.output is None else [model.embedding.weight, model.output.weight]
-    with deepspeed().zero.GatheredParameters(tables, modifier_rank=0):
+    with deepspeed().zero.GatheredParameters(model.tables, modifier_rank=0):
         yield dist.get_rank() == 0

@@ -31,8 +31,7 @@ def start_alike(model: OmniTransformer, vocab: Vocabulary, tokenizers: Tokenizer
     """
     _check_sizes(vocab, tokenizers)
     generator = Generator().manual_seed(seed)
-    tables = [model.embedding.weight] if model.output is None else [model.embedding.weight, model.output.weight]
-    for table in tables:
+    for table in model.tables:
         d_model = table.shape[1]
         if tokenizers.text is not None:
             _write(table, vocab["text"].start, piece_features(tokenizers.text, d_model, generator), generator)

@@ -64,12 +64,6 @@ def merge(name: str, weight: Tensor, adapters: Mapping[str, Tensor], plan: LoraR
     return (weight.float() + change).to(down.dtype)
 
 
-def merged(weights: Mapping[str, Tensor], plan: LoraRecipe) -> dict[str, Tensor]:
-    """Weights of the model without adapters that computes the same."""
-    plain = {name: value for name, value in weights.items() if not is_adapter(name)}
-    return {plain_name(name): merge(name, value, weights, plan) for name, value in plain.items()}
-
-
 def save_adapter(folder: Path, weights: Mapping[str, Tensor], plan: LoraRecipe) -> None:
     """Write adapter_model.safetensors and adapter_config.json, which peft loads."""
     adapter = {

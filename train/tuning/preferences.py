@@ -19,7 +19,7 @@ from torch.utils.checkpoint import checkpoint
 from omni.files import atomic_path
 from omni.model.folder import load_model
 from omni.model.transformer import Batch, Losses, OmniTransformer
-from omni.train.data.loader import GlobalBatch
+from omni.train.data.loader import GlobalBatch, rows_at
 from omni.train.data.pack import Packed, batch_of
 from omni.train.engine import Trainer
 from omni.train.monitor.log import Monitor
@@ -177,8 +177,7 @@ class PreferenceTrainer(Trainer):
 
     def _found(self, cursor: int) -> list[tuple[Packed, int]]:
         """The rows of the global batch at a row."""
-        tasks, rows = self.stages.order.at(np.arange(cursor, cursor + self.share.rows))
-        return [self.data.find(int(task), int(row)) for task, row in zip(tasks, rows, strict=True)]
+        return rows_at(self.data, self.stages.order, cursor, self.share.rows)[1]
 
     def _reference(self, rows: list[tuple[Packed, int]]) -> Tensor:
         """References of the pairs in rows: [pairs, 2]."""
