@@ -1,7 +1,6 @@
 """Train the codec: short crops, spectral losses, then critics; stopped at any moment, it goes on bit for bit."""
 
 import copy
-import hashlib
 import json
 import math
 import time
@@ -14,13 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from omni.errors import InputError
 from omni.progress import progress
-from omni.tokenizers.audio.codec import Codec
+from omni.tokenizers.audio.codec import Codec, Reconstruction
 from omni.tokenizers.audio.config import CodecConfig
+from omni.tokenizers.audio.crops import Batch, Crops
 from omni.tokenizers.audio.discriminator import Critics
+from omni.tokenizers.audio.guidance import Alphabet, Reader, reading_loss
 from omni.tokenizers.audio.losses import SpectralLoss, pitch_loss, spread_loss
-from omni.tokenizers.audio.synthesis import NOISE_HOPS
 from omni.tokenizers.resuming import STATE, finish, finished, load_state, save_state
 
 LOG_EVERY = 25                                                          # steps
@@ -28,19 +27,26 @@ LOG_EVERY = 25                                                          # steps
 
 @dataclass(frozen=True)
 class Plan:
-    """How a codec is trained. `adversarial` is the share of the steps, at the end, that the critics take part in."""
+    """How a codec is trained.
+
+    adversarial: share of the steps, at the end, that the critics take part in; augment: whether it learns to hear
+    through noise and echo (tokenizers.audio.augment); guidance: weight of the words (tokenizers.audio.guidance)
+    """
 
     batch: int = 6
     seconds: float = 1.0
     learning_rate: float = 2e-3
     warmup: int = 50
     adversarial: float = 0.0
+    augment: bool = False
+    guidance: float = 0.0
     save_every: float = 30.0                                            # seconds
 
     @classmethod
     def preset(cls, name: str) -> "Plan":
-        """That of the codec preset: spectral loss alone in minutes, in hours critics for the second half."""
-        return cls(adversarial=0.5) if name == "base" else cls()
+        """That of the codec preset: spectral loss alone in minutes; in hours damage, words, and critics at the end."""
+        hours = cls(batch=5, seconds=2.0, learning_rate=1.5e-3, warmup=200, adversarial=0.3, augment=True, guidance=0.1)
+        return cls() if name == "quick" else hours
 
 
 @dataclass
@@ -49,17 +55,19 @@ class Run:
 
     codec: Codec
     critics: Critics
+    reader: Reader
     optimizer: torch.optim.AdamW
     critic_optimizer: torch.optim.AdamW
+    reader_optimizer: torch.optim.AdamW
     step: int = 0
     steps: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
 
     @classmethod
-    def begin(cls, config: CodecConfig, seed: int) -> "Run":
+    def begin(cls, config: CodecConfig, letters: int, seed: int) -> "Run":
         torch.manual_seed(seed)
-        codec, critics = Codec(config), Critics()
-        return cls(codec, critics, _optimizer(codec, 0.01), _optimizer(critics, 0.0))
+        codec, critics, reader = Codec(config), Critics(), Reader(config.codebooks * len(config.levels), letters)
+        return cls(codec, critics, reader, *_optimizers(codec, critics, reader))
 
 
 def train_codec(
@@ -70,6 +78,7 @@ def train_codec(
     steps: int | None = None,
     minutes: float | None = None,
     valid: Sequence[np.ndarray] = (),
+    texts: Sequence[str] = (),
     seed: int = 0,
     threads: int | None = None,
     plan: Plan | None = None,
@@ -78,14 +87,16 @@ def train_codec(
 
     Give `steps`, or `minutes`, which are turned into a number of steps once, by timing a few on a copy: from then on
     the run is fixed, and an interrupted one called again with the same arguments ends with the same weights. A finished
-    one is loaded. Raises InputError for empty data, or when `out` holds another run.
+    one is loaded. `texts` are the words of each wave, '' where they are not known, for a plan with guidance.
+    Raises InputError for empty data, or when `out` holds another run.
     """
     out, plan = Path(out), plan or Plan()
     if threads:
         torch.set_num_threads(threads)
     if (steps is None) == (minutes is None):
         raise ValueError("give either steps or minutes")
-    data = Crops(waves, config, plan, seed)
+    data = _crops(waves, texts, config, plan, seed)
+    alphabet = Alphabet(data.texts)
     identity = {
         "config": asdict(config), "plan": asdict(plan), "seed": seed, "steps": steps, "minutes": minutes,
         "data": data.fingerprint,
@@ -93,45 +104,44 @@ def train_codec(
     identity = json.loads(json.dumps(identity))
     if finished(out, identity, "a codec"):
         return Codec.load(out)
-    run = _load(out / STATE, config, seed, identity)
+    run = _load(out / STATE, config, len(alphabet), seed, identity)
+    lesson = Lesson(data, plan, alphabet, SpectralLoss(config.sample_rate))
     if not run.steps:
-        run.steps = steps if steps is not None else _steps_in(minutes or 0.0, run, data, plan)
-    _train(run, data, plan, valid, out / STATE, identity)
+        run.steps = steps if steps is not None else _steps_in(minutes or 0.0, run, lesson)
+    _train(run, lesson, valid, out / STATE, identity)
     run.codec.eval().save(out)
     finish(out, identity, run)
     return run.codec
 
 
-class Crops:
-    """Batches of random crops; the batch of a step is a pure function of (seed, step)."""
+@dataclass(frozen=True)
+class Lesson:
+    """What a step is made of."""
 
-    def __init__(self, waves: Sequence[np.ndarray], config: CodecConfig, plan: Plan, seed: int) -> None:
-        frame = int(config.sample_rate / config.frame_rate)
-        self.length = max(1, round(plan.seconds * config.frame_rate)) * frame
-        self.waves, self.batch, self.seed = [wave for wave in waves if len(wave) > 0], plan.batch, seed
-        if not self.waves:
-            raise InputError("codec training: there is no audio to learn from; give at least one wave")
-        lengths = np.array([len(wave) for wave in self.waves], dtype=np.float64)
-        self.chance = lengths / lengths.sum()                           # every second of audio is equally likely
-        digest = hashlib.sha256(lengths.tobytes())
-        for wave in self.waves:
-            digest.update(np.ascontiguousarray(wave[:: max(1, len(wave) // 16)], dtype=np.float32).tobytes())
-        self.fingerprint = digest.hexdigest()
+    data: Crops
+    plan: Plan
+    alphabet: Alphabet
+    spectra: SpectralLoss
 
-    def __call__(self, step: int) -> tuple[Tensor, int]:
-        """Waves [batch, samples], at loudness changed at random by -12 to +2 dB, and where the noise begins."""
-        chance = np.random.default_rng((self.seed, step))
-        rows = []
-        for index in chance.choice(len(self.waves), self.batch, p=self.chance):
-            wave = self.waves[index]
-            first = int(chance.integers(max(1, len(wave) - self.length + 1)))
-            crop = wave[first : first + self.length] * 10 ** chance.uniform(-0.6, 0.1)
-            rows.append(np.pad(crop, (0, self.length - len(crop))).clip(-1, 1))
-        return torch.from_numpy(np.stack(rows)).float(), int(chance.integers(NOISE_HOPS))
+
+def _crops(waves: Sequence[np.ndarray], texts: Sequence[str], config: CodecConfig, plan: Plan, seed: int) -> Crops:
+    frame = int(config.sample_rate / config.frame_rate)
+    samples = max(1, round(plan.seconds * config.frame_rate)) * frame
+    said = texts if plan.guidance else ()
+    return Crops(
+        waves, said, rate=config.sample_rate, frame=frame, samples=samples, batch=plan.batch, seed=seed,
+        augment=plan.augment,
+    )  # fmt: skip
 
 
 def _optimizer(module: nn.Module, decay: float) -> torch.optim.AdamW:
     return torch.optim.AdamW(module.parameters(), lr=1.0, betas=(0.8, 0.99), weight_decay=decay, fused=True)
+
+
+def _optimizers(
+    codec: Codec, critics: Critics, reader: Reader
+) -> tuple[torch.optim.AdamW, torch.optim.AdamW, torch.optim.AdamW]:
+    return _optimizer(codec, 0.01), _optimizer(critics, 0.0), _optimizer(reader, 0.01)
 
 
 def _rate(step: int, steps: int, plan: Plan) -> float:
@@ -140,11 +150,8 @@ def _rate(step: int, steps: int, plan: Plan) -> float:
     return plan.learning_rate * warm * min(1.0, 1.5 * (1 - step / steps) + 0.01)
 
 
-def _train(
-    run: Run, data: Crops, plan: Plan, valid: Sequence[np.ndarray], state: Path, identity: dict[str, Any]
-) -> None:
+def _train(run: Run, lesson: Lesson, valid: Sequence[np.ndarray], state: Path, identity: dict[str, Any]) -> None:
     """All remaining steps. The state is saved between steps only, so that Ctrl-C never leaves half a step behind."""
-    losses = SpectralLoss(run.codec.sample_rate)
     recent: list[dict[str, float]] = []
     saved = time.monotonic()
     run.codec.train()
@@ -152,46 +159,66 @@ def _train(
     bar.update(run.step)
     try:
         while run.step < run.steps:
-            recent.append(_step(run, data, losses, plan, run.step >= (1 - plan.adversarial) * run.steps))
+            recent.append(_step(run, lesson, run.step >= (1 - lesson.plan.adversarial) * run.steps))
             run.step += 1
             bar.update(1)
             if run.step % LOG_EVERY and run.step < run.steps:
                 continue
             means = {name: float(np.mean([row[name] for row in recent if name in row])) for name in recent[-1]}
-            run.history.append({"step": run.step, **means, **_validate(run, valid, losses)})
+            run.history.append({"step": run.step, **means, **_validate(run, valid, lesson.spectra)})
             bar.set_postfix(loss=f"{means['spectral']:.3f}")
             recent = []
-            if time.monotonic() - saved > plan.save_every:
+            if time.monotonic() - saved > lesson.plan.save_every:
                 _save(run, state, identity)
                 saved = time.monotonic()
     finally:
         bar.close()
 
 
-def _step(run: Run, data: Crops, losses: SpectralLoss, plan: Plan, adversarial: bool) -> dict[str, float]:
-    config, codec = run.codec.config, run.codec
-    wave, noise_hop = data(run.step)                                    # [batch, samples]
-    made = codec(wave, noise_hop)
-    spectral = losses(made.wave, wave)
+def _step(run: Run, lesson: Lesson, adversarial: bool) -> dict[str, float]:
+    config, codec, plan = run.codec.config, run.codec, lesson.plan
+    batch = lesson.data(run.step)
+    wave = batch.clean                                                  # [batch, samples]
+    made = codec(batch.heard, batch.noise_hop)
+    spectral = lesson.spectra(made.wave, wave)
     pitch = pitch_loss(made.pitch, wave, config.sample_rate, config.hop, config.window // 2)
     spread = 0.3 * max(0.0, 1 - 3 * run.step / run.steps)               # codes spread out first, then go where sound is
     loss = spectral + pitch + spread * spread_loss(made.vectors)
     figures = {"spectral": spectral.item(), "pitch": pitch.item(), "codes": float(made.codes.unique().numel())}
     rate = _rate(run.step, run.steps, plan)
+    if plan.guidance:
+        read = _read(run, lesson.alphabet, batch, made)
+        loss = loss + plan.guidance * read
+        figures["letters"] = read.item()
     if adversarial:
         judged = run.critics.loss(wave, made.wave)
         _descend(judged, run.critics, run.critic_optimizer, rate / 4)
         fooled, matching = run.critics.codec_loss(wave, made.wave)
         loss = loss + 0.1 * fooled + 0.5 * matching
         figures |= {"critics": judged.item(), "fooled": fooled.item()}
+    run.reader.zero_grad(set_to_none=True)
     _descend(loss, codec, run.optimizer, rate)
+    if plan.guidance:
+        _apply(run.reader, run.reader_optimizer, rate)
     return figures
 
 
+def _read(run: Run, alphabet: Alphabet, batch: Batch, made: Reconstruction) -> Tensor:
+    """How hard it is to spell what was said from the codes, in nats a letter."""
+    per_frame = run.codec.samples_per_frame
+    steps = [2 * -(-length // per_frame) for length in batch.lengths]
+    return reading_loss(run.reader(made.vectors), [alphabet.ids(text) for text in batch.texts], steps)
+
+
 def _descend(loss: Tensor, module: nn.Module, optimizer: torch.optim.AdamW, rate: float) -> None:
-    optimizer.param_groups[0]["lr"] = rate
     module.zero_grad(set_to_none=True)                                  # the critics' gradients of the codec's loss too
     loss.backward()
+    _apply(module, optimizer, rate)
+
+
+def _apply(module: nn.Module, optimizer: torch.optim.AdamW, rate: float) -> None:
+    """A step along the gradients that are there."""
+    optimizer.param_groups[0]["lr"] = rate
     norm = nn.utils.clip_grad_norm_(module.parameters(), 1.0)
     if torch.isfinite(norm):                                            # one broken batch must not end an hour's work
         optimizer.step()
@@ -209,18 +236,19 @@ def _validate(run: Run, valid: Sequence[np.ndarray], losses: SpectralLoss) -> di
     return {"valid": float(losses(run.codec.decode(run.codec.encode(batch))[:, :length], batch))}
 
 
-def _steps_in(minutes: float, run: Run, data: Crops, plan: Plan) -> int:
+def _steps_in(minutes: float, run: Run, lesson: Lesson) -> int:
     """How many steps fit into the time, by timing both kinds on a copy that is thrown away."""
-    trial = copy.deepcopy(run)
-    trial.optimizer, trial.critic_optimizer = _optimizer(trial.codec, 0.01), _optimizer(trial.critics, 0.0)
+    trial, plan = copy.deepcopy(run), lesson.plan
+    optimizers = _optimizers(trial.codec, trial.critics, trial.reader)
+    trial.optimizer, trial.critic_optimizer, trial.reader_optimizer = optimizers
     trial.steps = 1000
-    losses = SpectralLoss(trial.codec.sample_rate)
     seconds = []
     for adversarial in (False, True):
         times = []
         for _ in range(8 if not adversarial or plan.adversarial else 0):
             begun = time.perf_counter()
-            _step(trial, data, losses, plan, adversarial)
+            _step(trial, lesson, adversarial)
+            trial.step += 1
             times.append(time.perf_counter() - begun)
         seconds.append(float(np.median(times[2:])) if times else 0.0)
     each = (1 - plan.adversarial) * seconds[0] + plan.adversarial * seconds[1]
@@ -229,16 +257,19 @@ def _steps_in(minutes: float, run: Run, data: Crops, plan: Plan) -> int:
 
 def _parts(run: Run) -> tuple[dict[str, nn.Module], dict[str, torch.optim.Optimizer]]:
     """Modules and optimizers under their names in the saved state."""
-    modules: dict[str, nn.Module] = {"codec": run.codec, "critics": run.critics}
-    return modules, {"optimizer": run.optimizer, "critic_optimizer": run.critic_optimizer}
+    modules: dict[str, nn.Module] = {"codec": run.codec, "critics": run.critics, "reader": run.reader}
+    optimizers: dict[str, torch.optim.Optimizer] = {
+        "optimizer": run.optimizer, "critic_optimizer": run.critic_optimizer, "reader_optimizer": run.reader_optimizer,
+    }  # fmt: skip
+    return modules, optimizers
 
 
 def _save(run: Run, path: Path, identity: dict[str, Any]) -> None:
     save_state(path, *_parts(run), identity, run)
 
 
-def _load(path: Path, config: CodecConfig, seed: int, identity: dict[str, Any]) -> Run:
+def _load(path: Path, config: CodecConfig, letters: int, seed: int, identity: dict[str, Any]) -> Run:
     """The saved run, or a new one where nothing was saved."""
-    run = Run.begin(config, seed)
+    run = Run.begin(config, letters, seed)
     load_state(path, *_parts(run), identity, run, "a codec")
     return run

@@ -177,5 +177,7 @@ def test_presets_have_one_small_codebook() -> None:
         config = CodecConfig.preset(name)
         codec = Codec(config)
         assert codec.codebooks == 1 and codec.codebook_size <= 4096 and codec.frame_rate <= 50
-    with pytest.raises(InputError, match="quick or base"):
+    tiny = Codec(CodecConfig.preset("tiny"))
+    assert (tiny.codebooks, tiny.codebook_size, tiny.frame_rate) == (4, 1000, 25)
+    with pytest.raises(InputError, match="use quick, tiny, base"):
         CodecConfig.preset("huge")

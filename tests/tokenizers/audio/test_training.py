@@ -15,6 +15,8 @@ from omni.tokenizers.audio.training import Plan, train_codec
 
 TINY = CodecConfig(levels=(5, 4), d_model=16, d_hop=16, encoder_layers=1, decoder_layers=1)
 SHORT = Plan(batch=2, seconds=0.2, warmup=5, adversarial=0.4, save_every=0.0)
+GUIDED = Plan(batch=2, seconds=0.6, warmup=5, adversarial=0.4, save_every=0.0, augment=True, guidance=0.1)
+WORDS = ["a b a b a b a b", "b b b b b b", "", "b a b a b a"]
 
 
 def tones(count: int = 4) -> list[np.ndarray]:
@@ -27,7 +29,7 @@ def tones(count: int = 4) -> list[np.ndarray]:
 
 def test_an_interrupted_run_ends_with_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "LOG_EVERY", 5)
-    whole = train_codec(tones(), TINY, tmp_path / "whole", steps=20, seed=3, plan=SHORT)
+    whole = train_codec(tones(), TINY, tmp_path / "whole", steps=20, texts=WORDS, seed=3, plan=GUIDED)
     step = training._step
 
     def stopped_at(limit: int) -> None:
@@ -41,10 +43,10 @@ def test_an_interrupted_run_ends_with_the_same_weights(tmp_path: Path, monkeypat
     for limit in (7, 16):                                               # before and inside the adversarial phase
         stopped_at(limit)
         with pytest.raises(KeyboardInterrupt):
-            train_codec(tones(), TINY, tmp_path / "parts", steps=20, seed=3, plan=SHORT)
+            train_codec(tones(), TINY, tmp_path / "parts", steps=20, texts=WORDS, seed=3, plan=GUIDED)
         assert not (tmp_path / "parts" / "config.json").exists()
     monkeypatch.setattr(training, "_step", step)
-    parts = train_codec(tones(), TINY, tmp_path / "parts", steps=20, seed=3, plan=SHORT)
+    parts = train_codec(tones(), TINY, tmp_path / "parts", steps=20, texts=WORDS, seed=3, plan=GUIDED)
     assert parts.fingerprint == whole.fingerprint
     for name in ("training.json", "config.json"):
         assert (tmp_path / "parts" / name).read_text() == (tmp_path / "whole" / name).read_text()
@@ -83,6 +85,14 @@ def test_training_on_a_few_tones_reduces_the_loss_and_learns_their_pitch(tmp_pat
         made = Codec.load(tmp_path)(wave)
     assert made.codes.equal(codec(wave).codes)
     assert abs(float(made.pitch[0, 5:40].median()) - 150) < 10
+
+
+def test_the_codes_learn_to_carry_the_words(tmp_path: Path) -> None:
+    plan = Plan(batch=4, seconds=0.5, warmup=20, guidance=0.5)
+    words = ["aaaaaa", "bbbbbb"] * 4
+    train_codec(tones(2) * 4, TINY, tmp_path, steps=120, texts=words, plan=plan)
+    history = json.loads((tmp_path / resuming.SUMMARY).read_text())["history"]
+    assert history[-1]["letters"] < 0.5 * history[0]["letters"]
 
 
 def test_training_without_audio_is_refused(tmp_path: Path) -> None:
