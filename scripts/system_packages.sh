@@ -27,6 +27,9 @@ need g++ "installing pesq, compiled training and decoding" command -v g++
 need ffmpeg "reading films (GIF and pictures need nothing)" command -v ffmpeg
 need opus-tools "Opus beside our codec in the codec's measurements" command -v opusenc
 need flite "word errors in a voice that the codec never heard" command -v flite
+need espeak-ng "voices in many languages for omni data voice" command -v espeak-ng
+need festival "the English preset voice of omni data voice" command -v festival
+need festvox-us-slt-hts "the English preset voice of omni data voice" test -d /usr/share/festival/voices/us/cmu_us_slt_arctic_hts
 need codec2 "Codec2 beside our codec in the codec's measurements" command -v c2enc
 
 lists_are_there() { compgen -G '/var/lib/apt/lists/*Packages*' >/dev/null; }

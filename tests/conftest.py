@@ -4,7 +4,9 @@ import hashlib
 import json
 import math
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -54,6 +56,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "version": FORMAT_VERSION,
         "sample_rate": SAMPLE_RATE,
         "picture_size": 64,
+        "samples": len(waves) * length,
         "dropped": {},
         "bytes": {name: (folder / name).stat().st_size for name in DATA_FILES},
         "checksums": checksums,
@@ -80,3 +83,58 @@ def tokenizers(tmp_path_factory: pytest.TempPathFactory) -> Path:
     codec, image = Codec(CodecConfig.preset("quick")), ImageTokenizer(ImageConfig.preset("quick"))
     Tokenizers(TextTokenizer.train(texts, 300), codec.eval(), image.eval()).save(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Whole model folders with random weights and real tokenizers, all very small: `models("flat", prefix=True)`."""
+    root = tmp_path_factory.mktemp("models")
+
+    def model(layout: str, **shape: Any) -> Path:
+        folder = root / "-".join(map(str, (layout, *sorted(shape.items()))))
+        if not folder.exists():
+            _save_tiny(folder, layout, shape)
+        return folder
+
+    return model
+
+
+def _save_tiny(folder: Path, layout: str, shape: dict[str, Any]) -> None:
+    import torch
+
+    from omni.model.config import ModelConfig
+    from omni.model.folder import save_model
+    from omni.model.transformer import OmniTransformer
+    from omni.tokenizers.audio.codec import Codec
+    from omni.tokenizers.audio.config import CodecConfig
+    from omni.tokenizers.bundle import Tokenizers
+    from omni.tokenizers.image.autoencoder import ImageConfig, ImageTokenizer
+    from omni.tokenizers.text import TextTokenizer
+    from omni.vocab import Vocabulary
+
+    torch.manual_seed(0)
+    codec = CodecConfig(levels=(4, 4), codebooks=2, d_model=16, d_hop=16, encoder_layers=1, decoder_layers=1)
+    image = ImageConfig(16, 8, (4, 4), width=16, fine_width=8, encoder_layers=1, decoder_layers=1)
+    text = TextTokenizer.train(["an owl and a bell"], 260)
+    tokenizers = Tokenizers(text, Codec(codec).eval(), ImageTokenizer(image).eval())
+    vocab = Vocabulary(
+        text=len(text), codebooks=2, codebook_size=16, image=16, picture_tokens=4, frames=3, languages=("en", "fr"),
+        voices=("anna",), layout=layout, tokenizers=tokenizers.fingerprint,
+    )  # fmt: skip
+    shape = {"d_model": 32, "n_layers": 2, "n_heads": 2, "n_kv_heads": 1, "d_ff": 64, "max_steps": 256, **shape}
+    config = ModelConfig(**shape).for_vocabulary(vocab)
+    save_model(folder, OmniTransformer(config).state_dict(), config, vocab)
+    tokenizers.save(folder / "tokenizers")
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    """A picture, a recording and a GIF."""
+    import soundfile
+    from PIL import Image
+
+    Image.new("RGB", (30, 20), "red").save(tmp_path / "p.png")
+    soundfile.write(tmp_path / "q.wav", 0.1 * np.sin(np.arange(8000) / 9), 16000)
+    frames = [Image.new("RGB", (16, 16), colour) for colour in ("red", "blue", "green", "white")]
+    frames[0].save(tmp_path / "v.gif", save_all=True, append_images=frames[1:], duration=500)
+    return tmp_path

@@ -1,4 +1,4 @@
-"""`omni data fetch|prepare|show|tokenize|import|pairs`: the training data."""
+"""`omni data fetch|prepare|voice|show|tokenize|import|pairs`: the training data."""
 
 import argparse
 from pathlib import Path
@@ -8,6 +8,8 @@ EPILOG = """example, the pictures with captions and speech only:
   omni data fetch --only stamps prompts emoji
   omni data prepare --only stamps prompts emoji --out runs/data
   omni data show --data runs/data
+the same with captions and lines of dialogues read aloud by espeak-ng and festival, Allison's prompts kept for testing:
+  omni data voice --data runs/data --out runs/voiced --languages en fr ru --unheard prompts/allison
 and, once there are tokenizers, every task as token shards for `omni train`:
   omni data tokenize --data runs/data --tokenizers runs/tokenizers --out runs/shards --languages en fr ru
 and conversations of your own (JSONL, WebDataset, Parquet, or a folder that `datasets` saved) beside them:
@@ -20,9 +22,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Flags of the actions."""
     parser.description = "Fetch the packages that hold the data, make one folder of items of them, and look at it."
     parser.epilog = EPILOG
-    actions = parser.add_subparsers(dest="action", required=True, metavar="fetch|prepare|show|tokenize|import|pairs")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     fetch = actions.add_parser("fetch", help="download and verify the packages (skips what is there)")
     prepare = actions.add_parser("prepare", help="parse them into one folder: items, pictures, audio, splits")
+    voice = actions.add_parser("voice", help="add recordings by speech synthesizers, and lines of dialogues")
     show = actions.add_parser("show", help="count what is in a prepared folder and draw a contact sheet")
     tokenize = actions.add_parser("tokenize", help="write the sequences of every task as token shards")
     for action in (fetch, prepare):
@@ -30,6 +33,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action.add_argument("--only", nargs="+", default=[], metavar="SOURCE", help=f"some of: {SOURCE_NAMES}")
     prepare.add_argument("--out", type=Path, default=Path("runs/data"), help="folder to write (default: %(default)s)")
     prepare.add_argument("--picture-size", type=int, default=64, metavar="PIXELS", help="default: %(default)s")
+    voice.add_argument("--data", type=Path, default=Path("runs/data"), help="prepared folder (default: %(default)s)")
+    voice.add_argument("--out", type=Path, default=Path("runs/voiced"), help="folder to write (default: %(default)s)")
+    voice.add_argument("--languages", nargs="+", required=True, metavar="CODE", help="languages to read aloud")
+    voice.add_argument("--unheard", nargs="+", default=[], metavar="SPEAKER", help="keep these speakers for testing")
+    voice.add_argument("--seed", type=int, default=0, help="of the draw of voices (default: %(default)s)")
     show.add_argument("--data", type=Path, default=Path("runs/data"), help="prepared folder (default: %(default)s)")
     tokenize.add_argument("--data", type=Path, default=Path("runs/data"), help="prepared folder (default: %(default)s)")
     tokenize.add_argument("--tokenizers", type=Path, default=Path("runs/tokenizers"), help="default: %(default)s")
@@ -38,6 +46,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     tokenize.add_argument("--languages", nargs="+", default=[], metavar="CODE", help="default: all that the data have")
     tokenize.add_argument("--max-steps", type=int, default=512, help="drop longer sequences (default: %(default)s)")
     tokenize.add_argument("--seed", type=int, default=0, help="of the draw of examples (default: %(default)s)")
+    tokenize.add_argument("--draws", type=int, default=1, metavar="N", help="N times as many examples of an item")
+    tokenize.add_argument("--layout", choices=("flat", "delay", "depth"), default="flat", help="of the audio codes")
     taken = actions.add_parser("import", help="write conversations of your own as a token shard")
     taken.add_argument("source", type=Path, nargs="+", metavar="SOURCE", help="files, or folders of such")
     spoken = taken.add_mutually_exclusive_group()
@@ -46,7 +56,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     taken.add_argument("--out", type=Path, default=Path("runs/shards/train"), help="default: %(default)s")
     taken.add_argument("--task", default="chat", help="the shard's name, for the mixture (default: %(default)s)")
     taken.add_argument("--skip-bad", action="store_true", help="leave bad records out and count them")
-    for action in (prepare, tokenize, taken):
+    for action in (prepare, voice, tokenize, taken):
         action.add_argument("--workers", type=int, default=0, metavar="N", help="processes (default: one a core)")
         action.add_argument(
             "--engine", choices=("local", "ray"), default="local", help="ray: the cluster of $RAY_ADDRESS, or one here"
@@ -62,7 +72,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Do one action and print where its result is."""
     actions = {
-        "fetch": _fetch, "prepare": _prepare, "show": _show, "tokenize": _tokenize, "import": _import, "pairs": _pairs,
+        "fetch": _fetch, "prepare": _prepare, "voice": _voice, "show": _show, "tokenize": _tokenize, "import": _import,
+        "pairs": _pairs,
     }  # fmt: skip
     actions[args.action](args)
 
@@ -89,6 +100,18 @@ def _prepare(args: argparse.Namespace) -> None:
     print(f"{len(manifest)} items in {args.out}; `omni data show --data {args.out}` tells more")
 
 
+def _voice(args: argparse.Namespace) -> None:
+    from omni.train.data.engines import open_engine
+    from omni.train.data.items import Manifest
+    from omni.train.data.voicing import voice_data
+
+    data = Manifest.load(args.data)
+    with open_engine(args.engine, args.workers) as hands:
+        voiced = voice_data(data, args.out, args.languages, args.unheard, args.seed, hands)
+    added = sum(len(item.recordings) for item in voiced) - sum(len(item.recordings) for item in data)
+    print(f"{added} recordings more in {args.out}")
+
+
 def _show(args: argparse.Namespace) -> None:
     from omni.tokenizers.text import TextTokenizer
     from omni.train.data.items import Manifest
@@ -109,7 +132,7 @@ def _tokenize(args: argparse.Namespace) -> None:
     from omni.train.data.items import Manifest
     from omni.train.tasks.build import Choice, build_shards
 
-    choice = Choice(tuple(args.languages), tuple(args.only), args.max_steps, args.seed)
+    choice = Choice(tuple(args.languages), tuple(args.only), args.max_steps, args.seed, args.draws, args.layout)
     manifest, tokenizers = Manifest.load(args.data), Tokenizers.load(args.tokenizers)
     with open_engine(args.engine, args.workers) as hands:
         vocab = build_shards(manifest, tokenizers, args.out, choice, hands)

@@ -21,8 +21,9 @@ EPILOG = """examples:
   omni tokenizer sweep --data runs/data --out runs/sweep --steps 1000
 A training that was interrupted goes on when the same command is given again."""
 MODALITIES = ("text", "audio", "image")
-VOCAB_SIZE = {"quick": 4096, "base": 16384}
-MINUTES = {"audio": {"quick": 4.0, "base": 120.0}, "image": {"quick": 1.2, "base": 60.0}}
+PRESETS = ("quick", "tiny", "base")
+VOCAB_SIZE = {"quick": 4096, "tiny": 4096, "base": 16384}
+MINUTES = {"audio": {"quick": 4.0, "tiny": 60.0, "base": 120.0}, "image": {"quick": 1.2, "tiny": 20.0, "base": 60.0}}
 SHORTEST_CLIP = 0.5                                                     # seconds; STOI needs 0.4
 MOST_CLIPS = 60                                                         # in one evaluation of a codec
 MOST_READ = 40                                                          # sentences, in each voice
@@ -45,7 +46,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     for action in (train, evaluate, sweep):
         action.add_argument("--data", type=Path, default=Path("runs/data"), help="of `omni data prepare`")
     train.add_argument("--out", type=Path, default=Path("runs/tokenizers"), help="default: %(default)s")
-    train.add_argument("--preset", choices=("quick", "base"), default="quick", help="minutes, or hours and better")
+    train.add_argument("--preset", choices=PRESETS, default="quick", help="minutes, or hours and better")
     length = train.add_mutually_exclusive_group()
     length.add_argument("--minutes", type=float, help="how long to train (default: as the preset says)")
     length.add_argument("--steps", type=int, help="the same in steps")
@@ -124,16 +125,19 @@ def train_audio(
             f"{manifest.folder}: audio at {manifest.sample_rate} Hz, but the codec wants {config.sample_rate}; "
             "run `omni data prepare` again"
         )
-    waves = {
-        split: [manifest.wave(recording) for item in manifest.of(split=split) for recording in item.recordings]
+    spoken = {
+        split: [(item, recording) for item in manifest.of(split=split) for recording in item.recordings]
         for split in ("train", "valid")
     }
+    waves = {split: [manifest.wave(recording) for _, recording in some] for split, some in spoken.items()}
+    texts = [item.texts.get(recording.language or "", "") for item, recording in spoken["train"]]
     if steps is None and minutes is None:
         minutes = MINUTES["audio"][preset]
     plan = Plan.preset(preset)
     train_codec(
-        waves["train"], config, out / "audio", steps=steps, minutes=minutes, valid=waves["valid"], seed=seed, plan=plan
-    )
+        waves["train"], config, out / "audio", steps=steps, minutes=minutes, valid=waves["valid"], texts=texts,
+        seed=seed, plan=plan,
+    )  # fmt: skip
 
 
 def train_image(
@@ -230,14 +234,19 @@ def _eval_audio(folder: Path, manifest: "Manifest") -> "Report":
 
 def _judge(manifest: "Manifest") -> dict[str, Any]:
     """What the recognizer chooses from, and captions of the test split read by voices that are in no training data."""
-    from omni.tokenizers.audio import flite
-    from omni.tokenizers.audio.recognizer import hearable
+    from omni.tokenizers.audio.recognizer import RATE, hearable
+    from omni.tokenizers.audio.voices import UNHEARD, is_installed, read_aloud
 
     items = manifest.of()
     said = [item.texts["en"] for item in items if "en" in item.texts and any(map(_is_english, item.recordings))]
     read = hearable([item.texts["en"] for item in items if item.split == "test" and "en" in item.texts])
-    read = read[:: max(1, len(read) // MOST_READ)][:MOST_READ] if flite.is_installed() else ()
-    unheard = [(flite.read_aloud(text, voice), text) for voice in flite.VOICES for text in read]
+    read = read[:: max(1, len(read) // MOST_READ)][:MOST_READ] if is_installed("flite") else ()
+    unheard = [
+        (wave, text)
+        for voice in UNHEARD
+        for text, (wave, rate) in zip(read, read_aloud(read, voice), strict=True)
+        if rate == RATE
+    ]
     return {"sentences": tuple(sorted({*hearable(said), *read})), "unheard": unheard}
 
 

@@ -16,6 +16,8 @@ from omni.files import read_json
 FORMAT_VERSION = 1
 SAMPLE_RATE = 16_000
 SOURCES = ("stamps", "emoji", "clipart", "words", "prompts", "catalogues")
+LINES = "lines"                                                         # the source that `omni data voice` adds
+PRESET = "preset/"                                                      # begins the speaker of an assistant's voice
 SPLITS = ("train", "valid", "test")
 DATA_FILES = ("items.jsonl", "pictures.npy", "audio.npy")
 
@@ -111,6 +113,12 @@ class Manifest:
         """The samples of a recording in -1..1: [length]."""
         samples = self._audio[recording.start : recording.start + recording.length]
         return samples.astype(np.float32) / 32768.0
+
+    @property
+    def voices(self) -> tuple[str, ...]:
+        """Names of the assistant's preset voices in the recordings."""
+        speakers = {one.speaker or "" for item in self.items for one in item.recordings}
+        return tuple(sorted(name.removeprefix(PRESET) for name in speakers if name.startswith(PRESET)))
 
     def of(self, *, split: str | None = None, source: str | None = None) -> list[Item]:
         """Items of one split, one source, both, or all."""

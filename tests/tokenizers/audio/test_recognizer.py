@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
 
-from omni.errors import InputError
-from omni.tokenizers.audio import flite
-from omni.tokenizers.audio.recognizer import RATE, hearable, transcribe, word_errors
+from omni.tokenizers.audio.recognizer import hearable, transcribe, word_errors
+from omni.tokenizers.audio.voices import UNHEARD, is_installed, read_aloud
 
 SAID = ("go forward ten meters", "a brown hen", "two green bottles", "turn to the left")
 
@@ -20,22 +19,13 @@ def test_only_sentences_of_known_words_can_be_heard() -> None:
     assert hearable(["A brown hen.", "a brown HEN", "a xanthia", "...", "Ten meters!"]) == ("a brown hen", "ten meters")
 
 
-@pytest.mark.skipif(not flite.is_installed(), reason="needs flite")
+@pytest.mark.skipif(not is_installed("flite"), reason="needs flite")
 def test_a_clear_voice_is_heard_and_noise_is_not() -> None:
     errors = {"open": 0, "closed": 0, "noise": 0}
     chance = np.random.default_rng(0)
-    for said in SAID:
-        wave = flite.read_aloud(said, "rms")
+    for said, (wave, _) in zip(SAID, read_aloud(SAID, UNHEARD[0]), strict=True):
         noise = 0.1 * chance.standard_normal(len(wave)).astype(np.float32)
         errors["open"] += word_errors(said, transcribe(wave))[0]
         errors["closed"] += word_errors(said, transcribe(wave, hearable(SAID)))[0]
         errors["noise"] += word_errors(said, transcribe(noise, hearable(SAID)))[0]
     assert errors["closed"] == 0 <= errors["open"] <= 7 < errors["noise"]          # of 14 words
-
-
-@pytest.mark.skipif(not flite.is_installed(), reason="needs flite")
-def test_flite_reads_what_it_is_given() -> None:
-    wave = flite.read_aloud("ten meters; rm -rf --help", "rms")
-    assert wave.ndim == 1 and len(wave) > RATE and 0.05 < np.abs(wave).max() <= 1
-    with pytest.raises(InputError, match="flite: "):
-        flite.read_aloud("ten meters", "nobody")

@@ -1,0 +1,58 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from omni.errors import InputError
+from omni.tokenizers.audio.voices import is_installed
+from omni.train.data import voicing
+from omni.train.data.items import LINES, PRESET, Item, Manifest
+from omni.train.data.lines import line_items
+from omni.train.data.voicing import PRESETS, utterances, voice_data
+
+
+def test_held_out_items_are_read_by_presets_alone_and_training_items_by_a_crowd_too() -> None:
+    item = Item("stamps/a/b", "stamps", "train", {"en": "An owl.", "fr": "Un hibou.", "xx": "?"}, {}, (), (), "", "")
+    said = utterances(item, ("en", "fr", "xx"), 0)
+    assert [one.speaker.startswith(PRESET) for one in said] == [True, False, True, False]
+    assert said == utterances(item, ("en", "fr", "xx"), 0) != utterances(item, ("en", "fr", "xx"), 1)
+    assert all(one.speaker.startswith(PRESET) for one in utterances(replace(item, split="test"), ("en", "fr"), 0))
+    assert utterances(replace(item, source="clipart"), ("en",), 0) == []
+
+
+def test_every_preset_says_every_line_in_its_languages() -> None:
+    for item in line_items(("en", "fr"))[::40]:
+        said = utterances(item, ("en", "fr"), 0)
+        for language in item.texts:
+            names = {one.speaker for one in said if one.language == language and one.speaker.startswith(PRESET)}
+            assert names == {PRESET + name for name in PRESETS if language == "en" or name != "clara"}
+        assert all(voice.engine != "flite" for voice in (one.voice for one in said))
+
+
+@pytest.mark.skipif(not is_installed("espeak-ng"), reason="needs espeak-ng")
+def test_the_data_are_kept_and_gain_voices(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(voicing, "line_items", lambda languages: line_items(languages)[:12])
+    data = Manifest.load(prepared)
+    voiced = voice_data(data, tmp_path / "voiced", ("fr",), unheard=["stamps/en"])
+    stamps = voiced.of(source="stamps")
+    assert len(stamps) == 2 * len(data)                                 # each English recording is an item of its own
+    apart = [item for item in stamps if item.id.endswith("@en")]
+    assert all(item.split == "test" and len(item.recordings) == 1 for item in apart)
+    assert not [one for item in stamps if item not in apart for one in item.recordings if one.speaker == "stamps/en"]
+    first = voiced.items[0]
+    assert np.array_equal(voiced.wave(first.recordings[0]), data.wave(data.items[0].recordings[1]))
+    assert set(voiced.voices) == {"lena", "oskar"}
+    line = next(item for item in voiced.of(source=LINES) if item.id == "lines/number/7")
+    assert all(np.abs(voiced.wave(one)).max() > 0.05 and one.length > 3000 for one in line.recordings)
+    assert voice_data(data, tmp_path / "voiced", ("fr",), unheard=["stamps/en"]).fingerprint == voiced.fingerprint
+
+
+def test_unknown_languages_and_speakers_are_refused(prepared: Path, tmp_path: Path) -> None:
+    data = Manifest.load(prepared)
+    with pytest.raises(InputError, match="no text in xx"):
+        voice_data(data, tmp_path / "out", ("xx",))
+    with pytest.raises(InputError, match="no speaker nobody; the data have stamps/en, stamps/fr"):
+        voice_data(data, tmp_path / "out", ("en",), unheard=["nobody"])
