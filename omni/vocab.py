@@ -164,8 +164,17 @@ class Vocabulary:
         return hashlib.sha256(text.encode()).hexdigest()
 
     @classmethod
-    def of(cls, tokenizers: "Tokenizers", languages: Iterable[str] = (), layout: str = "flat") -> "Vocabulary":
-        """The token space of these tokenizers with a tag for each language; a modality without one gets a single id."""
+    def of(
+        cls,
+        tokenizers: "Tokenizers",
+        languages: Iterable[str] = (),
+        layout: str = "flat",
+        voices: Iterable[str] = (),
+    ) -> "Vocabulary":
+        """The token space of these tokenizers with a tag for each language and voice.
+
+        A modality without a tokenizer gets a single id.
+        """
         text, audio, image = tokenizers.text, tokenizers.audio, tokenizers.image
         return cls(
             text=1 if text is None else len(text),
@@ -174,6 +183,7 @@ class Vocabulary:
             image=1 if image is None else image.codebook_size,
             picture_tokens=1 if image is None else image.tokens,
             languages=tuple(sorted(set(languages))),
+            voices=tuple(sorted(set(voices))),
             layout=layout,
             tokenizers=tokenizers.fingerprint,
         )

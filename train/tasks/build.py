@@ -1,8 +1,9 @@
 """From prepared items and tokenizers to the token shards of every task and split."""
 
+import random
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -14,32 +15,40 @@ from omni.sequence import Segment
 from omni.sequence import Sequence as Stream
 from omni.tokenizers.bundle import Tokenizers
 from omni.train.data.engines import HERE, Engine, in_order, one_thread
-from omni.train.data.items import Manifest
+from omni.train.data.items import LINES, Manifest
 from omni.train.data.shards import ShardWriter
 from omni.train.tasks.codes import Codes, checked, encode_pictures, opened
+from omni.train.tasks.dialogues import DIALOGUES, Script, concerns
 from omni.train.tasks.templates import TASKS, Task
 from omni.train.tasks.video import clips
 from omni.vocab import Vocabulary
 
 SPLITS = ("train", "valid", "test")
 CHOICE = "choice.json"
+TRAINED = dict.fromkeys(("count", "talk"), ("user", "assistant"))       # so it learns when somebody has done speaking
+UNTAGGED, UNVOICED = 0.4, 0.2                                           # of the dialogues: nobody says what is wanted
 ITEMS, CLIPPED_ITEMS = 64, 8                                            # that a worker lays out at a time
 
 
 @dataclass(frozen=True)
 class Choice:
-    """Which items and languages become shards, of sequences up to `max_steps`; an empty tuple means all there are."""
+    """Which items and languages become shards, of sequences up to `max_steps`; an empty tuple means all there are.
+
+    draws: examples of an item, in multiples of a task's limit; layout: of the audio codes (omni.layout)
+    """
 
     languages: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
     max_steps: int = 512
     seed: int = 0
+    draws: int = 1
+    layout: str = "flat"
 
 
 def vocabulary(manifest: Manifest, tokenizers: Tokenizers, layout: str = "flat") -> Vocabulary:
-    """The token space of these tokenizers with a tag for every language of the manifest."""
+    """The token space of these tokenizers with a tag for every language and preset voice of the manifest."""
     checked(tokenizers)
-    return Vocabulary.of(tokenizers, languages_of(manifest), layout)
+    return Vocabulary.of(tokenizers, languages_of(manifest), layout, manifest.voices)
 
 
 def languages_of(manifest: Manifest) -> set[str]:
@@ -55,22 +64,26 @@ def build_shards(
     Items are laid out by many `hands` and written in their order, so the shards are the same whoever does it.
     Raises InputError when a language or source of the choice is not in the manifest.
     """
-    vocab = vocabulary(manifest, tokenizers)
+    vocab = vocabulary(manifest, tokenizers, choice.layout)
     languages = _checked(choice.languages, vocab.languages, "language") or vocab.languages
     known = sorted({item.source for item in manifest.items})
     sources = _checked(choice.sources, known, "source") or known
     Codes.of(manifest, tokenizers, sources, languages, out / "codes", hands)
-    made = Choice(tuple(languages), tuple(sources), choice.max_steps, choice.seed)
+    made = replace(choice, languages=tuple(languages), sources=tuple(sources))
     key: dict[str, object] = {"data": manifest.fingerprint, "vocab": vocab.hash, **_plain(made)}
     with tempfile.TemporaryDirectory(prefix=".tokenizers-", dir=out) as copy:
         tokenizers.save(copy)
         place = manifest.folder.resolve(), Path(copy).resolve(), out.resolve()
-        desk = Desk(*place, vocab, tuple(languages), choice.seed)
+        desk = Desk(*place, vocab, tuple(languages), choice.seed, choice.draws)
         for split in SPLITS:
             chosen = [row for row, item in enumerate(manifest.items) if item.source in sources and item.split == split]
             for task in TASKS:
                 streams = _streams(hands, partial(task_streams, desk, task), chosen, ITEMS, task.name)
                 _write(out / split / task.name, task.name, streams, vocab, choice.max_steps, key)
+            for name in DIALOGUES if LINES in sources else ():
+                asked = [row for row in chosen if concerns(name, manifest.items[row])]
+                streams = _streams(hands, partial(dialogue_streams, desk, name), asked, ITEMS, name)
+                _write(out / split / name, name, streams, vocab, choice.max_steps, key)
             stamps = [row for row in chosen if manifest.items[row].source == "stamps"]
             streams = _streams(hands, partial(video_streams, desk), stamps, CLIPPED_ITEMS, "video")
             _write(out / split / "video", "video", streams, vocab, choice.max_steps, key)
@@ -109,6 +122,13 @@ class Desk:
     vocab: Vocabulary
     languages: tuple[str, ...]
     seed: int
+    draws: int
+
+
+@lru_cache(maxsize=1)
+def _script(desk: Desk) -> Script:
+    manifest, _ = _codes(desk)
+    return Script(manifest, desk.languages, desk.seed)
 
 
 @lru_cache(maxsize=1)
@@ -122,10 +142,31 @@ def task_streams(desk: Desk, task: Task, rows: Sequence[int]) -> list[tuple[str,
     manifest, codes = _codes(desk)
     found = []
     for item in (manifest.items[row] for row in rows):
-        for given, wanted in task.examples(item, desk.languages, desk.seed):
+        for given, wanted in task.examples(item, desk.languages, desk.seed, desk.draws):
             said = [codes.segment(item, face, "assistant") for face in (wanted, *task.following(item, wanted))]
             found.append((item.id, Stream.of([codes.segment(item, given, "user"), *said], desk.vocab)))
     return found
+
+
+def dialogue_streams(desk: Desk, name: str, rows: Sequence[int]) -> list[tuple[str, Stream]]:
+    """The dialogues of a name that some items give."""
+    manifest, codes = _codes(desk)
+    script, found = _script(desk), []
+    for item in (manifest.items[row] for row in rows):
+        draw = random.Random(f"{desk.seed}/{name}/{item.id}/tags")
+        for dialogue in DIALOGUES[name](script, item):
+            segments = [codes.segment(one.item, one.face, one.role) for one in dialogue]
+            segments = _untagged(segments, draw.random() < UNTAGGED, draw.random() < UNVOICED)
+            found.append((item.id, Stream.of(segments, desk.vocab, TRAINED.get(name, ("assistant",)))))
+    return found
+
+
+def _untagged(segments: list[Segment], language: bool, voice: bool) -> list[Segment]:
+    """The segments without their language tags, their voice tags, or both."""
+    return [
+        replace(one, language=None if language else one.language, voice=None if voice else one.voice)
+        for one in segments
+    ]
 
 
 def video_streams(desk: Desk, rows: Sequence[int]) -> list[tuple[str, Stream]]:

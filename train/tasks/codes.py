@@ -18,7 +18,7 @@ from omni.tokenizers.bundle import Tokenizers
 from omni.tokenizers.image.pixels import to_pixels
 from omni.tokenizers.text import TextTokenizer
 from omni.train.data.engines import HERE, Engine, in_order, one_thread
-from omni.train.data.items import Item, Manifest, Recording
+from omni.train.data.items import PRESET, Item, Manifest, Recording
 from omni.train.tasks.templates import Face
 
 if TYPE_CHECKING:                                                       # else each worker would import transformers
@@ -94,14 +94,18 @@ class Codes:
         return cls(folder, known)
 
     def segment(self, item: Item, face: Face, role: str) -> Segment:
-        """A face of an item as a segment; the assistant's carries its language as the instruction."""
+        """A face of an item as a segment; the assistant's carries its language and voice as the instruction."""
         language = face.language if role == "assistant" else None
         if face.kind == "text":
             assert face.language is not None
             return Segment("text", self.text(item.texts[face.language]), role, language)
         if face.kind == "picture":
             return Segment("image", np.asarray(self.pictures[item.pictures[face.index]]), role, language)
-        return Segment("audio", self.recording(item.recordings[face.index]), role, language)
+        recording = item.recordings[face.index]
+        speaker = recording.speaker or ""
+        preset = role == "assistant" and speaker.startswith(PRESET)
+        voice = speaker.removeprefix(PRESET) if preset else None
+        return Segment("audio", self.recording(recording), role, language, voice)
 
     def text(self, text: str) -> np.ndarray:
         return np.array(self.tokenizers.text.encode(text), np.int64)

@@ -9,7 +9,7 @@ import random
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from omni.train.data.items import Item
+from omni.train.data.items import LINES, PRESET, Item
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ class Pair:
 class Task:
     """A named set of pairs over the items of some sources; `limit` pairs an item are drawn where there are more.
 
+    Speech is wanted of the assistant's preset voices alone, where the item has any in that language.
     aloud: the wanted text is then said; pairs of languages without a recording are left out.
     """
 
@@ -48,22 +49,38 @@ class Task:
     limit: int
     aloud: bool = False
 
-    def examples(self, item: Item, languages: Collection[str], seed: int) -> Iterator[tuple[Face, Face]]:
-        """The item's (given, wanted) faces in these languages: a draw that depends only on seed, task and item."""
+    def examples(
+        self, item: Item, languages: Collection[str], seed: int, draws: int = 1
+    ) -> Iterator[tuple[Face, Face]]:
+        """The item's (given, wanted) faces in these languages: a draw that depends only on seed, task and item.
+
+        draws: by how much the limit is multiplied
+        """
         if item.source not in self.sources:
             return
-        known = faces(item, languages)
-        found = [(a, b) for a in known for b in known if a != b and any(pair.fits(a, b) for pair in self.pairs)]
+        known, spoken = faces(item, languages), spoken_by_assistant(item)
+        answers = [face for face in known if face.kind != "speech" or face.index in spoken]
+        found = [(a, b) for a in known for b in answers if a != b and any(pair.fits(a, b) for pair in self.pairs)]
         if self.aloud:
             found = [(a, b) for a, b in found if self.following(item, b)]
-        if len(found) > self.limit:
-            found = random.Random(f"{seed}/{self.name}/{item.id}").sample(found, self.limit)
+        if len(found) > self.limit * draws:
+            found = random.Random(f"{seed}/{self.name}/{item.id}").sample(found, self.limit * draws)
         yield from found
 
     def following(self, item: Item, wanted: Face) -> tuple[Face, ...]:
         """What the answer goes on with behind the wanted face: the first recording in its language."""
-        spoken = [face for face in faces(item, [wanted.language or ""]) if face.kind == "speech"]
-        return tuple(spoken[:1]) if self.aloud else ()
+        if not self.aloud:
+            return ()
+        spoken, allowed = faces(item, [wanted.language or ""]), spoken_by_assistant(item)
+        return tuple(face for face in spoken if face.kind == "speech" and face.index in allowed)[:1]
+
+
+def spoken_by_assistant(item: Item) -> set[int]:
+    """Recordings that the assistant may say: in each language its preset voices, or all where there is none."""
+    speech = [(index, one) for index, one in enumerate(item.recordings) if one.kind == "speech"]
+    preset = {index for index, one in speech if (one.speaker or "").startswith(PRESET)}
+    voiced = {item.recordings[index].language for index in preset}
+    return preset | {index for index, one in speech if one.language not in voiced}
 
 
 def faces(item: Item, languages: Collection[str]) -> list[Face]:
@@ -79,22 +96,23 @@ def faces(item: Item, languages: Collection[str]) -> list[Face]:
 
 
 PICTURES = ("stamps", "emoji", "clipart")
+READ = (*PICTURES, "words", LINES)
 
 TASKS = (
     Task("caption", (Pair("picture", "text"),), PICTURES, limit=12),
     Task("draw", (Pair("text", "picture"),), PICTURES, limit=6),
-    Task("say", (Pair("text", "speech", "same"),), ("stamps", "words"), limit=12),
-    Task("transcribe", (Pair("speech", "text", "same"),), ("stamps", "words"), limit=12),
-    Task("translate", (Pair("text", "text", "other"),), ("stamps", "emoji", "catalogues"), limit=12),
-    Task("translate_speech", (Pair("speech", "text", "other"),), ("stamps", "words"), limit=12),
-    Task("interpret", (Pair("speech", "speech", "other"),), ("stamps", "words"), limit=8),
+    Task("say", (Pair("text", "speech", "same"),), READ, limit=12),
+    Task("transcribe", (Pair("speech", "text", "same"),), READ, limit=12),
+    Task("translate", (Pair("text", "text", "other"),), ("stamps", "emoji", "catalogues", LINES), limit=12),
+    Task("translate_speech", (Pair("speech", "text", "other"),), ("stamps", "words", LINES), limit=12),
+    Task("interpret", (Pair("speech", "speech", "other"),), ("stamps", "words", LINES), limit=8),
     Task("describe", (Pair("picture", "speech"),), ("stamps", "words"), limit=8),
     Task("imagine", (Pair("speech", "picture"),), ("stamps", "words"), limit=8),
     Task("name_sound", (Pair("effect", "text"),), ("stamps",), limit=12),
     Task(
         "tell",
         (Pair("picture", "text"), Pair("text", "text", "other"), Pair("speech", "text", "other")),
-        ("stamps", "words"),
+        ("stamps", "words", LINES),
         limit=8,
         aloud=True,
     ),
