@@ -49,9 +49,9 @@ def check_parallel(recipe: "Recipe") -> None:
         raise InputError("offload.optimizer: works with zero 1, 2 and 3, not with 0; change one of them")
     if recipe.offload.weights != "none" and recipe.zero != 3:
         raise InputError(f"offload.weights: works with zero 3, not with {recipe.zero}; change one of them")
+    if recipe.offload.optimizer == "nvme" and recipe.zero != 3:
+        raise InputError(f"offload.optimizer: nvme works with zero 3, not with {recipe.zero}; change one of them")
     for key, place in (("optimizer", recipe.offload.optimizer), ("weights", recipe.offload.weights)):
-        if place == "nvme" and recipe.zero != 3:
-            raise InputError(f"offload.{key}: nvme works with zero 3, not with {recipe.zero}; change one of them")
         if place == "nvme" and recipe.offload.path is None:
             raise InputError(f"offload.{key}: nvme needs a folder on that drive; name it as offload.path")
     if recipe.offload.weights == "nvme" and recipe.precision != "bf16":

@@ -29,6 +29,7 @@ class ModelRecipe:
     rope_theta: float | None = None
     qk_norm: bool | None = None
     z_loss: float | None = None
+    text_weight: float | None = None
     tie_embeddings: bool | None = None
     prefix: bool | None = None
 

@@ -24,6 +24,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--nproc", type=int, default=1, help="processes on this machine (default: %(default)s)")
     parser.add_argument("--supervise", type=int, default=0, metavar="N", help="start a failed run again, up to N times")
     parser.add_argument("--print_config", action="store_true", help="print the whole recipe and stop")
+    parser.add_argument("--dry-run", action="store_true", help="say what the recipe would do with its data and stop")
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--resume", action="store_true", help="go on even though the recipe has changed")
     mode.add_argument("--fresh", action="store_true", help="begin again, deleting the run's checkpoints")
@@ -41,6 +42,11 @@ def run(args: argparse.Namespace) -> None:
     recipe = Recipe.load(args.recipe, overrides)
     if args.print_config:
         print(recipe.yaml(), end="")
+        return
+    if args.dry_run:
+        from omni.train.rehearsal import rehearsed
+
+        print(rehearsed(recipe))
         return
     from omni.train.launch import launch, run_rank
 

@@ -27,6 +27,8 @@ class ModelConfig:
 
     The fields from vocab_size to layout follow from the vocabulary: see `for_vocabulary`.
     qk_norm and z_loss keep mixed modalities stable (Chameleon 2024). `prefix` lets a prompt's steps see each other.
+    text_weight: of text and control tokens in the loss that is minimised; speech has many more codes than its text has
+    tokens.
     head_size (of each head, where that is not d_model / n_heads), rope_scaling and qkv_bias serve imported models.
     """
 
@@ -46,6 +48,7 @@ class ModelConfig:
     norm_eps: float = 1e-5
     qk_norm: bool = True
     z_loss: float = 1e-4
+    text_weight: float = 1.0
     tie_embeddings: bool = True
     prefix: bool = False
     head_size: int | None = None
@@ -53,7 +56,7 @@ class ModelConfig:
     qkv_bias: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("d_model", "n_layers", "n_heads", "n_kv_heads", "d_ff", "channels", "max_steps"):
+        for name in ("d_model", "n_layers", "n_heads", "n_kv_heads", "d_ff", "channels", "max_steps", "text_weight"):
             if getattr(self, name) <= 0:
                 raise InputError(f"model.{name}: must be positive, got {getattr(self, name)}")
         if self.head_size is None and self.d_model % self.n_heads:

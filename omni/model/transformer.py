@@ -44,8 +44,8 @@ class Batch:
 class Losses:
     """What training and evaluation look at, over the trained steps of a batch.
 
-    total: differentiable sum, z-loss included; each: [trained] cross-entropy; row: [trained] row of the batch;
-    target: [trained] id of the first channel
+    total: differentiable sum, z-loss and text_weight included; each: [trained] cross-entropy; row: [trained] row of the
+    batch; target: [trained] id of the first channel
     """
 
     total: Tensor
@@ -136,11 +136,23 @@ class OmniTransformer(nn.Module):
         states, here = self._predicting(batch, trained)                 # [trained, d_model]
         if here is not None:                                            # the others are with other processes
             ids, row = ids[here], row[here]
-        total, each = linear_cross_entropy(states, self.table, ids[:, 0], self.config.z_loss)
+        total, each = self._first_channel(states, ids[:, 0])
         if self.channel_head is not None:
             rest, more = self.channel_head.loss(states, ids, self.embedding.weight)
             total, each = total + rest, each + more
         return Losses(total, each, row, ids[:, 0])
+
+    def _first_channel(self, states: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Summed loss, in which text and control tokens weigh `text_weight`, and each step's own without: [trained]."""
+        if self.config.text_weight == 1.0:
+            return linear_cross_entropy(states, self.table, target, self.config.z_loss)
+        text = target < self.config.audio_start
+        total, each = states.new_zeros((), dtype=torch.float32), states.new_zeros(len(target), dtype=torch.float32)
+        for weight, these in ((self.config.text_weight, text), (1.0, ~text)):
+            part, own = linear_cross_entropy(states[these], self.table, target[these], self.config.z_loss)
+            total = total + weight * part
+            each[these] = own
+        return total, each
 
     def _predicting(self, batch: Batch, trained: Tensor) -> tuple[Tensor, Tensor | None]:
         """States before trained steps, [batch, steps - 1] bool to [trained, d_model]; which are here, if not all."""

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -94,3 +96,20 @@ def test_what_is_drawn_step_by_step_has_the_probability_that_training_gives_it(l
             scores = model.channel_head.logits(hidden, ids[:, :channel], model.embedding.weight)
             expected = expected + F.cross_entropy(scores, ids[:, channel] - starts[channel], reduction="none")
     torch.testing.assert_close(each, expected.detach(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_text_weighs_as_much_as_asked_and_its_own_loss_stays(layout: str) -> None:
+    vocab = Vocabulary(text=20, codebooks=3, codebook_size=8, image=8, picture_tokens=4, layout=layout)
+    shape = ModelConfig(d_model=16, n_layers=1, n_heads=2, n_kv_heads=1, d_ff=16, max_steps=64, z_loss=0.0)
+    ids = torch.zeros(12, vocab.channels, dtype=torch.long)
+    ids[:, 0] = torch.tensor([1, *range(40, 45), *range(vocab["audio"].start, vocab["audio"].start + 6)])
+    batch, losses = packed([ids], [0], vocab.channels), []
+    for weight in (1.0, 5.0):
+        torch.manual_seed(0)
+        losses.append(OmniTransformer(replace(shape, text_weight=weight).for_vocabulary(vocab))(batch))
+    plain, weighted = losses
+    torch.testing.assert_close(weighted.each, plain.each)
+    text = plain.target < vocab["audio"].start
+    assert 0 < text.sum() < len(text)
+    torch.testing.assert_close(weighted.total, plain.total + 4 * plain.each[text].sum())

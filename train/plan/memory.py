@@ -85,7 +85,7 @@ def memory(
     weights = size * count / (shards if stage == 3 else 1)
     gradients = size * _gradients(config, recipe.parallel.tensor, stage, shards)
     masters = 4 * count / shards if stage else 0.0
-    moments = _moments(config, parts, recipe) / (shards if stage else 1)
+    states = moments(config, parts, recipe) / (shards if stage else 1)
     off_optimizer, off_weights = recipe.offload.optimizer != "none", recipe.offload.weights != "none" and stage == 3
     kept, recomputed = activations(config, recipe, steps, device)
     wide, table = (2 if recipe.precision == "bf16" else 4), config.vocab_size * config.d_model
@@ -95,7 +95,7 @@ def memory(
         weights=0.0 if off_weights else weights,
         gradients=gradients,
         masters=0.0 if off_optimizer else masters,
-        optimizer=0.0 if off_optimizer else moments,
+        optimizer=0.0 if off_optimizer else states,
         activations=kept,
         recomputed=recomputed,
         loss=wide * (table + trained * config.d_model),
@@ -104,8 +104,8 @@ def memory(
         buffers=gathered + autocast + rope_bytes(config),
         bucket=size * reduce_bucket(config) if stage else 0.0,
         stepping=(size + 4) * count / shards if stage else gradients,
-        host=_offloaded(recipe, "cpu", masters + moments, weights),
-        drive=_offloaded(recipe, "nvme", masters + moments, weights),
+        host=_offloaded(recipe, "cpu", masters + states, weights),
+        drive=_offloaded(recipe, "nvme", masters + states, weights),
         bucket_stays=stage in (1, 3),
     )
 
@@ -125,7 +125,7 @@ def _offloaded(recipe: Recipe, place: str, states: float, weights: float) -> flo
     return states * (recipe.offload.optimizer == place) + weights * (recipe.offload.weights == place)
 
 
-def _moments(config: ModelConfig, parts: dict[str, int], recipe: Recipe) -> float:
+def moments(config: ModelConfig, parts: dict[str, int], recipe: Recipe) -> float:
     """AdamW keeps two fp32 numbers a parameter, Muon one for each of the blocks' matrices, Adafactor one for each of
     their rows and columns."""
     if recipe.optimizer.kind == "adafactor":

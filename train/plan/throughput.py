@@ -8,7 +8,7 @@ from omni.train.data.loader import Share
 from omni.train.plan.activations import activations
 from omni.train.plan.communication import Communication, communication
 from omni.train.plan.hardware import Hardware
-from omni.train.plan.memory import Memory, bytes_of, memory
+from omni.train.plan.memory import Memory, bytes_of, memory, moments
 from omni.train.plan.share import held
 from omni.train.recipe import Recipe
 
@@ -57,8 +57,9 @@ class Plan:
 
     @property
     def checkpoint(self) -> float:
-        """Bytes of all that resuming needs: fp32 weights and the moments of AdamW."""
-        return 12.0 * sum(self.config.parameters().values())
+        """Bytes of all that resuming needs: fp32 weights and the optimizer's moments."""
+        parts = self.config.parameters()
+        return 4.0 * sum(parts.values()) + moments(self.config, parts, self.recipe)
 
     @property
     def weights(self) -> float:

@@ -9,7 +9,7 @@ from omni.model.tensor_parallel import check_divides
 from omni.train.recipe import Recipe
 from omni.vocab import Vocabulary
 
-FREE = ("max_steps", "rope_theta", "z_loss", "prefix")                  # no tensor's shape depends on them
+FREE = ("max_steps", "rope_theta", "z_loss", "text_weight", "prefix")  # no tensor's shape depends on them
 
 
 def shape_of(recipe: Recipe, vocab: Vocabulary) -> ModelConfig:

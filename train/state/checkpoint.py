@@ -36,6 +36,7 @@ FIXED = (                                                               # not ev
     *("model", "precision", "batch.rows", "sequence_length"),
     *("init", "freeze", "lora"),                                        # frozen weights are in no checkpoint
 )
+LOSS = ("model.z_loss", "model.text_weight")                            # what is minimised, not what is trained
 
 
 @dataclass(frozen=True)
@@ -225,11 +226,15 @@ def check_same_run(saved: State, now: State, run: Path, changed_recipe: bool = F
         raise InputError(f"{run}: the data are not those of its checkpoint{mends}")
     old, new = _flat(saved.recipe), _flat(now.recipe)
     differing = [key for key in {**old, **new} if old.get(key) != new.get(key) and not _free(key)]
-    must = [key for key in differing if key.startswith(FIXED) or not changed_recipe]
+    must = [key for key in differing if _fixed(key) or not changed_recipe]
     if must:
         key = must[0]
-        say = "" if key.startswith(FIXED) else "; --resume goes on with the new one"
+        say = "" if _fixed(key) else "; --resume goes on with the new one"
         raise InputError(f"{run}: {key} was {old.get(key)!r} and is now {new.get(key)!r}{mends}{say}")
+
+
+def _fixed(key: str) -> bool:
+    return key.startswith(FIXED) and key not in LOSS
 
 
 def _free(key: str) -> bool:
