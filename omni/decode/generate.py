@@ -1,6 +1,6 @@
 """From a prompt to the assistant's answer, segment by segment."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,12 +22,16 @@ BATCH_ROWS = 16
 
 @dataclass(frozen=True)
 class Want:
-    """A segment that the assistant is to give: text of at most `limit` tokens, audio of `limit` frames, or an image."""
+    """A segment that the assistant is to give: text of at most `limit` tokens, audio of `limit` frames, or an image.
+
+    sampler: how it is drawn, where not as the rest of the answer
+    """
 
     modality: str
     language: str | None = None
     voice: str | None = None
     limit: int = 256
+    sampler: Sampler | None = None
 
     def opening(self, vocab: Vocabulary) -> np.ndarray:
         """Its tags and opening token: [steps, channels]. Raises InputError for an unknown language or voice."""
@@ -36,14 +40,19 @@ class Want:
         steps[:, 0] = header
         return steps
 
-    def segment(self, steps: np.ndarray, vocab: Vocabulary) -> Segment:
-        """The segment whose payload is `steps` [steps, channels]."""
+    def segment(self, said: Iterable[np.ndarray], vocab: Vocabulary) -> Segment:
+        """The segment whose payload is these steps [channels]."""
+        steps = _stacked(said, vocab)
         codes = layout.from_steps(steps, vocab) if self.modality == "audio" else vocab[self.modality].codes(steps[:, 0])
         return Segment(self.modality, codes, "assistant", self.language, self.voice)
 
     def least(self, vocab: Vocabulary) -> int:
         """Steps that must be free for this segment."""
         return len(self.opening(vocab)) + longest(vocab, self.modality, min(self.limit, LEAST))
+
+    def most(self, vocab: Vocabulary) -> int:
+        """Steps that this segment can take."""
+        return len(self.opening(vocab)) + longest(vocab, self.modality, self.limit)
 
 
 def begin(
@@ -63,26 +72,25 @@ def begin(
 
 def say(
     stream: Stream, vocab: Vocabulary, wants: Sequence[Want], sampler: Sampler, generator: Generator | None = None
-) -> Iterator[tuple[int, np.ndarray]]:
-    """The answer of one conversation: a want's number and one step [channels] of its payload, as soon as it is drawn.
+) -> Iterator[Iterator[np.ndarray]]:
+    """The answer of one conversation, want by want: the steps [channels] of its payload, each as soon as it is drawn.
 
-    A segment is cut where the model's room for steps ends. Afterwards the stream has heard the closed segments too.
+    Take a payload to its end before the next one. A segment is cut where the model's room for steps ends. Afterwards
+    the stream has heard the closed segments too.
     """
     for number, want in enumerate(wants):
         stream.feed(want.opening(vocab)[None])
         limit = _fitting(want, vocab, stream.room - sum(later.least(vocab) for later in wants[number + 1 :]))
-        for _, ids in payload(stream, vocab, want.modality, sampler, generator, limit):
-            yield number, ids[0].cpu().numpy()
+        drawn = payload(stream, vocab, want.modality, want.sampler or sampler, generator, limit)
+        yield (ids[0].cpu().numpy() for _, ids in drawn)
 
 
 def answer(
     stream: Stream, vocab: Vocabulary, wants: Sequence[Want], sampler: Sampler, generator: Generator | None = None
 ) -> list[Segment]:
     """The whole answer of one conversation."""
-    steps: list[list[np.ndarray]] = [[] for _ in wants]
-    for number, ids in say(stream, vocab, wants, sampler, generator):
-        steps[number].append(ids)
-    return [want.segment(_stacked(said, vocab), vocab) for want, said in zip(wants, steps, strict=True)]
+    said = say(stream, vocab, wants, sampler, generator)
+    return [want.segment(steps, vocab) for want, steps in zip(wants, said, strict=True)]
 
 
 def generate_batch(
@@ -133,14 +141,13 @@ def _extended(
     limit = _fitting(want, vocab, room - later)
     stream = Stream.of_prompts(model, said, min(room, longest(vocab, want.modality, limit)))
     steps: list[list[np.ndarray]] = [[] for _ in said]
-    for numbers, ids in payload(stream, vocab, want.modality, sampler, generator, limit):
+    for numbers, ids in payload(stream, vocab, want.modality, want.sampler or sampler, generator, limit):
         for number, step in zip(numbers.tolist(), ids.cpu().numpy(), strict=True):
             steps[number].append(step)
-    payloads = [_stacked(row, vocab) for row in steps]
     closing = np.full((1, vocab.channels), vocab.control("<pad>"), np.int64)
     closing[0, 0] = vocab.control(f"</{want.modality}>")
-    longer = [np.concatenate((ids, steps, closing)) for ids, steps in zip(said, payloads, strict=True)]
-    return longer, [want.segment(steps, vocab) for steps in payloads]
+    longer = [np.concatenate((ids, _stacked(row, vocab), closing)) for ids, row in zip(said, steps, strict=True)]
+    return longer, [want.segment(row, vocab) for row in steps]
 
 
 def check_room(steps: int, wants: Sequence[Want], model: OmniTransformer, vocab: Vocabulary) -> None:
@@ -162,5 +169,5 @@ def _fitting(want: Want, vocab: Vocabulary, room: int) -> int:
     return limit
 
 
-def _stacked(steps: Sequence[np.ndarray], vocab: Vocabulary) -> np.ndarray:
-    return np.stack(steps) if steps else np.zeros((0, vocab.channels), np.int64)
+def _stacked(steps: Iterable[np.ndarray], vocab: Vocabulary) -> np.ndarray:
+    return np.array(list(steps), np.int64).reshape(-1, vocab.channels)

@@ -1,60 +1,148 @@
-"""An answer while it is being said: steps of the stream become text and sound as soon as they are certain."""
+"""An answer while it is being said: steps of the stream become text, sound and pictures as soon as they are certain."""
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from omni import layout
+from omni.decode import generate
+from omni.decode.generate import Want
+from omni.decode.samplers import Sampler
+from omni.decode.stream import Stream
+from omni.sequence import Segment
+from omni.tokenizers.image.pixels import to_levels
 from omni.vocab import Vocabulary
 
 if TYPE_CHECKING:
-    from omni.tokenizers.audio.codec import Codec
-    from omni.tokenizers.audio.pretrained import PretrainedCodec
-    from omni.tokenizers.text import TextTokenizer
+    from omni.tokenizers.bundle import Tokenizers
 
 UNSURE = "\ufffd"                                                       # a letter whose last bytes are still to come
 
 
-class TextReader:
-    """Text tokens one by one to text; a letter is given once all of its bytes are there."""
+@dataclass(frozen=True)
+class Piece:
+    """Part of an answer that is still being said: some text, or some samples, or the picture."""
 
-    def __init__(self, tokenizer: "TextTokenizer", vocab: Vocabulary) -> None:
-        self.tokenizer, self.span = tokenizer, vocab["text"]
+    text: str | None = None
+    audio: NDArray[np.float32] | None = None
+    image: NDArray[np.uint8] | None = None
+
+    @property
+    def modality(self) -> str:
+        if self.text is not None:
+            return "text"
+        return "audio" if self.audio is not None else "image"
+
+
+def tell(
+    stream: Stream,
+    wants: Sequence[Want],
+    tokenizers: "Tokenizers",
+    vocab: Vocabulary,
+    sampler: Sampler,
+    generator: torch.Generator,
+    told: list[Segment],
+) -> Generator[Piece, None, None]:
+    """Say the answer piece by piece. `told` gets its segments, the last one cut after the last piece that was taken.
+
+    So who closes the iterator half way, or is interrupted anywhere, finds in `told` what was handed over and no more.
+    """
+    for want, steps in zip(wants, generate.say(stream, vocab, wants, sampler, generator), strict=True):
+        reader, said, given, whole = _reader(want.modality, tokenizers, vocab), [], 0, False
+        try:
+            for step in steps:
+                said.append(step)
+                for piece in reader.push(step):
+                    given = len(said)
+                    yield piece
+            given, whole = len(said), True
+            yield from reader.finish()
+        finally:
+            if given or whole:                                          # nothing given is nothing said
+                told.append(want.segment(said[:given], vocab))
+
+
+class _Reader(Protocol):
+    """Turns the steps [channels] of one payload into pieces."""
+
+    def push(self, step: NDArray[np.int64]) -> Iterator[Piece]:
+        """What became certain with this step."""
+        ...
+
+    def finish(self) -> Iterator[Piece]:
+        """What is left when the payload has ended."""
+        ...
+
+
+def _reader(modality: str, tokenizers: "Tokenizers", vocab: Vocabulary) -> _Reader:
+    readers: dict[str, type[_TextReader | _SoundReader | _PictureReader]] = {
+        "text": _TextReader, "audio": _SoundReader, "image": _PictureReader,
+    }  # fmt: skip
+    return readers[modality](tokenizers, vocab)
+
+
+class _TextReader:
+    """Text by the letter: one is given once all of its bytes are there."""
+
+    def __init__(self, tokenizers: "Tokenizers", vocab: Vocabulary) -> None:
+        assert tokenizers.text is not None
+        self.tokenizer, self.span = tokenizers.text, vocab["text"]
         self.codes: list[int] = []
         self.given = ""
 
-    def push(self, step: NDArray[np.int64]) -> str:
-        """What became certain with this step [channels]; perhaps nothing."""
+    def push(self, step: NDArray[np.int64]) -> Iterator[Piece]:
         self.codes.append(int(step[0]) - self.span.start)
         return self._new(self.tokenizer.decode(self.codes).rstrip(UNSURE))
 
-    def finish(self) -> str:
+    def finish(self) -> Iterator[Piece]:
         """The rest, broken letters included."""
         return self._new(self.tokenizer.decode(self.codes))
 
-    def _new(self, text: str) -> str:
+    def _new(self, text: str) -> Iterator[Piece]:
         new, self.given = text[len(self.given) :], text
-        return new
+        if new:
+            yield Piece(text=new)
 
 
-class SoundReader:
-    """Steps of an audio payload to samples, frame by frame."""
+class _SoundReader:
+    """Sound by the codec's frame."""
 
-    def __init__(self, codec: "Codec | PretrainedCodec", vocab: Vocabulary) -> None:
-        self.codec, self.vocab = codec, vocab
-        self.state: Any = codec.start(1)                                # whichever the codec keeps
+    def __init__(self, tokenizers: "Tokenizers", vocab: Vocabulary) -> None:
+        assert tokenizers.audio is not None
+        self.codec, self.vocab = tokenizers.audio, vocab
+        self.state: Any = self.codec.start(1)                           # whichever the codec keeps
         self.steps: list[NDArray[np.int64]] = []
         self.needed = vocab.codebooks if vocab.layout in ("flat", "delay") else 1
 
-    def push(self, step: NDArray[np.int64]) -> Iterator[NDArray[np.float32]]:
-        """The samples of the frame that this step [channels] completes, if it does."""
+    def push(self, step: NDArray[np.int64]) -> Iterator[Piece]:
         self.steps.append(step)
         if len(self.steps) < self.needed:
             return
         codes = layout.from_steps(np.stack(self.steps), self.vocab)     # [1, codebooks]
         self.steps = self.steps[1:] if self.vocab.layout == "delay" else []
         samples, self.state = self.codec.decode_stream(torch.from_numpy(codes)[None], self.state)
-        yield samples[0].cpu().numpy()
+        yield Piece(audio=samples[0].cpu().numpy())
+
+    def finish(self) -> Iterator[Piece]:
+        return iter(())
+
+
+class _PictureReader:
+    """The picture, once all of its codes are there."""
+
+    def __init__(self, tokenizers: "Tokenizers", vocab: Vocabulary) -> None:
+        assert tokenizers.image is not None
+        self.tokenizer, self.vocab = tokenizers.image, vocab
+        self.codes: list[int] = []
+
+    def push(self, step: NDArray[np.int64]) -> Iterator[Piece]:
+        self.codes.append(int(step[0]) - self.vocab["image"].start)
+        if len(self.codes) == self.vocab.picture_tokens:
+            yield Piece(image=to_levels(self.tokenizer.decode(torch.tensor([self.codes]))[0]))
+
+    def finish(self) -> Iterator[Piece]:
+        return iter(())

@@ -1,6 +1,6 @@
 """A trained model behind one call: any mix of text, audio, pictures and video in; text, audio and pictures out."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from omni.decode import generate
 from omni.decode.generate import Want
 from omni.decode.parts import Part
-from omni.decode.pieces import SoundReader, TextReader
+from omni.decode.pieces import Piece, tell
 from omni.decode.samplers import Sampler
 from omni.decode.score import log_likelihoods
 from omni.decode.step import Step, fast_step, settle
@@ -22,6 +22,7 @@ from omni.model.folder import load_model
 from omni.model.transformer import OmniTransformer
 from omni.sequence import Segment
 from omni.sequence import Sequence as Laid
+from omni.shipped import shipped_model
 from omni.tokenizers.bundle import Tokenizers
 from omni.tokenizers.image.pixels import to_levels, to_pixels, write_picture
 from omni.vocab import Vocabulary
@@ -33,13 +34,13 @@ class How(TypedDict, total=False):
     """How an answer is to be given; what is left out is at its default.
 
     language:    of text and audio, such as "fr" (default: the model's choice); voice: whose voice
-    sampler:     how ids are drawn (default: Sampler(), the model's own distribution); seed: 0
+    sampler:     how ids are drawn (default: Sampler(), the model's own distribution), or how by modality; seed: 0
     max_seconds: longest audio (10); max_tokens: longest text (256)
     """
 
     language: str | None
     voice: str | None
-    sampler: Sampler | None
+    sampler: Sampler | Mapping[str, Sampler] | None
     seed: int
     max_seconds: float
     max_tokens: int
@@ -81,15 +82,6 @@ class Answer:
         return [*paths, folder / "answer.json"]
 
 
-@dataclass(frozen=True)
-class Piece:
-    """Part of an answer that is still being said: some text, or some samples, or the picture."""
-
-    text: str | None = None
-    audio: NDArray[np.float32] | None = None
-    image: NDArray[np.uint8] | None = None
-
-
 class Pipeline:
     """A model with its tokenizers; get one with `omni.load(folder)`."""
 
@@ -105,12 +97,15 @@ class Pipeline:
         self.model, self.vocab, self.tokenizers, self.step = model, vocab, tokenizers, step
 
     @classmethod
-    def load(cls, folder: Path | str, device: torch.device | str = "cpu", int8: bool = False) -> "Pipeline":
-        """The model in `folder` with the tokenizers in `folder/tokenizers`.
+    def load(
+        cls, folder: Path | str | None = None, device: torch.device | str = "cpu", int8: bool = False
+    ) -> "Pipeline":
+        """The model in `folder` with the tokenizers in `folder/tokenizers`; without one that which comes with omni.
 
         int8: answer from 8-bit weights, faster and a little less exact (docs/generate.md has the figures).
         Raises InputError when something is missing, damaged or made for something else.
         """
+        folder = shipped_model() if folder is None else folder
         model, vocab = load_model(folder, device)
         settle(model)
         tokenizers = Tokenizers.load(Path(folder) / "tokenizers")
@@ -121,7 +116,7 @@ class Pipeline:
 
         Raises InputError for a file that cannot be read, for what this model does not know, and for a prompt too long.
         """
-        wants, sampler, generator = self._asked(want, **how)
+        wants, sampler, generator = self.asked(want, **how)
         stream = generate.begin(self.model, self.vocab, self.segments(parts), wants, self.step)
         return self.render(generate.answer(stream, self.vocab, wants, sampler, generator))
 
@@ -129,15 +124,15 @@ class Pipeline:
         self, parts: Sequence[Part], want: Sequence[str] = ("text",), **how: Unpack[How]
     ) -> Iterator[Piece]:
         """The same answer, piece by piece while it is made: text by the letter, audio by the codec's frame."""
-        wants, sampler, generator = self._asked(want, **how)
+        wants, sampler, generator = self.asked(want, **how)
         stream = generate.begin(self.model, self.vocab, self.segments(parts), wants, self.step)
-        yield from self._pieces(wants, generate.say(stream, self.vocab, wants, sampler, generator))
+        yield from tell(stream, wants, self.tokenizers, self.vocab, sampler, generator, told=[])
 
     def batch(
         self, conversations: Sequence[Sequence[Part]], want: Sequence[str] = ("text",), **how: Unpack[How]
     ) -> list[Answer]:
         """The answers to many conversations, generated side by side."""
-        wants, sampler, generator = self._asked(want, **how)
+        wants, sampler, generator = self.asked(want, **how)
         heard = [self.segments(parts) for parts in conversations]
         answers = generate.generate_batch(self.model, self.vocab, heard, wants, sampler, generator)
         return [self.render(segments) for segments in answers]
@@ -161,12 +156,12 @@ class Pipeline:
             raise InputError("nothing to answer; give a text, a recording, a picture or a video")
         return [part.segment(self.tokenizers, self.vocab) for part in parts]
 
-    def _asked(
+    def asked(
         self,
         want: Sequence[str],
         language: str | None = None,
         voice: str | None = None,
-        sampler: Sampler | None = None,
+        sampler: Sampler | Mapping[str, Sampler] | None = None,
         seed: int = 0,
         max_seconds: float = 10.0,
         max_tokens: int = 256,
@@ -179,18 +174,22 @@ class Pipeline:
         audio = self.tokenizers.audio
         frames = max(1, int(max_seconds * audio.frame_rate)) if audio else 0
         limits = {"text": max_tokens, "audio": frames, "image": self.vocab.picture_tokens}
-        wants = [self._want(modality, language, voice, limits[modality]) for modality in want]
+        own = sampler if isinstance(sampler, Mapping) else {}
+        wants = [self._want(modality, language, voice, limits[modality], own.get(modality)) for modality in want]
         for wanted in wants:
             wanted.opening(self.vocab)                                  # raises for an unknown language or voice
             if getattr(self.tokenizers, wanted.modality) is None:
                 raise InputError(f"this model has no {wanted.modality} tokenizer; leave {wanted.modality} out of want")
-        return wants, sampler or Sampler(), torch.Generator(self.model.table.device).manual_seed(seed)
+        shared = sampler if isinstance(sampler, Sampler) else Sampler()
+        return wants, shared, torch.Generator(self.model.table.device).manual_seed(seed)
 
     @staticmethod
-    def _want(modality: str, language: str | None, voice: str | None, limit: int) -> Want:
+    def _want(
+        modality: str, language: str | None, voice: str | None, limit: int, sampler: Sampler | None = None
+    ) -> Want:
         """Pictures have no language, and only audio has a voice."""
         spoken = language if modality != "image" else None
-        return Want(modality, spoken, voice if modality == "audio" else None, limit)
+        return Want(modality, spoken, voice if modality == "audio" else None, limit, sampler)
 
     @torch.inference_mode()
     def render(self, segments: Sequence[Segment]) -> Answer:
@@ -205,21 +204,3 @@ class Pipeline:
             sample_rate=audio.sample_rate if audio else 0,
             segments=tuple(segments),
         )
-
-    def _pieces(self, wants: Sequence[Want], said: Iterator[tuple[int, np.ndarray]]) -> Iterator[Piece]:
-        text, audio, image = self.tokenizers.text, self.tokenizers.audio, self.tokenizers.image
-        letters = TextReader(text, self.vocab) if text else None
-        sound = SoundReader(audio, self.vocab) if audio else None
-        painted: list[int] = []
-        for number, step in said:
-            modality = wants[number].modality
-            if modality == "text" and letters and (new := letters.push(step)):
-                yield Piece(text=new)
-            elif modality == "audio" and sound:
-                yield from (Piece(audio=samples) for samples in sound.push(step))
-            elif modality == "image" and image:
-                painted.append(int(step[0]) - self.vocab["image"].start)
-                if len(painted) == self.vocab.picture_tokens:
-                    yield Piece(image=to_levels(image.decode(torch.tensor([painted]))[0]))
-        if letters and (rest := letters.finish()):
-            yield Piece(text=rest)

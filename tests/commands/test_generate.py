@@ -1,65 +1,19 @@
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
-import torch
 from PIL import Image
 
 import omni
 from omni.cli import main
-from omni.model.config import ModelConfig
-from omni.model.folder import save_model
-from omni.model.transformer import OmniTransformer
-from omni.tokenizers.audio.codec import Codec
-from omni.tokenizers.audio.config import CodecConfig
-from omni.tokenizers.bundle import Tokenizers
-from omni.tokenizers.image.autoencoder import ImageConfig, ImageTokenizer
 from omni.tokenizers.text import TextTokenizer
 from omni.vocab import LAYOUTS, Vocabulary
 
 Model = Callable[[str], Path]
-
-
-def save_tiny(folder: Path, layout: str, max_steps: int = 256) -> None:
-    """A whole model folder with random weights and real tokenizers, all very small."""
-    torch.manual_seed(0)
-    codec = CodecConfig(levels=(4, 4), codebooks=2, d_model=16, d_hop=16, encoder_layers=1, decoder_layers=1)
-    image = ImageConfig(16, 8, (4, 4), width=16, fine_width=8, encoder_layers=1, decoder_layers=1)
-    text = TextTokenizer.train(["an owl and a bell"], 260)
-    tokenizers = Tokenizers(text, Codec(codec).eval(), ImageTokenizer(image).eval())
-    vocab = Vocabulary(
-        text=len(text), codebooks=2, codebook_size=16, image=16, picture_tokens=4, frames=3, languages=("en", "fr"),
-        voices=("anna",), layout=layout, tokenizers=tokenizers.fingerprint,
-    )  # fmt: skip
-    shape = ModelConfig(d_model=32, n_layers=2, n_heads=2, n_kv_heads=1, d_ff=64, max_steps=max_steps)
-    config = shape.for_vocabulary(vocab)
-    save_model(folder, OmniTransformer(config).state_dict(), config, vocab)
-    tokenizers.save(folder / "tokenizers")
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Model:
-    root = tmp_path_factory.mktemp("models")
-
-    def model(layout: str) -> Path:
-        if not (root / layout).exists():
-            save_tiny(root / layout, layout)
-        return root / layout
-
-    return model
-
-
-@pytest.fixture
-def files(tmp_path: Path) -> Path:
-    """A picture, a recording and a GIF."""
-    Image.new("RGB", (30, 20), "red").save(tmp_path / "p.png")
-    soundfile.write(tmp_path / "q.wav", 0.1 * np.sin(np.arange(8000) / 9), 16000)
-    frames = [Image.new("RGB", (16, 16), colour) for colour in ("red", "blue", "green", "white")]
-    frames[0].save(tmp_path / "v.gif", save_all=True, append_images=frames[1:], duration=500)
-    return tmp_path
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -194,9 +148,9 @@ def damage(model: Path, how: str) -> str:
 
 @pytest.mark.parametrize("how", ["truncated", "other tokenizers", "no tokenizers", "other vocabulary"])
 def test_a_model_folder_that_does_not_fit_is_refused(
-    how: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    how: str, models: Model, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    save_tiny(tmp_path / "model", "flat")
+    shutil.copytree(models("flat"), tmp_path / "model")
     line = damage(tmp_path / "model", how)
     assert main(["generate", "--text", "x", "--model", str(tmp_path / "model"), "--out", str(tmp_path / "out")]) == 2
     error = capfd.readouterr().err
@@ -204,9 +158,17 @@ def test_a_model_folder_that_does_not_fit_is_refused(
     assert not (tmp_path / "out").exists()
 
 
-def test_without_a_model_the_line_says_how_to_make_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_without_a_model_the_one_that_comes_with_omni_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main(["generate", "--text", "x", "--out", "out"]) == 2
-    assert "make it with `omni quickstart`, or give --model DIR" in capfd.readouterr().err
+    assert main(["generate", "--text", "seven", "--language", "fr", "--out", "out"]) == 0
+    assert (tmp_path / "out" / "answer.json").is_file()
+
+
+def test_each_modality_can_be_drawn_in_its_own_way(models: Model) -> None:
+    model, given = omni.load(models("delay")), [omni.Text("A red square.")]
+    greedy, warm = omni.Sampler(temperature=0), omni.Sampler(temperature=1.0)
+    how = {"text": greedy, "audio": warm}
+    mixed = [model(given, ["text", "audio"], sampler=how, seed=seed, max_tokens=8, max_seconds=0.5) for seed in (1, 2)]
+    certain = model(given, ["text"], sampler=greedy, max_tokens=8)
+    assert mixed[0].text == mixed[1].text == certain.text
+    assert mixed[0].audio is not None and not np.array_equal(mixed[0].audio, mixed[1].audio)

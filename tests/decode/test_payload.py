@@ -226,8 +226,9 @@ def test_steps_come_before_the_next_one_is_computed() -> None:
     model, vocab = MODELS["flat", 3, False]
     stream = begin(model, vocab, ASKED, [Want("image")])
     before = len(stream) + 1                                            # with the opening token
-    for count, (number, step) in enumerate(say(stream, vocab, [Want("image")], Sampler(), generator(0))):
-        assert number == 0 and step.shape == (1,) and len(stream) == before + count
+    (steps,) = say(stream, vocab, [Want("image")], Sampler(), generator(0))
+    for count, step in enumerate(steps):
+        assert step.shape == (1,) and len(stream) == before + count
 
 
 def test_video_cannot_be_asked_for_and_an_unknown_language_is_listed() -> None:
