@@ -9,7 +9,9 @@ if TYPE_CHECKING:
     from omni.figures import Report
 
 EPILOG = """example:
-  omni eval --run runs/quickstart --data runs/quickstart/data --shards runs/quickstart/shards"""
+  omni eval --run runs/quickstart --data runs/quickstart/data --shards runs/quickstart/shards
+
+`omni eval abilities --help`: the abilities of the model that ships, against their goals"""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
