@@ -19,7 +19,7 @@ help: ## list these
 run: $(VENV)/.installed ## install, then train a small model on real data: runs/quickstart/report.html (ARGS=--minutes 60)
 	$(BIN)/omni quickstart $(ARGS)
 
-demo: $(VENV)/.installed ## ask the model of `make run` about a picture, aloud and in French: runs/demo
+demo: $(VENV)/.installed ## ask omni-tiny about a picture, aloud and in French: runs/demo
 	$(BIN)/omni generate --image docs/images/owl.svg --want text,audio --language fr --out runs/demo $(ARGS)
 
 bench: $(VENV)/.tested ## measure training and decoding against transformers: runs/bench

@@ -2,7 +2,7 @@
 
 import omni
 
-model = omni.load("runs/quickstart/model")
+model = omni.load()                                                     # omni-tiny; or omni.load("runs/mine/model")
 answer = model([omni.Picture("owl.png"), omni.Text("What is this?")], want=["text", "audio"], language="en")
 print(answer.text)
 answer.save("answer")

@@ -18,12 +18,13 @@ VERBS = {
     "import": "make a model of a Llama, Mistral or Qwen checkpoint",
     "export": "write a model as a checkpoint that transformers loads",
     "generate": "any mix of text, audio, images and video in; text, audio and images out",
-    "eval": "score every task on held-out items and write a report",
+    "chat": "a conversation with a model in the terminal",
+    "eval": "score every task on held-out items; `eval abilities` examines the model that ships",
     "bench": "measure training and decoding against transformers",
     "plan": "memory, communication, speed and cost of a model before it is trained",
 }
 # Words that a verb's first argument could be mistaken for: RECIPE may be any name, `./report` or `report.yaml` too.
-WITHIN: dict[tuple[str, ...], str] = {("train", "report"): "train_report"}
+WITHIN: dict[tuple[str, ...], str] = {("train", "report"): "train_report", ("eval", "abilities"): "eval_abilities"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,25 +1,25 @@
 """The stages of a quickstart, each a run of the verb that a user would type, so that each resumes by itself."""
 
-import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from omni.errors import InputError
 from omni.files import read_json, write_json
+from omni.shipped import shipped_model
 
 SOURCES = ("stamps", "prompts", "emoji")
 LANGUAGES = ("en", "es", "fr", "it", "ru")                              # of the prompts; more would get less time each
-CODEC_SHARE, PICTURE_SHARE = 0.22, 0.08                                 # of the whole time
 EVALUATION_SHARE = 0.12
 WEIGHTS = {                                                             # sound takes most tokens; words need the time
     "caption": 2.0, "translate": 2.0, "transcribe": 2.0, "translate_speech": 1.5, "video": 2.0,
     "describe": 0.5, "interpret": 0.5, "draw": 0.7, "say": 0.7,
 }  # fmt: skip
+LAYOUT = "delay"                                                        # the codec's four codes a step take one step
 LEAST_TRAINING_SHARE = 0.2
 VALIDATIONS_COST = 0.93                                                 # of the training time is left for steps
 
@@ -29,7 +29,8 @@ class Quickstart:
 
     def __init__(self, out: Path, minutes: float, cache: Path | None, nproc: int) -> None:
         self.out, self.seconds, self.cache, self.nproc = out, 60 * minutes, cache, nproc
-        self.data, self.tokenizers, self.shards = out / "data", out / "tokenizers", out / "shards"
+        self.data, self.shards = out / "data", out / "shards"
+        self.tokenizers = shipped_model() / "tokenizers"                # learnt in an hour that nobody has to wait for
         self.timings = out / "timings.json"
         self.spent: dict[str, float] = {}
 
@@ -39,8 +40,8 @@ class Quickstart:
         self._check_plan()
         self.spent = read_json(self.timings) if self.timings.exists() else {}
         stages: list[tuple[str, Callable[[], None]]] = [
-            ("fetch", self.fetch), ("prepare", self.prepare), ("tokenizers", self.train_tokenizers),
-            ("tokenize", self.tokenize), ("train", self.train), ("evaluate", self.evaluate), ("answer", self.answer),
+            ("fetch", self.fetch), ("prepare", self.prepare), ("tokenize", self.tokenize), ("train", self.train),
+            ("evaluate", self.evaluate), ("answer", self.answer),
         ]  # fmt: skip
         for number, (name, stage) in enumerate(stages, start=1):
             print(f"\n[{number}/{len(stages)}] {name}", flush=True)
@@ -76,27 +77,9 @@ class Quickstart:
     def _cache(self) -> list[str]:
         return ["--cache", str(self.cache)] if self.cache else []
 
-    def train_tokenizers(self) -> None:
-        """Text and pictures on one core while the codec has the other: two threads would help neither."""
-        common = ("--data", str(self.data), "--out", str(self.tokenizers))
-        minutes = self.seconds / 60
-        log = self.out / "tokenizer-image.log"
-        with log.open("a") as lines:
-            text = ("tokenizer", "train", "text", *common, "--languages", *LANGUAGES)
-            finish(start(*text, threads=1, output=lines), log)
-            image = ("tokenizer", "train", "image", *common, "--minutes", f"{PICTURE_SHARE * minutes:g}")
-            beside = start(*image, threads=1, output=lines)
-            try:
-                audio = ("tokenizer", "train", "audio", *common, "--minutes", f"{CODEC_SHARE * minutes:g}")
-                finish(start(*audio, threads=1))
-            except BaseException:
-                beside.wait()                                           # Ctrl-C reached it too, and it saves
-                raise
-            finish(beside, log)
-
     def tokenize(self) -> None:
         folders = ("--data", str(self.data), "--tokenizers", str(self.tokenizers), "--out", str(self.shards))
-        omni("data", "tokenize", *folders, "--languages", *LANGUAGES)
+        omni("data", "tokenize", *folders, "--languages", *LANGUAGES, "--layout", LAYOUT)
 
     def train(self) -> None:
         """As many steps as the time left allows, chosen once, so that a resumed run is the same run."""
@@ -156,29 +139,16 @@ class Quickstart:
 
 
 def omni(*words: str) -> None:
-    """Run one verb in a process of its own, whose memory is then free again."""
-    finish(start(*words))
+    """Run one verb in a process of its own, whose memory is then free again; the whole command ends as it did.
 
-
-def start(*words: str, threads: int | None = None, output: IO[str] | None = None) -> subprocess.Popen[bytes]:
-    """Begin a verb; `threads` bounds its cores, `output` takes what it prints."""
-    environment = dict(os.environ) | ({"OMP_NUM_THREADS": str(threads)} if threads else {})
-    command = [sys.executable, "-m", "omni.cli", *words]
-    return subprocess.Popen(command, env=environment, stdout=output, stderr=output)
-
-
-def finish(process: subprocess.Popen[bytes], log: Path | None = None) -> None:
-    """Wait for a verb, whose output goes to `log` or to be seen; then the whole command ends as it did.
-
-    Ctrl-C reaches it too: it saves, and says how to go on unless that went to the log.
+    Ctrl-C reaches it too: it saves, and says how to go on.
     """
+    process = subprocess.Popen([sys.executable, "-m", "omni.cli", *words])
     try:
         code = process.wait()
     except KeyboardInterrupt:
         code = 130 if process.wait() == 130 else -signal.SIGINT
-    if code == -signal.SIGINT or (code == 130 and log):
+    if code == -signal.SIGINT:
         raise KeyboardInterrupt
     if code:
-        if log:
-            print(f"omni: a stage failed; see {log}", file=sys.stderr)
         raise SystemExit(code)

@@ -1,0 +1,40 @@
+"""The model that comes with omni is whole, small, and made by the recipe that comes with omni."""
+
+import re
+from dataclasses import replace
+
+import numpy as np
+
+import omni
+from omni.files import sha256
+from omni.model.folder import verify
+from omni.shipped import shipped_model
+from omni.train.recipe import Recipe
+
+MOST_BYTES = 60_000_000
+
+
+def test_the_folder_is_whole_and_within_its_size() -> None:
+    folder = shipped_model()
+    verify(folder)
+    assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < MOST_BYTES
+    for name in ("README.md", "ATTRIBUTION.md", "recipe.yaml", "tokenizers/audio/config.json"):
+        assert (folder / name).is_file(), name
+
+
+def test_the_card_names_the_recipe_that_ships() -> None:
+    folder = shipped_model()
+    found = re.search(r"recipe: `recipe.yaml`, sha256 ([0-9a-f]{64})", (folder / "README.md").read_text("utf-8"))
+    assert found and found[1] == sha256(folder / "recipe.yaml")
+    made, here = Recipe.load(str(folder / "recipe.yaml")), Recipe.load("tiny")
+    assert replace(made, data=here.data, valid=here.valid, tokenizers=here.tokenizers) == here
+
+
+def test_it_answers_in_writing_and_aloud_in_every_preset_voice() -> None:
+    model = omni.load()
+    for voice in model.vocab.voices:
+        answer = model(
+            [omni.Text("What is three plus four?")], ["text", "audio"], language="en", voice=voice,
+            sampler=omni.Sampler(temperature=0), max_seconds=2.0, max_tokens=16,
+        )  # fmt: skip
+        assert answer.text and answer.audio is not None and np.abs(answer.audio).max() > 0.01
