@@ -2,7 +2,7 @@
 
 import random
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from omni.decode.parts import Audio, Part, Picture, Text
 from omni.decode.pipeline import Answer, How, Pipeline
-from omni.decode.samplers import Sampler
+from omni.decode.samplers import Sampler, Samplers
 from omni.errors import InputError
 from omni.eval.abilities.scoring import normal
 from omni.tokenizers.audio.metrics import Wave, resample
 from omni.tokenizers.audio.recognizer import RATE
 from omni.tokenizers.audio.voices import UNHEARD, Voice, is_installed, read_aloud
-from omni.train.data.items import PRESET, Item, Manifest, Recording
+from omni.train.data.items import Item, Manifest, Recording
 
 CAPTIONED = ("en", "fr", "es", "ru", "it", "de", "ro", "ca", "bg", "el")
 GREEDY = Sampler(temperature=0)
@@ -27,7 +27,6 @@ MOST_SECONDS = 6.0
 LONGEST_HEARD = 6.0                                                     # seconds; longer recordings are left out
 
 T = TypeVar("T")
-Samplers = Sampler | Mapping[str, Sampler]                              # one, or one by modality
 
 
 @dataclass(frozen=True)
@@ -155,8 +154,7 @@ class Subject:
 
 def is_human(recording: Recording) -> bool:
     """Whether a person spoke; synthesizers' speakers are presets or `engine/voice@rate`."""
-    speaker = recording.speaker or ""
-    return not speaker.startswith(PRESET) and "@" not in speaker
+    return not recording.preset and "@" not in (recording.speaker or "")
 
 
 def at_judges_rate(wave: Wave, sample_rate: int) -> Wave:

@@ -13,7 +13,7 @@ from omni.decode import generate
 from omni.decode.generate import Want
 from omni.decode.parts import Part
 from omni.decode.pieces import Piece, tell
-from omni.decode.samplers import Sampler
+from omni.decode.samplers import Sampler, Samplers
 from omni.decode.score import log_likelihoods
 from omni.decode.step import Step, fast_step, settle
 from omni.errors import InputError
@@ -40,7 +40,7 @@ class How(TypedDict, total=False):
 
     language: str | None
     voice: str | None
-    sampler: Sampler | Mapping[str, Sampler] | None
+    sampler: Samplers | None
     seed: int
     max_seconds: float
     max_tokens: int
@@ -161,7 +161,7 @@ class Pipeline:
         want: Sequence[str],
         language: str | None = None,
         voice: str | None = None,
-        sampler: Sampler | Mapping[str, Sampler] | None = None,
+        sampler: Samplers | None = None,
         seed: int = 0,
         max_seconds: float = 10.0,
         max_tokens: int = 256,

@@ -1,5 +1,6 @@
 """Choosing the next id from its scores."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -66,6 +67,9 @@ class Sampler:
 
 
 GREEDY = Sampler(temperature=0)
+
+
+Samplers = Sampler | Mapping[str, Sampler]                              # one for an answer, or one by modality
 
 
 def _only(scores: Tensor, keep: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from omni.errors import InputError
-from omni.files import read_json
+from omni.files import read_json, sha256, write_json
 
 FORMAT_VERSION = 1
 SAMPLE_RATE = 16_000
@@ -32,6 +32,12 @@ class Recording:
     kind: str  # "speech" | "effect"
     speaker: str | None  # a label as far as the source tells voices apart, such as "stamps/fr"
     licence: str
+
+    @property
+    def preset(self) -> str | None:
+        """Name of the assistant's voice that speaks, None for anybody else's."""
+        speaker = self.speaker or ""
+        return speaker.removeprefix(PRESET) if speaker.startswith(PRESET) else None
 
 
 @dataclass(frozen=True)
@@ -117,8 +123,7 @@ class Manifest:
     @property
     def voices(self) -> tuple[str, ...]:
         """Names of the assistant's preset voices in the recordings."""
-        speakers = {one.speaker or "" for item in self.items for one in item.recordings}
-        return tuple(sorted(name.removeprefix(PRESET) for name in speakers if name.startswith(PRESET)))
+        return tuple(sorted({one.preset for item in self.items for one in item.recordings if one.preset}))
 
     def of(self, *, split: str | None = None, source: str | None = None) -> list[Item]:
         """Items of one split, one source, both, or all."""
@@ -127,6 +132,14 @@ class Manifest:
             for item in self.items
             if (split is None or item.split == split) and (source is None or item.source == source)
         ]
+
+
+def seal(folder: Path, about: dict[str, Any]) -> None:
+    """Write manifest.json of a folder whose files are whole: `about` them, with sizes, checksums and fingerprint."""
+    checksums = {name: sha256(folder / name) for name in DATA_FILES}
+    sizes = {name: (folder / name).stat().st_size for name in DATA_FILES}
+    known = {"bytes": sizes, "checksums": checksums, "fingerprint": fingerprint(checksums)}
+    write_json(folder / "manifest.json", {**about, **known})
 
 
 def fingerprint(checksums: dict[str, str]) -> str:

@@ -81,17 +81,6 @@ def line_items(languages: Sequence[str]) -> list[Item]:
     return made
 
 
-def asked(group: str, topic: str, language: str) -> list[str]:
-    """The variants of a question, the last of which is kept for testing."""
-    row = table()[group][topic][language]
-    return list(row[0] if isinstance(row[0], list) else row)
-
-
-def answered(group: str, topic: str, language: str) -> str:
-    """What the assistant answers to a line of `talk`, `refuse` or `comply`."""
-    return str(table()[group][topic][language][1])
-
-
 def _variants(name: str, rows: dict[str, Any]) -> dict[str, tuple[Texts, str]]:
     """Questions by language and variant, and the answer where there is one; {language} is filled in."""
     found: dict[str, tuple[Texts, str]] = {}

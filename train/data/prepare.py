@@ -16,11 +16,10 @@ from typing import Any
 import numpy as np
 
 from omni.errors import InputError
-from omni.files import atomic_path, read_json, sha256, write_json
-from omni.train.data import items as items_module
+from omni.files import atomic_path, read_json, sha256
 from omni.train.data.engines import Engine, in_order, open_engine
 from omni.train.data.fetch import PackageSpec, installed, package_sha256
-from omni.train.data.items import DATA_FILES, FORMAT_VERSION, SAMPLE_RATE, SOURCES, Item, Manifest, Recording
+from omni.train.data.items import FORMAT_VERSION, SAMPLE_RATE, SOURCES, Item, Manifest, Recording, seal
 from omni.train.data.parse import base
 from omni.train.data.parse.base import Outcome, Package, Source
 from omni.train.data.parts import Part, finished, write_part
@@ -94,7 +93,6 @@ def assemble(parts: Sequence[Part], out: Path, picture_size: int, part_keys: dic
                 lines.write(_item(part, fields, name, offsets[part.source]).to_json() + "\n")
         _join(parts, "pictures.bin", folder / "pictures.npy", np.dtype(np.uint8), (picture_size, picture_size, 3))
         _join(parts, "audio.bin", folder / "audio.npy", np.dtype("<i2"), ())
-        checksums = {name: sha256(folder / name) for name in DATA_FILES}
         about = {
             "version": FORMAT_VERSION,
             "sample_rate": SAMPLE_RATE,
@@ -105,11 +103,8 @@ def assemble(parts: Sequence[Part], out: Path, picture_size: int, part_keys: dic
             "largest_groups": split.group_sizes[:10],
             "dropped": {part.source: part.dropped for part in parts},
             "inputs": part_keys,
-            "bytes": {name: (folder / name).stat().st_size for name in DATA_FILES},
-            "checksums": checksums,
-            "fingerprint": items_module.fingerprint(checksums),
         }
-        write_json(folder / "manifest.json", about)
+        seal(folder, about)
 
 
 def _packages(specs: Iterable[PackageSpec], source: str, cache: Path) -> list[Package]:

@@ -12,15 +12,16 @@ import random
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
 from omni.errors import InputError
-from omni.files import atomic_path, read_json, sha256, write_json
+from omni.files import atomic_path, read_json
 from omni.tokenizers.audio.voices import Voice, read_aloud
 from omni.train.data.engines import HERE, Engine, in_order
-from omni.train.data.items import DATA_FILES, LINES, PRESET, SAMPLE_RATE, Item, Manifest, Recording, fingerprint
+from omni.train.data.items import LINES, PRESET, SAMPLE_RATE, Item, Manifest, Recording, seal
 from omni.train.data.lines import line_items
 from omni.train.data.parse.audio import finish
 from omni.train.data.parse.base import UnusableError
@@ -51,15 +52,6 @@ class Utterance:
     pause: float = 0.0                                                  # seconds of hesitation in its middle
 
 
-@dataclass(frozen=True)
-class Job:
-    """Some items to be read, by their place in the manifest."""
-
-    items: tuple[tuple[int, Item], ...]
-    languages: tuple[str, ...]
-    seed: int
-
-
 Spoken = list[tuple[int, Utterance, np.ndarray]]                        # item, what was read, int16 samples [samples]
 
 
@@ -84,9 +76,10 @@ def voice_data(
     if (out / "manifest.json").exists() and read_json(out / "manifest.json").get("voiced") == key:
         return Manifest.load(out)
     items = [*_set_apart(data.items, unheard), *line_items(languages)]
-    read = [(row, item) for row, item in enumerate(items) if utterances(item, languages, seed)]
-    jobs = [Job(tuple(read[start : start + ITEMS]), tuple(languages), seed) for start in range(0, len(read), ITEMS)]
-    spoken = in_order(hands, read_job, jobs, (len(job.items) for job in jobs), "reading aloud")
+    wanted = [[(row, one) for one in utterances(item, languages, seed)] for row, item in enumerate(items)]
+    read = [some for some in wanted if some]
+    jobs = [list(chain(*read[start : start + ITEMS])) for start in range(0, len(read), ITEMS)]
+    spoken = in_order(hands, read_job, jobs, map(len, jobs), "reading aloud")
     _write(data, items, spoken, out, key)
     return Manifest.load(out)
 
@@ -128,9 +121,8 @@ def _presets(language: str) -> tuple[str, ...]:
     return ("clara", "clara", "lena", "oskar") if language == "en" else ("lena", "oskar")
 
 
-def read_job(job: Job) -> Spoken:
-    """All utterances of some items, each engine's voice at once; what gives no usable sound is left out."""
-    wanted = [(row, one) for row, item in job.items for one in utterances(item, job.languages, job.seed)]
+def read_job(wanted: Sequence[tuple[int, Utterance]]) -> Spoken:
+    """Utterances of some items, each engine's voice at once; what gives no usable sound is left out."""
     groups: dict[tuple[Voice, str], list[int]] = {}
     for number, (_, one) in enumerate(wanted):
         groups.setdefault((one.voice, one.language), []).append(number)
@@ -166,12 +158,9 @@ def _set_apart(items: Iterable[Item], unheard: Sequence[str]) -> Iterator[Item]:
         apart = [one for one in item.recordings if one.speaker in unheard]
         yield replace(item, recordings=tuple(one for one in item.recordings if one.speaker not in unheard))
         for one in apart:
-            texts = {language: text for language, text in item.texts.items() if item.source != "catalogues"}
             assert one.speaker
-            yield replace(
-                item, id=f"{item.id}{APART}{one.speaker.rpartition('/')[2]}", split="test", texts=texts, pictures=(),
-                keywords={}, recordings=(one,),
-            )  # fmt: skip
+            name = f"{item.id}{APART}{one.speaker.rpartition('/')[2]}"
+            yield replace(item, id=name, split="test", keywords={}, pictures=(), recordings=(one,))
 
 
 def _write(data: Manifest, items: Sequence[Item], spoken: Iterable[Spoken], out: Path, key: dict[str, object]) -> None:
@@ -194,12 +183,7 @@ def _write(data: Manifest, items: Sequence[Item], spoken: Iterable[Spoken], out:
         with (folder / "items.jsonl").open("w", encoding="utf-8", newline="\n") as lines:
             for row, item in enumerate(items):
                 lines.write(replace(item, recordings=(*item.recordings, *added.get(row, ()))).to_json() + "\n")
-        checksums = {name: sha256(folder / name) for name in DATA_FILES}
-        about |= {
-            "items": len(items), "samples": samples, "checksums": checksums, "fingerprint": fingerprint(checksums),
-            "bytes": {name: (folder / name).stat().st_size for name in DATA_FILES}, "voiced": key,
-        }  # fmt: skip
-        write_json(folder / "manifest.json", about)
+        seal(folder, {**about, "items": len(items), "samples": samples, "voiced": key})
 
 
 def _append(first: Path, raw: Path, target: Path, samples: int) -> None:

@@ -18,7 +18,7 @@ from omni.tokenizers.bundle import Tokenizers
 from omni.tokenizers.image.pixels import to_pixels
 from omni.tokenizers.text import TextTokenizer
 from omni.train.data.engines import HERE, Engine, in_order, one_thread
-from omni.train.data.items import PRESET, Item, Manifest, Recording
+from omni.train.data.items import Item, Manifest, Recording
 from omni.train.tasks.templates import Face
 
 if TYPE_CHECKING:                                                       # else each worker would import transformers
@@ -102,9 +102,7 @@ class Codes:
         if face.kind == "picture":
             return Segment("image", np.asarray(self.pictures[item.pictures[face.index]]), role, language)
         recording = item.recordings[face.index]
-        speaker = recording.speaker or ""
-        preset = role == "assistant" and speaker.startswith(PRESET)
-        voice = speaker.removeprefix(PRESET) if preset else None
+        voice = recording.preset if role == "assistant" else None
         return Segment("audio", self.recording(recording), role, language, voice)
 
     def text(self, text: str) -> np.ndarray:

@@ -7,20 +7,16 @@ are lines or faces of the item asked about; an answer is written, then said by a
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 
-from omni.train.data.items import LINES, PRESET, Item, Manifest
+from omni.train.data.items import LINES, Item, Manifest
 from omni.train.data.lines import days, months, numbers, sums, table
 from omni.train.tasks.colours import colour_of
 from omni.train.tasks.templates import Face
 
 WRITTEN = 0.35                                                          # of the questions; the others are spoken
-KINDS = {                                                               # folders of the stamps, by what one may ask
-    "animal": ("animals",),
-    "plant": ("plants",),
-    "vehicle": ("vehicles",),
-    "food": ("food",),
-}
-PERSON = ("people",)
+KINDS = {"animal": "animals", "plant": "plants", "vehicle": "vehicles", "food": "food"}  # what is asked: stamps' folder
+PEOPLE = "people"
 
 
 @dataclass(frozen=True)
@@ -70,11 +66,7 @@ class Script:
 
 def answer(item: Item, language: str, draw: random.Random) -> list[Said]:
     """The item's text, then the same in a preset voice where there is one."""
-    presets = [
-        index
-        for index, one in enumerate(item.recordings)
-        if one.language == language and (one.speaker or "").startswith(PRESET)
-    ]
+    presets = [index for index, one in enumerate(item.recordings) if one.preset and one.language == language]
     said = [Said("assistant", item, Face("text", language))]
     if presets:
         said.append(Said("assistant", item, Face("speech", language, draw.choice(presets))))
@@ -88,7 +80,7 @@ def see(script: Script, item: Item) -> Iterator[Dialogue]:
     draw = random.Random(f"{script.seed}/see/{item.id}")
     languages = [language for language in script.languages if language in item.texts]
     topics = ["what", "what", "translate", "translate", *KINDS]
-    topics += [topic for topic, folders in KINDS.items() if folder(item) in folders]  # else every answer would be no
+    topics += [topic for topic, name in KINDS.items() if folder(item) == name]  # else every answer would be no
     colour = colour_of(script.manifest.picture(item.pictures[0]))
     topics += ["colour", "colour"] if colour else []
     for topic in draw.sample(topics, min(6, len(topics))):
@@ -115,7 +107,7 @@ def _about(
         return (draw.choice(others), item) if others else (language, None)
     if topic == "colour":
         return language, script.lines.get(f"word/{colour}")
-    return language, script.lines.get("word/yes" if folder(item) in KINDS[topic] else "word/no")
+    return language, script.lines.get("word/yes" if folder(item) == KINDS[topic] else "word/no")
 
 
 def folder(item: Item) -> str:
@@ -133,6 +125,7 @@ def count(script: Script, item: Item) -> Iterator[Dialogue]:
             yield (script.asked(item, language, draw), *answer(target, language, draw))
 
 
+@cache
 def _results() -> dict[str, str]:
     """The line that answers a line, by their names."""
     found = {f"sum/{kind}-{a}-{b}": f"number/{result}" for kind, a, b, result, _ in sums() if result in numbers()}
@@ -161,20 +154,19 @@ def mind(script: Script, item: Item) -> Iterator[Dialogue]:
 
     (Speaker identification, voice imitation and ungrounded inference are the GPT-4o System Card's.)
     """
-    if item.source != "stamps":
+    if item.source != "stamps" or not script.languages:
         return
     draw = random.Random(f"{script.seed}/mind/{item.id}")
     heard = [
         (index, one)
         for index, one in enumerate(item.recordings)
-        if one.language in item.texts and one.language in script.heard
+        if one.language in item.texts and one.language in script.heard and not one.preset
     ]
-    heard = [(index, one) for index, one in heard if not (one.speaker or "").startswith(PRESET)]
     shown: list[tuple[str, Said, str | None]] = []
     for index, recording in draw.sample(heard, min(4, len(heard))):
         face = Face("speech", recording.language, index)
         shown.append(("voice", Said("user", item, face), recording.language))
-    if item.pictures and folder(item) in PERSON:
+    if item.pictures and folder(item) == PEOPLE:
         shown += [("person", Said("user", item, Face("picture", index=0)), None)] * 4
     for given, about, spoken in shown:
         for group in ("refuse", "comply"):

@@ -9,7 +9,7 @@ import random
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from omni.train.data.items import LINES, PRESET, Item
+from omni.train.data.items import LINES, Item
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Task:
 def spoken_by_assistant(item: Item) -> set[int]:
     """Recordings that the assistant may say: in each language its preset voices, or all where there is none."""
     speech = [(index, one) for index, one in enumerate(item.recordings) if one.kind == "speech"]
-    preset = {index for index, one in speech if (one.speaker or "").startswith(PRESET)}
+    preset = {index for index, one in speech if one.preset}
     voiced = {item.recordings[index].language for index in preset}
     return preset | {index for index, one in speech if one.language not in voiced}
 

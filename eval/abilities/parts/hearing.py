@@ -9,6 +9,7 @@ from omni.eval.abilities.scoring import Result, character_errors, error_rate
 from omni.eval.abilities.subject import Question, Subject, read_by_flite
 from omni.train.data.items import Item, Recording
 from omni.train.data.lines import letters, numbers
+from omni.train.data.voicing import APART
 
 RECORDED = ("en", "fr", "es", "ru", "ro", "ca", "bg")                   # the languages with human captions
 SPELLED = re.compile(r"prompts/(digits/\d+|letters/[a-z])(@\w+)?")
@@ -31,7 +32,7 @@ def digits(subject: Subject) -> Result:
     said = [
         pair
         for pair in _recordings(subject, "prompts")
-        if SPELLED.fullmatch(pair[0].id) and ("@" in pair[0].id or subject.trained)
+        if SPELLED.fullmatch(pair[0].id) and (APART in pair[0].id or subject.trained)
     ]
     whose = "people" if subject.trained else "unheard speakers; run `omni data voice --unheard`"
     result = Result(note=f"the data have no numbers or letters said by {whose}")

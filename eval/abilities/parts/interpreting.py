@@ -10,6 +10,7 @@ from omni.eval.abilities.scoring import Result, majority, normal, same, share
 from omni.eval.abilities.subject import ALOUD, Question, Subject, read_by_flite
 from omni.tokenizers.audio.recognizer import hearable, spoken, transcribe
 from omni.train.data.lines import numbers
+from omni.train.data.voicing import APART
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def _prompts(subject: Subject) -> list[Said]:
     for item in subject.items("prompts"):
         for recording in subject.recordings(item):
             assert recording.language
-            kind = "unseen" if "@" in item.id else "prompts"
+            kind = "unseen" if APART in item.id else "prompts"
             wave = subject.sound(recording)
             for one in _between(subject, kind, wave, recording.language, item.texts, f"{item.id}/{recording.language}"):
                 found.setdefault(kind, []).append(one)

@@ -77,7 +77,7 @@ def _questions(subject: Subject) -> list[Asked]:
 def _yes_no(subject: Subject, script: Script, item: Item) -> Asked | None:
     """Is it an animal, a plant, a vehicle, food? What is one of them is asked about as such most of the time."""
     draw = subject.draw(f"vqa/yesno/{item.id}")
-    own = [topic for topic, folders in KINDS.items() if folder(item) in folders]
+    own = [topic for topic, name in KINDS.items() if folder(item) == name]
     topic = own[0] if own and draw.random() < 0.75 else draw.choice([other for other in KINDS if other not in own])
     return _asked(subject, script, item, "yesno", topic, "word/yes" if topic in own else "word/no")
 

@@ -5,8 +5,7 @@ the codec, which is the best that the model could do.
 """
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +19,8 @@ from omni.eval.abilities.scoring import Measure, Result, statistic
 from omni.eval.abilities.subject import ALOUD, Question, Subject, at_judges_rate
 from omni.tokenizers.audio.metrics import Wave, dnsmos
 from omni.tokenizers.audio.recognizer import Sentences, hearable, spoken, transcribe, word_errors
-from omni.train.data.items import PRESET, Item, Recording
+from omni.train.data.engines import one_thread
+from omni.train.data.items import Item, Recording
 from omni.train.data.lines import numbers
 
 VOICE = "clara"
@@ -108,16 +108,6 @@ def understood(answers: Sequence[Answer], wanted: Sequence[str], closed: Sentenc
     ]
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
 def _references(subject: Subject) -> list[Spoken]:
     """Captions that the preset reads, and for the held-out sample the numbers, which are few and all trained on."""
     stamps = [(item, _preset(item)) for item in subject.items("stamps")]
@@ -126,8 +116,7 @@ def _references(subject: Subject) -> list[Spoken]:
 
 
 def _preset(item: Item) -> Recording | None:
-    wanted = (PRESET + VOICE, "en")
-    return next((one for one in item.recordings if (one.speaker, one.language) == wanted), None)
+    return next((one for one in item.recordings if (one.preset, one.language) == (VOICE, "en")), None)
 
 
 def _spoken(subject: Subject, kind: str, text: str, recording: Recording) -> Spoken:

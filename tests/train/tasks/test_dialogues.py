@@ -51,6 +51,11 @@ def test_languages_without_lines_are_not_spoken(script: Script) -> None:
 
 
 @pytest.mark.parametrize("name", DIALOGUES)
+def test_without_a_language_that_has_lines_nothing_is_asked(script: Script, name: str) -> None:
+    assert all_of(Script(script.manifest, ("de",), 0), name) == []      # the fixture's lines have no German
+
+
+@pytest.mark.parametrize("name", DIALOGUES)
 def test_answers_are_written_then_said_by_a_preset_in_the_same_words(script: Script, name: str) -> None:
     found = all_of(script, name)
     assert len(found) > 20
