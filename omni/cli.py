@@ -21,6 +21,7 @@ VERBS = {
     "chat": "a conversation with a model in the terminal",
     "eval": "score every task on held-out items; `eval abilities` examines the model that ships",
     "bench": "measure training and decoding against transformers",
+    "serve": "a model behind the Realtime and chat protocols, with a page to talk to it",
     "plan": "memory, communication, speed and cost of a model before it is trained",
 }
 # Words that a verb's first argument could be mistaken for: RECIPE may be any name, `./report` or `report.yaml` too.

@@ -6,14 +6,16 @@ from typing import Unpack
 
 import numpy as np
 
-from omni.decode.generate import check_room
+from omni.decode.generate import Want, check_room
 from omni.decode.parts import Part
 from omni.decode.pieces import Piece, tell
 from omni.decode.pipeline import How, Pipeline
 from omni.decode.stream import Stream
 from omni.errors import InputError
+from omni.model.transformer import OmniTransformer
 from omni.sequence import Segment, prompt
 from omni.sequence import Sequence as Laid
+from omni.vocab import Vocabulary
 
 Turn = list[Segment]                                                    # what was said to the model, then its answer
 
@@ -68,7 +70,7 @@ class Conversation:
         said, self._next = self._next, []
         if not said:
             raise InputError("nothing to answer; give a text, a recording, a picture or a video")
-        kept = self._fitting([*self.turns, said])
+        kept = fitting([*self.turns, said], self._wants, self.pipeline.model, self.pipeline.vocab)
         self.forgotten += len(self.turns) + 1 - len(kept)
         self.turns = kept
         self._hear()
@@ -86,25 +88,26 @@ class Conversation:
         self.stop()
         self.turns, self._next = [], []
 
-    def _fitting(self, turns: list[Turn]) -> list[Turn]:
-        """The latest of these turns that leave room for a whole answer, or for one of half the room if that is less.
-
-        Where not all of them do, so many are forgotten that half of the room is free: it is the exception, not the
-        rule, that the past is computed afresh. Raises InputError when the last turn alone is too long.
-        """
-        model, vocab = self.pipeline.model, self.pipeline.vocab
-        half = model.config.max_steps // 2
-        answer = min(sum(want.most(vocab) for want in self._wants), half)
-        if len(self._prompt(turns)) + answer > model.config.max_steps:
-            while len(turns) > 1 and len(self._prompt(turns)) > half:
-                turns = turns[1:]
-        check_room(len(self._prompt(turns)), self._wants, model, vocab)
-        return turns
-
     def _hear(self) -> None:
         """Make the stream's past what was said."""
-        visible = Laid.of(chain(*self.turns), self.pipeline.vocab).prefix
-        self._stream.hear(self._prompt(self.turns)[None], visible)
+        vocab = self.pipeline.vocab
+        self._stream.hear(_prompt(self.turns, vocab)[None], Laid.of(chain(*self.turns), vocab).prefix)
 
-    def _prompt(self, turns: list[Turn]) -> np.ndarray:
-        return prompt(chain(*turns), self.pipeline.vocab)               # [steps, channels]
+
+def fitting(turns: list[Turn], wants: Sequence[Want], model: OmniTransformer, vocab: Vocabulary) -> list[Turn]:
+    """The latest of these turns that leave room for a whole answer, or for one of half the room if that is less.
+
+    Where not all of them do, so many are forgotten that half of the room is free: it is the exception, not the rule,
+    that the past is computed afresh. Raises InputError when the last turn alone is too long.
+    """
+    half = model.config.max_steps // 2
+    answer = min(sum(want.most(vocab) for want in wants), half)
+    if len(_prompt(turns, vocab)) + answer > model.config.max_steps:
+        while len(turns) > 1 and len(_prompt(turns, vocab)) > half:
+            turns = turns[1:]
+    check_room(len(_prompt(turns, vocab)), wants, model, vocab)
+    return turns
+
+
+def _prompt(turns: list[Turn], vocab: Vocabulary) -> np.ndarray:
+    return prompt(chain(*turns), vocab)                                 # [steps, channels]

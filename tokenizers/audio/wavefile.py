@@ -1,6 +1,7 @@
 """Sound files <-> mono waves at one rate: one reader for every recording that a user may hand us."""
 
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import soundfile
@@ -22,17 +23,22 @@ def read_wave(path: Path | str, sample_rate: int, max_seconds: float = 120) -> N
         raise InputError(f"{path}: no such file; give the path of a recording")
     if path.is_dir():
         raise InputError(f"{path}: a folder, not a recording; give the path of a sound file")
+    return read_open_wave(path, str(path), sample_rate, max_seconds)
+
+
+def read_open_wave(source: Path | BinaryIO, name: str, sample_rate: int, max_seconds: float) -> NDArray[np.float32]:
+    """The same of a path or an open file; name: what it is called in errors."""
     try:
-        with soundfile.SoundFile(path) as file:
-            _refuse_length(path, file.frames, file.samplerate, max_seconds)
+        with soundfile.SoundFile(source) as file:
+            _refuse_length(name, file.frames, file.samplerate, max_seconds)
             rate = file.samplerate
             wave = file.read(int(max_seconds * rate) + 1, dtype="float32", always_2d=True)  # [time, channels]
     except soundfile.LibsndfileError as error:
         reason = error.error_string.rstrip(".")
-        raise InputError(f"{path}: not audio that can be read ({reason}); give a WAV, FLAC, OGG or MP3 file") from None
-    _refuse_length(path, len(wave), rate, max_seconds)                  # the header of a streamed file may not tell
+        raise InputError(f"{name}: not audio that can be read ({reason}); give a WAV, FLAC, OGG or MP3 file") from None
+    _refuse_length(name, len(wave), rate, max_seconds)                  # the header of a streamed file may not tell
     if not np.isfinite(wave).all():
-        raise InputError(f"{path}: {np.count_nonzero(~np.isfinite(wave))} samples are NaN or infinite; export it again")
+        raise InputError(f"{name}: {np.count_nonzero(~np.isfinite(wave))} samples are NaN or infinite; export it again")
     mono = np.ascontiguousarray(wave.mean(axis=1, dtype=np.float32))    # [time]
     resampled: NDArray[np.float32] = soxr.resample(mono, rate, sample_rate).astype(np.float32)
     return resampled
@@ -44,11 +50,11 @@ def write_wave(path: Path | str, wave: NDArray[np.float32], sample_rate: int) ->
         soundfile.write(scratch, np.clip(wave, -1, 1), sample_rate, subtype="PCM_16", format="WAV")
 
 
-def _refuse_length(path: Path, frames: int, rate: int, max_seconds: float) -> None:
+def _refuse_length(name: str, frames: int, rate: int, max_seconds: float) -> None:
     if frames == 0:
-        raise InputError(f"{path}: empty audio (0 samples); record something")
+        raise InputError(f"{name}: empty audio (0 samples); record something")
     if max_seconds * rate < frames < 2**62:                             # libsndfile says 2**63 - 1 for unknown
-        raise InputError(f"{path}: {_span(frames / rate)} of audio; cut it to at most {_span(max_seconds)}")
+        raise InputError(f"{name}: {_span(frames / rate)} of audio; cut it to at most {_span(max_seconds)}")
 
 
 def _span(seconds: float) -> str:

@@ -1,0 +1,70 @@
+"""`omni serve`: a model behind OpenAI's Realtime and HTTP protocols, with a page to talk to it."""
+
+import argparse
+import os
+from pathlib import Path
+
+from omni.errors import InputError
+
+EPILOG = """examples:
+  omni serve                                     # http://127.0.0.1:8700/ is the page to talk to omni-tiny
+  omni serve runs/tiny/model --port 9000 --key $(openssl rand -hex 24)
+  omni serve --host 0.0.0.0 --tls-cert cert.pem --tls-key key.pem --key-file keys.txt
+
+clients: any that speaks OpenAI's Realtime (GA) or chat protocol, with base URL http://127.0.0.1:8700/v1"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Flags of the verb."""
+    parser.description = "Serve a model: /v1/realtime (WebSocket), /v1/chat/completions and their like, and a page."
+    parser.epilog = EPILOG
+    parser.add_argument("model", nargs="?", help="model folder (default: the model that comes with omni)")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=8700, help="port, 0 for a free one (default: %(default)s)")
+    parser.add_argument("--key", action="append", default=[], help="bearer key that lets a client in; may be repeated")
+    parser.add_argument("--key-file", type=Path, help="file of such keys, one a line (or set OMNI_KEYS, by commas)")
+    parser.add_argument("--origin", action="append", default=[], help="of pages that may connect; ours always may")
+    parser.add_argument("--tls-cert", type=Path, help="certificate chain, PEM; with --tls-key")
+    parser.add_argument("--tls-key", type=Path, help="its private key, PEM")
+    parser.add_argument("--models", type=int, default=1, help="processes with the model (default: %(default)s)")
+    parser.add_argument("--sessions", type=int, default=16, help="conversations a process may hold (default: %(default)s)")
+    parser.add_argument("--per-key", type=int, default=16, help="sessions a key may have open (default: %(default)s)")
+    parser.add_argument("--idle", type=float, default=300.0, help="seconds without a word of the client (default: %(default)g)")
+    parser.add_argument("--seconds", type=float, default=3600.0, help="longest session (default: %(default)g)")
+    parser.add_argument("--int8", action="store_true", help="8-bit weights: faster, a little less exact")
+    parser.add_argument("--device", default="cpu", help="where the model runs (default: %(default)s)")
+    parser.add_argument("--no-page", action="store_true", help="leave the demo page out")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Serve until interrupted."""
+    keys = _keys(args)
+    if args.host not in ("127.0.0.1", "::1", "localhost") and not keys:
+        raise InputError(f"--host {args.host} is open to others; give --key, --key-file or OMNI_KEYS, or stay on 127.0.0.1")
+    if (args.tls_cert is None) != (args.tls_key is None):
+        raise InputError("--tls-cert and --tls-key belong together; give both")
+    for path in filter(None, (args.tls_cert, args.tls_key)):
+        if not path.is_file():
+            raise InputError(f"{path}: no such file; give a PEM file")
+    if not 0 <= args.port < 65536 or min(args.models, args.sessions) < 1:
+        raise InputError("--port must be 0 to 65535, --models and --sessions 1 or more")
+    try:
+        from omni.live.http.serving import serve
+    except ImportError as error:
+        raise InputError(f'`omni serve` needs {error.name}; install it with pip install "omni[live]"') from None
+    from omni.live.engine.pool import Pool
+    from omni.live.http.door import Door
+
+    door = Door(keys, tuple(args.origin), args.per_key, args.seconds, args.idle)
+    pool = Pool.of(args.model, args.models, args.sessions, args.int8, args.device)
+    serve(pool, door, args.host, args.port, args.tls_cert, args.tls_key, page=not args.no_page)
+
+
+def _keys(args: argparse.Namespace) -> tuple[str, ...]:
+    keys = [*args.key, *filter(None, os.environ.get("OMNI_KEYS", "").split(","))]
+    if args.key_file is not None:
+        try:
+            keys += args.key_file.read_text("utf-8").split()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{args.key_file}: cannot be read ({error}); give a text file with a key a line") from None
+    return tuple(keys)

@@ -1,0 +1,1 @@
+"""The model's side of live speech: conversations in a process of their own."""

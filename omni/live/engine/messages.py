@@ -1,0 +1,188 @@
+"""What the door and a model's process say to each other. `talk` names the conversation that is meant."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from omni.decode.parts import Part
+
+Wave = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Told:
+    """Base of both directions."""
+
+    talk: str
+
+
+# ---- to the model
+
+
+@dataclass(frozen=True)
+class Open(Told):
+    """Begin a conversation; `Close` forgets it."""
+
+
+@dataclass(frozen=True)
+class Close(Told):
+    pass
+
+
+@dataclass(frozen=True)
+class Hear(Told):
+    """More of what the user is saying: samples at the codec's rate. The model hears it at once."""
+
+    samples: Wave
+
+
+@dataclass(frozen=True)
+class Judge(Told):
+    """How probably has the user ended? Answered by `Judged` with the same number."""
+
+    number: int
+
+
+@dataclass(frozen=True)
+class Unhear(Told):
+    """Forget what the user was saying."""
+
+
+@dataclass(frozen=True)
+class Commit(Told):
+    """Make what was heard an item of the conversation."""
+
+    item: str
+
+
+@dataclass(frozen=True)
+class Put(Told):
+    """Add an item, behind `after` (None: at the end, "": at the beginning)."""
+
+    item: str
+    parts: tuple[Part, ...]
+    after: str | None = None
+
+
+@dataclass(frozen=True)
+class Delete(Told):
+    item: str
+
+
+@dataclass(frozen=True)
+class Truncate(Told):
+    """Only `seconds` of an answer were heard. Answered by `Truncated` with the text that goes with them."""
+
+    item: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Ask:
+    """How an answer is to be given: `want` in order, and the keywords of `Pipeline.asked`."""
+
+    want: tuple[str, ...] = ("text", "audio")
+    how: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Answer(Told):
+    """Answer what was said so far.
+
+    item:    what the answer will be called in the conversation; None leaves no trace
+    draft:   what is being said counts as said, under this name; nothing is kept until `Keep`
+    parts:   what is answered instead of the conversation
+    system:  instructions that go before it all
+    """
+
+    answer: str
+    ask: Ask
+    item: str | None
+    draft: str | None = None
+    parts: tuple[Part, ...] | None = None
+    system: str = ""
+
+
+@dataclass(frozen=True)
+class Keep(Told):
+    """The drafted answer is the answer."""
+
+    answer: str
+
+
+@dataclass(frozen=True)
+class Stop(Told):
+    """Answer no further. A draft that was not kept leaves no trace."""
+
+    answer: str
+
+
+@dataclass(frozen=True)
+class Transcribe(Told):
+    """Write down what the user said in an item; answered by `Transcribed`."""
+
+    item: str
+    language: str | None
+
+
+# ---- from the model
+
+
+@dataclass(frozen=True)
+class Judged(Told):
+    number: int
+    ended: float | None
+
+
+@dataclass(frozen=True)
+class Said(Told):
+    """A piece of an answer: text, samples at the codec's rate, or a picture [height, width, 3]."""
+
+    answer: str
+    text: str | None = None
+    audio: Wave | None = None
+    image: NDArray[np.uint8] | None = None
+
+
+@dataclass(frozen=True)
+class Ended(Told):
+    """An answer has ended: steps heard by modality, steps said by modality, and whether it was cut for want of room."""
+
+    answer: str
+    heard: dict[str, int]
+    said: dict[str, int]
+    cut: bool
+
+
+@dataclass(frozen=True)
+class Failed(Told):
+    """Something asked for could not be done; answer or item: what it concerns."""
+
+    message: str
+    answer: str | None = None
+    item: str | None = None
+
+
+@dataclass(frozen=True)
+class Truncated(Told):
+    item: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Transcribed(Told):
+    item: str
+    text: str
+    steps: int
+
+
+@dataclass(frozen=True)
+class Ready(Told):
+    """The model's process listens; what it can do."""
+
+    sample_rate: int
+    voices: tuple[str, ...]
+    languages: tuple[str, ...]
+    name: str

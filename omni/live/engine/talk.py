@@ -1,0 +1,232 @@
+"""One conversation in the model's process: its items, what it is hearing, and the answers it is giving."""
+
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, field
+from itertools import chain
+
+import numpy as np
+
+from omni.decode.conversation import Turn, fitting
+from omni.decode.generate import Want
+from omni.decode.parts import Part, Text
+from omni.decode.pieces import Piece, tell
+from omni.decode.pipeline import Pipeline
+from omni.decode.samplers import GREEDY
+from omni.decode.stream import Stream
+from omni.errors import InputError
+from omni.layout import waiting
+from omni.live.engine import messages
+from omni.live.engine.listening import Listening
+from omni.live.engine.messages import Ask, Wave
+from omni.sequence import Segment, prompt
+from omni.sequence import Sequence as Laid
+
+
+@dataclass
+class Speech:
+    """An answer that is being given.
+
+    pieces: the rest of it; said: its segments, filled as they end; heard, said_steps: counts for the bill
+    """
+
+    answer: str
+    pieces: Generator[Piece, None, None]
+    said: list[Segment]
+    item: str | None
+    draft: tuple[str, Segment] | None
+    heard: dict[str, int]
+    wants: list[Want]
+    seconds: float = 0.0                                                # of audio given so far
+    began: float = 0.0                                                  # when its first audio was given
+    told: dict[str, int] = field(default_factory=dict)                  # steps said, by modality
+
+
+class Talk:
+    """Items in order, what is being heard, and at most one answer at a time that the model's past is used for.
+
+    The model hears the user while the user speaks, so that an answer never waits for the length of what was said.
+    """
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        codec = pipeline.tokenizers.audio
+        assert codec is not None
+        self.pipeline = pipeline
+        self.items: dict[str, Turn] = {}
+        self.system: Turn = []
+        self.speech: Speech | None = None
+        self.ask = Ask()
+        self._listening = Listening(codec, pipeline.model.config.max_steps // 2)  # type: ignore[arg-type]
+        self._stream = Stream(pipeline.model, step=pipeline.step)
+
+    # ---- hearing
+
+    def hear(self, samples: Wave) -> None:
+        """The user goes on speaking. The model's past follows, unless an answer is using it."""
+        self._listening.hear(samples)
+        if self.speech is None:
+            self._follow()
+
+    def unhear(self) -> None:
+        """Forget what the user is saying."""
+        self._listening = Listening(self._listening.codec, self._listening.longest)
+
+    def commit(self, item: str) -> None:
+        """What the user said becomes an item. Raises InputError when nothing was heard."""
+        segment = self._listening.segment()
+        if segment is None:
+            raise InputError("no audio was heard, so there is nothing to commit")
+        self.items[item] = [segment]
+        self.unhear()
+
+    def judge(self) -> float | None:
+        """How probable it is that the user has said all; None when this model cannot tell."""
+        return None
+
+    # ---- items
+
+    def put(self, item: str, parts: tuple[Part, ...], after: str | None) -> None:
+        """Add an item. Raises InputError for a part that cannot be read, and changes nothing then."""
+        turn = self._segments(parts)
+        if after is None:
+            self.items[item] = turn
+            return
+        names = list(self.items)
+        at = names.index(after) + 1 if after in self.items else 0
+        names.insert(at, item)
+        self.items = {name: turn if name == item else self.items[name] for name in names}
+
+    def delete(self, item: str) -> None:
+        self.items.pop(item, None)
+
+    def truncate(self, item: str, seconds: float) -> str:
+        """Of an answer only `seconds` were heard: forget the rest, and of its text as much in proportion.
+
+        Returns the text that stays, whole words of it.
+        """
+        turn, codec = self.items.get(item, []), self._listening.codec
+        audio = next((segment for segment in turn if segment.modality == "audio"), None)
+        if audio is None or not len(audio.codes):
+            return ""
+        frames = min(len(audio.codes), int(seconds * codec.frame_rate))
+        share, kept, text = frames / len(audio.codes), [], ""
+        for segment in turn:
+            if segment.modality == "audio":
+                segment = Segment("audio", segment.codes[:frames], segment.role, segment.language, segment.voice)
+            elif segment.modality == "text":
+                text = _cut(self._text(segment), share)
+                codes = np.array(self.pipeline.tokenizers.text.encode(text), np.int64)  # type: ignore[union-attr]
+                segment = Segment("text", codes, segment.role, segment.language)
+            kept.append(segment)
+        self.items[item] = kept if frames else []
+        return text
+
+    # ---- answering
+
+    def answer(self, order: messages.Answer) -> Speech:
+        """Begin an answer; take its pieces. Raises InputError for what cannot be answered, and changes nothing then."""
+        apart = order.item is None                                      # leaves the conversation's past alone
+        if not apart:
+            self.stop()
+            self.ask = order.ask
+        wants, sampler, generator = self.pipeline.asked(order.ask.want, **order.ask.how)
+        system = self._segments((Text(order.system, "system"),) if order.system else ())
+        draft = self._drafted(order.draft)
+        if order.parts is not None:
+            turns = [system, self._segments(order.parts)]
+        else:
+            turns = [system, *self.items.values(), *([[draft[1]]] if draft else [])]
+        turns = [turn for turn in turns if turn]
+        if turns in ([], [system]):
+            raise InputError("nothing to answer; say something, or add an item to the conversation")
+        if not apart:
+            self.system = system
+        model, vocab = self.pipeline.model, self.pipeline.vocab
+        turns = fitting(turns, wants, model, vocab)
+        stream = Stream(model, step=self.pipeline.step) if apart else self._stream
+        stream.hear(prompt(chain(*turns), vocab)[None], Laid.of(chain(*turns), vocab).prefix)
+        said: list[Segment] = []
+        pieces = tell(stream, wants, self.pipeline.tokenizers, vocab, sampler, generator, said)
+        speech = Speech(order.answer, pieces, said, order.item, draft, _counted(chain(*turns)), wants)
+        if not apart:
+            self.speech = speech
+            if order.item is not None and not draft:
+                self.items[order.item] = said
+        return speech
+
+    def keep(self, answer: str) -> None:
+        """The drafted answer is the answer, and what it answers was said."""
+        speech = self.speech
+        if speech is None or speech.answer != answer or speech.draft is None:
+            return
+        name, segment = speech.draft
+        self.items[name] = [segment]
+        if speech.item is not None:
+            self.items[speech.item] = speech.said
+        speech.draft = None
+        self.unhear()
+
+    def stop(self) -> None:
+        """Say no more; what was handed over has been said."""
+        if self.speech is not None:
+            self.speech.pieces.close()
+            self.speech = None
+
+    def finished(self, speech: Speech) -> None:
+        """All pieces were taken. A draft stays until it is kept or stopped."""
+        if self.speech is speech and speech.draft is None:
+            self.speech = None
+
+    def transcription(self, item: str, language: str | None) -> Iterator[str]:
+        """The text of what was said in an item, letter by letter."""
+        heard = [segment for segment in self.items.get(item, []) if segment.modality == "audio"]
+        if not heard:
+            return
+        model, vocab = self.pipeline.model, self.pipeline.vocab
+        wants, sampler, generator = self.pipeline.asked(("text",), language=language, sampler=GREEDY, max_tokens=64)
+        ids = prompt(heard, vocab)
+        stream = Stream(model, step=self.pipeline.step, max_steps=min(len(ids) + 80, model.config.max_steps))
+        stream.hear(ids[None], Laid.of(heard, vocab).prefix)
+        for piece in tell(stream, wants, self.pipeline.tokenizers, vocab, sampler, generator, []):
+            yield piece.text or ""
+
+    # ----
+
+    def _drafted(self, name: str | None) -> tuple[str, Segment] | None:
+        segment = self._listening.segment() if name is not None else None
+        return None if name is None or segment is None else (name, segment)
+
+    def _segments(self, parts: tuple[Part, ...]) -> Turn:
+        return [part.segment(self.pipeline.tokenizers, self.pipeline.vocab) for part in parts]
+
+    def _follow(self) -> None:
+        """Let the model hear what is certain of what the user is saying."""
+        if self.pipeline.model.config.prefix or not len(self._listening.codes):
+            return
+        vocab = self.pipeline.vocab
+        wants, _, _ = self.pipeline.asked(self.ask.want, **self.ask.how)
+        turns = [turn for turn in (self.system, *self.items.values()) if turn]
+        turns = fitting([*turns, [self._listening.certain()]], wants, self.pipeline.model, vocab)
+        ids = prompt(chain(*turns), vocab)
+        # What may still change: the delay layout's last steps, `</audio>`, `<turn>` and `<assistant>`.
+        self._stream.hear(ids[None, : len(ids) - waiting(vocab) - 3], prefix=0)
+
+    def _text(self, segment: Segment) -> str:
+        assert self.pipeline.tokenizers.text is not None
+        return self.pipeline.tokenizers.text.decode(segment.codes.tolist())
+
+
+def _counted(segments: Iterator[Segment]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for segment in segments:
+        counts[segment.modality] = counts.get(segment.modality, 0) + int(segment.codes.size)
+    return counts
+
+
+def _cut(text: str, share: float) -> str:
+    """The words that lie wholly within this share of the letters."""
+    if share >= 1:
+        return text
+    limit, kept = share * len(text), text[: int(share * len(text))]
+    if limit < len(text) and not text[int(limit)].isspace() and " " in text:
+        kept = kept[: kept.rfind(" ") + 1]
+    return kept.rstrip()

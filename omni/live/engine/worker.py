@@ -1,0 +1,238 @@
+"""The model's process: hears, answers and transcribes for many conversations, the most urgent one first.
+
+    python -m omni.live.engine.worker FD [MODEL] [--int8] [--device DEVICE]
+"""
+
+import argparse
+import os
+import pickle
+import select
+import socket
+import struct
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+
+from omni.decode.pieces import Piece
+from omni.decode.pipeline import Pipeline
+from omni.errors import InputError
+from omni.live.engine import messages
+from omni.live.engine.talk import Speech, Talk
+
+HEADER = struct.Struct("!I")
+AHEAD = 30.0                                                            # seconds of sound made before its time
+
+
+@dataclass
+class Job:
+    """Something that is made step by step for a conversation."""
+
+    talk: str
+    step: Callable[[], bool]                                            # whether there is more
+    urgency: Callable[[], float]                                        # the smaller the sooner
+    answer: str | None = None                                           # the answer that it makes
+
+
+@dataclass
+class Worker:
+    """All conversations of one process. `take` what the door says; `work` one step; `tell` hands back what comes of it."""
+
+    pipeline: Pipeline
+    tell: Callable[[messages.Told], None]
+    talks: dict[str, Talk] = field(default_factory=dict)
+    jobs: list[Job] = field(default_factory=list)
+
+    @property
+    def busy(self) -> bool:
+        return bool(self.jobs)
+
+    @torch.inference_mode()
+    def take(self, message: messages.Told) -> None:
+        """Do what the door says. What cannot be done is told as `Failed`; a conversation that is closed is no error."""
+        if isinstance(message, messages.Open):
+            self.talks[message.talk] = Talk(self.pipeline)
+        talk = self.talks.get(message.talk)
+        if talk is None:
+            return
+        try:
+            self._do(talk, message)
+        except InputError as error:
+            answer, item = getattr(message, "answer", None), getattr(message, "item", None)
+            self.tell(messages.Failed(message.talk, str(error), answer, item))
+
+    def _do(self, talk: Talk, message: messages.Told) -> None:
+        match message:
+            case messages.Hear():
+                talk.hear(message.samples)
+            case messages.Judge():
+                self.tell(messages.Judged(message.talk, message.number, talk.judge()))
+            case messages.Answer():
+                self._answer(talk, message)
+            case messages.Keep():
+                talk.keep(message.answer)
+                self._sweep()
+            case messages.Stop():
+                self._stop(talk, message.talk, message.answer)
+            case messages.Commit():
+                talk.commit(message.item)
+            case messages.Unhear():
+                talk.unhear()
+            case messages.Put():
+                talk.put(message.item, message.parts, message.after)
+            case messages.Delete():
+                talk.delete(message.item)
+            case messages.Truncate():
+                text = talk.truncate(message.item, message.seconds)
+                self.tell(messages.Truncated(message.talk, message.item, text))
+            case messages.Transcribe():
+                letters = talk.transcription(message.item, message.language)
+                self.jobs.append(Job(message.talk, partial(self._write, message, letters, []), lambda: 1e3))
+            case messages.Close():
+                self.talks.pop(message.talk).stop()
+                self.jobs = [job for job in self.jobs if job.talk != message.talk]
+
+    @torch.inference_mode()
+    def work(self) -> None:
+        """One step of the most urgent job: a letter or two, or a frame of sound."""
+        job = min(self.jobs, key=lambda job: job.urgency())
+        try:
+            more = job.step()
+        except InputError as error:
+            self.tell(messages.Failed(job.talk, str(error)))
+            more = False
+        if not more:
+            self.jobs.remove(job)
+
+    def _answer(self, talk: Talk, order: messages.Answer) -> None:
+        if talk.speech is not None and order.item is not None:          # whoever asks again stops what was being said
+            self._stop(talk, order.talk, talk.speech.answer)
+        speech = talk.answer(order)
+        step = partial(self._say, order.talk, talk, speech)
+        self.jobs.append(Job(order.talk, step, partial(_lead, speech), order.answer))
+
+    def _stop(self, talk: Talk, name: str, answer: str) -> None:
+        self.jobs = [job for job in self.jobs if (job.talk, job.answer) != (name, answer)]
+        if talk.speech is not None and talk.speech.answer == answer:
+            talk.stop()
+
+    def _sweep(self) -> None:
+        """A drafted answer that was whole before it was kept is over now."""
+        for talk in self.talks.values():
+            if talk.speech is not None and talk.speech.pieces.gi_frame is None:
+                talk.finished(talk.speech)
+
+    def _say(self, name: str, talk: Talk, speech: Speech) -> bool:
+        piece = next(speech.pieces, None)
+        if piece is None:
+            talk.finished(speech)
+            said = {segment.modality: int(segment.codes.size) for segment in speech.said}
+            cut = any(_full(want, speech) for want in speech.wants)
+            self.tell(messages.Ended(name, speech.answer, speech.heard, said, cut))
+            return False
+        self._count(speech, piece)
+        self.tell(messages.Said(name, speech.answer, piece.text, piece.audio, piece.image))
+        return True
+
+    def _count(self, speech: Speech, piece: Piece) -> None:
+        codec = self.pipeline.tokenizers.audio
+        if piece.audio is not None and codec is not None:
+            speech.began = speech.began or time.monotonic()
+            speech.seconds += len(piece.audio) / codec.sample_rate
+
+    def _write(self, order: messages.Transcribe, letters: Iterator[str], text: list[str]) -> bool:
+        letter = next(letters, None)
+        if letter is None:
+            self.tell(messages.Transcribed(order.talk, order.item, "".join(text), len(text)))
+            return False
+        text.append(letter)
+        return True
+
+
+def _lead(speech: Speech) -> float:
+    """Seconds of sound that the listener still has before the next is missed; nothing said yet is most urgent."""
+    return speech.seconds - (time.monotonic() - speech.began) if speech.began else -1.0
+
+
+def _full(want: Any, speech: Speech) -> bool:
+    return any(segment.modality == want.modality and len(segment.codes) >= want.limit for segment in speech.said)
+
+
+# ---- the process
+
+
+def send(to: socket.socket, message: messages.Told) -> None:
+    """One message, whole."""
+    data = pickle.dumps(message, protocol=5)
+    to.sendall(HEADER.pack(len(data)) + data)
+
+
+def serve(door: socket.socket, pipeline: Pipeline, name: str) -> None:
+    """Work until the door closes."""
+    codec = pipeline.tokenizers.audio
+    assert codec is not None
+    vocab = pipeline.vocab
+    send(door, messages.Ready("", codec.sample_rate, vocab.voices, vocab.languages, name))
+    worker, data = Worker(pipeline, partial(send, door)), bytearray()
+    while True:
+        readable, _, _ = select.select([door], [], [], 0 if worker.busy else None)
+        if readable:
+            received = door.recv(1 << 20)
+            if not received:
+                return
+            data += received
+            for message in _whole(data):
+                worker.take(message)
+        if worker.busy:
+            worker.work()
+
+
+def _whole(data: bytearray) -> Iterator[messages.Told]:
+    """The messages that are complete; takes them out of `data`."""
+    while len(data) >= HEADER.size:
+        (size,) = HEADER.unpack_from(data)
+        if len(data) < HEADER.size + size:
+            return
+        message = pickle.loads(bytes(data[HEADER.size : HEADER.size + size]))  # from our own door, over our own socket
+        del data[: HEADER.size + size]
+        yield message
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("fd", type=int)
+    parser.add_argument("model", nargs="?")
+    parser.add_argument("--int8", action="store_true")
+    parser.add_argument("--device", default="cpu")
+    args = parser.parse_args()
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    pipeline = Pipeline.load(args.model, args.device, args.int8)
+    warm(pipeline)
+    serve(socket.socket(fileno=args.fd), pipeline, args.model or "omni-tiny")
+
+
+def warm(pipeline: Pipeline) -> None:
+    """Say something once, so that nobody waits for what is only slow the first time."""
+    import numpy as np
+
+    worker = Worker(pipeline, lambda _: None)
+    ask = messages.Ask(("text", "audio"), {"max_tokens": 4, "max_seconds": 0.4})
+    worker.take(messages.Open("warm"))
+    for _ in range(10):
+        worker.take(messages.Hear("warm", np.zeros(1600, np.float32)))
+    worker.take(messages.Answer("warm", "warm", ask, "warm", draft="heard"))
+    while worker.busy:
+        worker.work()
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (InputError, KeyboardInterrupt, BrokenPipeError, ConnectionResetError) as error:
+        if isinstance(error, InputError):
+            print(f"omni: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,116 @@
+"""Who has the turn: when the user begins to speak, pauses, goes on and has ended."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from omni.live.hearing.pcm import Wave
+from omni.live.hearing.vad import HOP, RATE, VoiceActivity
+
+SPECULATE = 80                                                          # ms of silence after which an answer is begun
+SURE, UNSURE = 140, 1000                                                # ms of silence that a certain and a doubtful end need
+EAGERNESS = {"low": (2.0, 8000), "medium": (1.0, 4000), "high": (0.7, 2000), "auto": (1.0, 4000)}
+SPOKEN = 60                                                             # ms of voice before speech counts as begun
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What ends a turn.
+
+    threshold:   probability of speech from which on it is speech
+    prefix_ms:   how much of what was heard before the speech belongs to it
+    silence_ms:  how long the user must be silent; None leaves it to the model's end-of-turn probability (semantic)
+    patience:    scales the silence that a doubtful end needs; longest_ms bounds it (semantic only)
+    idle_ms:     silence after an answer at which the user is spoken to; None never
+    """
+
+    threshold: float = 0.5
+    prefix_ms: int = 300
+    silence_ms: int | None = None
+    patience: float = 1.0
+    longest_ms: int = 4000
+    idle_ms: int | None = None
+
+    def needed(self, ended: float | None) -> float:
+        """Milliseconds of silence that end the turn when the model holds its end for this probable (None: unknown)."""
+        if self.silence_ms is not None:
+            return self.silence_ms
+        doubt = 0.15 if ended is None else 1 - ended
+        return min(SURE + doubt * (UNSURE * self.patience - SURE), self.longest_ms)
+
+
+@dataclass(frozen=True)
+class Change:
+    """kind: `started`, `paused`, `resumed` or `ended`; at: the sample (of 16 kHz) of the stream where it happened."""
+
+    kind: str
+    at: int
+
+
+@dataclass
+class Turns:
+    """Follows one stream of 16 kHz samples; tell it `ended`, the model's end-of-turn probability, in every pause."""
+
+    rules: Rules
+    activity: VoiceActivity = field(init=False)
+    speaking: bool = False
+    paused: bool = False
+    ended: float | None = None
+    _rest: Wave = field(init=False, default_factory=lambda: np.zeros(0, np.float32))
+    _voiced: int = 0                                                    # samples of voice since silence
+    _seen: int = 0                                                      # `voiced_until` when it was last looked at
+
+    def __post_init__(self) -> None:
+        self.activity = VoiceActivity(self.rules.threshold)
+
+    @property
+    def heard(self) -> int:
+        """Samples listened to."""
+        return self.activity.heard
+
+    @property
+    def silence_ms(self) -> float:
+        """How long nothing voiced was heard."""
+        return (self.heard - self.activity.voiced_until) * 1000 / RATE
+
+    def hear(self, samples: Wave) -> list[Change]:
+        """Listen on; what changed, in order."""
+        wave, changes = np.concatenate((self._rest, samples)), []
+        whole = len(wave) // HOP * HOP
+        for start in range(0, whole, HOP):
+            self.activity.hear(wave[start : start + HOP])
+            changes += self._look()
+        self._rest = wave[whole:]
+        return changes
+
+    def forget(self) -> None:
+        """The turn is over for another reason than silence."""
+        self.speaking = self.paused = False
+        self.ended, self._voiced = None, 0
+
+    def _look(self) -> list[Change]:
+        voiced = self.activity.voiced_until != self._seen
+        self._seen = self.activity.voiced_until
+        if voiced:
+            return self._voice()
+        if self.silence_ms > SPECULATE:
+            self._voiced = 0
+        if not self.speaking:
+            return []
+        if self.silence_ms >= self.rules.needed(self.ended):
+            self.forget()
+            return [Change("ended", self.activity.voiced_until)]
+        if not self.paused and self.silence_ms >= SPECULATE:
+            self.paused, self.ended = True, None
+            return [Change("paused", self.activity.voiced_until)]
+        return []
+
+    def _voice(self) -> list[Change]:
+        self._voiced += HOP
+        if not self.speaking and self._voiced * 1000 >= SPOKEN * RATE:
+            self.speaking = True
+            return [Change("started", self.heard - self._voiced)]
+        if self.paused:
+            self.paused, self.ended = False, None
+            return [Change("resumed", self.heard - HOP)]
+        return []

@@ -1,0 +1,86 @@
+"""Where there is speech in a stream: silero-vad says whether, the level says where exactly it ends."""
+
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from omni.errors import InputError
+from omni.live.hearing.pcm import Wave
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+RATE = 16_000
+CHUNK = 512                                                             # samples that silero-vad judges at once
+CONTEXT = 64                                                            # and those it wants before them
+HOP = 160                                                               # 10 ms, the grain of the level
+FALL = 10 ** (-30 / 20)                                                 # this far below the speech's level is silence
+FLOOR = 10 ** (-55 / 20)                                                # and so is this far below full scale
+FORGET = 0.5 ** (HOP / RATE / 1.5)                                      # the speech's level halves in 1.5 s
+
+
+class VoiceActivity:
+    """One stream of 16 kHz samples.
+
+    `probability` is silero-vad's of the last 32 ms; `heard` counts samples; `voiced_until` is where the last voiced
+    10 ms ended. The network goes on seeing speech some 60 to 100 ms after its end; the level falls at once. So a stretch
+    is voiced when both say so, and an end is known to 10 ms.
+    """
+
+    def __init__(self, threshold: float = 0.5) -> None:
+        self.threshold = threshold
+        self.probability = 0.0
+        self.heard = 0
+        self.voiced_until = 0
+        self._network = _network()
+        self._state = np.zeros((2, 1, 128), np.float32)
+        self._context = np.zeros(CONTEXT, np.float32)
+        self._chunk = np.zeros(0, np.float32)
+        self._hop = np.zeros(0, np.float32)
+        self._level = 0.0                                               # RMS of speech lately
+
+    def hear(self, samples: Wave) -> None:
+        """Listen to more of the stream: samples [at most 160] keep `voiced_until` to 10 ms."""
+        self._chunk = np.concatenate((self._chunk, samples))
+        self._hop = np.concatenate((self._hop, samples))
+        while len(self._chunk) >= CHUNK:
+            self._judge(self._chunk[:CHUNK])
+            self._chunk = self._chunk[CHUNK:]
+        while len(self._hop) >= HOP:
+            self._weigh(self._hop[:HOP])
+            self._hop = self._hop[HOP:]
+
+    def _judge(self, chunk: Wave) -> None:
+        inputs = {
+            "input": np.concatenate((self._context, chunk))[None],      # [1, 576]
+            "state": self._state,
+            "sr": np.array(RATE, np.int64),
+        }
+        probability, self._state = self._network.run(None, inputs)
+        self.probability = float(probability[0, 0])
+        self._context = chunk[-CONTEXT:]
+
+    def _weigh(self, hop: Wave) -> None:
+        self.heard += HOP
+        rms = float(np.sqrt(np.mean(np.square(hop, dtype=np.float64))))
+        speaks = self.probability >= self.threshold - 0.15              # silero's own hysteresis
+        if speaks:
+            self._level = max(rms, self._level * FORGET)
+        if speaks and rms > max(FLOOR, self._level * FALL):
+            self.voiced_until = self.heard
+
+
+@cache
+def _network() -> "InferenceSession":
+    """silero-vad's network as its wheel ships it, one for all streams: their state is their own."""
+    try:
+        import onnxruntime
+
+        path = str(files("silero_vad") / "data" / "silero_vad.onnx")
+    except ImportError:
+        raise InputError('turn detection needs silero-vad; install it with pip install "omni[live]"') from None
+    options = onnxruntime.SessionOptions()
+    options.inter_op_num_threads = options.intra_op_num_threads = 1
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])

@@ -1,0 +1,213 @@
+"""/v1/chat/completions: text, pictures and recordings in; text and speech out, whole or streamed."""
+
+import base64
+import binascii
+import json
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import numpy as np
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+
+from omni.decode.parts import Audio, Part, Picture, Text
+from omni.decode.samplers import Sampler
+from omni.live.engine import messages
+from omni.live.engine.messages import Ask
+from omni.live.engine.pool import Pool
+from omni.live.guard import Guards
+from omni.live.http import sound
+from omni.live.http.asking import RefusedRequestError, answer, integer, json_body, number
+from omni.live.http.guarding import Watch
+from omni.live.protocol.events import RefusedError, fresh
+from omni.live.protocol.items import picture
+from omni.live.protocol.settings import LONGEST_ANSWER, LONGEST_TEXT, preset
+
+AUDIO_ID_LIVES = 3600                                                   # seconds, as told in `expires_at`
+Body = dict[str, Any]
+
+
+class Chat:
+    """The endpoint."""
+
+    def __init__(self, pool: Pool, guards: Guards | None) -> None:
+        self.pool, self.guards = pool, guards
+
+    async def __call__(self, request: Request) -> Response:
+        body = await json_body(request)
+        parts, system = self._messages(body)
+        ask, kind = self._ask(body)
+        if integer(body, "n", 1, 1, 128) != 1:
+            raise RefusedRequestError("one answer a request; leave n out", param="n")
+        watch = Watch(self.guards, ask.how.get("voice"), self._rate)
+        said = watch.over(answer(self.pool, parts, ask, system))
+        shown = {"id": fresh("chatcmpl"), "created": int(time.time()), "model": str(body.get("model") or self._name)}
+        if body.get("stream"):
+            first = await anext(said)                                   # so that what is wrong is told by the status
+            chunks = self._chunks(_chained(first, said), shown, kind, body)
+            return StreamingResponse(chunks, media_type="text/event-stream")
+        return JSONResponse(await self._whole(said, shown, kind))
+
+    @property
+    def _rate(self) -> int:
+        return self.pool.facts.sample_rate if self.pool.facts else 0
+
+    @property
+    def _name(self) -> str:
+        return self.pool.facts.name if self.pool.facts else ""
+
+    def _messages(self, body: Body) -> tuple[tuple[Part, ...], str]:
+        """What is said to the model, and the system's instructions."""
+        given = body.get("messages")
+        if not isinstance(given, list) or not given:
+            raise RefusedRequestError("messages must be a list with at least one message", param="messages")
+        parts: list[Part] = []
+        system = []
+        for index, message in enumerate(given):
+            where = f"messages[{index}]"
+            if not isinstance(message, dict):
+                raise RefusedRequestError(f"{where} must be an object with role and content", param=where)
+            role = message.get("role")
+            if role in ("system", "developer"):
+                system += [part.text for part in self._content(message, "user", where) if isinstance(part, Text)]
+            elif role in ("user", "assistant", "tool"):
+                parts += self._content(message, "user" if role == "tool" else role, where)
+            else:
+                raise RefusedRequestError(f"{where}.role is {role!r}; use system, user, assistant or tool", param=where)
+        if not parts:
+            raise RefusedRequestError("nothing to answer; add a message of the user", param="messages")
+        return tuple(parts), "\n".join(system)
+
+    def _content(self, message: Body, role: str, where: str) -> list[Part]:
+        content = message.get("content")
+        if isinstance(content, str):
+            return [Text(content, role)] if content else []
+        if content is None:
+            return []
+        if not isinstance(content, list):
+            raise RefusedRequestError(f"{where}.content must be a text or a list of parts", param=where)
+        return [self._part(part, role, f"{where}.content[{index}]") for index, part in enumerate(content)]
+
+    def _part(self, part: Any, role: str, where: str) -> Part:
+        kind = part.get("type") if isinstance(part, dict) else None
+        inside = part.get(kind) if isinstance(kind, str) else None
+        if kind == "text" and isinstance(inside, str):
+            return Text(inside, role)
+        if kind == "image_url" and isinstance(inside, dict):
+            try:
+                return Picture(picture(str(inside.get("url") or ""), f"{where}.image_url.url"), role)
+            except RefusedError as error:
+                raise RefusedRequestError(str(error), param=error.param) from None
+        if kind == "input_audio" and isinstance(inside, dict):
+            try:
+                data = base64.b64decode(str(inside.get("data") or ""), validate=True)
+            except (binascii.Error, ValueError):
+                raise RefusedRequestError("input_audio.data is not base64", param=where) from None
+            return Audio(sound.decoded(data, self._rate, where), self._rate, role)
+        raise RefusedRequestError(f"{where}: use a text, image_url or input_audio part", param=where)
+
+    def _ask(self, body: Body) -> tuple[Ask, str]:
+        """How to answer, and as which kind of sound."""
+        modalities = body.get("modalities") or ["text"]
+        if not isinstance(modalities, list) or set(modalities) - {"text", "audio"} or "text" not in modalities:
+            raise RefusedRequestError('modalities: use ["text"] or ["text", "audio"]', param="modalities")
+        most = integer(body, "max_completion_tokens", integer(body, "max_tokens", LONGEST_TEXT, 1, 4096), 1, 4096)
+        how: Body = {
+            "sampler": Sampler(number(body, "temperature", 1.0, 0, 2), top_p=number(body, "top_p", 1.0, 1e-6, 1)),
+            "seed": integer(body, "seed", int.from_bytes(fresh("s")[-6:].encode(), "big"), -(2**63), 2**63 - 1),
+            "max_tokens": most, "language": self._language(body.get("language")),
+        }  # fmt: skip
+        if "audio" not in modalities:
+            return Ask(("text",), how), "wav"
+        wanted = body.get("audio")
+        if not isinstance(wanted, dict):
+            raise RefusedRequestError('spoken answers need audio: {"voice": …, "format": …}', param="audio")
+        kind = sound.kind_of(wanted.get("format"), "wav", "audio.format")
+        how |= {"voice": self.voice(wanted.get("voice"), "audio.voice"), "max_seconds": LONGEST_ANSWER}
+        return Ask(("text", "audio"), how), kind
+
+    def voice(self, name: object, param: str) -> str | None:
+        """One of the model's own voices. Raises RefusedRequestError for any other."""
+        facts = self.pool.facts
+        if facts is None:
+            raise RefusedRequestError("the model is starting; try again in a moment", 503, kind="server_error")
+        try:
+            chosen = name.get("id") if isinstance(name, dict) else name
+            return preset(str(chosen), facts) if chosen else (*facts.voices, None)[0]
+        except RefusedError as error:
+            raise RefusedRequestError(str(error), param=param) from None
+
+    def _language(self, name: object) -> str | None:
+        known = self.pool.facts.languages if self.pool.facts else ()
+        if name is not None and name not in known:
+            raise RefusedRequestError(f"language {name!r} is not one of the model's", param="language")
+        return str(name) if name else ("en" if "en" in known else None)
+
+    async def _whole(self, said: AsyncIterator[messages.Told], shown: Body, kind: str) -> Body:
+        text, waves, ended = "", [], None
+        async for message in said:
+            if isinstance(message, messages.Said):
+                text += message.text or ""
+                waves += [message.audio] if message.audio is not None else []
+            elif isinstance(message, messages.Ended):
+                ended = message
+        assert ended is not None
+        answered: Body = {"role": "assistant", "content": text, "refusal": None, "annotations": []}
+        if waves:
+            data = base64.b64encode(sound.encoded(np.concatenate(waves), self._rate, kind)).decode()
+            lives = int(time.time()) + AUDIO_ID_LIVES
+            answered |= {"content": None}
+            answered["audio"] = {"id": fresh("audio"), "data": data, "expires_at": lives, "transcript": text}
+        choice = {"index": 0, "message": answered, "finish_reason": _reason(ended), "logprobs": None}
+        return {**shown, "object": "chat.completion", "choices": [choice], "usage": _usage(ended)}
+
+    async def _chunks(self, said: AsyncIterator[messages.Told], shown: Body, kind: str, body: Body) -> AsyncIterator[str]:
+        """Server-sent events. Sound is streamed as PCM16, whatever was asked for, as the original service does."""
+        write, audio = sound.streamer("pcm16", self._rate), fresh("audio")
+        assert write is not None
+        speaks = "audio" in (body.get("modalities") or [])
+
+        def chunk(delta: Body, reason: str | None = None, usage: Body | None = None, choices: bool = True) -> str:
+            choice = [{"index": 0, "delta": delta, "finish_reason": reason, "logprobs": None}] if choices else []
+            told = {**shown, "object": "chat.completion.chunk", "choices": choice, "usage": usage}
+            return f"data: {json.dumps(told, ensure_ascii=False)}\n\n"
+
+        yield chunk({"role": "assistant", "content": None if speaks else ""})
+        try:
+            async for message in said:
+                if isinstance(message, messages.Ended):
+                    if speaks:
+                        yield chunk({"audio": {"id": audio, "expires_at": int(time.time()) + AUDIO_ID_LIVES}})
+                    yield chunk({}, _reason(message))
+                    if (body.get("stream_options") or {}).get("include_usage"):
+                        yield chunk({}, usage=_usage(message), choices=False)
+                elif isinstance(message, messages.Said) and message.text is not None:
+                    yield chunk({"audio": {"id": audio, "transcript": message.text}} if speaks else {"content": message.text})
+                elif isinstance(message, messages.Said) and message.audio is not None:
+                    data = base64.b64encode(write(message.audio)).decode()
+                    yield chunk({"audio": {"id": audio, "data": data}})
+        except RefusedRequestError as error:
+            yield f"data: {json.dumps({'error': {'message': str(error), 'type': error.kind}})}\n\n"
+        yield "data: [DONE]\n\n"
+
+
+async def _chained(first: messages.Told, rest: AsyncIterator[messages.Told]) -> AsyncIterator[messages.Told]:
+    yield first
+    async for message in rest:
+        yield message
+
+
+def _reason(ended: messages.Ended) -> str:
+    return "length" if ended.cut else "stop"
+
+
+def _usage(ended: messages.Ended) -> Body:
+    given, taken = sum(ended.heard.values()), sum(ended.said.values())
+    return {
+        "prompt_tokens": given, "completion_tokens": taken, "total_tokens": given + taken,
+        "prompt_tokens_details": {"audio_tokens": ended.heard.get("audio", 0), "cached_tokens": 0},
+        "completion_tokens_details": {
+            "audio_tokens": ended.said.get("audio", 0), "reasoning_tokens": 0, "text_tokens": ended.said.get("text", 0),
+        },
+    }  # fmt: skip

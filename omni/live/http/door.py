@@ -1,0 +1,92 @@
+"""Who may come in: keys, origins, and how much of everything."""
+
+import hmac
+import time
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from starlette.requests import HTTPConnection
+
+from omni.errors import InputError
+
+SUBPROTOCOL_KEY = "openai-insecure-api-key."                            # how a browser, which sets no headers, sends it
+
+
+@dataclass
+class Door:
+    """Rules of the server, and what it counts to keep them.
+
+    keys:            bearer keys; none lets everybody in (for a server on the loopback interface)
+    origins:         of pages that may connect besides our own, such as https://example.org; "*" for any
+    per_key:         sessions that one key may have open at once
+    seconds, idle:   how long a session may last, and how long without a word from the client
+    events:          client events a second that a session may send on average
+    largest:         bytes of one message or request
+    """
+
+    keys: tuple[str, ...] = ()
+    origins: tuple[str, ...] = ()
+    per_key: int = 16
+    seconds: float = 3600.0
+    idle: float = 300.0
+    events: float = 200.0
+    largest: int = 16 << 20
+    open: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+
+    def __post_init__(self) -> None:
+        for name in ("per_key", "seconds", "idle", "events", "largest"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"{name}={getattr(self, name)}: must be positive")
+        if any(not key.isascii() or not key.strip() for key in self.keys):
+            raise InputError("a key must be plain ASCII and not empty; make one with `openssl rand -hex 24`")
+
+    def key(self, connection: HTTPConnection) -> str | None:
+        """Whose request this is: the key, "" where none is needed, None for a stranger."""
+        if not self.keys:
+            return ""
+        given = _bearer(connection.headers) or _subprotocol(connection)
+        found = None
+        for key in self.keys:                                           # all of them, in the same time for each
+            if hmac.compare_digest(key.encode(), given.encode("utf-8", "replace")):
+                found = key
+        return found
+
+    def from_here(self, connection: HTTPConnection) -> bool:
+        """Whether the page that asks, if a page does, is ours or one that may."""
+        origin = connection.headers.get("origin")
+        if origin is None or "*" in self.origins or origin in self.origins:
+            return True
+        return origin.partition("://")[2] == connection.headers.get("host")
+
+
+@dataclass
+class Allowance:
+    """A token bucket: `rate` a second, saved up for two seconds."""
+
+    rate: float
+    _saved: float = field(init=False)
+    _at: float = field(init=False, default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        self._saved = self.rate * 2
+
+    def take(self) -> bool:
+        """Whether one more is within the rate."""
+        now = time.monotonic()
+        self._saved, self._at = min(self.rate * 2, self._saved + (now - self._at) * self.rate), now
+        if self._saved < 1:
+            return False
+        self._saved -= 1
+        return True
+
+
+def _bearer(headers: Mapping[str, str]) -> str:
+    scheme, _, key = headers.get("authorization", "").partition(" ")
+    return key.strip() if scheme.lower() == "bearer" else ""
+
+
+def _subprotocol(connection: HTTPConnection) -> str:
+    offered = connection.headers.get("sec-websocket-protocol", "")
+    names = [name.strip() for name in offered.split(",")]
+    return next((name.removeprefix(SUBPROTOCOL_KEY) for name in names if name.startswith(SUBPROTOCOL_KEY)), "")

@@ -1,0 +1,177 @@
+"""The WebSocket endpoint: one session a connection."""
+
+import asyncio
+import contextlib
+import json
+import logging
+import time
+from dataclasses import dataclass, field
+
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from omni.live.engine import messages
+from omni.live.engine.pool import FullError, Pool
+from omni.live.guard import Guards
+from omni.live.http.door import Allowance, Door
+from omni.live.http.metrics import Metrics
+from omni.live.protocol import events
+from omni.live.protocol.events import Event
+from omni.live.protocol.session import Session
+
+log = logging.getLogger("omni.live")
+SLOW = 4 << 20                                                          # bytes that may wait for a slow reader
+BETA = "openai-beta.realtime-v1"
+CLOSE_BETA, CLOSE_POLICY, CLOSE_BUSY, CLOSE_BROKEN = 4000, 1008, 1013, 1011
+
+
+@dataclass
+class Outbox:
+    """Events on their way to a client. A reader so slow that `SLOW` bytes wait is cut off."""
+
+    metrics: Metrics
+    waiting: "asyncio.Queue[str]" = field(default_factory=asyncio.Queue)
+    size: int = 0
+    overflowed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def send(self, event: Event) -> None:
+        text = json.dumps(event, ensure_ascii=False, separators=(",", ":"))
+        self.size += len(text)
+        if self.size > SLOW:
+            self.overflowed.set()
+        self.waiting.put_nowait(text)
+        if event["type"] == "error":
+            self.metrics.errors.labels(event["error"]["code"] or "none").inc()
+        elif event["type"] == "response.done":
+            self.metrics.responses.labels(event["response"]["status"]).inc()
+
+    async def empty(self, socket: WebSocket) -> None:
+        """Hand everything to the socket, in order, as fast as the client takes it."""
+        while True:
+            text = await self.waiting.get()
+            await socket.send_text(text)
+            self.size -= len(text)
+
+
+@dataclass(frozen=True)
+class Realtime:
+    """Serves sessions with the pool's models to whom the door lets in."""
+
+    pool: Pool
+    door: Door
+    metrics: Metrics
+    guards: Guards | None = None
+
+    async def __call__(self, socket: WebSocket) -> None:
+        """The endpoint."""
+        key = await self._admitted(socket)
+        if key is None:
+            return
+        self.door.open[key] += 1
+        self.metrics.sessions.inc()
+        try:
+            await self._session(socket)
+        finally:
+            self.metrics.sessions.dec()
+            self.door.open[key] -= 1
+
+    async def _admitted(self, socket: WebSocket) -> str | None:
+        """The key of a client that may come in; any other is told why not and gone."""
+        offered = [name.strip() for name in socket.headers.get("sec-websocket-protocol", "").split(",")]
+        key = self.door.key(socket)
+        beta = "realtime=v1" in socket.headers.get("openai-beta", "") or BETA in offered
+        refusals = {
+            (CLOSE_POLICY, "origin"): None if self.door.from_here(socket) else "pages of this origin may not connect",
+            (CLOSE_POLICY, "key"): "wrong or missing key; send Authorization: Bearer KEY" if key is None else None,
+            (CLOSE_BETA, "beta"): "the beta shape of this protocol is retired; leave out OpenAI-Beta" if beta else None,
+            (CLOSE_BUSY, "per_key"): f"this key has {self.door.per_key} sessions open, the most it may have"
+            if self.door.open[key or ""] >= self.door.per_key and self.door.keys else None,
+        }  # fmt: skip
+        await socket.accept(subprotocol="realtime" if "realtime" in offered else None)
+        for (code, why), reason in refusals.items():
+            if reason is not None:
+                await self._refuse(socket, code, why, reason)
+                return None
+        return key
+
+    async def _refuse(self, socket: WebSocket, code: int, why: str, reason: str) -> None:
+        self.metrics.refused.labels(why).inc()
+        with contextlib.suppress(RuntimeError, WebSocketDisconnect):
+            await socket.send_text(json.dumps(events.error(reason, why)))
+            await socket.close(code, reason[:120])
+
+    async def _session(self, socket: WebSocket) -> None:
+        outbox, lost = Outbox(self.metrics), asyncio.Event()
+        name = events.fresh("talk")
+
+        def told(message: messages.Told | None) -> None:
+            if message is None:
+                session.lost()
+                self.metrics.deaths.inc()
+                lost.set()
+            else:
+                session.told(message)
+
+        try:
+            line = self.pool.talk(name, told)
+        except FullError as error:
+            await self._refuse(socket, CLOSE_BUSY, "server_full", str(error))
+            return
+        try:
+            session = Session(line, outbox.send, self.door.seconds, self.guards)
+            await self._run(socket, session, outbox, lost)
+        finally:
+            line.close()
+
+    async def _run(self, socket: WebSocket, session: Session, outbox: Outbox, lost: asyncio.Event) -> None:
+        """Read and write until one of many ends comes."""
+        reading = asyncio.create_task(self._read(socket, session, outbox))
+        writing = asyncio.create_task(outbox.empty(socket))
+        ends = [asyncio.create_task(event.wait()) for event in (lost, outbox.overflowed)]
+        tasks = [reading, writing, *ends]
+        try:
+            await asyncio.wait(tasks, timeout=self.door.seconds, return_when=asyncio.FIRST_COMPLETED)
+            if ends[1].done():
+                await self._close(socket, CLOSE_POLICY, "the client reads too slowly")
+            elif ends[0].done():
+                await asyncio.wait([writing], timeout=0.5)               # for what the session said about it
+                await self._close(socket, CLOSE_BROKEN, "the model died; open a new session")
+            elif reading.done() and not reading.cancelled() and reading.exception() is None:
+                await asyncio.wait([writing], timeout=0.2)
+                await self._close(socket, CLOSE_POLICY, reading.result())
+            elif not any(task.done() for task in tasks):
+                await self._close(socket, CLOSE_POLICY, f"a session lasts {self.door.seconds:.0f} s at most")
+        finally:
+            for task in tasks:
+                task.cancel()
+            found = await asyncio.gather(*tasks, return_exceptions=True)
+            for error in found:
+                if isinstance(error, Exception) and not isinstance(error, WebSocketDisconnect | RuntimeError):
+                    log.error("a session ended with %r", error, exc_info=error)
+
+    async def _read(self, socket: WebSocket, session: Session, outbox: Outbox) -> str:
+        """Take the client's events; returns why no more are taken."""
+        allowance = Allowance(self.door.events)
+        while True:
+            try:
+                async with asyncio.timeout(self.door.idle):
+                    received = await socket.receive()
+            except TimeoutError:
+                return f"no event came for {self.door.idle:.0f} s"
+            if received["type"] == "websocket.disconnect":
+                raise WebSocketDisconnect(received.get("code", 1000))
+            text = received.get("text")
+            if not allowance.take():
+                outbox.send(events.error(f"more than {self.door.events:.0f} events a second", "rate_limit_exceeded"))
+                return "too many events a second"
+            if text is None:
+                outbox.send(events.error("binary messages are not events; send JSON as text", "invalid_json"))
+                continue
+            began = time.monotonic()
+            session.take(text)
+            if (spent := time.monotonic() - began) > 0.1:
+                log.warning("an event of %d bytes took %.0f ms", len(text), spent * 1000)
+
+    @staticmethod
+    async def _close(socket: WebSocket, code: int, reason: str) -> None:
+        with contextlib.suppress(RuntimeError, WebSocketDisconnect):
+            await socket.close(code, reason[:120])

@@ -1,0 +1,48 @@
+"""Running the application with uvicorn."""
+
+import logging
+import socket
+from pathlib import Path
+
+import uvicorn
+
+from omni.errors import InputError
+from omni.live.engine.pool import Pool
+from omni.live.guard import Guards
+from omni.live.http.app import application
+from omni.live.http.door import Door
+
+
+def serve(
+    pool: Pool, door: Door, host: str, port: int, cert: Path | None = None, key: Path | None = None,
+    guards: Guards | None = None, page: bool = True,
+) -> None:  # fmt: skip
+    """Serve until SIGINT or SIGTERM. Raises InputError when the address is taken."""
+    logging.basicConfig(format="omni: %(message)s")
+    listening = _listening(host, port)
+    scheme = "https" if cert else "http"
+    shown = f"[{host}]" if ":" in host else host
+    at = f"{scheme}://{shown}:{listening.getsockname()[1]}"
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            if self.started:
+                print(f"omni: serving {pool.facts.name if pool.facts else ''} at {at}/v1; the page is {at}/", flush=True)
+
+    config = uvicorn.Config(
+        application(pool, door, guards, page), log_level="warning", access_log=False, ws="websockets-sansio",
+        ws_max_size=door.largest, ws_per_message_deflate=False, ws_ping_interval=20, ws_ping_timeout=60,
+        ssl_certfile=cert, ssl_keyfile=key, timeout_graceful_shutdown=2,
+    )  # fmt: skip
+    Server(config).run(sockets=[listening])
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listening = socket.create_server((host, port), family=family, backlog=256)
+    except OSError as error:
+        raise InputError(f"cannot listen at {host}:{port} ({error.strerror}); choose another --port") from None
+    listening.set_inheritable(True)
+    return listening

@@ -1,0 +1,121 @@
+"""/v1/audio/speech, /v1/audio/transcriptions and /v1/images/generations."""
+
+import base64
+import io
+import time
+from collections.abc import AsyncIterator
+
+import numpy as np
+from starlette.datastructures import UploadFile
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+
+from omni.decode.parts import Audio, Text
+from omni.decode.samplers import GREEDY
+from omni.live.engine import messages
+from omni.live.engine.messages import Ask
+from omni.live.http import sound
+from omni.live.http.asking import RefusedRequestError, answer, integer, json_body, number
+from omni.live.http.chat import Chat
+from omni.live.http.guarding import Watch
+from omni.live.protocol.settings import LONGEST_ANSWER, LONGEST_TEXT
+
+LONGEST_INPUT = 4096                                                    # characters, as OpenAI's endpoints have it
+LARGEST_UPLOAD = 25 << 20                                               # bytes, likewise
+
+
+class Sounds:
+    """The endpoints; chat: knows the model's voices and languages."""
+
+    def __init__(self, chat: Chat) -> None:
+        self.chat, self.pool = chat, chat.pool
+
+    async def speak(self, request: Request) -> Response:
+        """Text to speech in one of the model's own voices."""
+        body = await json_body(request)
+        text = body.get("input")
+        if not isinstance(text, str) or not 0 < len(text) <= LONGEST_INPUT:
+            raise RefusedRequestError(f"input must be a text of 1 to {LONGEST_INPUT} characters", param="input")
+        if number(body, "speed", 1.0, 0.25, 4.0) != 1.0:
+            raise RefusedRequestError("this model speaks at its own speed; leave speed out", param="speed")
+        kind = sound.kind_of(body.get("response_format"), "mp3", "response_format")
+        voice, language = self.chat.voice(body.get("voice"), "voice"), self.chat._language(body.get("language"))
+        ask = Ask(("audio",), {"voice": voice, "language": language, "max_seconds": LONGEST_ANSWER})
+        watch = Watch(self.chat.guards, voice, self.chat._rate)
+        said = watch.over(answer(self.pool, (Text(text),), ask))
+        first = await anext(said)
+        write = sound.streamer(kind, self.chat._rate)
+        if write is not None:
+            head = sound.header(self.chat._rate) if kind == "wav" else b""
+
+            async def stream() -> AsyncIterator[bytes]:
+                yield head + (write(first.audio) if isinstance(first, messages.Said) and first.audio is not None else b"")
+                async for message in said:
+                    if isinstance(message, messages.Said) and message.audio is not None:
+                        yield write(message.audio)
+
+            return StreamingResponse(stream(), media_type=sound.MEDIA[kind])
+        told = [first, *[message async for message in said]]
+        waves = [one.audio for one in told if isinstance(one, messages.Said) and one.audio is not None]
+        wave = np.concatenate(waves) if waves else np.zeros(1, np.float32)
+        return Response(sound.encoded(wave, self.chat._rate, kind), media_type=sound.MEDIA[kind])
+
+    async def transcribe(self, request: Request) -> Response:
+        """Speech to text."""
+        if int(request.headers.get("content-length") or 0) > LARGEST_UPLOAD:
+            raise RefusedRequestError(f"the upload is larger than {LARGEST_UPLOAD >> 20} MiB", 413)
+        async with request.form() as form:
+            file, language = form.get("file"), form.get("language")
+            if not isinstance(file, UploadFile):
+                raise RefusedRequestError("send the recording as the form's field file", param="file")
+            wave = sound.decoded(await file.read(), self.chat._rate, "file")
+            shape = str(form.get("response_format") or "json")
+            streamed = str(form.get("stream") or "").lower() == "true"
+        if shape not in ("json", "text", "verbose_json"):
+            raise RefusedRequestError(f"response_format {shape!r}: use json, text or verbose_json", param="response_format")
+        ask = Ask(("text",), {
+            "language": self.chat._language(language), "sampler": GREEDY, "max_tokens": LONGEST_TEXT,
+        })  # fmt: skip
+        said = answer(self.pool, (Audio(wave, self.chat._rate),), ask)
+        if streamed:
+            return StreamingResponse(_transcript(said), media_type="text/event-stream")
+        text = "".join([one.text or "" async for one in said if isinstance(one, messages.Said)])
+        if shape == "text":
+            return PlainTextResponse(text + "\n")
+        seconds = len(wave) / self.chat._rate
+        told = {"text": text, "usage": {"type": "duration", "seconds": max(1, round(seconds))}}
+        if shape == "verbose_json":
+            told |= {"duration": seconds, "language": ask.how["language"] or "", "segments": [], "words": []}
+        return JSONResponse(told)
+
+    async def draw(self, request: Request) -> Response:
+        """Text to pictures."""
+        from PIL import Image
+
+        body = await json_body(request)
+        text = body.get("prompt")
+        if not isinstance(text, str) or not text:
+            raise RefusedRequestError("prompt must be a text", param="prompt")
+        if body.get("response_format") not in (None, "b64_json"):
+            raise RefusedRequestError("pictures come as b64_json; there are no addresses", param="response_format")
+        drawn = []
+        for _ in range(integer(body, "n", 1, 1, 10)):
+            ask = Ask(("image",), {"seed": int.from_bytes(np.random.bytes(4), "big")})
+            async for message in answer(self.pool, (Text(text),), ask):
+                if isinstance(message, messages.Said) and message.image is not None:
+                    file = io.BytesIO()
+                    Image.fromarray(message.image).save(file, "PNG")
+                    drawn.append({"b64_json": base64.b64encode(file.getvalue()).decode()})
+        return JSONResponse({"created": int(time.time()), "data": drawn, "output_format": "png"})
+
+
+async def _transcript(said: AsyncIterator[messages.Told]) -> AsyncIterator[str]:
+    import json
+
+    text = ""
+    async for message in said:
+        if isinstance(message, messages.Said) and message.text:
+            text += message.text
+            told = {"type": "transcript.text.delta", "delta": message.text}
+            yield f"data: {json.dumps(told, ensure_ascii=False)}\n\n"
+    yield f"data: {json.dumps({'type': 'transcript.text.done', 'text': text}, ensure_ascii=False)}\n\n"

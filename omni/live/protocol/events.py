@@ -1,0 +1,120 @@
+"""Client events, checked against the openai package's own types, and server events."""
+
+import json
+import secrets
+from typing import Any
+
+from openai.types.realtime import (
+    ConversationItemCreateEvent,
+    ConversationItemDeleteEvent,
+    ConversationItemRetrieveEvent,
+    ConversationItemTruncateEvent,
+    InputAudioBufferAppendEvent,
+    InputAudioBufferClearEvent,
+    InputAudioBufferCommitEvent,
+    OutputAudioBufferClearEvent,
+    RealtimeSessionCreateRequest,
+    RealtimeTranscriptionSessionCreateRequest,
+    ResponseCancelEvent,
+    ResponseCreateEvent,
+    SessionUpdateEvent,
+)
+from pydantic import BaseModel, ValidationError
+
+Event = dict[str, Any]
+
+KINDS: dict[str, type[BaseModel]] = {
+    "session.update": SessionUpdateEvent,
+    "input_audio_buffer.append": InputAudioBufferAppendEvent,
+    "input_audio_buffer.commit": InputAudioBufferCommitEvent,
+    "input_audio_buffer.clear": InputAudioBufferClearEvent,
+    "output_audio_buffer.clear": OutputAudioBufferClearEvent,
+    "conversation.item.create": ConversationItemCreateEvent,
+    "conversation.item.delete": ConversationItemDeleteEvent,
+    "conversation.item.retrieve": ConversationItemRetrieveEvent,
+    "conversation.item.truncate": ConversationItemTruncateEvent,
+    "response.create": ResponseCreateEvent,
+    "response.cancel": ResponseCancelEvent,
+}
+SESSIONS: dict[str, type[BaseModel]] = {
+    "realtime": RealtimeSessionCreateRequest,
+    "transcription": RealtimeTranscriptionSessionCreateRequest,
+}
+
+
+class RefusedError(Exception):
+    """A client event that cannot be carried out; it is answered by an `error` event and changes nothing."""
+
+    def __init__(self, message: str, code: str = "invalid_value", param: str | None = None) -> None:
+        super().__init__(message)
+        self.code, self.param = code, param
+
+
+def read(text: str | bytes) -> Event:
+    """A client event as JSON, known to be of one of `KINDS` and of its shape. Raises RefusedError."""
+    try:
+        event = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise RefusedError(f"the message is not JSON ({error}); send one event a message", "invalid_json") from None
+    if not isinstance(event, dict):
+        raise RefusedError("the message is JSON but no object; send an event with a type", "invalid_json")
+    kind = event.get("type")
+    if not isinstance(kind, str) or kind not in KINDS:
+        known = ", ".join(KINDS)
+        raise RefusedError(f"unknown event type {_short(kind)}; the client events are {known}", "unknown_event", "type")
+    _check(KINDS[kind], event, "")
+    if kind == "session.update":
+        _check_session(event["session"])
+    return event
+
+
+def event_id(text: str | bytes) -> str | None:
+    """The id that the client gave its event, as far as one can be found."""
+    try:
+        event = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    found = event.get("event_id") if isinstance(event, dict) else None
+    return found if isinstance(found, str) else None
+
+
+def server(kind: str, **fields: Any) -> Event:
+    """A server event of this type."""
+    return {"type": kind, "event_id": fresh("event"), **fields}
+
+
+def error(message: str, code: str | None, param: str | None = None, cause: str | None = None, kind: str = "") -> Event:
+    """The event that tells what is wrong; cause: id of the client's event."""
+    about = {"type": kind or "invalid_request_error", "code": code, "message": message, "param": param}
+    return server("error", error={**about, "event_id": cause})
+
+
+def fresh(kind: str) -> str:
+    """An id that nobody has yet or can guess, such as `item_3f…`."""
+    return f"{kind}_{secrets.token_hex(10)}"
+
+
+def _check_session(session: Any) -> None:
+    """The union of session kinds says little about what is wrong, so the one that is meant is asked alone."""
+    kind = session.get("type") if isinstance(session, dict) else None
+    if kind not in SESSIONS:
+        raise RefusedError(f"session.type is {_short(kind)}; use realtime or transcription", "invalid_value", "session.type")
+    _check(SESSIONS[kind], session, "session.")
+
+
+def _check(model: type[BaseModel], value: Any, prefix: str) -> None:
+    try:
+        model.model_validate(value)
+    except ValidationError as error:
+        first = min(error.errors(include_url=False), key=lambda found: len(found["loc"]))
+        names = [str(part) for part in first["loc"] if isinstance(part, int) or part.islower()]
+        where = prefix + ".".join(names)
+        kind = "missing_required_parameter" if first["type"] == "missing" else "invalid_value"
+        raise RefusedError(f"{where}: {first['msg']}", kind, where) from None
+    except RecursionError:
+        raise RefusedError("the event is nested too deeply", "invalid_value") from None
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,102 @@
+"""Items of a conversation as the protocol writes them, and what the model is told of them."""
+
+import base64
+import binascii
+import io
+import json
+
+import numpy as np
+from numpy.typing import NDArray
+
+from omni.decode.parts import Audio, Part, Picture, Text
+from omni.errors import InputError
+from omni.live.hearing.pcm import RATES, from_base64
+from omni.live.protocol.events import Event, RefusedError, fresh
+
+LARGEST_PICTURE = 10 << 20                                              # bytes
+MOST_PIXELS = 50_000_000
+LONGEST_RECORDING = 120                                                 # seconds of one input_audio part
+
+
+def parts(item: Event, encoding: str) -> tuple[Part, ...]:
+    """What the model hears, sees and reads of an item; encoding: of its audio. Raises RefusedError for what it cannot."""
+    kind = item["type"]
+    if kind == "function_call":
+        return (Text(json.dumps({"name": item["name"], "arguments": item["arguments"]}), "assistant"),)
+    if kind == "function_call_output":
+        return (Text(str(item["output"])),)
+    if kind != "message":
+        raise RefusedError(f"items of type {kind} are not supported; use message, function_call or function_call_output")
+    role, content = item["role"], item["content"]
+    found = [_part(part, role, encoding, f"item.content[{index}]") for index, part in enumerate(content)]
+    if not any(found):
+        raise RefusedError("the item says nothing; give it at least one content part", param="item.content")
+    return tuple(part for part in found if part is not None)
+
+
+def known(item: Event) -> Event:
+    """An item as it is told to clients: with an id and a status, and without audio, which is not kept."""
+    content = [{name: value for name, value in part.items() if name != "audio"} for part in item.get("content", [])]
+    whole = {"id": fresh("item"), **item, "object": "realtime.item", "status": "completed"}
+    return {**whole, "content": content} if "content" in item else whole
+
+
+def user_audio(name: str, transcript: str | None = None) -> Event:
+    """What the user said into the microphone."""
+    content = [{"type": "input_audio", "transcript": transcript}]
+    return {
+        "id": name, "object": "realtime.item", "type": "message", "status": "completed", "role": "user",
+        "content": content,
+    }  # fmt: skip
+
+
+def assistant(name: str, status: str, content: list[Event]) -> Event:
+    """What the assistant said."""
+    return {
+        "id": name, "object": "realtime.item", "type": "message", "status": status, "role": "assistant",
+        "content": content,
+    }  # fmt: skip
+
+
+def picture(url: str, where: str) -> NDArray[np.uint8]:
+    """Pixels [height, width, 3] of a data URL. Raises RefusedError for another URL and for what is no picture."""
+    from PIL import Image
+
+    head, _, data = url.partition(",")
+    if not head.startswith("data:image/") or not head.endswith(";base64"):
+        raise RefusedError("give the picture itself as data:image/png;base64,…; nothing is fetched", param=where)
+    if len(data) > LARGEST_PICTURE * 4 / 3:
+        raise RefusedError(f"the picture is larger than {LARGEST_PICTURE >> 20} MiB; make it smaller", param=where)
+    try:
+        image = Image.open(io.BytesIO(base64.b64decode(data, validate=True)))
+        if image.width * image.height > MOST_PIXELS:
+            raise RefusedError(f"the picture has more than {MOST_PIXELS / 1e6:.0f} million pixels", param=where)
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, "white")
+        return np.asarray(Image.alpha_composite(white, rgba).convert("RGB"))
+    except (binascii.Error, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        raise RefusedError("not a picture that can be read; give a PNG or JPEG", param=where) from None
+
+
+def recording(text: str, encoding: str, where: str) -> Part:
+    """Base64 audio of a session as a part. Raises RefusedError."""
+    try:
+        wave = from_base64(text, encoding)
+    except InputError as error:
+        raise RefusedError(str(error), param=where) from None
+    if not 0 < len(wave) <= LONGEST_RECORDING * RATES[encoding]:
+        raise RefusedError(f"give between one sample and {LONGEST_RECORDING} seconds of audio", param=where)
+    return Audio(wave, RATES[encoding])
+
+
+def _part(part: Event, role: str, encoding: str, where: str) -> Part | None:
+    kind = part.get("type")
+    text = part.get("text") or part.get("transcript")
+    if role == "user" and kind == "input_audio":
+        return recording(part.get("audio") or "", encoding, f"{where}.audio")
+    if role == "user" and kind == "input_image":
+        return Picture(picture(part.get("image_url") or "", f"{where}.image_url"))
+    allowed = {"user": ("input_text",), "system": ("input_text",), "assistant": ("output_text", "output_audio")}[role]
+    if kind is not None and kind not in allowed:
+        raise RefusedError(f"an item of the {role} holds {' or '.join(allowed)}, not {kind}", param=f"{where}.type")
+    return Text(text, role) if text else None

@@ -1,0 +1,227 @@
+"""One response: the pieces that the model hands over, as the events that clients expect, in their order."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from omni.live.engine import messages
+from omni.live.guard import Guard
+from omni.live.hearing.pcm import RATES, Resampler, Wave, to_base64
+from omni.live.protocol import items, tools
+from omni.live.protocol.events import Event, fresh, server
+from omni.live.protocol.settings import Settings
+
+QUIET = 10 ** (-50 / 20)                                                # below it nobody hears that an answer has begun
+KEPT = 0.01                                                             # seconds kept before its first sound
+LONGEST_SILENCE = 1.0                                                   # seconds cut from the beginning at most
+GUARDED = 24_000                                                        # hertz at which a guard listens
+
+
+class Response:
+    """Draft, then begun, then done. `item` is the id of what it says in the conversation, None for out of band."""
+
+    def __init__(
+        self, settings: Settings, model_rate: int, guard: Guard | None, in_conversation: bool = True,
+        metadata: Any = None,
+    ) -> None:  # fmt: skip
+        self.id, self.item = fresh("resp"), fresh("item")
+        self.settings, self.in_conversation, self.metadata = settings, in_conversation, metadata
+        self.speaks, self.encoding = settings.speaks, settings.output_format
+        self.begun = self.done = False
+        self.status = "in_progress"
+        self.text = ""
+        self.sent = 0.0                                                 # seconds of audio sent
+        self.skipped = 0.0                                              # seconds of silence cut from the beginning
+        self.first_audio: float | None = None                           # when the first was sent, time.monotonic()
+        self.usage: Event | None = None
+        self.output: list[Event] = []
+        self._guard, self._rate = guard, model_rate
+        self._resampler = Resampler(model_rate, RATES[self.encoding])
+        self._ear = Resampler(model_rate, GUARDED)
+        self._opened = self._calls = False
+        self._held: list[messages.Said] = []                            # of a draft
+        self._quiet: list[Wave] = []                                    # silence that nothing followed yet
+        self._final: messages.Ended | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether the model has handed over all of it."""
+        return self._final is not None
+
+    def begin(self, send: Callable[[Event], None], previous: str | None) -> None:
+        """It is the answer now: tell so, with what was held back."""
+        self.begun, self._send, self._previous = True, send, previous
+        send(server("response.created", response=self.as_event()))
+        held, self._held = self._held, []
+        for said in held:
+            if not self.done:
+                self.say(said)
+        if self._final is not None and not self.done:
+            self.end(self._final)
+
+    def say(self, said: messages.Said) -> str | None:
+        """One more piece. Returns why the guard stops it, if it does."""
+        if not self.begun:
+            self._held.append(said)
+            return None
+        if self.done:
+            return None
+        reason = self._guarded(said)
+        if reason is not None:
+            return reason
+        if said.text is not None:
+            self._text(said.text)
+        if said.audio is not None:
+            self._audio(said.audio)
+        return None
+
+    def end(self, ended: messages.Ended) -> None:
+        """The model has nothing more to say."""
+        self._final = ended
+        if not self.begun or self.done:
+            return
+        self.usage = usage(ended)
+        if self.speaks and self._opened:
+            self._flush()
+        self.finish("incomplete" if ended.cut else "completed", "max_output_tokens" if ended.cut else None)
+
+    def finish(self, status: str, reason: str | None = None, error: Event | None = None) -> None:
+        """Close what is open and tell how it ended: completed, cancelled, incomplete or failed."""
+        if self.done:
+            return
+        self.done, self.status = True, status
+        if not self.begun:
+            return
+        if self._calls:
+            self._call()
+        elif self._opened:
+            self._close(status)
+        details = {"type": status, "reason": reason, "error": error}
+        self._send(server("response.done", response={**self.as_event(), "status_details": details}))
+
+    def heard(self, now: float) -> float:
+        """Seconds that the user can have heard by now, who began to listen when the first was sent."""
+        return 0.0 if self.first_audio is None else min(self.sent, now - self.first_audio)
+
+    def as_event(self) -> Event:
+        """The protocol's response object."""
+        session = self.settings.session
+        return {
+            "id": self.id, "object": "realtime.response", "status": self.status, "status_details": None,
+            "output": self.output, "conversation_id": "conv_1" if self.in_conversation else None,
+            "output_modalities": session["output_modalities"], "audio": {"output": session["audio"]["output"]},
+            "max_output_tokens": session["max_output_tokens"], "metadata": self.metadata, "usage": self.usage,
+        }  # fmt: skip
+
+    # ---- what is sent
+
+    def _guarded(self, said: messages.Said) -> str | None:
+        if self._guard is None:
+            return None
+        heard = np.zeros(0, np.float32) if said.audio is None else self._ear(said.audio)
+        try:
+            return self._guard.feed(heard, said.text or "")
+        except Exception as error:
+            return f"the guard failed ({type(error).__name__}), so nothing more is said"
+
+    def _text(self, text: str) -> None:
+        self.text += text
+        if not self._opened and tools.begins_call(self.text, self.settings.session["tools"]):
+            self._calls = True                                          # held back until it is whole
+            return
+        self._open()
+        kind = "response.output_audio_transcript.delta" if self.speaks else "response.output_text.delta"
+        self._send(server(kind, **self._place(), delta=text))
+
+    def _audio(self, wave: Wave) -> None:
+        if self.first_audio is None:
+            self._quiet.append(wave)
+            quiet = np.concatenate(self._quiet)
+            loud = np.flatnonzero(np.abs(quiet) > QUIET)
+            if not len(loud):
+                longest = int(LONGEST_SILENCE * self._rate)
+                self.skipped += max(0, len(quiet) - longest) / self._rate
+                self._quiet = [quiet[-longest:]]
+                return
+            start = max(0, loud[0] - int(KEPT * self._rate))
+            self.skipped += start / self._rate
+            wave, self._quiet = quiet[start:], []
+            self.first_audio = time.monotonic()
+        self._deliver(self._resampler(wave))
+
+    def _flush(self) -> None:
+        self._deliver(self._resampler.finish())
+
+    def _deliver(self, wave: Wave) -> None:
+        if len(wave):
+            self._open()
+            self.sent += len(wave) / RATES[self.encoding]
+            self._send(server("response.output_audio.delta", **self._place(), delta=to_base64(wave, self.encoding)))
+
+    def _place(self) -> Event:
+        return {"response_id": self.id, "item_id": self.item, "output_index": 0, "content_index": 0}
+
+    def _open(self) -> None:
+        if self._opened:
+            return
+        self._opened = True
+        item = items.assistant(self.item, "in_progress", [])
+        self._send(server("response.output_item.added", response_id=self.id, output_index=0, item=item))
+        if self.in_conversation:
+            self._send(server("conversation.item.added", previous_item_id=self._previous, item=item))
+        part = {"type": "audio", "transcript": ""} if self.speaks else {"type": "text", "text": ""}
+        self._send(server("response.content_part.added", **self._place(), part=part))
+
+    def _close(self, status: str) -> None:
+        if self.speaks:
+            self._send(server("response.output_audio.done", **self._place()))
+            self._send(server("response.output_audio_transcript.done", **self._place(), transcript=self.text))
+            part = {"type": "audio", "transcript": self.text}
+            content = [{"type": "output_audio", "transcript": self.text}]
+        else:
+            self._send(server("response.output_text.done", **self._place(), text=self.text))
+            part = {"type": "text", "text": self.text}
+            content = [{"type": "output_text", "text": self.text}]
+        self._send(server("response.content_part.done", **self._place(), part=part))
+        item = items.assistant(self.item, "completed" if status == "completed" else "incomplete", content)
+        self._done(item)
+
+    def _call(self) -> None:
+        """The whole text is a call of a tool: an item of its own kind."""
+        item = tools.call(self.item, self.text)
+        if item is None:                                                # it only looked like one
+            self._calls = False
+            self._open()
+            self._close(self.status)
+            return
+        opened = {**item, "arguments": "", "status": "in_progress"}
+        self._send(server("response.output_item.added", response_id=self.id, output_index=0, item=opened))
+        if self.in_conversation:
+            self._send(server("conversation.item.added", previous_item_id=self._previous, item=opened))
+        place = {"response_id": self.id, "item_id": self.item, "output_index": 0, "call_id": item["call_id"]}
+        self._send(server("response.function_call_arguments.delta", **place, delta=item["arguments"]))
+        named = {**place, "name": item["name"], "arguments": item["arguments"]}
+        self._send(server("response.function_call_arguments.done", **named))
+        self._done(item)
+
+    def _done(self, item: Event) -> None:
+        self.output = [item]
+        if self.in_conversation:
+            self._send(server("conversation.item.done", previous_item_id=self._previous, item=item))
+        self._send(server("response.output_item.done", response_id=self.id, output_index=0, item=item))
+
+
+def usage(ended: messages.Ended) -> Event:
+    """The bill, in codes of each modality."""
+    heard, said = ended.heard, ended.said
+    names = ("text", "audio", "image")
+    pictures = heard.get("image", 0) + heard.get("video", 0)
+    given = {"text_tokens": heard.get("text", 0), "audio_tokens": heard.get("audio", 0), "image_tokens": pictures}
+    taken = {f"{name}_tokens": said.get(name, 0) for name in names[:2]}
+    total_in, total_out = sum(given.values()), sum(said.values())
+    return {
+        "total_tokens": total_in + total_out, "input_tokens": total_in, "output_tokens": total_out,
+        "input_token_details": {**given, "cached_tokens": 0}, "output_token_details": taken,
+    }  # fmt: skip

@@ -1,0 +1,434 @@
+"""One client's session: its events in, what the model says, and the events out. No I/O and no waiting in here."""
+
+import copy
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from omni.errors import InputError
+from omni.live.engine import messages
+from omni.live.engine.pool import Line
+from omni.live.guard import Guards
+from omni.live.hearing.pcm import RATES, Resampler, Wave, from_base64
+from omni.live.hearing.turns import RATE, Change, Turns
+from omni.live.protocol import events, items, tools
+from omni.live.protocol.events import Event, RefusedError, server
+from omni.live.protocol.response import Response
+from omni.live.protocol.settings import Settings
+
+MOST_ITEMS = 500
+REMEMBERED = 8                                                          # seconds of sound kept for a turn's beginning
+
+
+class Session:
+    """Give it the client's messages (`take`) and the model's (`told`); it sends server events through `send`."""
+
+    def __init__(self, line: Line, send: Callable[[Event], None], seconds: float, guards: Guards | None = None) -> None:
+        self.line, self.send, self.guards = line, send, guards
+        self.settings = Settings(line.facts, seconds)
+        self.items: dict[str, Event] = {}
+        self.responses: dict[str, Response] = {}                        # those that are not over
+        self.current: Response | None = None                            # the one that speaks in the conversation
+        self.last: Response | None = None                               # the latest that did
+        self.draft: Response | None = None                              # begun in a pause, not told to anybody yet
+        self._voices_fixed = False
+        self._due = False                                               # a response is owed once the current one ends
+        self._turn = events.fresh("item")                               # what the user is saying will be this item
+        self._judged = 0
+        self._spoke: float | None = None                                # when the user was last answered
+        self._listen()
+        send(server("session.created", session=self.settings.session))
+
+    # ---- from the client
+
+    def take(self, text: str | bytes) -> None:
+        """One message of the client. What is wrong with it is answered by an error event."""
+        try:
+            event = events.read(text)
+            self._handlers[event["type"]](self, event)
+        except RefusedError as refused:
+            cause = events.event_id(text)
+            self.send(events.error(str(refused), refused.code, refused.param, cause))
+
+    def close(self) -> None:
+        """The client is gone."""
+        self.line.close()
+
+    def _update(self, event: Event) -> None:
+        before, changes = self.settings, event["session"]
+        if changes["type"] == "transcription":
+            raise RefusedError("transcription sessions are not served; use type realtime with audio.input.transcription")
+        after = copy.copy(before)
+        after.update(changes)
+        old, new = (each.session["audio"]["output"]["voice"] for each in (before, after))
+        if self._voices_fixed and old != new:
+            raise RefusedError("the voice cannot change once it was heard; open a new session", "cannot_update_voice")
+        self.settings = after
+        if before.rules != after.rules or before.input_format != after.input_format:
+            self._listen()
+        self.send(server("session.updated", session=after.session))
+
+    def _append(self, event: Event) -> None:
+        try:
+            wave = from_base64(event["audio"], self.settings.input_format)
+        except InputError as error:
+            raise RefusedError(str(error), param="audio") from None
+        if len(wave):
+            self._hear(self._resampler(wave))
+
+    def _commit(self, event: Event) -> None:
+        if self._committed_ms() < 1:
+            raise RefusedError("the input audio buffer is empty; append audio first", "input_audio_buffer_commit_empty")
+        if self.turns is not None:
+            if not self.turns.speaking:
+                self.line.tell(messages.Hear(self.line.name, self._recent(len(self._memory))))
+            self.turns.forget()
+        self._drop_draft()
+        self._end_turn(respond=False)
+
+    def _clear(self, event: Event) -> None:
+        self._drop_draft()
+        self.line.tell(messages.Unhear(self.line.name))
+        self._listen()
+        self.send(server("input_audio_buffer.cleared"))
+
+    def _clear_output(self, event: Event) -> None:
+        """Of use over WebRTC alone; over a WebSocket the client holds the buffer, so stopping the answer is all."""
+        if self.current is not None:
+            self._cancel(self.current, "client_cancelled")
+
+    def _create(self, event: Event) -> None:
+        item, after = event["item"], event.get("previous_item_id")
+        if len(self.items) >= MOST_ITEMS:
+            raise RefusedError(f"the conversation holds {MOST_ITEMS} items; delete some", "too_many_items")
+        if item.get("id") in self.items:
+            raise RefusedError(f"an item {item['id']} is there already; leave the id out", "item_already_exists", "item.id")
+        if after not in (None, "root") and after not in self.items:
+            raise self._unknown(after, "previous_item_id")
+        said = items.parts(item, self.settings.input_format)
+        told = items.known(item)
+        behind = None if after is None else ("" if after == "root" else after)
+        self.line.tell(messages.Put(self.line.name, told["id"], said, behind))
+        self._add(told, after)
+
+    def _delete(self, event: Event) -> None:
+        name = event["item_id"]
+        if name not in self.items:
+            raise self._unknown(name, "item_id")
+        del self.items[name]
+        self.line.tell(messages.Delete(self.line.name, name))
+        self.send(server("conversation.item.deleted", item_id=name))
+
+    def _retrieve(self, event: Event) -> None:
+        name = event["item_id"]
+        if name not in self.items:
+            raise self._unknown(name, "item_id")
+        self.send(server("conversation.item.retrieved", item=self.items[name]))
+
+    def _truncate(self, event: Event) -> None:
+        name, end = event["item_id"], event["audio_end_ms"]
+        response = next((each for each in (self.current, self.last) if each is not None and each.item == name), None)
+        item = self.items.get(name) or (items.assistant(name, "in_progress", []) if response else None)
+        if item is None:
+            raise self._unknown(name, "item_id")
+        if item.get("role") != "assistant" or response is None or not response.speaks:
+            raise RefusedError("only the latest spoken answer can be truncated", param="item_id")
+        if not 0 <= end <= response.sent * 1000 + 1:
+            raise RefusedError(f"audio_end_ms is {end}, but the answer has {response.sent * 1000:.0f} ms", param="audio_end_ms")
+        if event["content_index"] != 0:
+            raise RefusedError("an answer has one content part; use 0", param="content_index")
+        self._shorten(response, end / 1000)
+        self.send(server("conversation.item.truncated", item_id=name, content_index=0, audio_end_ms=end))
+
+    def _respond(self, event: Event) -> None:
+        wanted = event.get("response") or {}
+        settings = self.settings.with_response(wanted)
+        if wanted.get("conversation") == "none":
+            given = wanted.get("input")
+            said = None if given is None else tuple(
+                part for item in given for part in items.parts(self._referred(item), settings.input_format)
+            )  # fmt: skip
+            self._ask(settings, wanted.get("metadata"), said if said is not None else None, in_conversation=False)
+            return
+        if wanted.get("input"):
+            raise RefusedError('input is for responses out of band; add conversation: "none"', param="response.input")
+        if self.current is not None:
+            raise RefusedError(
+                f"the conversation has an active response {self.current.id}; wait until it is done, or cancel it",
+                "conversation_already_has_active_response",
+            )
+        self._drop_draft()
+        self._ask(settings, wanted.get("metadata"))
+
+    def _cancel_response(self, event: Event) -> None:
+        name = event.get("response_id")
+        found = self.responses.get(name) if name else self.current
+        if found is None or found is self.draft:
+            raise RefusedError("there is no active response to cancel", "response_cancel_not_active", "response_id")
+        self._cancel(found, "client_cancelled")
+
+    # ---- from the model
+
+    def told(self, message: messages.Told) -> None:
+        """One message of the model."""
+        match message:
+            case messages.Said() if message.answer in self.responses:
+                self._said(self.responses[message.answer], message)
+            case messages.Ended() if message.answer in self.responses:
+                response = self.responses[message.answer]
+                response.end(message)
+                self._over(response)
+            case messages.Judged() if self.turns is not None and message.number == self._judged:
+                self.turns.ended = message.ended
+            case messages.Transcribed():
+                self._transcribed(message)
+            case messages.Failed():
+                self._failed(message)
+            case _:
+                pass
+
+    def lost(self) -> None:
+        """The model's process has died, and with it what it knew of the conversation."""
+        for response in list(self.responses.values()):
+            if response.begun:
+                response.finish("failed", error={"type": "server_error", "code": "model_died"})
+        message = "the model's process died and with it this conversation; open a new session"
+        self.send(events.error(message, "model_died", kind="server_error"))
+
+    def _said(self, response: Response, said: messages.Said) -> None:
+        reason = response.say(said)
+        self._voices_fixed |= response.begun and response.sent > 0
+        if reason is not None:
+            self.line.tell(messages.Stop(self.line.name, response.id))
+            response.finish("incomplete", "content_filter")
+            self._over(response)
+            self.send(events.error(reason, "content_filter", kind="guard"))
+
+    def _failed(self, message: messages.Failed) -> None:
+        response = self.responses.get(message.answer or "")
+        if response is self.draft and response is not None:
+            self._drop_draft()
+            return
+        self.send(events.error(message.message, "model_refused"))
+        if response is not None:
+            response.finish("failed", error={"type": "invalid_request_error", "code": "model_refused"})
+            self._over(response)
+
+    def _transcribed(self, message: messages.Transcribed) -> None:
+        if message.item in self.items:
+            self.items[message.item]["content"][0]["transcript"] = message.text
+        kind, place = "conversation.item.input_audio_transcription", {"item_id": message.item, "content_index": 0}
+        if message.text:
+            self.send(server(f"{kind}.delta", **place, delta=message.text))
+        usage = {"type": "tokens", "input_tokens": 0, "output_tokens": message.steps, "total_tokens": message.steps}
+        self.send(server(f"{kind}.completed", **place, transcript=message.text, usage=usage))
+
+    # ---- hearing
+
+    def _listen(self) -> None:
+        """Begin to listen afresh."""
+        rules = self.settings.rules
+        self.turns = None if rules is None else Turns(rules)
+        self._resampler = Resampler(RATES[self.settings.input_format], RATE)
+        self._to_model = Resampler(RATE, self.line.facts.sample_rate)
+        self._memory: Wave = np.zeros(0, np.float32)                    # the latest sound, at 16 kHz
+        self._heard = 0                                                 # samples, at 16 kHz
+        self._from = 0                                                  # sample at which what is heard began
+
+    def _hear(self, wave: Wave) -> None:
+        """More of the user's sound, at 16 kHz."""
+        self._heard += len(wave)
+        if self.turns is None:
+            self._tell_model(wave)
+            return
+        speaking = self.turns.speaking
+        self._memory = np.concatenate((self._memory, wave))[-REMEMBERED * RATE :]
+        if speaking:
+            self._tell_model(wave)
+        for change in self.turns.hear(wave):
+            self._change(change)
+        self._idle()
+
+    def _change(self, change: Change) -> None:
+        if change.kind == "started":
+            self._begin_turn(change.at)
+        elif change.kind == "paused":
+            self._speculate()
+        elif change.kind == "resumed":
+            self._drop_draft()
+        else:
+            self._end_turn(respond=True, at=change.at)
+
+    def _begin_turn(self, at: int) -> None:
+        assert self.turns is not None
+        detection = self.settings.turn_detection or {}
+        start = max(0, at - self.turns.rules.prefix_ms * RATE // 1000)
+        self._from = start
+        self.send(server("input_audio_buffer.speech_started", audio_start_ms=_ms(start), item_id=self._turn))
+        if detection.get("interrupt_response", True):
+            self._interrupt()
+        self._tell_model(self._recent(self._heard - start))
+
+    def _speculate(self) -> None:
+        """The user pauses: let the model judge whether that was all, and begin an answer in case it was."""
+        detection = self.settings.turn_detection or {}
+        self._judged += 1
+        self.line.tell(messages.Judge(self.line.name, self._judged))
+        if detection.get("create_response", True) and self.current is None:
+            self.draft = self._new(self.settings, None)
+            self._order(self.draft, draft=self._turn)
+
+    def _end_turn(self, respond: bool, at: int | None = None) -> None:
+        """What the user said is an item now; `respond`: and is to be answered, as far as the client wants that."""
+        name, draft, self._turn, self.draft = self._turn, self.draft, events.fresh("item"), None
+        if at is not None:
+            self.send(server("input_audio_buffer.speech_stopped", audio_end_ms=_ms(at), item_id=name))
+        if draft is not None:
+            self.line.tell(messages.Keep(self.line.name, draft.id))
+        else:
+            self.line.tell(messages.Commit(self.line.name, name))
+        previous = next(reversed(self.items), None)
+        self.send(server("input_audio_buffer.committed", item_id=name, previous_item_id=previous))
+        self._add(items.user_audio(name), None)
+        self._from = self._heard
+        if draft is not None:
+            self._begin(draft)
+        elif respond and (self.settings.turn_detection or {}).get("create_response", True):
+            if self.current is None:
+                self._ask(self.settings, None)
+            else:
+                self._due = True
+        transcription = self.settings.transcription
+        if transcription is not None:
+            language = transcription.get("language")
+            known = language if language in self.line.facts.languages else None
+            self.line.tell(messages.Transcribe(self.line.name, name, known))
+
+    def _interrupt(self) -> None:
+        """The user speaks: stop the answer, and let the conversation hold what can have been heard of it."""
+        now = time.monotonic()
+        response = self.current or self.last
+        if self.current is not None:
+            self._cancel(self.current, "turn_detected")
+        if response is not None and response.speaks and response.heard(now) < response.sent:
+            self._shorten(response, response.heard(now))
+
+    def _idle(self) -> None:
+        """Nobody says anything any more: speak to the user, where the client wants that."""
+        rules = self.turns.rules if self.turns else None
+        if rules is None or rules.idle_ms is None or self._spoke is None or self.current or self.turns.speaking:  # type: ignore[union-attr]
+            return
+        rest = max(0.0, self.last.sent - self.last.heard(time.monotonic())) if self.last else 0.0
+        if time.monotonic() - self._spoke - rest > rules.idle_ms / 1000:
+            self._spoke = None
+            start = self._heard - min(len(self._memory), rules.idle_ms * RATE // 1000)
+            span = {"audio_start_ms": _ms(start), "audio_end_ms": _ms(self._heard)}
+            self.send(server("input_audio_buffer.timeout_triggered", **span, item_id=self._turn))
+            self._tell_model(self._recent(self._heard - start))
+            self._end_turn(respond=True)
+
+    def _tell_model(self, wave: Wave) -> None:
+        self.line.tell(messages.Hear(self.line.name, self._to_model(wave)))
+
+    def _recent(self, samples: int) -> Wave:
+        return self._memory[len(self._memory) - min(samples, len(self._memory)) :]
+
+    def _committed_ms(self) -> float:
+        return (self._heard - self._from) * 1000 / RATE
+
+    # ---- answering
+
+    def _ask(
+        self, settings: Settings, metadata: Any, said: "tuple[Any, ...] | None" = None, in_conversation: bool = True
+    ) -> None:
+        response = self._new(settings, metadata, in_conversation)
+        self._order(response, said=said)
+        self._begin(response)
+
+    def _new(self, settings: Settings, metadata: Any, in_conversation: bool = True) -> Response:
+        guard = self.guards(settings.voice) if self.guards else None
+        response = Response(settings, self.line.facts.sample_rate, guard, in_conversation, metadata)
+        self.responses[response.id] = response
+        return response
+
+    def _order(self, response: Response, draft: str | None = None, said: "tuple[Any, ...] | None" = None) -> None:
+        session = response.settings.session
+        system = "\n".join(filter(None, (session["instructions"], tools.instructions(session["tools"]))))
+        item = response.item if response.in_conversation else None
+        order = messages.Answer(self.line.name, response.id, response.settings.ask, item, draft, said, system)
+        self.line.tell(order)
+
+    def _begin(self, response: Response) -> None:
+        if response.in_conversation:
+            self.current = response
+        response.begin(self.send, next(reversed(self.items), None))
+        self._voices_fixed |= response.sent > 0
+        self._over(response)
+
+    def _over(self, response: Response) -> None:
+        """Take note when a response has ended."""
+        if not response.done:
+            return
+        self.responses.pop(response.id, None)
+        for item in response.output:
+            if response.in_conversation:
+                self.items[item["id"]] = item
+        if response is self.current:
+            self.current, self.last, self._spoke = None, response, time.monotonic()
+            if self._due:
+                self._due = False
+                self._ask(self.settings, None)
+
+    def _cancel(self, response: Response, reason: str) -> None:
+        self.line.tell(messages.Stop(self.line.name, response.id))
+        response.finish("cancelled", reason)
+        self._over(response)
+
+    def _drop_draft(self) -> None:
+        """Forget an answer that nobody was told of."""
+        if self.draft is not None:
+            self.line.tell(messages.Stop(self.line.name, self.draft.id))
+            self.responses.pop(self.draft.id, None)
+            self.draft = None
+
+    def _shorten(self, response: Response, seconds: float) -> None:
+        """Let the conversation hold only this much of a spoken answer, and no transcript of the rest."""
+        self.line.tell(messages.Truncate(self.line.name, response.item, seconds + response.skipped))
+        if response.item in self.items:
+            self.items[response.item]["content"] = [{"type": "output_audio", "transcript": None}]
+
+    # ---- items
+
+    def _add(self, item: Event, after: str | None) -> None:
+        previous = next(reversed(self.items), None) if after is None else (None if after == "root" else after)
+        if after is None:
+            self.items[item["id"]] = item
+        else:
+            names = list(self.items)
+            names.insert(0 if after == "root" else names.index(after) + 1, item["id"])
+            self.items = {name: item if name == item["id"] else self.items[name] for name in names}
+        self.send(server("conversation.item.added", previous_item_id=previous, item=item))
+        self.send(server("conversation.item.done", previous_item_id=previous, item=item))
+
+    def _referred(self, item: Event) -> Event:
+        if item.get("type") != "item_reference":
+            return item
+        raise RefusedError("item references are not supported in response.input; give the items", param="response.input")
+
+    @staticmethod
+    def _unknown(name: str, param: str) -> RefusedError:
+        return RefusedError(f"there is no item {name!r} in the conversation", "item_not_found", param)
+
+    _handlers = {
+        "session.update": _update, "input_audio_buffer.append": _append, "input_audio_buffer.commit": _commit,
+        "input_audio_buffer.clear": _clear, "output_audio_buffer.clear": _clear_output,
+        "conversation.item.create": _create, "conversation.item.delete": _delete,
+        "conversation.item.retrieve": _retrieve, "conversation.item.truncate": _truncate,
+        "response.create": _respond, "response.cancel": _cancel_response,
+    }  # fmt: skip
+
+
+def _ms(samples: int) -> int:
+    return samples * 1000 // RATE

@@ -1,0 +1,44 @@
+"""Calls of the client's functions: the model writes them as text, `<tool_call>{"name": …, "arguments": {…}}</tool_call>`.
+
+(The form of Hermes and Qwen, which models that were taught tools mostly write.)
+"""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from omni.live.protocol.events import Event, fresh
+
+OPENING, CLOSING = "<tool_call>", "</tool_call>"
+
+
+def instructions(tools: Sequence[Event]) -> str:
+    """What the model is told of the functions that it may call; empty where there are none."""
+    described = [json.dumps({name: tool.get(name) for name in ("name", "description", "parameters")}) for tool in tools]
+    if not described:
+        return ""
+    listed = "\n".join(described)
+    return f'Functions that you may call with {OPENING}{{"name": …, "arguments": {{…}}}}{CLOSING}:\n{listed}'
+
+
+def begins_call(text: str, tools: Sequence[Event]) -> bool:
+    """Whether what was written so far is or can become a call."""
+    start = text.lstrip()
+    return bool(tools) and (start.startswith(OPENING) or (bool(start) and OPENING.startswith(start)))
+
+
+def call(item: str, text: str) -> Event | None:
+    """The item of a whole call; None for text that is none."""
+    inside = text.strip().removeprefix(OPENING).removesuffix(CLOSING)
+    try:
+        found: Any = json.loads(inside)
+        name, arguments = found["name"], found.get("arguments", {})
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
+    if not isinstance(name, str):
+        return None
+    written = arguments if isinstance(arguments, str) else json.dumps(arguments)
+    return {
+        "id": item, "object": "realtime.item", "type": "function_call", "status": "completed",
+        "call_id": fresh("call"), "name": name, "arguments": written,
+    }  # fmt: skip
