@@ -8,6 +8,7 @@ BENCHMARKS = {
     "memory": ("omni.train.plan.bench_memory", "the plan's memory against that of real runs"),
     "loader": ("omni.train.bench.loader", "start, resume and batches of ten billion tokens"),
     "checkpoint": ("omni.train.bench.checkpoint", "how long training waits for a checkpoint"),
+    "latency": ("omni.eval.live.latency", "from the end of what a person says to the answer's first sound"),
     "decode": ("omni.decode.bench_decode", "single-token decoding against transformers.generate"),
 }
 

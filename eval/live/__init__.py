@@ -1,0 +1,1 @@
+"""Measuring a live server from outside: real recordings in real time, everything on the client's clock."""

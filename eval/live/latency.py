@@ -1,0 +1,171 @@
+"""`omni bench latency`: from the end of what a person says to the first audible sound of the answer."""
+
+import argparse
+import asyncio
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from omni.eval.live.client import RATE, Client, connected, first_audible, room
+from omni.eval.live.recordings import Question, of_length, questions
+from omni.eval.live.serving import server
+from omni.eval.statistics import bootstrap, wilson
+from omni.figures import Report
+from omni.files import write_json
+from omni.progress import progress
+
+LEAD = 0.4                                                              # seconds of silence before the user speaks
+PATIENCE = 6.0                                                          # seconds of silence after it
+A_SESSION = 5                                                           # turns in one session
+PAUSE = 0.2                                                             # seconds from which on a silence is a pause
+LENGTHS = (1.0, 20.0)
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One turn, in milliseconds; latency None when no audible answer came.
+
+    detection: until the server said that the turn has ended; first: from there to the first sound that came;
+    leading: its silence. false_start: something was answered before the user had ended
+    """
+
+    name: str
+    seconds: float
+    pause: float
+    latency: float | None
+    detection: float | None
+    first: float | None
+    leading: float | None
+    false_start: bool
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.description = "Say held-out recordings of people to a live server in real time, and measure its answers."
+    parser.epilog = "example:\n  omni bench latency --data runs/tiny/data --turns 200 --json"
+    parser.add_argument("--data", type=Path, required=True, help="folder of `omni data prepare`")
+    parser.add_argument("--turns", type=int, default=200, help="recordings to say (default: %(default)s)")
+    parser.add_argument("--url", help="ws://…/v1/realtime of a server (default: one is started)")
+    parser.add_argument("--key", default="", help="its bearer key")
+    parser.add_argument("--model", help="model folder for the server that is started")
+    parser.add_argument("--int8", action="store_true", help="of the server that is started: 8-bit weights")
+    parser.add_argument("--out", type=Path, default=Path("runs/bench/latency"), help="folder for turns.json")
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON on the last line")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Measure, print the table and write every turn."""
+    said = questions(args.data, args.turns)
+    lengths = [of_length(said, seconds, number * 7) for number in range(max(1, min(10, args.turns // 10))) for seconds in LENGTHS]
+    with server(args.url, args.model, *(["--int8"] if args.int8 else [])) as url:
+        turns = asyncio.run(_all(url, args.key, said, "turns"))
+        effect = asyncio.run(_all(url, args.key, lengths, "lengths"))
+    report = figures(turns, effect)
+    write_json(args.out / "turns.json", {"turns": [asdict(turn) for turn in (*turns, *effect)]})
+    print(report.table())
+    print(f"every turn: {args.out / 'turns.json'}")
+    if args.json:
+        print(report.json())
+
+
+def figures(turns: Sequence[Turn], effect: Sequence[Turn]) -> Report:
+    """The table. effect: turns of the two lengths in turn."""
+    report, answered = Report("bench latency"), [turn.latency for turn in turns if turn.latency is not None]
+    values = np.array(answered or [np.nan])
+    low, high = bootstrap(answered)
+    report.add("min_ms", float(values.min()), "ms", n=len(answered))
+    report.add("mean_ms", float(values.mean()), "ms", low=low, high=high, n=len(answered))
+    for name, share in (("p50_ms", 50), ("p95_ms", 95), ("max_ms", 100)):
+        report.add(name, float(np.percentile(values, share)), "ms", n=len(answered))
+    paused = [turn for turn in turns if turn.pause >= PAUSE]
+    for name, group in (("false_start_rate", turns), ("false_start_rate_with_pauses", paused)):
+        wrong = sum(turn.false_start for turn in group)
+        low, high = wilson(wrong, len(group))
+        report.add(name, wrong / len(group) if group else None, "1", low=low, high=high, n=len(group))
+    report.add("unanswered", sum(turn.latency is None for turn in turns), "turns", n=len(turns))
+    for part in ("detection", "first", "leading"):
+        found = [value for turn in turns if (value := getattr(turn, part)) is not None]
+        report.add(f"{part}_ms", float(np.mean(found)) if found else None, "ms", n=len(found))
+    short, long = ([turn.latency for turn in effect[at::2] if turn.latency is not None] for at in (0, 1))
+    if short and long:
+        difference = [b - a for a, b in zip(short, long, strict=False)]
+        low, high = bootstrap(difference)
+        report.add("length_effect_ms", float(np.mean(long) - np.mean(short)), "ms", low=low, high=high, n=len(difference))
+    return report
+
+
+async def _all(url: str, key: str, said: Sequence[Question], label: str) -> list[Turn]:
+    turns, random = [], np.random.default_rng(0)
+    with progress(None, label, total=len(said), unit="turn") as bar:
+        for start in range(0, len(said), A_SESSION):
+            async with connected(url, key) as client:
+                for question in said[start : start + A_SESSION]:
+                    turns.append(await one_turn(client, question, random))
+                    bar.update(1)
+    return turns
+
+
+async def one_turn(client: Client, question: Question, random: np.random.Generator) -> Turn:
+    """Say one question and listen until its answer is audible; then stop it."""
+    mark, since = len(client.sound), len(client.events)
+    wave = np.concatenate((room(LEAD, random), question.wave, room(PATIENCE, random)))
+    wave[int(LEAD * RATE) :][: len(question.wave)] += room(question.seconds + 1, random)[: len(question.wave)]
+    speaking = asyncio.create_task(client.speak(wave))
+    await asyncio.sleep(0)
+    import time
+
+    end = time.monotonic() + LEAD + question.seconds                    # t0, on the schedule that `speak` keeps
+    heard = None
+    while not speaking.done():
+        client.news.clear()
+        waiting = asyncio.create_task(client.news.wait())
+        await asyncio.wait({speaking, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        last = [arrival for arrival in client.sound[mark:] if arrival.item == _last_item(client, since)]
+        heard = first_audible(last)
+        if heard is not None and heard >= end - 0.001 and last[0].at >= end:
+            break
+    speaking.cancel()
+    await asyncio.gather(speaking, return_exceptions=True)
+    turn = _turn(client, question, end, heard, mark, since)
+    await _settle(client)
+    return turn
+
+
+def _last_item(client: Client, since: int) -> str | None:
+    items = [event["item"]["id"] for _, event in client.events[since:] if event["type"] == "response.output_item.added"]
+    return items[-1] if items else None
+
+
+def _turn(client: Client, question: Question, end: float, heard: float | None, mark: int, since: int) -> Turn:
+    news = client.events[since:]
+    begun = [at for at, event in news if event["type"] == "response.created"]
+    false_start = any(at < end for at in begun)
+    stopped = [at for at, event in news if event["type"] == "input_audio_buffer.speech_stopped"]
+    item = _last_item(client, since)
+    came = next((arrival.at for arrival in client.sound[mark:] if arrival.item == item), None)
+
+    def ms(value: float | None) -> float | None:
+        return None if value is None else round(value * 1000, 2)
+
+    return Turn(
+        question.name, question.seconds, question.pause,
+        latency=ms(None if heard is None else heard - end),
+        detection=ms(stopped[-1] - end if stopped else None),
+        first=ms(came - stopped[-1] if came is not None and stopped else None),
+        leading=ms(heard - came if heard is not None and came is not None else None),
+        false_start=false_start,
+    )  # fmt: skip
+
+
+async def _settle(client: Client) -> None:
+    """Stop what is still being said, and let the server forget the sound that was on its way."""
+    since = len(client.events)
+    if sum(e["type"] == "response.created" for _, e in client.events) > sum(
+        e["type"] == "response.done" for _, e in client.events
+    ):
+        await client.send("response.cancel")
+        await asyncio.sleep(0.1)
+    await client.send("input_audio_buffer.clear")
+    await client.until_any(("input_audio_buffer.cleared",), since)

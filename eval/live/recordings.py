@@ -1,0 +1,59 @@
+"""What is said to the server: held-out recordings of people, from a prepared data folder."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from omni.errors import InputError
+from omni.eval.live.client import RATE, at_client_rate, last_voiced, longest_pause
+from omni.live.hearing.pcm import Wave
+from omni.train.data.items import Manifest
+
+SOURCES = ("stamps", "prompts")
+SHORTEST, JOINT = 0.3, 0.05                                             # seconds: of voice; between joined recordings
+
+
+@dataclass(frozen=True)
+class Question:
+    """A recording [samples at 24 kHz] that ends with its last voiced sample."""
+
+    name: str
+    wave: Wave
+    pause: float                                                        # seconds of its longest inner silence
+
+    @property
+    def seconds(self) -> float:
+        return len(self.wave) / RATE
+
+
+def questions(data: Path, count: int, seed: int = 0) -> list[Question]:
+    """`count` held-out recordings of people in a fixed random order. Raises InputError when there are not so many."""
+    manifest = Manifest.load(data)
+    spoken = [
+        (item, recording)
+        for item in manifest.of(split="test")
+        for recording in item.recordings
+        if item.source in SOURCES and recording.kind == "speech" and not recording.preset
+        and not (recording.speaker or "").startswith("espeak")
+    ]  # fmt: skip
+    found: list[Question] = []
+    for index in np.random.default_rng(seed).permutation(len(spoken)):
+        item, recording = spoken[index]
+        wave = at_client_rate(manifest.wave(recording), 16_000)
+        wave = wave[: last_voiced(wave)]
+        if len(wave) >= SHORTEST * RATE:
+            found.append(Question(f"{item.id} {recording.language}", wave, longest_pause(wave)))
+        if len(found) == count:
+            return found
+    raise InputError(f"{data}: {len(found)} held-out recordings of people, but {count} are wanted; prepare all sources")
+
+
+def of_length(pool: list[Question], seconds: float, number: int) -> Question:
+    """A question of this length without a pause: recordings joined closely, then cut."""
+    order = [each for each in (*pool[number:], *pool[:number]) if each.pause < 0.1]
+    waves: list[Wave] = []
+    while sum(map(len, waves)) < seconds * RATE:
+        waves += [order[len(waves) // 2 % len(order)].wave, np.zeros(int(JOINT * RATE), np.float32)]
+    wave = np.concatenate(waves)[: int(seconds * RATE)]
+    return Question(f"{seconds:g} s", wave[: last_voiced(wave)], 0.0)
