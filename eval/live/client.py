@@ -58,7 +58,7 @@ class Client:
             self.news.set()
 
     async def speak(self, wave: Wave, start: float | None = None) -> float:
-        """Upload a wave [samples at 24 kHz] as a microphone would: each chunk once it has been heard. Returns its start."""
+        """Upload a wave [samples at 24 kHz] as a microphone would, each chunk once it was heard. Returns its start."""
         start = time.monotonic() if start is None else start
         for number, first in enumerate(range(0, len(wave), CHUNK), 1):
             await asyncio.sleep(max(0.0, start + number * CHUNK / RATE - time.monotonic()))
@@ -77,7 +77,7 @@ class Client:
         raise InputError(f"no {' or '.join(kinds)} came within {timeout:g} s")
 
     async def until(self, kind: str, since: int = 0, timeout: float = 10.0) -> tuple[float, dict[str, Any]]:
-        """The first event of a kind from index `since` on. Raises InputError when it does not come, or an error does."""
+        """The first event of a kind from index `since` on. Raises InputError when none or an error comes."""
         limit, looked = time.monotonic() + timeout, since
         while True:
             for at, event in self.events[looked:]:
@@ -129,7 +129,7 @@ def at_client_rate(wave: Wave, rate: int) -> Wave:
 
 
 def last_voiced(wave: Wave, rate: int = RATE) -> int:
-    """Where speech ends in a clean recording: the end of its last 10 ms above -50 dBFS and above its loudest 10 ms - 35 dB."""
+    """Where a clean recording's speech ends: its last 10 ms above -50 dBFS and above its loudest 10 ms less 35 dB."""
     levels = _levels(wave, rate // 100)
     loud = np.flatnonzero(levels > max(LOUD, float(levels.max(initial=0)) * 10 ** (-35 / 20)))
     return int(loud[-1] + 1) * (rate // 100) if len(loud) else 0
@@ -158,8 +158,9 @@ def first_audible(sound: Sequence[Arrival]) -> float | None:
     if not sound:
         return None
     starts, _ = playback(sound)
-    whole = np.concatenate([arrival.wave for arrival in sound])
-    times = np.concatenate([start + np.arange(len(each.wave)) / RATE for start, each in zip(starts, sound, strict=True)])
+    waves = [arrival.wave for arrival in sound]
+    whole = np.concatenate(waves)
+    times = np.concatenate([start + np.arange(len(wave)) / RATE for start, wave in zip(starts, waves, strict=True)])
     if len(whole) < CHUNK:
         return None
     energy = np.concatenate(([0.0], np.cumsum(np.square(whole, dtype=np.float64))))

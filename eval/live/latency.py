@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -57,7 +58,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Measure, print the table and write every turn."""
     said = questions(args.data, args.turns)
-    lengths = [of_length(said, seconds, number * 7) for number in range(max(1, min(10, args.turns // 10))) for seconds in LENGTHS]
+    pairs = max(1, min(10, args.turns // 10))
+    lengths = [of_length(said, seconds, number * 7) for number in range(pairs) for seconds in LENGTHS]
     with server(args.url, args.model, *(["--int8"] if args.int8 else [])) as url:
         turns = asyncio.run(_all(url, args.key, said, "turns"))
         effect = asyncio.run(_all(url, args.key, lengths, "lengths"))
@@ -91,7 +93,8 @@ def figures(turns: Sequence[Turn], effect: Sequence[Turn]) -> Report:
     if short and long:
         difference = [b - a for a, b in zip(short, long, strict=False)]
         low, high = bootstrap(difference)
-        report.add("length_effect_ms", float(np.mean(long) - np.mean(short)), "ms", low=low, high=high, n=len(difference))
+        effect_ms = float(np.mean(long) - np.mean(short))
+        report.add("length_effect_ms", effect_ms, "ms", low=low, high=high, n=len(difference))
     return report
 
 
@@ -113,8 +116,6 @@ async def one_turn(client: Client, question: Question, random: np.random.Generat
     wave[int(LEAD * RATE) :][: len(question.wave)] += room(question.seconds + 1, random)[: len(question.wave)]
     speaking = asyncio.create_task(client.speak(wave))
     await asyncio.sleep(0)
-    import time
-
     end = time.monotonic() + LEAD + question.seconds                    # t0, on the schedule that `speak` keeps
     heard = None
     while not speaking.done():

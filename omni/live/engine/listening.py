@@ -9,7 +9,7 @@ from omni.tokenizers.audio.codec import Codec
 
 
 class Listening:
-    """The audio since the last turn's end, encoded chunk by chunk; `codes` [frames, codebooks] are those that are certain.
+    """The audio since the last turn's end, encoded chunk by chunk; `codes` [frames, codebooks] are certain.
 
     Of audio longer than `longest` frames the beginning is forgotten, a quarter at a time.
     """

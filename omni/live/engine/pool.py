@@ -109,7 +109,7 @@ class Pool:
     room: int
 
     @classmethod
-    def of(cls, model: str | None, processes: int = 1, room: int = 16, int8: bool = False, device: str = "cpu") -> "Pool":
+    def of(cls, model: str | None, processes: int, room: int, int8: bool = False, device: str = "cpu") -> "Pool":
         arguments = [*([model] if model else []), *(["--int8"] if int8 else []), "--device", device]
         return cls([Process(list(arguments)) for _ in range(processes)], room)
 
@@ -131,13 +131,14 @@ class Pool:
             process.stop()
 
     def talk(self, name: str, listener: Listener) -> "Line":
-        """A new conversation with the model that has the fewest. Raises FullError when there is no room or none listens."""
+        """A new conversation with the model that has the fewest. Raises FullError when no model has room."""
         living = [process for process in self.processes if process.ready is not None]
         if not living:
             raise FullError("the model is starting; try again in a moment")
         process = min(living, key=lambda process: len(process.listeners))
         if len(process.listeners) >= self.room:
-            raise FullError(f"all {self.room * len(self.processes)} conversations of this server are taken; try again later")
+            room = self.room * len(self.processes)
+            raise FullError(f"all {room} conversations of this server are taken; try again later")
         process.listeners[name] = listener
         process.tell(messages.Open(name))
         return Line(process, name)

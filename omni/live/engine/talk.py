@@ -1,7 +1,7 @@
 """One conversation in the model's process: its items, what it is hearing, and the answers it is giving."""
 
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
@@ -26,7 +26,7 @@ from omni.sequence import Sequence as Laid
 class Speech:
     """An answer that is being given.
 
-    pieces: the rest of it; said: its segments, filled as they end; heard, said_steps: counts for the bill
+    pieces: the rest of it; said: its segments, filled as they end; heard: codes of the prompt by modality
     """
 
     answer: str
@@ -38,7 +38,7 @@ class Speech:
     wants: list[Want]
     seconds: float = 0.0                                                # of audio given so far
     began: float = 0.0                                                  # when its first audio was given
-    told: dict[str, int] = field(default_factory=dict)                  # steps said, by modality
+    over: bool = False                                                  # whether all pieces were taken
 
 
 class Talk:

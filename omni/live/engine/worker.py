@@ -40,7 +40,7 @@ class Job:
 
 @dataclass
 class Worker:
-    """All conversations of one process. `take` what the door says; `work` one step; `tell` hands back what comes of it."""
+    """All conversations of a process. `take` what the door says, `work` a step; `tell` hands back what comes of it."""
 
     pipeline: Pipeline
     tell: Callable[[messages.Told], None]
@@ -123,12 +123,13 @@ class Worker:
     def _sweep(self) -> None:
         """A drafted answer that was whole before it was kept is over now."""
         for talk in self.talks.values():
-            if talk.speech is not None and talk.speech.pieces.gi_frame is None:
+            if talk.speech is not None and talk.speech.over:
                 talk.finished(talk.speech)
 
     def _say(self, name: str, talk: Talk, speech: Speech) -> bool:
         piece = next(speech.pieces, None)
         if piece is None:
+            speech.over = True
             talk.finished(speech)
             said = {segment.modality: int(segment.codes.size) for segment in speech.said}
             cut = any(_full(want, speech) for want in speech.wants)

@@ -22,7 +22,7 @@ def from_bytes(data: bytes, encoding: str) -> Wave:
     if len(data) % WIDTH[encoding]:
         raise InputError(f"{len(data)} bytes of PCM16 are not whole samples of two bytes; send an even number")
     if encoding == "audio/pcm":
-        return np.frombuffer(data, "<i2").astype(np.float32) / 32768
+        return np.frombuffer(data, "<i2").astype(np.float32) / np.float32(32768)
     table = _mu_law() if encoding == "audio/pcmu" else _a_law()         # [256]
     return table[np.frombuffer(data, np.uint8)]
 

@@ -7,8 +7,8 @@ import numpy as np
 from omni.live.hearing.pcm import Wave
 from omni.live.hearing.vad import HOP, RATE, VoiceActivity
 
-SPECULATE = 80                                                          # ms of silence after which an answer is begun
-SURE, UNSURE = 140, 1000                                                # ms of silence that a certain and a doubtful end need
+SPECULATE = 80                                                          # ms of silence at which an answer is begun
+SURE, UNSURE = 140, 1000                                                # ms of silence for a certain, a doubtful end
 EAGERNESS = {"low": (2.0, 8000), "medium": (1.0, 4000), "high": (0.7, 2000), "auto": (1.0, 4000)}
 SPOKEN = 60                                                             # ms of voice before speech counts as begun
 

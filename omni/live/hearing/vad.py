@@ -25,8 +25,8 @@ class VoiceActivity:
     """One stream of 16 kHz samples.
 
     `probability` is silero-vad's of the last 32 ms; `heard` counts samples; `voiced_until` is where the last voiced
-    10 ms ended. The network goes on seeing speech some 60 to 100 ms after its end; the level falls at once. So a stretch
-    is voiced when both say so, and an end is known to 10 ms.
+    10 ms ended. The network goes on seeing speech some 60 to 100 ms after its end; the level falls at once. So a
+    stretch is voiced when both say so, and an end is known to 10 ms.
     """
 
     def __init__(self, threshold: float = 0.5) -> None:

@@ -38,7 +38,8 @@ def application(pool: Pool, door: Door, guards: Guards | None = None, page: bool
         if wanted is None:
             return JSONResponse({"object": "list", "data": [found]})
         if wanted != name:
-            raise RefusedRequestError(f"there is no model {wanted!r}; this server has {name}", 404, code="model_not_found")
+            message = f"there is no model {wanted!r}; this server has {name}"
+            raise RefusedRequestError(message, 404, code="model_not_found")
         return JSONResponse(found)
 
     async def health(_: Request) -> Response:

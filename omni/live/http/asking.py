@@ -47,7 +47,7 @@ async def conversation(pool: Pool) -> "AsyncIterator[tuple[Line, asyncio.Queue[m
 
 
 async def answer(pool: Pool, parts: tuple[Part, ...], ask: Ask, system: str = "") -> AsyncIterator[messages.Told]:
-    """The pieces of the answer to these parts, and last `Ended`. Raises RefusedRequestError for what cannot be answered."""
+    """The pieces of the answer to these parts, and last `Ended`. Raises RefusedRequestError when there is none."""
     async with conversation(pool) as (line, said):
         line.tell(messages.Answer(line.name, "answer", ask, None, None, parts, system))
         while True:

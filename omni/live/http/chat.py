@@ -45,7 +45,7 @@ class Chat:
         shown = {"id": fresh("chatcmpl"), "created": int(time.time()), "model": str(body.get("model") or self._name)}
         if body.get("stream"):
             first = await anext(said)                                   # so that what is wrong is told by the status
-            chunks = self._chunks(_chained(first, said), shown, kind, body)
+            chunks = self._chunks(chained(first, said), shown, body)
             return StreamingResponse(chunks, media_type="text/event-stream")
         return JSONResponse(await self._whole(said, shown, kind))
 
@@ -162,7 +162,7 @@ class Chat:
         choice = {"index": 0, "message": answered, "finish_reason": _reason(ended), "logprobs": None}
         return {**shown, "object": "chat.completion", "choices": [choice], "usage": _usage(ended)}
 
-    async def _chunks(self, said: AsyncIterator[messages.Told], shown: Body, kind: str, body: Body) -> AsyncIterator[str]:
+    async def _chunks(self, said: AsyncIterator[messages.Told], shown: Body, body: Body) -> AsyncIterator[str]:
         """Server-sent events. Sound is streamed as PCM16, whatever was asked for, as the original service does."""
         write, audio = sound.streamer("pcm16", self._rate), fresh("audio")
         assert write is not None
@@ -183,7 +183,8 @@ class Chat:
                     if (body.get("stream_options") or {}).get("include_usage"):
                         yield chunk({}, usage=_usage(message), choices=False)
                 elif isinstance(message, messages.Said) and message.text is not None:
-                    yield chunk({"audio": {"id": audio, "transcript": message.text}} if speaks else {"content": message.text})
+                    text = message.text
+                    yield chunk({"audio": {"id": audio, "transcript": text}} if speaks else {"content": text})
                 elif isinstance(message, messages.Said) and message.audio is not None:
                     data = base64.b64encode(write(message.audio)).decode()
                     yield chunk({"audio": {"id": audio, "data": data}})
@@ -192,7 +193,7 @@ class Chat:
         yield "data: [DONE]\n\n"
 
 
-async def _chained(first: messages.Told, rest: AsyncIterator[messages.Told]) -> AsyncIterator[messages.Told]:
+async def chained(first: messages.Told, rest: AsyncIterator[messages.Told]) -> AsyncIterator[messages.Told]:
     yield first
     async for message in rest:
         yield message

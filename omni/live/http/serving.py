@@ -28,7 +28,8 @@ def serve(
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
             if self.started:
-                print(f"omni: serving {pool.facts.name if pool.facts else ''} at {at}/v1; the page is {at}/", flush=True)
+                name = pool.facts.name if pool.facts else ""
+                print(f"omni: serving {name} at {at}/v1; the page is {at}/", flush=True)
 
     config = uvicorn.Config(
         application(pool, door, guards, page), log_level="warning", access_log=False, ws="websockets-sansio",

@@ -2,6 +2,8 @@
 
 import base64
 import io
+import json
+import secrets
 import time
 from collections.abc import AsyncIterator
 
@@ -16,7 +18,7 @@ from omni.live.engine import messages
 from omni.live.engine.messages import Ask
 from omni.live.http import sound
 from omni.live.http.asking import RefusedRequestError, answer, integer, json_body, number
-from omni.live.http.chat import Chat
+from omni.live.http.chat import Chat, chained
 from omni.live.http.guarding import Watch
 from omni.live.protocol.settings import LONGEST_ANSWER, LONGEST_TEXT
 
@@ -49,8 +51,8 @@ class Sounds:
             head = sound.header(self.chat._rate) if kind == "wav" else b""
 
             async def stream() -> AsyncIterator[bytes]:
-                yield head + (write(first.audio) if isinstance(first, messages.Said) and first.audio is not None else b"")
-                async for message in said:
+                yield head
+                async for message in chained(first, said):
                     if isinstance(message, messages.Said) and message.audio is not None:
                         yield write(message.audio)
 
@@ -72,7 +74,8 @@ class Sounds:
             shape = str(form.get("response_format") or "json")
             streamed = str(form.get("stream") or "").lower() == "true"
         if shape not in ("json", "text", "verbose_json"):
-            raise RefusedRequestError(f"response_format {shape!r}: use json, text or verbose_json", param="response_format")
+            message = f"response_format {shape!r}: use json, text or verbose_json"
+            raise RefusedRequestError(message, param="response_format")
         ask = Ask(("text",), {
             "language": self.chat._language(language), "sampler": GREEDY, "max_tokens": LONGEST_TEXT,
         })  # fmt: skip
@@ -83,7 +86,7 @@ class Sounds:
         if shape == "text":
             return PlainTextResponse(text + "\n")
         seconds = len(wave) / self.chat._rate
-        told = {"text": text, "usage": {"type": "duration", "seconds": max(1, round(seconds))}}
+        told: dict[str, object] = {"text": text, "usage": {"type": "duration", "seconds": max(1, round(seconds))}}
         if shape == "verbose_json":
             told |= {"duration": seconds, "language": ask.how["language"] or "", "segments": [], "words": []}
         return JSONResponse(told)
@@ -100,7 +103,7 @@ class Sounds:
             raise RefusedRequestError("pictures come as b64_json; there are no addresses", param="response_format")
         drawn = []
         for _ in range(integer(body, "n", 1, 1, 10)):
-            ask = Ask(("image",), {"seed": int.from_bytes(np.random.bytes(4), "big")})
+            ask = Ask(("image",), {"seed": secrets.randbits(31)})
             async for message in answer(self.pool, (Text(text),), ask):
                 if isinstance(message, messages.Said) and message.image is not None:
                     file = io.BytesIO()
@@ -110,8 +113,6 @@ class Sounds:
 
 
 async def _transcript(said: AsyncIterator[messages.Told]) -> AsyncIterator[str]:
-    import json
-
     text = ""
     async for message in said:
         if isinstance(message, messages.Said) and message.text:

@@ -98,7 +98,7 @@ def _check_session(session: Any) -> None:
     """The union of session kinds says little about what is wrong, so the one that is meant is asked alone."""
     kind = session.get("type") if isinstance(session, dict) else None
     if kind not in SESSIONS:
-        raise RefusedError(f"session.type is {_short(kind)}; use realtime or transcription", "invalid_value", "session.type")
+        raise RefusedError(f"session.type is {_short(kind)}; use realtime", "invalid_value", "session.type")
     _check(SESSIONS[kind], session, "session.")
 
 

@@ -19,14 +19,14 @@ LONGEST_RECORDING = 120                                                 # second
 
 
 def parts(item: Event, encoding: str) -> tuple[Part, ...]:
-    """What the model hears, sees and reads of an item; encoding: of its audio. Raises RefusedError for what it cannot."""
+    """What the model gets of an item; encoding: of its audio. Raises RefusedError for what it cannot get."""
     kind = item["type"]
     if kind == "function_call":
         return (Text(json.dumps({"name": item["name"], "arguments": item["arguments"]}), "assistant"),)
     if kind == "function_call_output":
         return (Text(str(item["output"])),)
     if kind != "message":
-        raise RefusedError(f"items of type {kind} are not supported; use message, function_call or function_call_output")
+        raise RefusedError(f"{kind} items are not supported; use message, function_call or function_call_output")
     role, content = item["role"], item["content"]
     found = [_part(part, role, encoding, f"item.content[{index}]") for index, part in enumerate(content)]
     if not any(found):

@@ -3,23 +3,22 @@
 import copy
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
-import numpy as np
-
+from omni.decode.parts import Part
 from omni.errors import InputError
 from omni.live.engine import messages
 from omni.live.engine.pool import Line
 from omni.live.guard import Guards
-from omni.live.hearing.pcm import RATES, Resampler, Wave, from_base64
-from omni.live.hearing.turns import RATE, Change, Turns
+from omni.live.hearing.pcm import Wave
+from omni.live.hearing.turns import Change
+from omni.live.hearing.vad import RATE
 from omni.live.protocol import events, items, tools
 from omni.live.protocol.events import Event, RefusedError, server
+from omni.live.protocol.history import ROOT, History, unknown
+from omni.live.protocol.microphone import Microphone, milliseconds
 from omni.live.protocol.response import Response
 from omni.live.protocol.settings import Settings
-
-MOST_ITEMS = 500
-REMEMBERED = 8                                                          # seconds of sound kept for a turn's beginning
 
 
 class Session:
@@ -28,7 +27,7 @@ class Session:
     def __init__(self, line: Line, send: Callable[[Event], None], seconds: float, guards: Guards | None = None) -> None:
         self.line, self.send, self.guards = line, send, guards
         self.settings = Settings(line.facts, seconds)
-        self.items: dict[str, Event] = {}
+        self.items = History()
         self.responses: dict[str, Response] = {}                        # those that are not over
         self.current: Response | None = None                            # the one that speaks in the conversation
         self.last: Response | None = None                               # the latest that did
@@ -38,7 +37,7 @@ class Session:
         self._turn = events.fresh("item")                               # what the user is saying will be this item
         self._judged = 0
         self._spoke: float | None = None                                # when the user was last answered
-        self._listen()
+        self.microphone = Microphone(self.settings, line.facts.sample_rate)
         send(server("session.created", session=self.settings.session))
 
     # ---- from the client
@@ -59,7 +58,7 @@ class Session:
     def _update(self, event: Event) -> None:
         before, changes = self.settings, event["session"]
         if changes["type"] == "transcription":
-            raise RefusedError("transcription sessions are not served; use type realtime with audio.input.transcription")
+            raise RefusedError("transcription sessions are not served; set audio.input.transcription of a realtime one")
         after = copy.copy(before)
         after.update(changes)
         old, new = (each.session["audio"]["output"]["voice"] for each in (before, after))
@@ -67,24 +66,28 @@ class Session:
             raise RefusedError("the voice cannot change once it was heard; open a new session", "cannot_update_voice")
         self.settings = after
         if before.rules != after.rules or before.input_format != after.input_format:
+            self._drop_draft()
             self._listen()
         self.send(server("session.updated", session=after.session))
 
     def _append(self, event: Event) -> None:
+        speaking = self.microphone.speaking or self.microphone.turns is None
         try:
-            wave = from_base64(event["audio"], self.settings.input_format)
+            wave, changes = self.microphone.hear(event["audio"])
         except InputError as error:
             raise RefusedError(str(error), param="audio") from None
-        if len(wave):
-            self._hear(self._resampler(wave))
+        if speaking:
+            self._tell_model(wave)
+        for change in changes:
+            self._change(change)
+        self._idle()
 
     def _commit(self, event: Event) -> None:
-        if self._committed_ms() < 1:
+        microphone = self.microphone
+        if microphone.heard == microphone.since:
             raise RefusedError("the input audio buffer is empty; append audio first", "input_audio_buffer_commit_empty")
-        if self.turns is not None:
-            if not self.turns.speaking:
-                self.line.tell(messages.Hear(self.line.name, self._recent(len(self._memory))))
-            self.turns.forget()
+        if microphone.turns is not None and not microphone.speaking:
+            self._tell_model(microphone.from_sample(microphone.since))
         self._drop_draft()
         self._end_turn(respond=False)
 
@@ -101,42 +104,32 @@ class Session:
 
     def _create(self, event: Event) -> None:
         item, after = event["item"], event.get("previous_item_id")
-        if len(self.items) >= MOST_ITEMS:
-            raise RefusedError(f"the conversation holds {MOST_ITEMS} items; delete some", "too_many_items")
-        if item.get("id") in self.items:
-            raise RefusedError(f"an item {item['id']} is there already; leave the id out", "item_already_exists", "item.id")
-        if after not in (None, "root") and after not in self.items:
-            raise self._unknown(after, "previous_item_id")
+        self.items.check_room(item.get("id"), after)
         said = items.parts(item, self.settings.input_format)
         told = items.known(item)
-        behind = None if after is None else ("" if after == "root" else after)
+        behind = "" if after == ROOT else after
         self.line.tell(messages.Put(self.line.name, told["id"], said, behind))
         self._add(told, after)
 
     def _delete(self, event: Event) -> None:
         name = event["item_id"]
-        if name not in self.items:
-            raise self._unknown(name, "item_id")
-        del self.items[name]
+        self.items.remove(name)
         self.line.tell(messages.Delete(self.line.name, name))
         self.send(server("conversation.item.deleted", item_id=name))
 
     def _retrieve(self, event: Event) -> None:
-        name = event["item_id"]
-        if name not in self.items:
-            raise self._unknown(name, "item_id")
-        self.send(server("conversation.item.retrieved", item=self.items[name]))
+        self.send(server("conversation.item.retrieved", item=self.items[event["item_id"]]))
 
     def _truncate(self, event: Event) -> None:
         name, end = event["item_id"], event["audio_end_ms"]
         response = next((each for each in (self.current, self.last) if each is not None and each.item == name), None)
-        item = self.items.get(name) or (items.assistant(name, "in_progress", []) if response else None)
-        if item is None:
-            raise self._unknown(name, "item_id")
-        if item.get("role") != "assistant" or response is None or not response.speaks:
+        if response is None and name not in self.items:
+            raise unknown(name)
+        if response is None or not response.speaks:
             raise RefusedError("only the latest spoken answer can be truncated", param="item_id")
         if not 0 <= end <= response.sent * 1000 + 1:
-            raise RefusedError(f"audio_end_ms is {end}, but the answer has {response.sent * 1000:.0f} ms", param="audio_end_ms")
+            length = f"the answer has {response.sent * 1000:.0f} ms"
+            raise RefusedError(f"audio_end_ms is {end}, but {length}", param="audio_end_ms")
         if event["content_index"] != 0:
             raise RefusedError("an answer has one content part; use 0", param="content_index")
         self._shorten(response, end / 1000)
@@ -146,11 +139,7 @@ class Session:
         wanted = event.get("response") or {}
         settings = self.settings.with_response(wanted)
         if wanted.get("conversation") == "none":
-            given = wanted.get("input")
-            said = None if given is None else tuple(
-                part for item in given for part in items.parts(self._referred(item), settings.input_format)
-            )  # fmt: skip
-            self._ask(settings, wanted.get("metadata"), said if said is not None else None, in_conversation=False)
+            self._ask(settings, wanted.get("metadata"), self._given(wanted.get("input")), in_conversation=False)
             return
         if wanted.get("input"):
             raise RefusedError('input is for responses out of band; add conversation: "none"', param="response.input")
@@ -180,8 +169,8 @@ class Session:
                 response = self.responses[message.answer]
                 response.end(message)
                 self._over(response)
-            case messages.Judged() if self.turns is not None and message.number == self._judged:
-                self.turns.ended = message.ended
+            case messages.Judged() if message.number == self._judged and self.microphone.turns is not None:
+                self.microphone.turns.ended = message.ended
             case messages.Transcribed():
                 self._transcribed(message)
             case messages.Failed():
@@ -229,27 +218,7 @@ class Session:
 
     def _listen(self) -> None:
         """Begin to listen afresh."""
-        rules = self.settings.rules
-        self.turns = None if rules is None else Turns(rules)
-        self._resampler = Resampler(RATES[self.settings.input_format], RATE)
-        self._to_model = Resampler(RATE, self.line.facts.sample_rate)
-        self._memory: Wave = np.zeros(0, np.float32)                    # the latest sound, at 16 kHz
-        self._heard = 0                                                 # samples, at 16 kHz
-        self._from = 0                                                  # sample at which what is heard began
-
-    def _hear(self, wave: Wave) -> None:
-        """More of the user's sound, at 16 kHz."""
-        self._heard += len(wave)
-        if self.turns is None:
-            self._tell_model(wave)
-            return
-        speaking = self.turns.speaking
-        self._memory = np.concatenate((self._memory, wave))[-REMEMBERED * RATE :]
-        if speaking:
-            self._tell_model(wave)
-        for change in self.turns.hear(wave):
-            self._change(change)
-        self._idle()
+        self.microphone = Microphone(self.settings, self.line.facts.sample_rate, self.microphone.heard)
 
     def _change(self, change: Change) -> None:
         if change.kind == "started":
@@ -262,21 +231,19 @@ class Session:
             self._end_turn(respond=True, at=change.at)
 
     def _begin_turn(self, at: int) -> None:
-        assert self.turns is not None
-        detection = self.settings.turn_detection or {}
-        start = max(0, at - self.turns.rules.prefix_ms * RATE // 1000)
-        self._from = start
-        self.send(server("input_audio_buffer.speech_started", audio_start_ms=_ms(start), item_id=self._turn))
-        if detection.get("interrupt_response", True):
+        microphone, rules = self.microphone, self.settings.rules
+        assert rules is not None
+        start = max(0, at - rules.prefix_ms * RATE // 1000)
+        self.send(server("input_audio_buffer.speech_started", audio_start_ms=milliseconds(start), item_id=self._turn))
+        if self._detection.get("interrupt_response", True):
             self._interrupt()
-        self._tell_model(self._recent(self._heard - start))
+        self._tell_model(microphone.from_sample(start))
 
     def _speculate(self) -> None:
         """The user pauses: let the model judge whether that was all, and begin an answer in case it was."""
-        detection = self.settings.turn_detection or {}
         self._judged += 1
         self.line.tell(messages.Judge(self.line.name, self._judged))
-        if detection.get("create_response", True) and self.current is None:
+        if self._detection.get("create_response", True) and self.current is None:
             self.draft = self._new(self.settings, None)
             self._order(self.draft, draft=self._turn)
 
@@ -284,18 +251,17 @@ class Session:
         """What the user said is an item now; `respond`: and is to be answered, as far as the client wants that."""
         name, draft, self._turn, self.draft = self._turn, self.draft, events.fresh("item"), None
         if at is not None:
-            self.send(server("input_audio_buffer.speech_stopped", audio_end_ms=_ms(at), item_id=name))
+            self.send(server("input_audio_buffer.speech_stopped", audio_end_ms=milliseconds(at), item_id=name))
         if draft is not None:
             self.line.tell(messages.Keep(self.line.name, draft.id))
         else:
             self.line.tell(messages.Commit(self.line.name, name))
-        previous = next(reversed(self.items), None)
-        self.send(server("input_audio_buffer.committed", item_id=name, previous_item_id=previous))
+        self.send(server("input_audio_buffer.committed", item_id=name, previous_item_id=self.items.last))
         self._add(items.user_audio(name), None)
-        self._from = self._heard
+        self.microphone.empty()
         if draft is not None:
             self._begin(draft)
-        elif respond and (self.settings.turn_detection or {}).get("create_response", True):
+        elif respond and self._detection.get("create_response", True):
             if self.current is None:
                 self._ask(self.settings, None)
             else:
@@ -317,31 +283,29 @@ class Session:
 
     def _idle(self) -> None:
         """Nobody says anything any more: speak to the user, where the client wants that."""
-        rules = self.turns.rules if self.turns else None
-        if rules is None or rules.idle_ms is None or self._spoke is None or self.current or self.turns.speaking:  # type: ignore[union-attr]
+        microphone, rules = self.microphone, self.settings.rules
+        if rules is None or rules.idle_ms is None or self._spoke is None or self.current or microphone.speaking:
             return
         rest = max(0.0, self.last.sent - self.last.heard(time.monotonic())) if self.last else 0.0
         if time.monotonic() - self._spoke - rest > rules.idle_ms / 1000:
             self._spoke = None
-            start = self._heard - min(len(self._memory), rules.idle_ms * RATE // 1000)
-            span = {"audio_start_ms": _ms(start), "audio_end_ms": _ms(self._heard)}
+            start = max(microphone.since, microphone.heard - rules.idle_ms * RATE // 1000)
+            span = {"audio_start_ms": milliseconds(start), "audio_end_ms": milliseconds(microphone.heard)}
             self.send(server("input_audio_buffer.timeout_triggered", **span, item_id=self._turn))
-            self._tell_model(self._recent(self._heard - start))
+            self._tell_model(microphone.from_sample(start))
             self._end_turn(respond=True)
 
     def _tell_model(self, wave: Wave) -> None:
-        self.line.tell(messages.Hear(self.line.name, self._to_model(wave)))
+        self.line.tell(messages.Hear(self.line.name, self.microphone.to_model(wave)))
 
-    def _recent(self, samples: int) -> Wave:
-        return self._memory[len(self._memory) - min(samples, len(self._memory)) :]
-
-    def _committed_ms(self) -> float:
-        return (self._heard - self._from) * 1000 / RATE
+    @property
+    def _detection(self) -> Event:
+        return self.settings.turn_detection or {}
 
     # ---- answering
 
     def _ask(
-        self, settings: Settings, metadata: Any, said: "tuple[Any, ...] | None" = None, in_conversation: bool = True
+        self, settings: Settings, metadata: Any, said: tuple[Part, ...] | None = None, in_conversation: bool = True
     ) -> None:
         response = self._new(settings, metadata, in_conversation)
         self._order(response, said=said)
@@ -353,7 +317,7 @@ class Session:
         self.responses[response.id] = response
         return response
 
-    def _order(self, response: Response, draft: str | None = None, said: "tuple[Any, ...] | None" = None) -> None:
+    def _order(self, response: Response, draft: str | None = None, said: tuple[Part, ...] | None = None) -> None:
         session = response.settings.session
         system = "\n".join(filter(None, (session["instructions"], tools.instructions(session["tools"]))))
         item = response.item if response.in_conversation else None
@@ -363,7 +327,7 @@ class Session:
     def _begin(self, response: Response) -> None:
         if response.in_conversation:
             self.current = response
-        response.begin(self.send, next(reversed(self.items), None))
+        response.begin(self.send, self.items.last)
         self._voices_fixed |= response.sent > 0
         self._over(response)
 
@@ -374,7 +338,7 @@ class Session:
         self.responses.pop(response.id, None)
         for item in response.output:
             if response.in_conversation:
-                self.items[item["id"]] = item
+                self.items.add(item)
         if response is self.current:
             self.current, self.last, self._spoke = None, response, time.monotonic()
             if self._due:
@@ -402,33 +366,22 @@ class Session:
     # ---- items
 
     def _add(self, item: Event, after: str | None) -> None:
-        previous = next(reversed(self.items), None) if after is None else (None if after == "root" else after)
-        if after is None:
-            self.items[item["id"]] = item
-        else:
-            names = list(self.items)
-            names.insert(0 if after == "root" else names.index(after) + 1, item["id"])
-            self.items = {name: item if name == item["id"] else self.items[name] for name in names}
+        previous = self.items.add(item, after)
         self.send(server("conversation.item.added", previous_item_id=previous, item=item))
         self.send(server("conversation.item.done", previous_item_id=previous, item=item))
 
-    def _referred(self, item: Event) -> Event:
-        if item.get("type") != "item_reference":
-            return item
-        raise RefusedError("item references are not supported in response.input; give the items", param="response.input")
+    def _given(self, said: list[Event] | None) -> tuple[Part, ...] | None:
+        """What a response out of band is to answer instead of the conversation."""
+        if said is None:
+            return None
+        if any(item.get("type") == "item_reference" for item in said):
+            raise RefusedError("item references are not supported here; give the items", param="response.input")
+        return tuple(part for item in said for part in items.parts(item, self.settings.input_format))
 
-    @staticmethod
-    def _unknown(name: str, param: str) -> RefusedError:
-        return RefusedError(f"there is no item {name!r} in the conversation", "item_not_found", param)
-
-    _handlers = {
+    _handlers: ClassVar[dict[str, Callable[[Any, Event], None]]] = {
         "session.update": _update, "input_audio_buffer.append": _append, "input_audio_buffer.commit": _commit,
         "input_audio_buffer.clear": _clear, "output_audio_buffer.clear": _clear_output,
         "conversation.item.create": _create, "conversation.item.delete": _delete,
         "conversation.item.retrieve": _retrieve, "conversation.item.truncate": _truncate,
         "response.create": _respond, "response.cancel": _cancel_response,
     }  # fmt: skip
-
-
-def _ms(samples: int) -> int:
-    return samples * 1000 // RATE

@@ -1,6 +1,7 @@
 """What a session is set to: the protocol's `session` object, and what follows from it."""
 
 import copy
+import secrets
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -35,7 +36,9 @@ class Settings:
             "tools": [], "tool_choice": "auto", "max_output_tokens": "inf", "tracing": None, "truncation": "auto",
             "prompt": None, "include": None,
             "audio": {
-                "input": {"format": pcm, "transcription": None, "noise_reduction": None, "turn_detection": SEMANTIC_VAD},
+                "input": {
+                    "format": pcm, "transcription": None, "noise_reduction": None, "turn_detection": SEMANTIC_VAD,
+                },
                 "output": {"format": pcm, "voice": (*facts.voices, None)[0], "speed": 1.0},
             },
         }  # fmt: skip
@@ -115,10 +118,10 @@ class Settings:
         """How the model is to answer."""
         limit = self.session["max_output_tokens"]
         most = limit if isinstance(limit, int) else 1 << 30
-        how = {"language": self.language, "seed": int.from_bytes(fresh("seed")[-7:].encode(), "big") & 0x7FFFFFFF}
+        how: dict[str, Any] = {"language": self.language, "seed": secrets.randbits(31)}
         if not self.speaks:
             return Ask(("text",), {**how, "max_tokens": min(most, LONGEST_TEXT)})
-        seconds = min(most / 100, LONGEST_ANSWER)                       # a frame is a few codes: about a hundred a second
+        seconds = min(most / 100, LONGEST_ANSWER)                       # about a hundred codes a second
         how |= {"voice": self.voice, "max_tokens": min(most, LONGEST_SENTENCE), "max_seconds": max(seconds, 0.1)}
         return Ask(("text", "audio"), how)
 

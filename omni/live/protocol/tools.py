@@ -1,4 +1,4 @@
-"""Calls of the client's functions: the model writes them as text, `<tool_call>{"name": …, "arguments": {…}}</tool_call>`.
+"""Calls of the client's functions, which the model writes as `<tool_call>{"name": …, "arguments": {…}}</tool_call>`.
 
 (The form of Hermes and Qwen, which models that were taught tools mostly write.)
 """

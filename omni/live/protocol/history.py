@@ -1,0 +1,55 @@
+"""The items of a conversation in their order, as the client knows them."""
+
+from omni.live.protocol.events import Event, RefusedError
+
+MOST = 500                                                              # items
+ROOT = "root"                                                           # names the place before the first item
+
+
+class History:
+    """Items by id, in order."""
+
+    def __init__(self) -> None:
+        self._items: dict[str, Event] = {}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._items
+
+    def __getitem__(self, name: str) -> Event:
+        """Raises RefusedError for an item that is not there."""
+        if name not in self._items:
+            raise unknown(name)
+        return self._items[name]
+
+    @property
+    def last(self) -> str | None:
+        """Id of the latest item."""
+        return next(reversed(self._items), None)
+
+    def check_room(self, name: str | None, after: str | None) -> None:
+        """Raise RefusedError unless an item of this id can be added there."""
+        if len(self._items) >= MOST:
+            raise RefusedError(f"the conversation holds {MOST} items; delete some", "too_many_items")
+        if name in self._items:
+            raise RefusedError(f"an item {name} is there already; leave the id out", "item_already_exists", "item.id")
+        if after not in (None, ROOT) and after not in self._items:
+            raise unknown(str(after), "previous_item_id")
+
+    def add(self, item: Event, after: str | None = None) -> str | None:
+        """Put an item behind another (None: at the end). Returns the id of the one before it."""
+        names = list(self._items)
+        at = len(names) if after is None else 0 if after == ROOT else names.index(after) + 1
+        names.insert(at, item["id"])
+        items = {**self._items, item["id"]: item}
+        self._items = {name: items[name] for name in names}
+        return names[at - 1] if at else None
+
+    def remove(self, name: str) -> None:
+        """Raises RefusedError for an item that is not there."""
+        if self._items.pop(name, None) is None:
+            raise unknown(name)
+
+
+def unknown(name: str, param: str = "item_id") -> RefusedError:
+    """The error of an item that is not there."""
+    return RefusedError(f"there is no item {name!r} in the conversation", "item_not_found", param)

@@ -1,0 +1,59 @@
+"""The user's sound as it comes in: at which sample we are, what was heard lately, and who has the turn."""
+
+import numpy as np
+
+from omni.live.hearing.pcm import RATES, Resampler, Wave, from_base64
+from omni.live.hearing.turns import Change, Turns
+from omni.live.hearing.vad import RATE
+from omni.live.protocol.settings import Settings
+
+REMEMBERED = 8                                                          # seconds of sound kept for a turn's beginning
+
+
+class Microphone:
+    """One input audio buffer. Positions are samples at 16 kHz since the session began.
+
+    turns: None where the client ends turns by hand; heard: samples so far; since: where the buffer began
+    """
+
+    def __init__(self, settings: Settings, model_rate: int, heard: int = 0) -> None:
+        rules = settings.rules
+        self.encoding = settings.input_format
+        self.turns = None if rules is None else Turns(rules)
+        self.heard = self.since = self._offset = heard
+        self._resampler = Resampler(RATES[self.encoding], RATE)
+        self._to_model = Resampler(RATE, model_rate)
+        self._memory: Wave = np.zeros(0, np.float32)
+
+    @property
+    def speaking(self) -> bool:
+        return self.turns is not None and self.turns.speaking
+
+    def hear(self, text: str) -> tuple[Wave, list[Change]]:
+        """More sound, base64: at 16 kHz, and what changed with it. Raises InputError for what is no sound."""
+        wave = self._resampler(from_base64(text, self.encoding))
+        self.heard += len(wave)
+        if self.turns is None:
+            return wave, []
+        self._memory = np.concatenate((self._memory, wave))[-REMEMBERED * RATE :]
+        changes = [Change(each.kind, each.at + self._offset) for each in self.turns.hear(wave)]
+        return wave, changes
+
+    def to_model(self, wave: Wave) -> Wave:
+        """The same sound at the rate of the model's codec."""
+        return self._to_model(wave)
+
+    def from_sample(self, start: int) -> Wave:
+        """What was heard from this position on, as far as it is remembered, at 16 kHz."""
+        return self._memory[len(self._memory) - min(self.heard - start, len(self._memory)) :]
+
+    def empty(self) -> None:
+        """The buffer begins anew here."""
+        self.since = self.heard
+        if self.turns is not None:
+            self.turns.forget()
+
+
+def milliseconds(position: int) -> int:
+    """A position as the protocol tells it."""
+    return position * 1000 // RATE
