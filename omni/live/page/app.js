@@ -40,7 +40,10 @@ const latency = new Latency((turn) => {
 const speaker = new Speaker(context, {
   level: (level, at) => wave.push("omni", level, clock.heard(at)),
   audible: (at) => latency.answered(clock.heard(at)),
-  over: () => showState(""),
+  over: () => {
+    showState("");
+    talk.busy(conversation.answering);
+  },
 });
 const microphone = new Microphone(context, ({ pcm, levels, ended }) => {
   const at = clock.of(ended);

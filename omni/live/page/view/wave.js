@@ -2,6 +2,7 @@
 
 const SPAN = 6000; // milliseconds
 const STEP = 20; // milliseconds that a bar stands for
+const PAUSE = 30; // milliseconds between two pictures of it
 const FLOOR = -60; // decibels at which a bar has no height
 
 export class Wave {
@@ -47,8 +48,7 @@ export class Wave {
     this.side(paint, "omni", style.getPropertyValue("--omni"), now, 1);
     this.awake = Object.values(this.bars).some((bars) => bars.length && bars.at(-1).at > now - SPAN);
     if (!this.awake) return;
-    if (this.calm.matches) setTimeout(this.draw, 500);
-    else requestAnimationFrame(this.draw);
+    setTimeout(() => requestAnimationFrame(this.draw), this.calm.matches ? 500 : PAUSE);
   }
 
   side(paint, side, colour, now, direction) {
