@@ -34,8 +34,11 @@ const transcript = new Transcript(find("#transcript"), {
   remove: (id) => connection.send("conversation.item.delete", { item_id: id }),
 });
 const latency = new Latency((turn) => {
-  split.show(turn);
-  transcript.waited(turn.total);
+  split.add(turn);
+  transcript.waited(turn.total, () => {
+    split.recall(turn);
+    openPanel(true);
+  });
 });
 const speaker = new Speaker(context, {
   level: (level, at) => wave.push("omni", level, clock.heard(at)),
@@ -166,10 +169,13 @@ takePictures(find("#write input[type=file]"), show, (words) => notice.tell(words
 const camera = new Camera(find("#frame"), show, (words) => notice.tell(words));
 find("#camera").addEventListener("click", () => camera.open());
 
-find("#more").addEventListener("click", ({ currentTarget }) => {
-  const open = document.body.classList.toggle("panel-open");
-  currentTarget.setAttribute("aria-expanded", String(open));
-});
+/** Only a narrow page hides the panel. */
+function openPanel(open) {
+  document.body.classList.toggle("panel-open", open);
+  find("#more").setAttribute("aria-expanded", String(open));
+}
+
+find("#more").addEventListener("click", () => openPanel(!document.body.classList.contains("panel-open")));
 
 notice.on = {
   retry: () => connection.open(),

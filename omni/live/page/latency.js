@@ -8,7 +8,8 @@ const HOP = 10; // milliseconds that each level stands for
 const REMEMBERED = 3000; // levels
 
 export class Latency {
-  /** onTurn({from, total, parts: [{name, ms}]}) once an answer begins; from: spoken, held or typed. */
+  /** onTurn({from, total, parts: [{name, ms}]}) once an answer begins; from: spoken, held or typed;
+   *  name: turn (until the server holds it for ended), words (until the first of the answer), voice, playback. */
   constructor(onTurn) {
     this.onTurn = onTurn;
     this.levels = [];
@@ -44,18 +45,14 @@ export class Latency {
     const { turn } = this;
     this.turn = null;
     if (!turn) return;
-    const marks = [
-      [turn.from === "spoken" ? "turn detection" : "release", turn.from === "typed" ? null : turn.ended],
-      ["first words", turn.text],
-      ["voice", turn.sound],
-      ["playback", turn.sound && at],
-    ].filter(([, when]) => when !== null);
+    const marks = { turn: turn.from === "typed" ? null : turn.ended, words: turn.text, voice: turn.sound, playback: turn.sound && at };
     let since = turn.start;
-    const parts = marks.map(([name, when]) => {
-      const ms = when - since;
+    const parts = [];
+    for (const [name, when] of Object.entries(marks)) {
+      if (when === null) continue;
+      parts.push({ name, ms: when - since });
       since = when;
-      return { name, ms };
-    });
+    }
     this.onTurn({ from: turn.from, total: at - turn.start, parts });
   }
 

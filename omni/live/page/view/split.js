@@ -1,5 +1,6 @@
-// The latency of the latest turn, its parts, and the mean of all.
+// The latency of a turn, its parts, and the mean of all.
 
+const PARTS = { words: "first words", voice: "voice", playback: "playback" };
 const WHAT = {
   spoken: "from your last voiced sample to the first audible one",
   held: "from your last voiced sample to the first audible one",
@@ -13,15 +14,26 @@ export class Split {
     this.spoken = []; // of turns that were spoken
   }
 
+  /** A new turn: see latency.js. */
+  add(turn) {
+    if (turn.from !== "typed") this.spoken.push(turn.total);
+    if (this.spoken.length) this.write(".mean", this.summary());
+    this.write("h2", "Latency of the last turn");
+    this.show(turn);
+  }
+
+  /** An earlier one. */
+  recall(turn) {
+    this.write("h2", "Latency of the chosen turn");
+    this.show(turn);
+  }
+
   show({ from, total, parts }) {
-    if (from !== "typed") this.spoken.push(total);
     this.write(".total", `${Math.round(total)} ms`);
     this.write(".what", WHAT[from]);
-    const least = parts.reduce((sum, { ms }) => sum + Math.max(0, ms), 0) || 1;
-    this.root.querySelector(".bar").replaceChildren(...parts.map(({ ms }, n) => piece(n, Math.max(0, ms) / least)));
-    this.root.querySelector(".parts").replaceChildren(...parts.flatMap(({ name, ms }, n) => row(n, name, ms)));
-    if (this.spoken.length) this.write(".mean", this.summary());
-    this.root.classList.add("known");
+    const names = { ...PARTS, turn: from === "held" ? "release" : "turn detection" };
+    this.root.querySelector(".bar").replaceChildren(...parts.map(({ name, ms }) => piece(name, ms)));
+    this.root.querySelector(".parts").replaceChildren(...parts.flatMap(({ name, ms }) => row(name, names[name], ms)));
   }
 
   summary() {
@@ -36,17 +48,17 @@ export class Split {
   }
 }
 
-function piece(number, share) {
+function piece(part, ms) {
   const made = document.createElement("span");
-  made.className = `part-${number}`;
-  made.style.flexGrow = share;
+  made.dataset.part = part;
+  made.style.flexGrow = Math.max(0, ms);
   return made;
 }
 
-function row(number, name, ms) {
+function row(part, name, ms) {
   const term = document.createElement("dt");
   const value = document.createElement("dd");
-  term.className = `part-${number}`;
+  term.dataset.part = part;
   term.textContent = name;
   value.textContent = `${Math.round(ms)} ms`;
   return [term, value];

@@ -62,12 +62,14 @@ export class Transcript {
     entry.foot.append(element("span", "note", "interrupted"));
   }
 
-  /** How long the user waited for the latest answer. */
-  waited(ms) {
+  /** How long the user waited for the latest answer; who wants to know more calls `more`. */
+  waited(ms, more) {
     const entry = [...this.entries.values()].findLast(({ who }) => who === "omni");
     if (!entry) return;
-    const time = element("span", "time", `${Math.round(ms)} ms`);
-    time.title = "from the last voiced sample of your microphone to the first audible sample of the answer";
+    const time = element("button", "time", `${Math.round(ms)} ms`);
+    time.type = "button";
+    time.setAttribute("aria-label", `Latency ${Math.round(ms)} milliseconds: show its parts`);
+    time.addEventListener("click", more);
     entry.foot.prepend(time);
   }
 
