@@ -1,5 +1,6 @@
 """A real Chromium with a microphone that plays a file, before a real `omni serve`. Run by `make browser`."""
 
+import json
 import os
 import shutil
 import socket
@@ -87,12 +88,16 @@ def said(text: str, folder: Path) -> Wave:
     return np.concatenate((resampler(wave), resampler.finish()))
 
 
+def silence(seconds: float) -> Wave:
+    return np.zeros(int(seconds * RATE), np.float32)
+
+
 @pytest.fixture
 def microphone(tmp_path: Path) -> Callable[..., Path]:
     """A file for the fake microphone: silences in seconds and texts, in order."""
 
     def made(*parts: str | float) -> Path:
-        waves = [said(part, tmp_path) if isinstance(part, str) else np.zeros(int(part * RATE), np.float32) for part in parts]
+        waves = [said(part, tmp_path) if isinstance(part, str) else silence(part) for part in parts]
         path = tmp_path / "microphone.wav"
         soundfile.write(path, np.concatenate(waves), RATE, subtype="PCM_16")
         return path
@@ -175,12 +180,10 @@ def visit(playwright: Playwright) -> Iterator[Callable[..., Watched]]:
 
 
 def _listen(watched: Watched) -> None:
-    import json
-
     def hear(socket: Any) -> None:
         socket.on("framesent", lambda text: watched.sent.append(json.loads(text)))
         socket.on("framereceived", lambda text: watched.received.append(json.loads(text)))
 
     watched.page.on("websocket", hear)
     watched.page.on("pageerror", lambda error: watched.wrong.append(str(error)))
-    watched.page.on("console", lambda told: told.type == "error" and watched.wrong.append(told.text))
+    watched.page.on("console", lambda told: watched.wrong.extend([told.text] if told.type == "error" else []))

@@ -3,7 +3,9 @@
 import itertools
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from .conftest import Server, Watched
 
@@ -35,16 +37,16 @@ def test_speaking_interrupts_and_the_server_is_told_what_was_heard(
 ) -> None:
     watched = visit(server.address, microphone("Excuse me, what is that over there?", 3.0))
     watched.connected()
-    for question in LONG:                                               # until an answer is long enough to be interrupted
+    for question in LONG:                                               # until an answer is long enough
         asked = ask(watched, question)
         watched.page.click("#speak")                                    # the user begins to speak at once
-        watched.wait(lambda: "input_audio_buffer.speech_started" in watched.kinds(watched.received[asked:]))
+        watched.wait(partial(began_since, watched, len(watched.received)))
         watched.page.wait_for_timeout(300)
-        if "conversation.item.truncated" in watched.kinds(watched.received[asked:]):
+        if cuts(watched, asked):
             break
         watched.page.click("#speak")                                    # mute, and another time
         watched.page.wait_for_timeout(2000)
-    began, ended = cut_where_it_was_heard_to_end(watched)
+    began, ended = cut_where_it_was_heard_to_end(watched, asked)
     assert watched.page.wait_for_selector(".assistant .note")
     spoke = next(at for at in loud(watched, "you") if at > began)
     print(f"the last sound came {ended - spoke:.0f} ms after the user's first")
@@ -54,27 +56,35 @@ def test_the_button_stops_an_answer_at_once(server: Server, visit: Callable[...,
     watched = visit(server.address)
     watched.connected()
     for question in LONG:
-        ask(watched, question)
+        asked = ask(watched, question)
         watched.page.click("#stop")
         watched.page.wait_for_timeout(300)
-        if "conversation.item.truncate" in watched.kinds(watched.sent):
+        if cuts(watched, asked):
             break
-    cut_where_it_was_heard_to_end(watched)
+    cut_where_it_was_heard_to_end(watched, asked)
     assert watched.page.is_disabled("#stop")
 
 
 def ask(watched: Watched, question: str) -> int:
-    """Type a question, and wait for the first sound of the answer. Returns how many events had come before."""
-    asked, since = len(watched.received), watched.page.evaluate("performance.now()")
+    """Type a question, and wait for the first sound of the answer. Returns how many events were sent by then."""
+    since = watched.page.evaluate("performance.now()")
     watched.page.fill("[name=text]", question)
     watched.page.press("[name=text]", "Enter")
     watched.wait(lambda: [at for at in loud(watched, "omni") if at > since])
-    return asked
+    return len(watched.sent)
 
 
-def cut_where_it_was_heard_to_end(watched: Watched) -> tuple[float, float]:
+def began_since(watched: Watched, since: int) -> bool:
+    return "input_audio_buffer.speech_started" in watched.kinds(watched.received[since:])
+
+
+def cuts(watched: Watched, since: int) -> list[dict[str, Any]]:
+    return [event for event in watched.sent[since:] if event["type"] == "conversation.item.truncate"]
+
+
+def cut_where_it_was_heard_to_end(watched: Watched, since: int) -> tuple[float, float]:
     """Compare what the server was told with what was heard. Returns when the answer that was cut began and ended."""
-    cut = next(event for event in watched.sent if event["type"] == "conversation.item.truncate")
+    (cut,) = cuts(watched, since)
     watched.page.wait_for_timeout(1000)                                 # in which nothing more must be heard
     times = loud(watched, "omni")
     pauses = [after for before, after in itertools.pairwise(times) if after - before > 1000]
