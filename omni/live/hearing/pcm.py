@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from omni.errors import InputError
 
 Wave = NDArray[np.float32]                                              # [samples] in -1..1
-TAPS = 32                                                               # input samples that a resampled one looks at
+TAPS = 32                                                               # samples of the lower rate that one looks at
 RATES = {"audio/pcm": 24_000, "audio/pcmu": 8_000, "audio/pcma": 8_000}  # what the Realtime protocol knows
 WIDTH = {"audio/pcm": 2, "audio/pcmu": 1, "audio/pcma": 1}              # bytes a sample
 
@@ -36,7 +36,7 @@ def to_bytes(wave: Wave, encoding: str) -> bytes:
     order = np.argsort(table, kind="stable")
     ranked = table[order]                                               # [256], rising
     middles = (ranked[1:] + ranked[:-1]) / 2
-    return order[np.searchsorted(middles, wave)].astype(np.uint8).tobytes()
+    return order[np.searchsorted(middles, wave, side="right")].astype(np.uint8).tobytes()
 
 
 def from_base64(text: str, encoding: str) -> Wave:
@@ -72,20 +72,22 @@ def _a_law() -> Wave:
 
 @dataclass
 class Resampler:
-    """A wave at another rate, chunk by chunk: the same samples however it is cut, `TAPS` / 2 input samples late.
+    """A wave at another rate, chunk by chunk: the same samples however it is cut, 1 or 2 ms late.
 
     (The streams of soxr hold back 12 to 96 ms, which a spoken answer cannot wait for.)
     """
 
     rate: int
     wanted: int
+    _half: int = field(init=False)                                      # input samples that are looked at on each side
     _past: Wave = field(init=False)
-    _seen: int = field(init=False, default=0)                           # input samples before `_past`
+    _seen: int = field(init=False)                                      # input samples before `_past`
     _given: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
-        self._past = np.zeros(TAPS // 2, np.float32)                    # silence before the first sample
-        self._seen = -(TAPS // 2)
+        self._half = TAPS // 2 * max(1, -(-self.rate // self.wanted))
+        self._past = np.zeros(self._half, np.float32)                   # silence before the first sample
+        self._seen = -self._half
 
     def __call__(self, chunk: Wave) -> Wave:
         """All samples that are certain after this chunk [any]."""
@@ -94,28 +96,29 @@ class Resampler:
         common = math.gcd(self.rate, self.wanted)
         up, down = self.wanted // common, self.rate // common
         wave = np.concatenate((self._past, chunk))                      # starts at input sample `_seen`
-        last = self._seen + len(wave) - TAPS // 2                       # the window [at - 15, at + 16] must be there
+        last = self._seen + len(wave) - self._half                      # the window [at - 15, at + 16] must be there
         count = max(0, -(-last * up // down) - self._given)
         numbers = np.arange(self._given, self._given + count) * down    # in units of 1 / up input samples
-        starts = numbers // up - self._seen - (TAPS // 2 - 1)           # of each sample's window
-        windows = np.lib.stride_tricks.sliding_window_view(wave, TAPS)[starts] if count else np.zeros((0, TAPS))
-        out = np.einsum("nt,nt->n", windows, _filters(up, down)[numbers % up])
+        starts = numbers // up - self._seen - (self._half - 1)          # of each sample's window
+        taps = 2 * self._half
+        windows = np.lib.stride_tricks.sliding_window_view(wave, taps)[starts] if count else np.zeros((0, taps))
+        out = np.einsum("nt,nt->n", windows, _filters(up, down, self._half)[numbers % up])
         self._given += count
-        keep = self._given * down // up - self._seen - (TAPS // 2 - 1)  # where the next window starts
+        keep = self._given * down // up - self._seen - (self._half - 1)  # where the next window starts
         self._past, self._seen = wave[keep:], self._seen + keep
         return out.astype(np.float32)
 
     def finish(self) -> Wave:
         """What is left once silence follows."""
-        return self(np.zeros(TAPS // 2, np.float32))
+        return self(np.zeros(0 if self.rate == self.wanted else self._half, np.float32))
 
 
 @cache
-def _filters(up: int, down: int) -> NDArray[np.float64]:
-    """Windowed sinc of each phase [up, TAPS], cut off below the lower of the two Nyquist frequencies."""
+def _filters(up: int, down: int, half: int) -> NDArray[np.float64]:
+    """Windowed sinc of each phase [up, 2 * half], cut off below the lower of the two Nyquist frequencies."""
     cutoff = 0.94 * min(1.0, up / down)
-    offsets = np.arange(TAPS) - (TAPS // 2 - 1) - np.arange(up)[:, None] / up  # [up, TAPS] input samples from the phase
-    window = np.i0(8.0 * np.sqrt(np.maximum(0, 1 - (offsets / (TAPS // 2)) ** 2)))
+    offsets = np.arange(2 * half) - (half - 1) - np.arange(up)[:, None] / up  # [up, taps] input samples from the phase
+    window = np.i0(8.0 * np.sqrt(np.maximum(0, 1 - (offsets / half) ** 2)))
     filters = np.sinc(cutoff * offsets) * window
     scaled: NDArray[np.float64] = filters / filters.sum(axis=1, keepdims=True)
     return scaled

@@ -10,6 +10,7 @@ from omni.live.hearing.vad import HOP, RATE, VoiceActivity
 SPECULATE = 80                                                          # ms of silence at which an answer is begun
 SURE, UNSURE = 140, 1000                                                # ms of silence for a certain, a doubtful end
 EAGERNESS = {"low": (2.0, 8000), "medium": (1.0, 4000), "high": (0.7, 2000), "auto": (1.0, 4000)}
+LATE = RATE * 3 // 10                                                   # samples that the network may be late
 SPOKEN = 60                                                             # ms of voice before speech counts as begun
 
 
@@ -109,7 +110,8 @@ class Turns:
         self._voiced += HOP
         if not self.speaking and self._voiced * 1000 >= SPOKEN * RATE:
             self.speaking = True
-            return [Change("started", self.heard - self._voiced)]
+            begun = self.heard - self._voiced                           # as the network saw it, which is late
+            return [Change("started", max(self.activity.loud_since, begun - LATE))]
         if self.paused:
             self.paused, self.ended = False, None
             return [Change("resumed", self.heard - HOP)]

@@ -18,6 +18,7 @@ CONTEXT = 64                                                            # and th
 HOP = 160                                                               # 10 ms, the grain of the level
 FALL = 10 ** (-30 / 20)                                                 # this far below the speech's level is silence
 FLOOR = 10 ** (-55 / 20)                                                # and so is this far below full scale
+BREATH = RATE // 20                                                     # samples of quiet within one sound
 FORGET = 0.5 ** (HOP / RATE / 1.5)                                      # the speech's level halves in 1.5 s
 
 
@@ -25,15 +26,17 @@ class VoiceActivity:
     """One stream of 16 kHz samples.
 
     `probability` is silero-vad's of the last 32 ms; `heard` counts samples; `voiced_until` is where the last voiced
-    10 ms ended. The network goes on seeing speech some 60 to 100 ms after its end; the level falls at once. So a
-    stretch is voiced when both say so, and an end is known to 10 ms.
+    10 ms ended, `loud_since` where the sound that lasts till then began, speech or not. The network goes on seeing
+    speech some 60 to 100 ms after its end; the level falls at once. So a stretch is voiced when both say so, and an end
+    is known to 10 ms.
     """
 
     def __init__(self, threshold: float = 0.5) -> None:
         self.threshold = threshold
         self.probability = 0.0
         self.heard = 0
-        self.voiced_until = 0
+        self.voiced_until = self.loud_since = 0
+        self._loud_until = 0
         self._network = _network()
         self._state = np.zeros((2, 1, 128), np.float32)
         self._context = np.zeros(CONTEXT, np.float32)
@@ -65,6 +68,10 @@ class VoiceActivity:
     def _weigh(self, hop: Wave) -> None:
         self.heard += HOP
         rms = float(np.sqrt(np.mean(np.square(hop, dtype=np.float64))))
+        if rms > FLOOR:
+            if self.heard - self._loud_until > BREATH:
+                self.loud_since = self.heard - HOP
+            self._loud_until = self.heard
         speaks = self.probability >= self.threshold - 0.15              # silero's own hysteresis
         if speaks:
             self._level = max(rms, self._level * FORGET)

@@ -146,7 +146,9 @@ class Settings:
         output["speed"] = 1.0 if output["speed"] is None else output["speed"]
         if output["speed"] != 1.0:
             raise RefusedError("this model speaks at its own speed; use 1", param="session.audio.output.speed")
-        limit = session["max_output_tokens"] = session["max_output_tokens"] or "inf"
+        limit = session["max_output_tokens"]
+        if limit is None:
+            limit = session["max_output_tokens"] = "inf"
         if isinstance(limit, int) and not 1 <= limit <= 4096:
             raise RefusedError("use 1 to 4096, or inf", param="session.max_output_tokens")
         session["instructions"] = session["instructions"] or ""

@@ -1,0 +1,107 @@
+"""Live speech in one process: a session, and the worker that really answers it, taking turns."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from openai.types.realtime import RealtimeServerEvent
+from pydantic import TypeAdapter
+
+from omni.decode.pipeline import Pipeline
+from omni.live.engine import messages
+from omni.live.engine.pool import Line
+from omni.live.engine.worker import Worker
+from omni.live.guard import Guards
+from omni.live.hearing.pcm import Resampler, Wave, to_base64
+from omni.live.protocol.session import Session
+
+SCHEMA: TypeAdapter[Any] = TypeAdapter(RealtimeServerEvent)
+OURS = ("rate_limits.updated", "input_audio_buffer.timeout_triggered")
+
+
+@dataclass
+class Inline:
+    """Stands where a model's process does, but works when it is asked to, in this one."""
+
+    worker: Worker
+    ready: messages.Ready
+    tell: Callable[[messages.Told], None] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.tell = self.worker.take
+        self.listeners: dict[str, Any] = {}
+
+
+class Talking:
+    """A session with its model. `events` is all that was sent to the client, each of the openai package's shape."""
+
+    def __init__(self, pipeline: Pipeline, guards: Guards | None = None) -> None:
+        codec, vocab = pipeline.tokenizers.audio, pipeline.vocab
+        ready = messages.Ready("", codec.sample_rate, vocab.voices, vocab.languages, "omni-tiny")
+        self.told: list[messages.Told] = []
+        self.worker = Worker(pipeline, self.told.append)
+        self.events: list[dict[str, Any]] = []
+        process: Any = Inline(self.worker, ready)
+        self.worker.take(messages.Open("talk"))
+        self.session = Session(Line(process, "talk"), self._sent, 600, guards)
+
+    @property
+    def talk(self) -> Any:
+        return self.worker.talks["talk"]
+
+    def say(self, kind: str, **fields: Any) -> list[dict[str, Any]]:
+        """Send a client event and let the model work until it has nothing to do; what was sent back."""
+        return self.raw(json.dumps({"type": kind, **fields}))
+
+    def raw(self, text: str, steps: int | None = None) -> list[dict[str, Any]]:
+        """The same with any text; at most `steps` steps of the model's work."""
+        mark = len(self.events)
+        self.session.take(text)
+        self.work(steps)
+        return self.events[mark:]
+
+    def work(self, steps: int | None = None) -> None:
+        self._hand_over()
+        while self.worker.busy and steps != 0:
+            self.worker.work()
+            self._hand_over()
+            steps = None if steps is None else steps - 1
+
+    def hear(self, wave: Wave, chunk: int = 480, steps: int | None = None) -> list[dict[str, Any]]:
+        """Upload a wave at 24 kHz in chunks; the model works in between as far as `steps` a chunk allow."""
+        mark = len(self.events)
+        for start in range(0, len(wave), chunk):
+            audio = to_base64(wave[start : start + chunk], "audio/pcm")
+            self.raw(json.dumps({"type": "input_audio_buffer.append", "audio": audio}), steps)
+        return self.events[mark:]
+
+    def _hand_over(self) -> None:
+        while self.told:
+            self.session.told(self.told.pop(0))
+
+    def _sent(self, event: dict[str, Any]) -> None:
+        event = json.loads(json.dumps(event))
+        if event["type"] not in OURS:
+            SCHEMA.validate_python(event)
+        self.events.append(event)
+
+
+def kinds(events: list[dict[str, Any]]) -> list[str]:
+    """Types in order, runs of one type once."""
+    found: list[str] = []
+    for event in events:
+        if not found or found[-1] != event["type"]:
+            found.append(event["type"])
+    return found
+
+
+def silence(seconds: float, seed: int = 0) -> Wave:
+    """A quiet room at 24 kHz."""
+    return np.random.default_rng(seed).normal(0, 2e-4, int(seconds * 24_000)).astype(np.float32)
+
+
+def resampled(wave: Wave, rate: int, wanted: int) -> Wave:
+    resampler = Resampler(rate, wanted)
+    return np.concatenate((resampler(wave), resampler.finish()))

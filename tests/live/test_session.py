@@ -1,0 +1,245 @@
+"""The Realtime protocol: a session and the shipped model, whose events the openai package's own types must accept."""
+
+import base64
+import io
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from talking import Talking, kinds, silence
+
+from omni.live.engine.talk import _cut
+
+ANSWERED = [
+    "response.created", "response.output_item.added", "conversation.item.added", "response.content_part.added",
+    "response.output_audio_transcript.delta", "response.output_audio.delta", "response.output_audio.done",
+    "response.output_audio_transcript.done", "response.content_part.done", "conversation.item.done",
+    "response.output_item.done", "response.done",
+]  # fmt: skip
+
+
+def text(words: str, **more) -> dict:
+    return {"type": "message", "role": "user", "content": [{"type": "input_text", "text": words}], **more}
+
+
+def only(events: list[dict], kind: str) -> dict:
+    (found,) = [event for event in events if event["type"] == kind]
+    return found
+
+
+def refused(events: list[dict]) -> dict:
+    assert [event["type"] for event in events] == ["error"]
+    return events[0]["error"]
+
+
+def test_what_is_said_is_answered_in_the_order_that_clients_expect(talking: Talking, spoken: np.ndarray) -> None:
+    events = talking.hear(np.concatenate((silence(0.3), spoken, silence(1.5))))
+    assert kinds(events) == [
+        "input_audio_buffer.speech_started", "input_audio_buffer.speech_stopped", "input_audio_buffer.committed",
+        "conversation.item.added", "conversation.item.done", *ANSWERED,
+    ]  # fmt: skip
+    started, stopped, committed = (
+        only(events, f"input_audio_buffer.{what}") for what in ("speech_started", "speech_stopped", "committed")
+    )
+    assert started["item_id"] == stopped["item_id"] == committed["item_id"]
+    assert stopped["audio_end_ms"] == pytest.approx(300 + len(spoken) / 24, abs=70)
+    done = only(events, "response.done")["response"]
+    assert done["status"] == "completed" and done["usage"]["output_token_details"]["audio_tokens"] > 0
+    assert done["output"][0]["content"][0]["type"] == "output_audio"
+    user, assistant = talking.talk.items.values()
+    assert [segment.modality for segment in user] == ["audio"]
+    assert [segment.modality for segment in assistant] == ["text", "audio"]
+
+
+def test_an_answer_begun_in_a_pause_leaves_no_trace_when_the_user_goes_on(talking: Talking, spoken: np.ndarray) -> None:
+    talking.say("session.update", session={"type": "realtime", "audio": {"input": {"turn_detection": {
+        "type": "server_vad", "silence_duration_ms": 600}}}})  # fmt: skip
+    events = talking.hear(np.concatenate((silence(0.3), spoken, silence(0.35), spoken, silence(0.9))))
+    assert [kind for kind in kinds(events) if kind == "response.created"] == ["response.created"]
+    assert len(talking.talk.items) == 2
+    heard = len(next(iter(talking.talk.items.values()))[0].codes) / 25
+    assert heard > 2 * len(spoken) / 24_000 + 0.3
+
+
+def test_text_and_pictures_are_answered_in_writing(talking: Talking) -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (40, 30), "red").save(file, "PNG")
+    url = "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+    talking.say("session.update", session={"type": "realtime", "output_modalities": ["text"]})
+    item = text("What is this?")
+    item["content"].insert(0, {"type": "input_image", "image_url": url})
+    added = ["conversation.item.added", "conversation.item.done"]
+    assert kinds(talking.say("conversation.item.create", item=item)) == added
+    events = talking.say("response.create")
+    assert kinds(events)[-6:] == [
+        "response.output_text.delta", "response.output_text.done", "response.content_part.done",
+        "conversation.item.done", "response.output_item.done", "response.done",
+    ]  # fmt: skip
+    written = "".join(event["delta"] for event in events if event["type"] == "response.output_text.delta")
+    assert only(events, "response.output_text.done")["text"] == written
+    assert [segment.modality for segment in next(iter(talking.talk.items.values()))] == ["image", "text"]
+
+
+def test_an_interrupted_answer_is_forgotten_from_where_it_was_not_heard(talking: Talking, spoken: np.ndarray) -> None:
+    talking.say("conversation.item.create", item=text("How are you?"))
+    talking.raw(json.dumps({"type": "response.create"}), steps=1)
+    response = talking.session.current
+    while response.sent < 0.12:
+        talking.work(1)
+    assert talking.session.current is response
+    events = talking.hear(np.concatenate((silence(0.1), spoken[:12_000])), steps=0)
+    assert "input_audio_buffer.speech_started" in kinds(events)
+    done = only(events, "response.done")["response"]
+    assert done["status"] == "cancelled" and done["status_details"]["reason"] == "turn_detected"
+    events = talking.say(
+        "conversation.item.truncate", item_id=response.item, content_index=0, audio_end_ms=80
+    )
+    assert only(events, "conversation.item.truncated")["audio_end_ms"] == 80
+    kept = {segment.modality: segment for segment in talking.talk.items[response.item]}
+    assert len(kept["audio"].codes) <= (0.08 + response.skipped) * 25 + 1 if kept else True
+    item = only(talking.say("conversation.item.retrieve", item_id=response.item), "conversation.item.retrieved")["item"]
+    assert item["content"] == [{"type": "output_audio", "transcript": None}]
+
+
+def test_more_cannot_be_truncated_than_was_said(talking: Talking) -> None:
+    talking.say("conversation.item.create", item=text("Hello"))
+    item = only(talking.say("response.create"), "response.output_item.done")["item"]["id"]
+    error = refused(talking.say("conversation.item.truncate", item_id=item, content_index=0, audio_end_ms=10**6))
+    assert error["param"] == "audio_end_ms"
+
+
+@pytest.mark.parametrize(
+    ("share", "expected"), [(1.0, "a red owl"), (0.99, "a red"), (0.5, "a"), (0.0, ""), (5 / 9, "a red")]
+)
+def test_the_text_that_is_kept_is_whole_words(share: float, expected: str) -> None:
+    assert _cut("a red owl", share) == expected
+
+
+def test_turns_by_hand(talking: Talking, spoken: np.ndarray) -> None:
+    talking.say("session.update", session={"type": "realtime", "audio": {"input": {"turn_detection": None}}})
+    assert refused(talking.say("input_audio_buffer.commit"))["code"] == "input_audio_buffer_commit_empty"
+    assert talking.hear(np.concatenate((spoken, silence(1)))) == []
+    assert kinds(talking.say("input_audio_buffer.commit"))[0] == "input_audio_buffer.committed"
+    assert kinds(talking.say("response.create")) == ANSWERED
+    talking.hear(spoken)
+    assert kinds(talking.say("input_audio_buffer.clear")) == ["input_audio_buffer.cleared"]
+    assert refused(talking.say("input_audio_buffer.commit"))["code"] == "input_audio_buffer_commit_empty"
+
+
+def test_what_the_user_said_is_written_down_when_asked(talking: Talking, spoken: np.ndarray) -> None:
+    transcription = {"model": "whisper-1", "language": "en"}
+    talking.say("session.update", session={"type": "realtime", "audio": {"input": {"transcription": transcription}}})
+    events = talking.hear(np.concatenate((silence(0.3), spoken, silence(1.5))))
+    done = only(events, "conversation.item.input_audio_transcription.completed")
+    assert done["item_id"] == only(events, "input_audio_buffer.committed")["item_id"]
+    assert done["usage"]["type"] == "tokens"
+
+
+def test_a_response_out_of_band_leaves_the_conversation_alone(talking: Talking) -> None:
+    said = {"conversation": "none", "output_modalities": ["text"], "input": [text("Hello")], "metadata": {"a": "b"}}
+    events = talking.say("response.create", response=said)
+    assert "conversation.item.added" not in kinds(events)
+    assert only(events, "response.done")["response"]["metadata"] == {"a": "b"}
+    assert not talking.talk.items
+
+
+def test_items_can_be_put_between_others_and_deleted(talking: Talking) -> None:
+    talking.say("conversation.item.create", item=text("one", id="a"))
+    talking.say("conversation.item.create", item=text("three", id="c"))
+    talking.say("conversation.item.create", item=text("two", id="b"), previous_item_id="a")
+    talking.say("conversation.item.create", item=text("zero", id="z"), previous_item_id="root")
+    assert list(talking.talk.items) == ["z", "a", "b", "c"]
+    assert kinds(talking.say("conversation.item.delete", item_id="b")) == ["conversation.item.deleted"]
+    assert list(talking.talk.items) == ["z", "a", "c"]
+    assert refused(talking.say("conversation.item.retrieve", item_id="b"))["code"] == "item_not_found"
+
+
+@pytest.mark.parametrize(
+    ("message", "code", "param"),
+    [
+        ("{", "invalid_json", None),
+        ("[]", "invalid_json", None),
+        ("[" * 100_000, "invalid_json", None),
+        ('{"type": "nothing"}', "unknown_event", "type"),
+        ('{"type": "session.update", "session": {}}', "missing_required_parameter", "session.type"),
+        ('{"type": "input_audio_buffer.append"}', "missing_required_parameter", "audio"),
+        ('{"type": "input_audio_buffer.append", "audio": "@"}', "invalid_value", "audio"),
+        ('{"type": "conversation.item.create", "item": {"type": "message", "role": "user", "content": []}}',
+         "invalid_value", "item.content"),
+        ('{"type": "response.cancel"}', "response_cancel_not_active", "response_id"),
+        ('{"type": "conversation.item.delete", "item_id": "x"}', "item_not_found", "item_id"),
+    ],
+)  # fmt: skip
+def test_a_bad_event_is_answered_by_an_error_and_changes_nothing(talking, message, code, param) -> None:
+    error = refused(talking.raw(message))
+    assert (error["code"], error["param"]) == (code, param)
+    assert kinds(talking.say("conversation.item.create", item=text("Hello"))) == [
+        "conversation.item.added", "conversation.item.done",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "param"),
+    [
+        ({"output_modalities": ["text", "audio"]}, "session.output_modalities"),
+        ({"audio": {"output": {"voice": "somebody"}}}, "session.audio.output.voice"),
+        ({"audio": {"output": {"speed": 1.5}}}, "session.audio.output.speed"),
+        ({"audio": {"input": {"turn_detection": {"type": "server_vad", "threshold": 7}}}},
+         "session.audio.input.turn_detection.threshold"),
+        ({"max_output_tokens": 0}, "session.max_output_tokens"),
+    ],
+)  # fmt: skip
+def test_settings_that_cannot_be_met_are_refused_whole(talking: Talking, change: dict, param: str) -> None:
+    error = refused(talking.say("session.update", session={"type": "realtime", "instructions": "x", **change}))
+    assert error["param"] == param
+    events = talking.say("session.update", session={"type": "realtime"})
+    assert only(events, "session.updated")["session"]["instructions"] == ""
+
+
+def test_what_clients_send_by_default_is_accepted(talking: Talking) -> None:
+    sent = {
+        "type": "realtime", "model": "gpt-realtime", "tracing": "auto", "output_modalities": ["audio"],
+        "instructions": "You are friendly.", "tools": [], "tool_choice": "auto", "truncation": "auto",
+        "audio": {
+            "input": {
+                "format": {"type": "audio/pcmu"}, "noise_reduction": {"type": "near_field"},
+                "transcription": {"model": "gpt-4o-mini-transcribe"},
+                "turn_detection": {"type": "semantic_vad", "eagerness": "high", "interrupt_response": True},
+            },
+            "output": {"format": {"type": "audio/pcma"}, "voice": "marin"},
+        },
+    }  # fmt: skip
+    session = only(talking.say("session.update", session=sent), "session.updated")["session"]
+    assert session["audio"]["input"]["format"] == {"type": "audio/pcmu"}
+    assert session["audio"]["input"]["turn_detection"]["create_response"] is True
+    talking.say("conversation.item.create", item=text("Hello"))
+    events = talking.say("response.create")
+    audio = b"".join(base64.b64decode(e["delta"]) for e in events if e["type"] == "response.output_audio.delta")
+    assert len(audio) / 8000 == pytest.approx(talking.session.last.sent)
+
+
+class Strict:
+    """A guard that stops what it hears after so many samples, or fails."""
+
+    def __init__(self, samples: int, fails: bool) -> None:
+        self.left, self.fails = samples, fails
+
+    def feed(self, samples: np.ndarray, transcript: str) -> str | None:
+        self.left -= len(samples)
+        if self.left > 0:
+            return None
+        if self.fails:
+            raise RuntimeError("broken")
+        return "not one of our voices"
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_guard_stops_the_answer_and_so_does_one_that_fails(pipeline, fails: bool) -> None:
+    talking = Talking(pipeline, lambda voice: Strict(3000, fails))
+    talking.say("conversation.item.create", item=text("How are you?"))
+    events = talking.say("response.create")
+    done = only(events, "response.done")["response"]
+    assert (done["status"], done["status_details"]["reason"]) == ("incomplete", "content_filter")
+    assert talking.session.last.sent <= 3000 / 24_000
+    assert not talking.worker.busy

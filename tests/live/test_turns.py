@@ -1,0 +1,69 @@
+"""Who has the turn, on real (synthesised) speech in a quiet room."""
+
+import numpy as np
+import pytest
+from talking import resampled, silence
+
+from omni.live.hearing.turns import HOP, RATE, Rules, Turns
+
+
+def changes(turns: Turns, wave: np.ndarray, chunk: int = HOP) -> list[tuple[str, int, int]]:
+    """(kind, at, heard when it was told)."""
+    told = []
+    for start in range(0, len(wave), chunk):
+        told += [(each.kind, each.at, turns.heard) for each in turns.hear(wave[start : start + chunk])]
+    return told
+
+
+@pytest.fixture(scope="session")
+def said(spoken: np.ndarray) -> np.ndarray:
+    return resampled(spoken, 24_000, RATE)
+
+
+def around(*parts: np.ndarray) -> np.ndarray:
+    return np.concatenate([resampled(silence(0.5), 24_000, RATE), *parts, resampled(silence(2), 24_000, RATE)])
+
+
+def test_a_turn_begins_with_the_voice_and_ends_after_the_silence_asked_for(said: np.ndarray) -> None:
+    wave = around(said)
+    told = changes(Turns(Rules(silence_ms=300)), wave)
+    kinds = [kind for kind, _, _ in told]
+    assert kinds[0] == "started" and kinds[-1] == "ended" and kinds.count("ended") == 1
+    start, end = RATE // 2, RATE // 2 + len(said)
+    assert abs(told[0][1] - start) < 0.12 * RATE
+    _, at, heard = told[-1]
+    assert abs(at - end) < 0.06 * RATE
+    assert heard - at == 300 * RATE // 1000
+
+
+def test_a_pause_shorter_than_the_silence_does_not_end_the_turn(said: np.ndarray) -> None:
+    pause = resampled(silence(0.25), 24_000, RATE)
+    told = [kind for kind, _, _ in changes(Turns(Rules(silence_ms=500)), around(said, pause, said))]
+    assert told.count("started") == told.count("ended") == 1
+    assert told.count("resumed") >= 1
+
+
+@pytest.mark.parametrize(("ended", "least", "most"), [(1.0, 130, 160), (0.5, 500, 620), (0.0, 950, 1050)])
+def test_the_models_word_decides_how_long_an_end_is_waited_for(said, ended: float, least: int, most: int) -> None:
+    turns, wave = Turns(Rules()), around(said)
+    waited = None
+    for start in range(0, len(wave), HOP):
+        for change in turns.hear(wave[start : start + HOP]):
+            if change.kind == "paused":
+                turns.ended = ended
+            if change.kind == "ended":
+                waited = (turns.heard - change.at) * 1000 / RATE
+    assert waited is not None and least <= waited <= most
+
+
+def test_how_the_sound_is_cut_changes_nothing(said: np.ndarray) -> None:
+    wave = around(said)
+    one, other = Turns(Rules(silence_ms=200)), Turns(Rules(silence_ms=200))
+    assert [c[:2] for c in changes(one, wave, 160)] == [c[:2] for c in changes(other, wave, 1237)]
+
+
+def test_noise_and_clicks_are_no_speech() -> None:
+    random = np.random.default_rng(1)
+    noise = random.normal(0, 0.02, 2 * RATE).astype(np.float32)
+    noise[::4000] = 0.9
+    assert changes(Turns(Rules(silence_ms=200)), noise) == []
