@@ -44,6 +44,7 @@ clients: $(VENV)/.tested ## clients of OpenAI, pipecat and LiveKit against a ser
 	$(THREADS) $(BIN)/python tests/live/clients/run.py $(ARGS)
 
 browser: $(VENV)/.tested ## the page in Chromium with a microphone that plays a file; pictures of it: runs/browser
+	@[ -n "$$CHROMIUM" ] || command -v chromium >/dev/null || apt-get install -y --no-install-recommends chromium
 	$(THREADS) $(BIN)/pytest -s tests/live/browser/*.py $(ARGS)
 
 soak: $(VENV)/.tested ## twenty faults, and still the weights of an undisturbed run (ten minutes; ARGS=--seed 1)

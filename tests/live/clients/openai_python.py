@@ -15,6 +15,8 @@ ORDER = (
     "response.created", "response.output_audio.delta", "response.output_audio.done",
 )  # fmt: skip
 
+TRANSCRIBED = "conversation.item.input_audio_transcription.completed"
+
 
 def told(what: str) -> None:
     print(f"openai (Python)\t{what}", flush=True)
@@ -46,13 +48,15 @@ class Events:
     async def until(self, kind: str) -> list[Any]:
         """All events up to the first of this kind."""
         start = len(self.seen)
-        async with asyncio.timeout(60):
-            while True:
-                event = await self.connection.recv()
-                assert event.type != "error", event
-                self.seen.append(event)
-                if event.type == kind:
-                    return self.seen[start:]
+        while True:
+            try:
+                event = await asyncio.wait_for(self.connection.recv(), 60)
+            except TimeoutError:
+                raise AssertionError(f"no {kind} after {[event.type for event in self.seen[start:]]}") from None
+            assert event.type != "error", event
+            self.seen.append(event)
+            if event.type == kind:
+                return self.seen[start:]
 
 
 async def written(client: AsyncOpenAI) -> None:
@@ -98,8 +102,8 @@ async def spoken(client: AsyncOpenAI, recording: Path) -> None:
         item, ms = seen[-1].response.output[0], len(voice) // 48
         await connection.conversation.item.truncate(item_id=item.id, content_index=0, audio_end_ms=ms // 2)
         await events.until("conversation.item.truncated")
-        if "conversation.item.input_audio_transcription.completed" not in kinds:
-            await events.until("conversation.item.input_audio_transcription.completed")
+        if not any(event.type == TRANSCRIBED for event in events.seen):
+            await events.until(TRANSCRIBED)
     told(f"realtime: a picture and speech are answered by {ms} ms of speech, which is truncated; both transcribed")
 
 

@@ -98,8 +98,8 @@ def certificate() -> tuple[Path, Path]:
     """A certificate of our own for the loopback interface, and its key."""
     cert, key = RUNS / "cert.pem", RUNS / "key.pem"
     subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"]
-    made: list[str | Path] = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30", "-keyout", key, "-out", cert]
-    subprocess.run([*made, *subject], check=True, capture_output=True)
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30", *subject]
+    subprocess.run([*made, "-keyout", str(key), "-out", str(cert)], check=True, capture_output=True)
     return cert, key
 
 
