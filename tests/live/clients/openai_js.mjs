@@ -1,11 +1,15 @@
-// `openai` (npm), which opens wss alone: BASE_URL RECORDING. NODE_EXTRA_CA_CERTS names the server's certificate.
+// `openai` (npm), which opens wss alone: BASE_URL RECORDING. NODE_EXTRA_CA_CERTS names the server's
+// certificate, OPENAI_API_KEY its key.
 
 import { createReadStream } from "node:fs";
 import OpenAI from "openai";
 import { OpenAIRealtimeWS } from "openai/realtime/ws";
 
 const [baseURL, recording] = process.argv.slice(2);
-const client = new OpenAI({ baseURL, apiKey: "none", maxRetries: 0 });
+const client = new OpenAI({ baseURL, maxRetries: 0 });
+const stranger = new OpenAI({ baseURL, apiKey: "wrong", maxRetries: 0 });
+const refused = await stranger.models.list().catch(({ status }) => status);
+if (refused !== 401) throw new Error(`a wrong key is answered by ${refused}`);
 
 const realtime = new OpenAIRealtimeWS({ model: "omni" }, client);
 const text = await new Promise((resolve, reject) => {
@@ -28,5 +32,5 @@ const chat = await client.chat.completions.create({
 const bytes = Buffer.from(chat.choices[0].message.audio.data, "base64").length;
 const written = await client.audio.transcriptions.create({ model: "omni", file: createReadStream(recording) });
 if (typeof text !== "string" || !bytes || typeof written.text !== "string") process.exit(1);
-console.log(`openai (npm)\trealtime over TLS answered in speech; chat gave ${bytes} bytes of wav; a recording was transcribed`);
+console.log(`openai (npm)\tover TLS, with a key: realtime answers in speech, chat in ${bytes} bytes of wav; a transcription`);
 process.exit(0);

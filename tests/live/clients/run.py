@@ -37,9 +37,10 @@ def main() -> int:
         failed += run("@openai/agents-realtime (npm)", ["node", NPM / "agents_js.mjs", url, recording])
         failed += run("pipecat", [PEERS, HERE / "pipecat_client.py", url, recording])
         failed += run("livekit-plugins-openai", [PEERS, HERE / "livekit_client.py", base, recording])
-    with server(None, None, "--tls-cert", str(cert), "--tls-key", str(key)) as url:
+    with server(None, None, "--tls-cert", str(cert), "--tls-key", str(key), "--key", "sesame") as url:
         base = url.replace("ws", "http", 1).removesuffix("/realtime")
-        failed += run("openai (npm)", ["node", NPM / "openai_js.mjs", base, recording], NODE_EXTRA_CA_CERTS=str(cert))
+        env = {"NODE_EXTRA_CA_CERTS": str(cert), "OPENAI_API_KEY": "sesame"}
+        failed += run("openai (npm)", ["node", NPM / "openai_js.mjs", base, recording], **env)
     return failed
 
 
