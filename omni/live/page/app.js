@@ -74,10 +74,10 @@ const connection = new Connection({
     if (event.type === "session.created") begin();
     conversation.handle(event);
   },
-  state: (state, words) => {
+  state: (state, words, code) => {
     find("#connection").dataset.state = state;
     find("#connection span").textContent = state === "open" ? "Connected" : state === "connecting" ? words : "Not connected";
-    if (state !== "connecting") notice.connection(state, words);
+    if (state !== "connecting") notice.connection(state, words, code);
     if (state !== "open") conversation.reset();
   },
 });

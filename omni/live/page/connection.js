@@ -6,7 +6,7 @@ const REFUSED = 1008; // the server wants this client no more: asking again woul
 const FINAL = ["origin", "key", "per_key"]; // codes of refusals at the door
 
 export class Connection {
-  /** on: {event(event), state(state, words)}; state: connecting, open, waiting, refused or ended. */
+  /** on: {event(event), state(state, words, code)}; state: connecting, open, waiting, refused (code: why) or ended. */
   constructor(on) {
     this.on = on;
     this.key = "";
@@ -63,7 +63,7 @@ export class Connection {
   lost(code, reason) {
     this.socket = null;
     if (FINAL.includes(this.why?.code)) {
-      this.on.state("refused", this.why.message);
+      this.on.state("refused", this.why.message, this.why.code);
     } else if (code === REFUSED && this.created) {
       this.on.state("ended", `The conversation has ended: ${reason || "the server closed it"}.`);
     } else {

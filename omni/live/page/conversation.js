@@ -1,7 +1,8 @@
 // What the server tells, carried out: transcripts shown, answers played, and cut where the user interrupts.
 
 export class Conversation {
-  /** send(type, fields); speaker, transcript, latency: see their files; on: {state(words), error(words), busy()} */
+  /** send(type, fields); speaker, transcript, latency: see their files; 
+   *  on: {state(words), error(words), busy(): whether there is an answer may have changed, renew(): a new session} */
   constructor({ send, speaker, transcript, latency, settings, on }) {
     Object.assign(this, { send, speaker, transcript, latency, settings, on });
     this.reset();
@@ -133,7 +134,10 @@ export class Conversation {
 
   response_done({ response }) {
     this.response = null;
-    for (const item of response.output) this.transcript.end(item.id, null, note(response));
+    for (const { id, content = [] } of response.output) {
+      this.transcript.end(id, null, note(response));
+      if (content[0]?.type === "output_text") this.transcript.read(id);
+    }
     if (response.status === "failed") this.on.error("The answer failed. Ask again.");
     if (!this.speaker.playing) this.on.state("");
     this.on.busy();

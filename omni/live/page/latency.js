@@ -4,6 +4,8 @@
 
 const QUIET = 10 ** (-50 / 20); // nothing below it is voice,
 const FALL = 10 ** (-35 / 20); // nor what lies this far below the loudest of the turn
+const NOISE = 10 ** (10 / 20); // voice stands out from the turn's quietest tenth by so much, in a room with noise,
+const NOISIEST = 10 ** (-25 / 20); // which is not taken to be louder than that
 const HOP = 10; // milliseconds that each level stands for
 const REMEMBERED = 3000; // levels
 
@@ -56,9 +58,12 @@ export class Latency {
     this.onTurn({ from: turn.from, total: at - turn.start, parts });
   }
 
+  /** When the last 10 ms ended that are voice and no noise of the room. */
   lastVoiced() {
-    const loudest = Math.max(0, ...this.levels.map(({ level }) => level));
-    const voiced = this.levels.findLast(({ level }) => level > Math.max(QUIET, loudest * FALL));
-    return voiced?.at ?? null;
+    const sorted = this.levels.map(({ level }) => level).sort((a, b) => a - b);
+    const loudest = sorted.at(-1) ?? 0;
+    const room = sorted[Math.floor(sorted.length / 10)] * NOISE;
+    const least = Math.max(QUIET, loudest * FALL, Math.min(room, loudest * NOISIEST));
+    return this.levels.findLast(({ level }) => level > least)?.at ?? null;
   }
 }

@@ -6,6 +6,7 @@ export class Settings {
   /** form: its fields are named as below; onChange(name) when the user changes one. */
   constructor(form, onChange) {
     this.form = form;
+    this.chosen = kept();
     this.form.addEventListener("submit", (event) => event.preventDefault());
     this.form.addEventListener("change", ({ target }) => {
       this.keep();
@@ -21,14 +22,8 @@ export class Settings {
     const names = new Intl.DisplayNames([navigator.language], { type: "language" });
     const byName = [...languages].sort((a, b) => names.of(a).localeCompare(names.of(b)));
     fill(this.form.elements.language, byName, (code) => names.of(code));
-    let kept = {};
-    try {
-      kept = JSON.parse(localStorage.getItem(KEPT) ?? "{}");
-    } catch {
-      // what is broken or forbidden is not needed
-    }
     const language = languages.find((code) => navigator.language.startsWith(code)) ?? "en";
-    for (const [name, value] of Object.entries({ language, ...kept })) this.set(name, value);
+    for (const [name, value] of Object.entries({ language, ...this.chosen })) this.set(name, value);
     this.show();
   }
 
@@ -70,11 +65,12 @@ export class Settings {
 
   keep() {
     const names = ["mode", "voice", "language", "answers", "turns", "eagerness", "silence"];
-    const chosen = Object.fromEntries(names.map((name) => [name, this.form.elements[name].value]));
+    const values = Object.fromEntries(names.map((name) => [name, this.form.elements[name].value]));
+    this.chosen = { ...values, interrupt: this.interrupts };
     try {
-      localStorage.setItem(KEPT, JSON.stringify({ ...chosen, interrupt: this.interrupts }));
+      localStorage.setItem(KEPT, JSON.stringify(this.chosen));
     } catch {
-      // a browser that keeps nothing is asked again the next time
+      // then they hold for this visit
     }
   }
 
@@ -85,6 +81,14 @@ export class Settings {
       part.hidden = part.dataset.if === "free" ? this.holds : this.holds || part.dataset.if !== turns.value;
     }
     this.form.querySelector("#silence-shown").value = `${silence.value} ms`;
+  }
+}
+
+function kept() {
+  try {
+    return JSON.parse(localStorage.getItem(KEPT) ?? "{}");
+  } catch {
+    return {}; // what is broken or forbidden is not needed
   }
 }
 

@@ -26,10 +26,10 @@ export class Notice {
   }
 
   /** How the connection is: see connection.js. */
-  connection(state, words) {
+  connection(state, words, code) {
     this.fixed = state !== "open";
     if (!this.fixed) this.hide();
-    else if (state === "refused" && words.includes("key;")) this.askKey("That key is not known here.");
+    else if (code === "key") this.askKey("That key is not known here.");
     else this.show(words, { retry: true });
   }
 

@@ -42,13 +42,17 @@ export class Transcript {
   }
 
   /** An entry is whole; text: all of it, null for what was added; note: what else is to be known. */
-  end(id, text, note = null) {
+  end(id, text = null, note = null) {
     const entry = this.entries.get(id);
     if (!entry) return;
     if (text !== null) entry.text.textContent = text;
     entry.element.classList.remove("pending");
     if (note) entry.foot.append(element("span", "note", note));
-    if (entry.text.textContent) this.say(`${entry.who}: ${entry.text.textContent}`);
+  }
+
+  /** Tell a written answer to who cannot see it; a spoken one is heard. */
+  read(id) {
+    this.say(this.entries.get(id)?.text.textContent ?? "");
   }
 
   /** Only this share of a spoken answer was heard: what was not is struck out, by whole words. */
