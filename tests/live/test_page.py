@@ -16,7 +16,7 @@ FILES = sorted(path.relative_to(PAGE).as_posix() for path in PAGE.rglob("*.*"))
 
 @pytest.fixture
 def client() -> TestClient:
-    return TestClient(application(Pool.of(None), Door()))               # the model is not started
+    return TestClient(application(Pool([], 1), Door()))               # the model is not started
 
 
 class Links(HTMLParser):
@@ -71,6 +71,6 @@ def test_nothing_else_is_served(client: TestClient, path: str) -> None:
 
 
 def test_what_a_page_must_know_before_it_has_a_key() -> None:
-    client = TestClient(application(Pool.of(None), Door(keys=("sesame",))))
+    client = TestClient(application(Pool([], 1), Door(keys=("sesame",))))
     assert client.get("/about.json").json() == {"key": True}
     assert client.get("/v1/models").status_code == 401

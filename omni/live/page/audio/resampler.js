@@ -1,38 +1,39 @@
 // A wave at another rate, chunk by chunk: the same samples however it is cut (omni/live/hearing/pcm.py in JavaScript).
 
-const TAPS = 32; // input samples that a resampled one looks at
+const HALF = 16; // input samples that are looked at on each side; when rates fall, as many of the output's
 
 export class Resampler {
   constructor(rate, wanted) {
     const common = divisor(rate, wanted);
     this.up = wanted / common;
     this.down = rate / common;
-    this.filters = this.up === this.down ? null : filters(this.up, this.down);
-    this.past = new Float32Array(TAPS / 2); // silence before the first sample
-    this.seen = -TAPS / 2; // input samples before `past`
+    this.half = HALF * Math.max(1, Math.ceil(rate / wanted));
+    this.filters = this.up === this.down ? null : filters(this.up, this.down, this.half);
+    this.past = new Float32Array(this.half); // silence before the first sample
+    this.seen = -this.half; // input samples before `past`
     this.given = 0;
   }
 
   /** All samples that are certain after this chunk: those whose window ends before its last one. */
   push(chunk) {
     if (!this.filters) return chunk;
-    const { up, down, seen } = this;
+    const { up, down, half, seen } = this;
     const wave = new Float32Array(this.past.length + chunk.length);
     wave.set(this.past);
     wave.set(chunk, this.past.length);
-    const last = seen + wave.length - TAPS / 2;
+    const last = seen + wave.length - half;
     const count = Math.max(0, Math.ceil((last * up) / down) - this.given);
     const out = new Float32Array(count);
     for (let n = 0; n < count; n++) {
       const at = (this.given + n) * down; // in units of 1 / up input samples
-      const start = Math.floor(at / up) - seen - (TAPS / 2 - 1);
+      const start = Math.floor(at / up) - seen - (half - 1);
       const filter = this.filters[at % up];
       let sum = 0;
-      for (let tap = 0; tap < TAPS; tap++) sum += wave[start + tap] * filter[tap];
+      for (let tap = 0; tap < 2 * half; tap++) sum += wave[start + tap] * filter[tap];
       out[n] = sum;
     }
     this.given += count;
-    const keep = Math.floor((this.given * down) / up) - seen - (TAPS / 2 - 1);
+    const keep = Math.floor((this.given * down) / up) - seen - (half - 1);
     this.past = wave.slice(keep);
     this.seen = seen + keep;
     return out;
@@ -40,17 +41,17 @@ export class Resampler {
 
   /** What is left once silence follows. */
   finish() {
-    return this.filters ? this.push(new Float32Array(TAPS / 2)) : new Float32Array(0);
+    return this.filters ? this.push(new Float32Array(this.half)) : new Float32Array(0);
   }
 }
 
 /** A windowed sinc for each phase, cut off below the lower of the two Nyquist frequencies. */
-function filters(up, down) {
+function filters(up, down, half) {
   const cutoff = 0.94 * Math.min(1, up / down);
   return Array.from({ length: up }, (_, phase) => {
-    const filter = Float64Array.from({ length: TAPS }, (_, tap) => {
-      const offset = tap - (TAPS / 2 - 1) - phase / up;
-      const inside = Math.max(0, 1 - (offset / (TAPS / 2)) ** 2);
+    const filter = Float64Array.from({ length: 2 * half }, (_, tap) => {
+      const offset = tap - (half - 1) - phase / up;
+      const inside = Math.max(0, 1 - (offset / half) ** 2);
       return sinc(cutoff * offset) * bessel(8 * Math.sqrt(inside));
     });
     const sum = filter.reduce((a, b) => a + b);
