@@ -25,7 +25,11 @@ VERBS = {
     "plan": "memory, communication, speed and cost of a model before it is trained",
 }
 # Words that a verb's first argument could be mistaken for: RECIPE may be any name, `./report` or `report.yaml` too.
-WITHIN: dict[tuple[str, ...], str] = {("train", "report"): "train_report", ("eval", "abilities"): "eval_abilities"}
+WITHIN: dict[tuple[str, ...], str] = {
+    ("train", "report"): "train_report",
+    ("train", "ending"): "train_ending",
+    ("eval", "abilities"): "eval_abilities",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

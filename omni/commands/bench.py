@@ -9,6 +9,8 @@ BENCHMARKS = {
     "loader": ("omni.train.bench.loader", "start, resume and batches of ten billion tokens"),
     "checkpoint": ("omni.train.bench.checkpoint", "how long training waits for a checkpoint"),
     "latency": ("omni.eval.live.latency", "from the end of what a person says to the answer's first sound"),
+    "sessions": ("omni.eval.live.sessions", "how many conversations at once stay in real time"),
+    "barge-in": ("omni.eval.live.barge_in", "how soon an answer stops when the user speaks"),
     "decode": ("omni.decode.bench_decode", "single-token decoding against transformers.generate"),
 }
 

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import json
 import logging
-import time
 from dataclasses import dataclass, field
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -166,10 +165,9 @@ class Realtime:
             if text is None:
                 outbox.send(events.error("binary messages are not events; send JSON as text", "invalid_json"))
                 continue
-            began = time.monotonic()
-            session.take(text)
-            if (spent := time.monotonic() - began) > 0.1:
-                log.warning("an event of %d bytes took %.0f ms", len(text), spent * 1000)
+            for part in events.slices(text):
+                session.take(part)
+                await asyncio.sleep(0)
 
     @staticmethod
     async def _close(socket: WebSocket, code: int, reason: str) -> None:
