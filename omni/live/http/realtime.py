@@ -19,6 +19,7 @@ from omni.live.protocol.session import Session
 
 log = logging.getLogger("omni.live")
 SLOW = 4 << 20                                                          # bytes that may wait for a slow reader
+PARTING = 1.0                                                           # seconds in which a connection is closed
 BETA = "openai-beta.realtime-v1"
 CLOSE_BETA, CLOSE_POLICY, CLOSE_BUSY, CLOSE_BROKEN = 4000, 1008, 1013, 1011
 
@@ -42,6 +43,11 @@ class Outbox:
             self.metrics.errors.labels(event["error"]["code"] or "none").inc()
         elif event["type"] == "response.done":
             self.metrics.responses.labels(event["response"]["status"]).inc()
+
+    def drop(self) -> None:
+        """Forget what waits."""
+        while not self.waiting.empty():
+            self.waiting.get_nowait()
 
     async def empty(self, socket: WebSocket) -> None:
         """Hand everything to the socket, in order, as fast as the client takes it."""
@@ -96,7 +102,7 @@ class Realtime:
         self.metrics.refused.labels(why).inc()
         with contextlib.suppress(RuntimeError, WebSocketDisconnect):
             await socket.send_text(json.dumps(events.error(reason, why)))
-            await socket.close(code, reason[:120])
+        await self._close(socket, code, reason)
 
     async def _session(self, socket: WebSocket) -> None:
         outbox, lost = Outbox(self.metrics), asyncio.Event()
@@ -130,6 +136,8 @@ class Realtime:
         try:
             await asyncio.wait(tasks, timeout=self.door.seconds, return_when=asyncio.FIRST_COMPLETED)
             if ends[1].done():
+                reading.cancel()                                        # nothing more is answered, or kept
+                outbox.drop()
                 await self._close(socket, CLOSE_POLICY, "the client reads too slowly")
             elif ends[0].done():
                 await asyncio.wait([writing], timeout=0.5)               # for what the session said about it
@@ -171,5 +179,6 @@ class Realtime:
 
     @staticmethod
     async def _close(socket: WebSocket, code: int, reason: str) -> None:
-        with contextlib.suppress(RuntimeError, WebSocketDisconnect):
-            await socket.close(code, reason[:120])
+        with contextlib.suppress(RuntimeError, WebSocketDisconnect, TimeoutError):
+            async with asyncio.timeout(PARTING):                        # whoever does not read does not hear it either
+                await socket.close(code, reason[:120])
