@@ -11,7 +11,7 @@ THREADS := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1}
 CODE := omni tokenizers train eval safety tests
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo bench test soak multinode drive lint system wheel clean
+.PHONY: help run demo ask bench test clients browser soak multinode drive lint system wheel clean
 
 help: ## list these
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 8
@@ -19,8 +19,11 @@ help: ## list these
 run: $(VENV)/.installed ## install, then train a small model on real data: runs/quickstart/report.html (ARGS=--minutes 60)
 	$(BIN)/omni quickstart $(ARGS)
 
-demo: $(VENV)/.installed ## ask omni-tiny about a picture, aloud and in French: runs/demo
-	$(BIN)/omni generate --image docs/images/owl.svg --want text,audio --language fr --out runs/demo $(ARGS)
+demo: $(VENV)/.live ## talk with omni-tiny in the browser: http://127.0.0.1:8700/ (ARGS="--port 9000")
+	$(BIN)/omni serve $(ARGS)
+
+ask: $(VENV)/.installed ## ask omni-tiny about a picture, aloud and in French: runs/ask
+	$(BIN)/omni generate --image docs/images/owl.svg --want text,audio --language fr --out runs/ask $(ARGS)
 
 bench: $(VENV)/.tested ## measure training and decoding against transformers: runs/bench
 	@mkdir -p runs/bench
@@ -36,6 +39,13 @@ bench: $(VENV)/.tested ## measure training and decoding against transformers: ru
 
 test: lint ## everything CI runs: lint, then all tests, quick ones first
 	$(THREADS) $(BIN)/pytest $(ARGS)
+
+clients: $(VENV)/.tested ## clients of OpenAI, pipecat and LiveKit against a server of ours (needs node and npm)
+	$(THREADS) $(BIN)/python tests/live/clients/run.py $(ARGS)
+
+browser: $(VENV)/.tested ## the page in Chromium with a microphone that plays a file; pictures of it: runs/browser
+	@[ -n "$$CHROMIUM" ] || command -v chromium >/dev/null || apt-get install -y --no-install-recommends chromium
+	$(THREADS) $(BIN)/pytest -s tests/live/browser/*.py $(ARGS)
 
 soak: $(VENV)/.tested ## twenty faults, and still the weights of an undisturbed run (ten minutes; ARGS=--seed 1)
 	$(BIN)/python tests/train/soak.py $(ARGS)
@@ -74,6 +84,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) -e .
 	@touch $@
 
+$(VENV)/.live: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) -e ".[live]"
+	@touch $@ $(VENV)/.installed
+
 $(VENV)/.tested: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) -e ".[dev]"
-	@touch $@ $(VENV)/.installed
+	@touch $@ $(VENV)/.installed $(VENV)/.live

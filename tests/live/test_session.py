@@ -109,6 +109,19 @@ def test_more_cannot_be_truncated_than_was_said(talking: Talking) -> None:
     assert error["param"] == "audio_end_ms"
 
 
+def test_an_answer_is_in_the_conversation_while_it_is_being_given(talking: Talking) -> None:
+    """openai-agents truncates an answer that is being given, and then asks for what is left of it."""
+    talking.say("conversation.item.create", item=text("What is this?"))
+    given = talking.raw(json.dumps({"type": "response.create"}), steps=3)
+    assert "response.done" not in [event["type"] for event in given]
+    (item,) = [event["item"]["id"] for event in given if event["type"] == "response.output_item.added"]
+    for kind, fields in (("truncate", {"content_index": 0, "audio_end_ms": 0}), ("retrieve", {})):
+        (event,) = talking.raw(json.dumps({"type": f"conversation.item.{kind}", "item_id": item, **fields}), steps=0)
+        assert event["type"] == f"conversation.item.{kind}d" and item in json.dumps(event)
+    added = talking.raw(json.dumps({"type": "conversation.item.create", "item": text("And this?")}), steps=0)
+    assert added[0]["previous_item_id"] == item
+
+
 @pytest.mark.parametrize(
     ("share", "expected"), [(1.0, "a red owl"), (0.99, "a red"), (0.5, "a"), (0.0, ""), (5 / 9, "a red")]
 )

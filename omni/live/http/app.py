@@ -103,5 +103,8 @@ def application(pool: Pool, door: Door, guards: Guards | None = None, page: bool
     return Starlette(routes=routes, lifespan=lifespan)
 
 
-# Nothing from elsewhere, and no script in the page itself.
-POLICY = "default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' data: blob:; media-src 'self' blob:"
+# Nothing from or to elsewhere, and no script or style in the page itself.
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data: blob:; "
+    "media-src 'self' blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)

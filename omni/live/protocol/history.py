@@ -44,6 +44,13 @@ class History:
         self._items = {name: items[name] for name in names}
         return names[at - 1] if at else None
 
+    def put(self, item: Event) -> str | None:
+        """Add an item at the end, or in the place of the one with its id. Returns the id of the one before it."""
+        self._items[item["id"]] = item
+        names = list(self._items)
+        at = names.index(item["id"])
+        return names[at - 1] if at else None
+
     def remove(self, name: str) -> None:
         """Raises RefusedError for an item that is not there."""
         if self._items.pop(name, None) is None:

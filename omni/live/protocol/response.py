@@ -50,9 +50,12 @@ class Response:
         """Whether the model has handed over all of it."""
         return self._final is not None
 
-    def begin(self, send: Callable[[Event], None], previous: str | None) -> None:
-        """It is the answer now: tell so, with what was held back."""
-        self.begun, self._send, self._previous = True, send, previous
+    def begin(self, send: Callable[[Event], None], keep: Callable[[Event], str | None]) -> None:
+        """It is the answer now: tell so, with what was held back.
+
+        keep: puts its item into the conversation, as often as the item changes; returns the id of the one before it.
+        """
+        self.begun, self._send, self._keep = True, send, keep
         send(server("response.created", response=self.as_event()))
         held, self._held = self._held, []
         for said in held:
@@ -170,7 +173,7 @@ class Response:
         item = items.assistant(self.item, "in_progress", [])
         self._send(server("response.output_item.added", response_id=self.id, output_index=0, item=item))
         if self.in_conversation:
-            self._send(server("conversation.item.added", previous_item_id=self._previous, item=item))
+            self._send(server("conversation.item.added", previous_item_id=self._keep(item), item=item))
         part = {"type": "audio", "transcript": ""} if self.speaks else {"type": "text", "text": ""}
         self._send(server("response.content_part.added", **self._place(), part=part))
 
@@ -199,7 +202,7 @@ class Response:
         opened = {**item, "arguments": "", "status": "in_progress"}
         self._send(server("response.output_item.added", response_id=self.id, output_index=0, item=opened))
         if self.in_conversation:
-            self._send(server("conversation.item.added", previous_item_id=self._previous, item=opened))
+            self._send(server("conversation.item.added", previous_item_id=self._keep(opened), item=opened))
         place = {"response_id": self.id, "item_id": self.item, "output_index": 0, "call_id": item["call_id"]}
         self._send(server("response.function_call_arguments.delta", **place, delta=item["arguments"]))
         named = {**place, "name": item["name"], "arguments": item["arguments"]}
@@ -209,7 +212,7 @@ class Response:
     def _done(self, item: Event) -> None:
         self.output = [item]
         if self.in_conversation:
-            self._send(server("conversation.item.done", previous_item_id=self._previous, item=item))
+            self._send(server("conversation.item.done", previous_item_id=self._keep(item), item=item))
         self._send(server("response.output_item.done", response_id=self.id, output_index=0, item=item))
 
 

@@ -327,7 +327,7 @@ class Session:
     def _begin(self, response: Response) -> None:
         if response.in_conversation:
             self.current = response
-        response.begin(self.send, self.items.last)
+        response.begin(self.send, self.items.put)
         self._voices_fixed |= response.sent > 0
         self._over(response)
 
@@ -336,9 +336,6 @@ class Session:
         if not response.done:
             return
         self.responses.pop(response.id, None)
-        for item in response.output:
-            if response.in_conversation:
-                self.items.add(item)
         if response is self.current:
             self.current, self.last, self._spoke = None, response, time.monotonic()
             if self._due:

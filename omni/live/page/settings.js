@@ -1,0 +1,94 @@
+// The settings form, kept by the browser, and the session object that it stands for.
+
+const KEPT = "omni.settings";
+
+export class Settings {
+  /** form: its fields are named as below; onChange(name) when the user changes one. */
+  constructor(form, onChange) {
+    this.form = form;
+    this.form.addEventListener("submit", (event) => event.preventDefault());
+    this.form.addEventListener("change", ({ target }) => {
+      this.keep();
+      this.show();
+      onChange(target.name);
+    });
+    this.form.addEventListener("input", () => this.show());
+  }
+
+  /** What the model offers; then what was chosen the last time. */
+  offer({ voices, languages }) {
+    fill(this.form.elements.voice, voices, (name) => name);
+    const names = new Intl.DisplayNames([navigator.language], { type: "language" });
+    const byName = [...languages].sort((a, b) => names.of(a).localeCompare(names.of(b)));
+    fill(this.form.elements.language, byName, (code) => names.of(code));
+    let kept = {};
+    try {
+      kept = JSON.parse(localStorage.getItem(KEPT) ?? "{}");
+    } catch {
+      // what is broken or forbidden is not needed
+    }
+    const language = languages.find((code) => navigator.language.startsWith(code)) ?? "en";
+    for (const [name, value] of Object.entries({ language, ...kept })) this.set(name, value);
+    this.show();
+  }
+
+  get holds() {
+    return this.form.elements.mode.value === "hold";
+  }
+
+  get interrupts() {
+    return this.form.elements.interrupt.checked;
+  }
+
+  /** The protocol's session object. */
+  session() {
+    const { voice, language, answers } = this.form.elements;
+    return {
+      type: "realtime",
+      output_modalities: [answers.value],
+      audio: {
+        input: { turn_detection: this.detection(), transcription: { model: "omni", language: language.value } },
+        output: { voice: voice.value || null, language: language.value },
+      },
+    };
+  }
+
+  detection() {
+    const { turns, eagerness, silence } = this.form.elements;
+    if (this.holds) return null;
+    const common = { create_response: true, interrupt_response: this.interrupts };
+    if (turns.value === "semantic_vad") return { type: "semantic_vad", eagerness: eagerness.value, ...common };
+    return { type: "server_vad", silence_duration_ms: Number(silence.value), ...common };
+  }
+
+  set(name, value) {
+    const field = this.form.elements[name];
+    if (!field) return;
+    if (field.type === "checkbox") field.checked = value;
+    else if (!field.options || [...field.options].some((option) => option.value === value)) field.value = value;
+  }
+
+  keep() {
+    const names = ["mode", "voice", "language", "answers", "turns", "eagerness", "silence"];
+    const chosen = Object.fromEntries(names.map((name) => [name, this.form.elements[name].value]));
+    try {
+      localStorage.setItem(KEPT, JSON.stringify({ ...chosen, interrupt: this.interrupts }));
+    } catch {
+      // a browser that keeps nothing is asked again the next time
+    }
+  }
+
+  /** Show only what has an effect. */
+  show() {
+    const { turns, silence } = this.form.elements;
+    for (const part of this.form.querySelectorAll("[data-if]")) {
+      part.hidden = part.dataset.if === "free" ? this.holds : this.holds || part.dataset.if !== turns.value;
+    }
+    this.form.querySelector("#silence-shown").value = `${silence.value} ms`;
+  }
+}
+
+function fill(select, values, name) {
+  select.replaceChildren(...values.map((value) => new Option(name(value), value)));
+  select.closest("label").hidden = !values.length;
+}
