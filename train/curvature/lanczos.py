@@ -48,8 +48,8 @@ def top_eigenvalue(
 ) -> Eigenpair:
     """The algebraically largest eigenvalue, within `tolerance` of its size.
 
-    Lanczos with full reorthogonalisation, restarted from the best Ritz vectors when `basis` vectors are in memory (thick
-    restart, Wu and Simon 2000). start: a guess [size], as the vector of the last probe; some chance is mixed in, so
+    Lanczos with full reorthogonalisation, restarted from the best Ritz vectors when `basis` vectors are in memory
+    (thick restart, Wu and Simon 2000). start: a guess [size], as the vector of the last probe; some chance is mixed in, so
     that an eigenvector that is no longer the largest does not hold it back.
     Raises UnconvergedError after `most` products, CurvatureError where the operator is zero.
     """
