@@ -8,6 +8,7 @@ BENCHMARKS = {
     "memory": ("omni.train.plan.bench_memory", "the plan's memory against that of real runs"),
     "loader": ("omni.train.bench.loader", "start, resume and batches of ten billion tokens"),
     "checkpoint": ("omni.train.bench.checkpoint", "how long training waits for a checkpoint"),
+    "curvature": ("omni.train.bench.curvature", "the largest eigenvalue of a loss against PyHessian and curvlinops"),
     "decode": ("omni.decode.bench_decode", "single-token decoding against transformers.generate"),
 }
 
