@@ -1,8 +1,9 @@
 """`omni bench curvature`: the largest eigenvalue of a Hessian to 1 %, against PyHessian and curvlinops with scipy.
 
-All work on the same small omni model, part-trained, the same batch and the same differentiable attention, and take turns
-within every round. Each peer has the settings, of a ladder of them, with which it is quickest to come within 1 % of the
-truth (Lanczos to 1e-5); ours stops by its own bound, not knowing the truth.
+All work on the same small omni model, part-trained, the same batch and the same differentiable attention, and take
+turns within every round. Each peer has the settings, of a ladder of them, with which it is quickest to come within 1 %
+of the truth (Lanczos to 1e-5) from three starts out of three; ours stops by its own bound, not knowing the truth. Time is that
+of the processor on one thread, so that other work on the machine does not count.
 """
 
 import argparse
@@ -23,10 +24,11 @@ EPILOG = """example:
   omni bench curvature --json
 ratio_vs_pyhessian and ratio_vs_curvlinops: their time over ours, above 1 where ours is quicker. steps_per_probe: ours in
 training steps on the same batch; steps_per_warm_probe: once more, after some steps, from the vector found before."""
-STEPS, ROWS, VOCAB, ACCURACY = 128, 4, 512, 0.01
-SHAPE = {"d_model": 128, "n_layers": 4, "n_heads": 4, "n_kv_heads": 4, "d_ff": 344, "vocab_size": VOCAB, "z_loss": 0.0}
-CHANGES = (0.1, 0.03, 0.01, 0.003, 0.001, 1e-4)                         # of PyHessian: between two iterations
-SPACES = ((4, 0.1), (8, 0.1), (20, 0.1), (8, 0.01), (20, 0.01), (20, 1e-3))  # of eigsh: vectors, tolerance
+STEPS, ROWS, VOCAB = 128, 4, 512
+ACCURACY, STARTS = 0.01, 3
+SHAPE = {"d_model": 128, "n_layers": 4, "n_heads": 4, "n_kv_heads": 4, "d_ff": 344, "z_loss": 0, "vocab_size": VOCAB}
+CHANGES = (0.03, 0.01, 0.003, 0.001, 3e-4)                              # of PyHessian: between two iterations
+SPACES = ((4, 0.1), (8, 0.1), (8, 0.01), (20, 0.01))                    # of eigsh: vectors, tolerance
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +36,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.description = "The largest eigenvalue of a training loss to 1 %: ours, PyHessian, and curvlinops with scipy."
     parser.epilog = EPILOG
     parser.add_argument("--rounds", type=int, default=5, help="turns of each way (default: %(default)s)")
-    parser.add_argument("--trained", type=int, default=150, help="steps before the measurement (default: %(default)s)")
+    parser.add_argument("--trained", type=int, default=100, help="steps before the measurement (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON on the last line")
 
 
@@ -59,6 +61,7 @@ def measure(rounds: int, trained: int) -> "Report":
     from omni.figures import Report
     from omni.model.twice import twice_differentiable
 
+    torch.set_num_threads(1)
     torch.manual_seed(0)
     model, step = _training()
     for _ in range(trained):
@@ -106,18 +109,18 @@ def _report(
 
 
 def _timed(work: Callable[[], Any]) -> tuple[float, Any]:
-    began = time.perf_counter()
+    began = time.process_time()
     value = work()
-    return time.perf_counter() - began, value
+    return time.process_time() - began, value
 
 
 def _quickest(name: str, rungs: Sequence[Callable[[], float]], truth: float) -> Callable[[], float]:
-    """The way that comes within the accuracy in the least time. Raises InputError where none does."""
+    """The way that is accurate from every start in the least time. Raises InputError where none is."""
     good = []
     for rung in rungs:
-        took, value = _timed(rung)
-        if abs(value / truth - 1) <= ACCURACY:
-            good.append((took, rung))
+        tries = [_timed(rung) for _ in range(STARTS)]
+        if all(abs(value / truth - 1) <= ACCURACY for _, value in tries):
+            good.append((sum(took for took, _ in tries), rung))
     if not good:
         raise InputError(f"omni bench curvature: {name} comes within {ACCURACY:.0%} with none of its settings here")
     return min(good, key=lambda pair: pair[0])[1]
@@ -183,7 +186,9 @@ def _batch() -> "tuple[Tensor, Tensor]":
 # ---- the ways
 
 
-def _ours(model: "nn.Module", batch: "tuple[Tensor, Tensor]", tolerance: float, start: "Tensor | None" = None) -> Any:
+def _ours(
+    model: "nn.Module", batch: "tuple[Tensor, Tensor]", tolerance: float, start: "Tensor | None" = None
+) -> Any:
     """(value, vector)"""
     from torch.nn import functional as F
 

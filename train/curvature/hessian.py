@@ -22,8 +22,8 @@ class Operator(Protocol):
     def __matmul__(self, vector: Tensor) -> Tensor:
         """[size] to [size]."""
 
-    def like(self) -> Tensor:
-        """Any vector [size] of the type and device that the operator takes."""
+    def guess(self) -> Tensor:
+        """A vector [size] with much of the largest eigenvectors in it, as a gradient has; products are of its type."""
 
 
 class Hessian:
@@ -53,17 +53,20 @@ class Hessian:
         self.size = sum(parameter.numel() for parameter in self.parameters)
         self.products = 0
         self._recorded = [self._gradient(part) for part in self.parts] if keep else None
-        flat = [self._flat(one) for one in self._recorded or map(self._once, self.parts)]
-        self.gradient = self.total(torch.stack(flat).sum(dim=0) if flat else torch.zeros_like(self.like()))
+        self.gradient = torch.zeros(self.size, dtype=_precise(self.parameters), device=self.parameters[0].device)
+        for one in self._recorded or map(self._once, self.parts):
+            self.gradient += self._flat(one)
+        self.gradient = self.total(self.gradient)
         _check_finite(self.gradient, "the gradient")
 
-    def like(self) -> Tensor:
-        return torch.cat([parameter.detach().reshape(-1) for parameter in self.parameters])
+    def guess(self) -> Tensor:
+        """The gradient, which lies almost wholly among the largest eigenvectors (Gur-Ari et al. 2018)."""
+        return self.gradient
 
     def __matmul__(self, vector: Tensor) -> Tensor:
         """H v, [size] to [size]. Raises CurvatureError for numbers that are not finite."""
         pieces = vector.split([parameter.numel() for parameter in self.parameters])
-        along = [piece.view_as(parameter) for piece, parameter in zip(pieces, self.parameters, strict=True)]
+        along = [piece.view_as(p).to(p.dtype) for piece, p in zip(pieces, self.parameters, strict=True)]
         product = torch.zeros_like(vector)
         for gradient in self._recorded or map(self._gradient, self.parts):
             product += self._flat(self._derivative(gradient, along))
@@ -103,7 +106,7 @@ class Hessian:
             raise
 
     def _flat(self, values: Sequence[Tensor]) -> Tensor:
-        return torch.cat([value.detach().reshape(-1) for value in values])
+        return torch.cat([value.detach().reshape(-1) for value in values]).to(_precise(self.parameters))
 
 
 class Scaled:
@@ -117,8 +120,8 @@ class Scaled:
         """scale: multiplies a vector [size] by D."""
         self.operator, self.scale, self.size = operator, scale, operator.size
 
-    def like(self) -> Tensor:
-        return self.operator.like()
+    def guess(self) -> Tensor:
+        return self.scale(self.operator.guess())
 
     def __matmul__(self, vector: Tensor) -> Tensor:
         return self.scale(self.operator @ self.scale(vector))
@@ -130,11 +133,11 @@ class Part:
     def __init__(self, operator: Operator, start: int, stop: int) -> None:
         self.operator, self.range, self.size = operator, slice(start, stop), stop - start
 
-    def like(self) -> Tensor:
-        return self.operator.like()[self.range]
+    def guess(self) -> Tensor:
+        return self.operator.guess()[self.range]
 
     def __matmul__(self, vector: Tensor) -> Tensor:
-        whole = torch.zeros_like(self.operator.like())
+        whole = torch.zeros_like(self.operator.guess())
         whole[self.range] = vector
         return (self.operator @ whole)[self.range]
 
@@ -143,6 +146,11 @@ def ranges(sizes: Sequence[int]) -> list[tuple[int, int]]:
     """Where each of consecutive pieces begins and ends in a flat vector."""
     ends = torch.tensor([0, *sizes]).cumsum(0).tolist()
     return list(pairwise(ends))
+
+
+def _precise(parameters: Sequence[Tensor]) -> torch.dtype:
+    """Of vectors: at least fp32, since Lanczos in bf16 finds nothing."""
+    return torch.promote_types(parameters[0].dtype, torch.float32)
 
 
 def _check_finite(vector: Tensor, what: str) -> None:

@@ -8,22 +8,24 @@ from torch import Generator, Tensor
 
 from omni.train.curvature.hessian import CurvatureError, Operator
 
-LEAST = 4                                                               # products before a pair is believed
-NOISE = 0.3                                                             # of chance in a warm start, against its length
+LEAST = 3                                                               # products before a pair is believed
+NOISE = 0.3                                                             # of chance in a start, against its length
 
 
 @dataclass(frozen=True)
 class Eigenpair:
     """The largest eigenvalue and its vector [size].
 
-    error: |A v - value v| for the vector v of length 1: within it of `value` there is an eigenvalue, always; that it is
-    the largest has a random start to thank, which misses none for long. As a rule `value` is nearer by far, since its
-    error falls with the square of this one. products: with vectors that it took
+    residual: |A v - value v| for the vector v of length 1: there is an eigenvalue within it of `value`, always
+    error: bound on |value - the largest|, as a rule far smaller: residual^2 over the gap to the second eigenvalue, if
+    that lies no higher than its own Ritz pair allows, and none hides from the start (Kato 1949)
+    products: with vectors that it took
     """
 
     value: float
     vector: Tensor
     error: float
+    residual: float
     products: int
 
 
@@ -49,19 +51,17 @@ def top_eigenvalue(
     """The algebraically largest eigenvalue, within `tolerance` of its size.
 
     Lanczos with full reorthogonalisation, restarted from the best Ritz vectors when `basis` vectors are in memory
-    (thick restart, Wu and Simon 2000). start: a guess [size], as the vector of the last probe; some chance is mixed in, so
-    that an eigenvector that is no longer the largest does not hold it back.
+    (thick restart, Wu and Simon 2000). start: a guess [size], as the vector of the last probe, instead of the
+    operator's own; some chance is mixed in, so that a wrong one does not hold it back.
     Raises UnconvergedError after `most` products, CurvatureError where the operator is zero.
     """
-    random = torch.randn(operator.size, generator=Generator().manual_seed(seed))
-    like = operator.like()
-    vector = random.to(like)
-    if start is not None:
-        vector = start / start.norm() + vector * (NOISE / vector.norm())
-    space = _Krylov(operator, vector, min(basis, operator.size))
+    start = operator.guess() if start is None else start
+    chance = torch.randn(operator.size, generator=Generator().manual_seed(seed)).to(start)
+    start = start / start.norm() if bool(start.any()) else start
+    space = _Krylov(operator, start + chance * (NOISE / chance.norm()), min(basis, operator.size))
     while True:
         space.grow()
-        value, error = space.judge()
+        value, error, _ = space.judge()
         if space.done or (space.products >= LEAST and error <= tolerance * abs(value)):
             return space.best()
         if space.products >= most:
@@ -110,15 +110,18 @@ class _Krylov:
         values, vectors = torch.linalg.eigh(self.projected[: self.count, : self.count])
         return values, vectors
 
-    def judge(self) -> tuple[float, float]:
-        """The largest Ritz value and its residual."""
+    def judge(self) -> tuple[float, float, float]:
+        """The largest Ritz value, the bound on its error and its residual."""
         values, vectors = self.pairs()
-        return float(values[-1]), (0.0 if self.done else self.beta) * abs(float(vectors[-1, -1]))
+        residuals = (0.0 if self.done else self.beta) * vectors[-1].abs()  # [count]
+        value, residual = float(values[-1]), float(residuals[-1])
+        gap = value - float(values[-2] + residuals[-2]) if len(values) > 1 else 0.0
+        return value, min(residual, residual**2 / gap) if gap > 0 else residual, residual
 
     def best(self) -> Eigenpair:
-        value, error = self.judge()
+        value, error, residual = self.judge()
         vector = self.pairs()[1][:, -1].to(self.basis) @ self.basis[: self.count]
-        return Eigenpair(value, vector, error, self.products)
+        return Eigenpair(value, vector, error, residual, self.products)
 
     def restart(self) -> None:
         """Keep the best half of the Ritz vectors; the vector that comes next is orthogonal to them already."""

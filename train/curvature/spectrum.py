@@ -115,8 +115,7 @@ def tridiagonal(operator: Operator, start: Tensor, steps: int) -> tuple[NDArray[
 
 
 def _signs(operator: Operator, generator: Generator) -> Tensor:
-    like = operator.like()
-    return (torch.randint(0, 2, (operator.size,), generator=generator) * 2 - 1).to(like)
+    return (torch.randint(0, 2, (operator.size,), generator=generator) * 2 - 1).to(operator.guess())
 
 
 def _mean(values: list[float]) -> tuple[float, float]:

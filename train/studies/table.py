@@ -8,7 +8,9 @@ from omni.errors import InputError
 if TYPE_CHECKING:
     from omni.train.studies.harness.study import Study
 
-STUDIES: dict[str, tuple[str, str]] = {}                                # name: (module, what it asks)
+STUDIES: dict[str, tuple[str, str]] = {                                 # name: (module, what it asks)
+    "edge-of-stability": ("omni.train.studies.dynamics.edge", "where training settles, and what moves it"),
+}
 
 
 def load_study(name: str) -> "Study":
