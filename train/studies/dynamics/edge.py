@@ -50,7 +50,10 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "cnn": {"problem": "cnn"},
     "omni": {"problem": "omni"},
 }
-SETTLES = ("adam", "adam, lr 0.003", "adam, b1 0.5", "rmsprop", "gradient descent", "heavy ball", "cnn", "omni", "warmup")
+SETTLES = (
+    *("adam", "adam, lr 0.003", "adam, b1 0.5", "rmsprop", "gradient descent", "heavy ball"),
+    *("cnn", "omni", "warmup"),
+)
 REACHED, LEARNT = 0.9, 0.1
 
 
@@ -129,7 +132,8 @@ def plot(results: Results, folder: Path) -> Mapping[str, Path]:
     seen = {one.params["setting"]: one for one in results if one.seed == 0}
 
     def curves(names: Sequence[str], key: str = "ratio") -> list[Curve]:
-        return [Curve(name, list(zip(seen[name].values["step"], seen[name].values[key], strict=True))) for name in names]
+        runs = {name: seen[name].values for name in names}
+        return [Curve(name, list(zip(run["step"], run[key], strict=True))) for name, run in runs.items()]
 
     line = Curve("threshold", [(0, 1.0), (max(one.params["steps"] for one in results), 1.0)], faint=True)
     optimizers = ("gradient descent", "heavy ball", "rmsprop")
