@@ -23,10 +23,11 @@ if TYPE_CHECKING:
 
 EPILOG = """example:
   omni bench curvature --json
-ratio_vs_pyhessian and ratio_vs_curvlinops: their time over ours, above 1 where ours is quicker; steps_per_probe: ours in
+ratio_vs_pyhessian, ratio_vs_curvlinops: their time over ours, above 1 where ours is quicker. steps_per_probe: ours in
 training steps on the same batch; steps_per_warm_probe: again after each step, from the vector found before."""
 STEPS, ROWS, VOCAB = 128, 4, 512
 ACCURACY, STARTS = 0.01, 3
+PEERS = ("pyhessian", "curvlinops")
 SHAPE = {"d_model": 128, "n_layers": 4, "n_heads": 4, "n_kv_heads": 4, "d_ff": 344}
 CHANGES = (0.03, 0.01, 0.003, 0.001, 3e-4, 1e-4, 3e-5)                  # of PyHessian, between iterations
 SPACES = ((4, 0.1), (8, 0.1), (8, 0.01), (20, 0.01))                    # of eigsh: vectors, tolerance
@@ -37,13 +38,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.description = "The largest eigenvalue of a training loss to 1 %: ours, PyHessian, and curvlinops with scipy."
     parser.epilog = EPILOG
     parser.add_argument("--rounds", type=int, default=5, help="turns of each way (default: %(default)s)")
-    parser.add_argument("--trained", type=int, default=100, help="steps before the measurement (default: %(default)s)")
+    parser.add_argument("--trained", type=int, default=200, help="steps before the measurement (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON on the last line")
 
 
 def run(args: argparse.Namespace) -> None:
     """Measure and print the table."""
-    missing = [name for name in ("pyhessian", "curvlinops") if find_spec(name) is None]
+    missing = [name for name in PEERS if find_spec(name) is None]
     if missing:
         peers = "pip install pyhessian curvlinops-for-pytorch"
         raise InputError(f"omni bench curvature: needs {' and '.join(missing)}; {peers}")
@@ -75,8 +76,9 @@ def measure(rounds: int, trained: int) -> "Report":
             "pyhessian": [lambda c=c: _pyhessian(model, batch, c) for c in CHANGES],
             "curvlinops": [lambda s=s: _curvlinops(model, batch, *s) for s in SPACES],
         }
-        ways |= {name: _loosest(name, rungs, truth) for name, rungs in ladder.items()}
-        seconds: dict[str, list[float]] = {name: [] for name in (*ways, "step", "warm")}
+        found = {name: _loosest(rungs, truth) for name, rungs in ladder.items()}
+        ways |= {name: way for name, way in found.items() if way is not None}
+        seconds: dict[str, list[float]] = {name: [] for name in ("ours", *PEERS, "step", "warm")}
         values: dict[str, float] = {}
         for _ in range(rounds):
             for name, way in ways.items():
@@ -95,13 +97,15 @@ def _report(
     report: "Report", seconds: dict[str, list[float]], values: dict[str, float], truth: float, n: int
 ) -> "Report":
     def ratio(over: str, under: str) -> dict[str, Any]:
+        if over not in values and over in PEERS:                        # accurate with none of its settings
+            return {"value": None}
         pairs = [a / b for a, b in zip(seconds[over], seconds[under], strict=True)]
         return {"value": statistics.median(pairs), "low": min(pairs), "high": max(pairs), "n": n}
 
     report.add("ratio_vs_pyhessian", unit="x", **ratio("pyhessian", "ours"))
     report.add("ratio_vs_curvlinops", unit="x", **ratio("curvlinops", "ours"))
     for name, key in (("ours", "error"), ("pyhessian", "error_pyhessian"), ("curvlinops", "error_curvlinops")):
-        report.add(key, abs(values[name] / truth - 1), "of the eigenvalue")
+        report.add(key, abs(values[name] / truth - 1) if name in values else None, "of the eigenvalue")
     report.add("steps_per_probe", unit="training steps", **ratio("ours", "step"))
     report.add("steps_per_warm_probe", unit="training steps", **ratio("warm", "step"))
     report.add("seconds_per_probe", statistics.median(seconds["ours"]), "s", n=n)
@@ -115,12 +119,12 @@ def _timed(work: Callable[[], Any]) -> tuple[float, Any]:
     return time.process_time() - began, value
 
 
-def _loosest(name: str, rungs: Sequence[Callable[[], float]], truth: float) -> Callable[[], float]:
-    """The first way that is accurate from every start. Raises InputError where none is."""
+def _loosest(rungs: Sequence[Callable[[], float]], truth: float) -> Callable[[], float] | None:
+    """The first way that is accurate from every start, or None. Power iteration may find the most negative one."""
     for rung in rungs:
         if all(abs(rung() / truth - 1) <= ACCURACY for _ in range(STARTS)):
             return rung
-    raise InputError(f"omni bench curvature: {name} comes within {ACCURACY:.0%} with none of its settings here")
+    return None
 
 
 # ---- the model
