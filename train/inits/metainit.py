@@ -16,10 +16,9 @@ def gradient_quotient(loss: Tensor, parameters: Sequence[Tensor]) -> Tensor:
     gradient = torch.autograd.grad(loss, parameters, create_graph=True)
     half = sum((one.square().sum() / 2 for one in gradient), torch.zeros(()))
     product = torch.autograd.grad(half, parameters, create_graph=True)  # H g
-    total = sum(
-        ((g - p) / (g + EPS * (2 * (g >= 0) - 1)) - 1).abs().sum() for g, p in zip(gradient, product, strict=True)
-    )
-    return total / sum(parameter.numel() for parameter in parameters)
+    pairs = zip(gradient, product, strict=True)
+    each = [((g - p) / (g + EPS * (2 * (g >= 0) - 1)) - 1).abs().sum() for g, p in pairs]
+    return torch.stack(each).sum() / sum(parameter.numel() for parameter in parameters)
 
 
 def metainit(

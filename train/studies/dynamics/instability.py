@@ -17,7 +17,8 @@ from omni.train.studies.harness.study import Cell, Result, Results, Study
 PROTOCOL = """
 Problem. A residual network of ReLU (4 branches of two layers, width 32) that tells the first 512 digits of scikit-learn
 apart by cross-entropy, in fp32. Its weights begin with He's deviation, in the branches too, so that sums grow with
-depth: badly (sharpness some 500 to 800). SGD without momentum, batches of 128, a constant rate. 400 steps (quick 200), seeds 0-4 (quick 0-2), rates 0.01 to 0.64 in factors of two (quick: of
+depth: badly (sharpness some 500 to 800). SGD without momentum, batches of 128, a constant rate. 400 steps (quick 200),
+seeds 0-4 (quick 0-2), rates 0.01 to 0.64 in factors of two (quick: of
 four).
 
 Remedies, one at a time: none; warmup (linear over the first 100 steps); clipping of the gradient's norm at 0.3; layer
@@ -76,8 +77,8 @@ def run(params: Mapping[str, Any], seed: int, shared: Path) -> Mapping[str, Any]
             torch.nn.utils.clip_grad_norm_(problem.parameters, CLIP)
         optimizer.step()
     sharpness[str(steps)] = _sharpness(problem.whole, problem.parameters)
-    loss = float(problem.whole().detach())
-    return {"loss": loss if math.isfinite(loss) else None, "sharpness": sharpness}
+    end = float(problem.whole().detach())
+    return {"loss": end if math.isfinite(end) else None, "sharpness": sharpness}
 
 
 def _sharpness(loss: Any, parameters: Sequence[torch.Tensor]) -> float | None:
