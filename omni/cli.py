@@ -14,7 +14,7 @@ VERBS = {
     "quickstart": "from nothing to a trained model, a report and a spoken answer",
     "data": "fetch, prepare and show the training data",
     "tokenizer": "train and measure the text, audio and image tokenizers",
-    "train": "train a model from a recipe; `train report` compares runs",
+    "train": "train a model from a recipe; `train report` compares runs, `train doctor` tries a recipe",
     "import": "make a model of a Llama, Mistral or Qwen checkpoint",
     "export": "write a model as a checkpoint that transformers loads",
     "generate": "any mix of text, audio, images and video in; text, audio and images out",
@@ -25,7 +25,11 @@ VERBS = {
     "plan": "memory, communication, speed and cost of a model before it is trained",
 }
 # Words that a verb's first argument could be mistaken for: RECIPE may be any name, `./report` or `report.yaml` too.
-WITHIN: dict[tuple[str, ...], str] = {("train", "report"): "train_report", ("eval", "abilities"): "eval_abilities"}
+WITHIN: dict[tuple[str, ...], str] = {
+    ("train", "report"): "train_report",
+    ("train", "doctor"): "train_doctor",
+    ("eval", "abilities"): "eval_abilities",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -30,8 +30,8 @@ def hutchinson(operator: Operator, samples: int = 30, seed: int = 0) -> Estimate
     generator = Generator().manual_seed(seed)
     found = []
     for _ in range(samples):
-        signs = _signs(operator, generator)
-        found.append(float(signs @ (operator @ signs)))
+        z = signs(operator, generator)
+        found.append(float(z @ (operator @ z)))
     return Estimate(*_mean(found), samples)
 
 
@@ -44,13 +44,13 @@ def hutch_plus_plus(operator: Operator, products: int = 30, seed: int = 0) -> Es
         raise ValueError(f"products: must be at least 6, got {products}")
     generator = Generator().manual_seed(seed)
     rank = min(products // 3, operator.size)
-    sketch = torch.stack([operator @ _signs(operator, generator) for _ in range(rank)], dim=1)  # [size, rank]
+    sketch = torch.stack([operator @ signs(operator, generator) for _ in range(rank)], dim=1)  # [size, rank]
     span = torch.linalg.qr(sketch)[0]                                   # [size, rank]
     inside = sum(float(column @ (operator @ column)) for column in span.T)
     found = []
     for _ in range(products - 2 * rank):
-        signs = _signs(operator, generator)
-        outside = signs - span @ (span.T @ signs)
+        z = signs(operator, generator)
+        outside = z - span @ (span.T @ z)
         found.append(float(outside @ (operator @ outside)))
     mean, error = _mean(found)
     return Estimate(inside + mean, error, products)
@@ -82,7 +82,7 @@ def density(operator: Operator, samples: int = 4, steps: int = 40, seed: int = 0
     generator = Generator().manual_seed(seed)
     nodes, weights = [], []
     for _ in range(samples):
-        values, first = tridiagonal(operator, _signs(operator, generator), min(steps, operator.size))
+        values, first = tridiagonal(operator, signs(operator, generator), min(steps, operator.size))
         nodes.append(values)
         weights.append(first**2 / samples)
     return Density(np.concatenate(nodes), np.concatenate(weights), operator.size)
@@ -114,7 +114,8 @@ def tridiagonal(operator: Operator, start: Tensor, steps: int) -> tuple[NDArray[
     return values, vectors[0]
 
 
-def _signs(operator: Operator, generator: Generator) -> Tensor:
+def signs(operator: Operator, generator: Generator) -> Tensor:
+    """A vector [size] of random signs."""
     return (torch.randint(0, 2, (operator.size,), generator=generator) * 2 - 1).to(operator.guess())
 
 
