@@ -74,7 +74,8 @@ def measure(candidates: int, rounds: int) -> Any:
     report, cores = Report("bench mbr"), os.cpu_count() or 1
     mbr(variants(8, 0), chrf)                                           # compiles the kernel, once a machine
     small = [variants(SMALL, 1000 + seed) for seed in range(20)]
-    same = [mbr(one, chrf).index == index for one, (index, _) in zip(small, _peer(small, workers=1), strict=True)]
+    theirs = [index for index, _ in peer_choices(small, workers=1)]
+    same = [mbr(one, chrf).index == index for one, index in zip(small, theirs, strict=True)]
     times: dict[str, list[float]] = {name: [] for name in ("ours", "one_thread", "mbrs", "fastchrf")}
     for seed in progress(range(rounds), "choosing in turns", unit="round"):
         said = variants(candidates, seed)
@@ -84,9 +85,9 @@ def measure(candidates: int, rounds: int) -> Any:
             times[name].append(time.perf_counter() - began)
         for name in ("mbrs", "fastchrf"):
             if name in times and (name == "mbrs" or find_spec("fastchrf")):
-                ((theirs, seconds),) = _peer([said], cores, fast=name == "fastchrf")
+                ((chosen, seconds),) = peer_choices([said], cores, fast=name == "fastchrf")
                 times[name].append(seconds)
-                same.append(theirs == index)
+                same.append(chosen == index)
     for name, seconds_of in times.items():
         if seconds_of:
             report.add(f"seconds_{name}", statistics.median(seconds_of), "s", n=rounds)
@@ -98,7 +99,7 @@ def measure(candidates: int, rounds: int) -> Any:
     return report
 
 
-def _peer(sets: Sequence[Sequence[str]], workers: int, fast: bool = False) -> list[tuple[int, float]]:
+def peer_choices(sets: Sequence[Sequence[str]], workers: int, fast: bool = False) -> list[tuple[int, float]]:
     """What mbrs chooses of each set, and how long it takes for it."""
     asked = json.dumps({"sets": sets, "workers": workers, "fast": fast})
     done = subprocess.run(

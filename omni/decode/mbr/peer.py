@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock
 
-NEURAL = ("bertscore", "bleurt", "comet", "cometkiwi", "metricx", "xcomet")  # their packages may be missing
+NEURAL = ("bertscore", "bleurt", "comet", "cometkiwi", "metricx", "xcomet")
 
 
 def main() -> None:
-    """{"sets": lists of candidates, "workers": processes, "fast": whether by its Rust} to a list of [index, seconds], one a set."""
+    """{"sets": lists of candidates, "workers": processes, "fast": whether by its Rust} to [[index, seconds] a set]."""
     asked: dict[str, Any] = json.load(sys.stdin)
     with Path(os.devnull).open("w", encoding="utf-8") as silent:
         told, sys.stdout = sys.stdout, silent

@@ -1,0 +1,101 @@
+"""Beam search against every text there is."""
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import omni
+from omni.cli import main
+from omni.decode.beam import beam_search
+from omni.decode.generate import Want, answer, begin
+from omni.decode.samplers import GREEDY
+from omni.errors import InputError
+from omni.model.config import ModelConfig
+from omni.model.transformer import OmniTransformer
+from omni.sequence import Segment, Sequence
+from omni.vocab import Vocabulary
+
+VOCAB = Vocabulary(text=3, codebooks=1, codebook_size=2, image=2, picture_tokens=1, frames=1)
+ASKED = [Segment("text", np.array([0, 1, 2]))]
+LIMIT = 3
+
+
+def model(seed: int, prefix: bool = False) -> OmniTransformer:
+    torch.manual_seed(seed)
+    shape = ModelConfig(d_model=16, n_layers=1, n_heads=2, n_kv_heads=1, d_ff=24, max_steps=40, prefix=prefix)
+    built = OmniTransformer(shape.for_vocabulary(VOCAB)).eval()
+    for parameter in built.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    return built
+
+
+@torch.no_grad()
+def log_probability(built: OmniTransformer, codes: tuple[int, ...]) -> float:
+    """By definition: at every step a text id or the end, renormalised; at the limit the end alone."""
+    ids = Sequence.of([*ASKED, Segment("text", np.array(codes, np.int64), "assistant")], VOCAB)
+    start = len(ids) - 3 - len(codes)                                   # after <text>; before </text> <turn> <eos>
+    allowed = [*range(VOCAB["text"].start, VOCAB["text"].stop), VOCAB.control("</text>")]
+    total = 0.0
+    for step in range(start, start + len(codes) + (len(codes) < LIMIT)):
+        stream = begin(built, VOCAB, ASKED, [Want("text", limit=LIMIT)])
+        stream.state()
+        stream.feed(ids.ids[None, len(stream) : step])
+        logs = built.logits(stream.state())[0, allowed].log_softmax(dim=0)
+        total += float(logs[allowed.index(int(ids.ids[step, 0]))])
+    return total
+
+
+@settings(max_examples=6, deadline=None)
+@given(st.integers(0, 999), st.sampled_from([0.0, 0.6, 1.0]), st.booleans())
+def test_a_beam_wide_enough_finds_the_best_of_all_texts(seed: int, penalty: float, prefix: bool) -> None:
+    built = model(seed, prefix)
+    texts = [codes for n in range(LIMIT + 1) for codes in itertools.product(range(3), repeat=n)]
+    exact = {codes: log_probability(built, codes) for codes in texts}
+    ranked = sorted(texts, key=lambda codes: -exact[codes] / (len(codes) + 1) ** penalty)
+    stream = begin(built, VOCAB, ASKED, [Want("text", limit=LIMIT)])
+    found = beam_search(stream, VOCAB, Want("text", limit=LIMIT), beams=40, penalty=penalty, best=5)
+    assert [tuple(one.segment.codes.tolist()) for one in found] == ranked[:5]
+    assert [one.log_probability for one in found] == pytest.approx([exact[codes] for codes in ranked[:5]], abs=1e-4)
+
+
+def test_a_beam_of_one_is_greedy() -> None:
+    for seed in range(5):
+        built, wants = model(seed), [Want("text", limit=9)]
+        greedy = answer(begin(built, VOCAB, ASKED, wants), VOCAB, wants, GREEDY)
+        (found,) = beam_search(begin(built, VOCAB, ASKED, wants), VOCAB, wants[0], beams=1, penalty=0)
+        assert len(found.segment.codes) <= len(greedy[0].codes)         # it may stop at an end that greedy passes by
+        assert (found.segment.codes == greedy[0].codes[: len(found.segment.codes)]).all()
+
+
+def test_what_beam_search_cannot_do_is_refused() -> None:
+    built = model(0)
+    for want, beams, best in ((Want("audio"), 2, 1), (Want("text"), 0, 1), (Want("text"), 2, 3)):
+        with pytest.raises(InputError, match="beam"):
+            beam_search(begin(built, VOCAB, ASKED, [Want("text")]), VOCAB, want, beams, best=best)
+
+
+def test_generate_chooses_among_many(models: Callable[..., Path], tmp_path: Path) -> None:
+    common = ["generate", "--text", "hello", "--model", str(models("flat")), "--out", str(tmp_path)]
+    many = [*common, "--max-tokens", "9", "--max-seconds", "0.2"]
+    assert main([*many, "--mbr", "5", "--want", "text,audio", "--epsilon", "0.02"]) == 0
+    assert (tmp_path / "answer.wav").is_file()
+    assert main([*many, "--beams", "3"]) == 0
+    for wrong in (["--mbr", "4", "--want", "image"], ["--mbr", "1"], ["--beams", "2", "--want", "audio"],
+                  ["--mbr", "4", "--want", "audio", "--language", "fr"]):  # fmt: skip
+        assert main([*many, *wrong]) == 2
+
+
+def test_the_best_of_many_is_one_of_them(models: Callable[..., Path]) -> None:
+    from omni.decode.mbr.choose import mbr
+    from omni.decode.mbr.utilities import chrf
+
+    pipeline = omni.load(models("flat"))
+    how = {"max_tokens": 12, "seed": 3, "sampler": omni.Sampler(epsilon=0.01)}
+    drawn = [one.text for one in pipeline.batch([[omni.Text("hello")]] * 20, **how)]
+    assert pipeline.best_of([omni.Text("hello")], draws=20, **how).text == drawn[mbr(drawn, chrf).index]
