@@ -1,4 +1,4 @@
-"""`omni bench train|loader|memory|checkpoint|decode|mbr`: our speed beside that of others, our plan beside what is."""
+"""`omni bench NAME`: our speed beside that of others, our plan beside what is."""
 
 import argparse
 import importlib
@@ -10,6 +10,7 @@ BENCHMARKS = {
     "checkpoint": ("omni.train.bench.checkpoint", "how long training waits for a checkpoint"),
     "decode": ("omni.decode.bench_decode", "single-token decoding against transformers.generate"),
     "mbr": ("omni.decode.mbr.bench", "choosing among 1,024 candidates against mbrs"),
+    "sweep": ("omni.train.fleet.bench", "many tiny models as fleets against one after the other"),
 }
 
 
