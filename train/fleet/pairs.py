@@ -29,6 +29,12 @@ class Direction:
         return f"{self.source}-{self.target}"
 
 
+def direction(name: str, train: int = 0) -> Direction:
+    """Of a name such as "en-fr"."""
+    source, _, target = name.partition("-")
+    return Direction(source, target, train)
+
+
 @dataclass(frozen=True)
 class Pairs:
     """Lines with their translations, padded with PAD behind.

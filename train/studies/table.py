@@ -8,7 +8,10 @@ from omni.errors import InputError
 if TYPE_CHECKING:
     from omni.train.studies.harness.study import Study
 
-STUDIES: dict[str, tuple[str, str]] = {}                                # name: (module, what it asks)
+TRANSLATION = "omni.train.studies.translation"
+STUDIES = {                                                             # name: (module, what it asks)
+    "multilingual-scaling": (f"{TRANSLATION}.multilingual_scaling", "one law of loss by size for every mixture?"),
+}
 
 
 def load_study(name: str) -> "Study":
