@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 TRANSLATION = "omni.train.studies.translation"
 STUDIES = {                                                             # name: (module, what it asks)
     "multilingual-scaling": (f"{TRANSLATION}.multilingual_scaling", "one law of loss by size for every mixture?"),
+    "order-matters": (f"{TRANSLATION}.order_matters", "pretraining before a mixture, or a fixed mixture?"),
 }
 
 
