@@ -142,7 +142,12 @@ class Pipeline:
         if draws < 2:
             raise InputError(f"draws={draws}: must be 2 or more answers to choose from")
         heard = self.segments(parts)
-        drawn = generate.generate_batch(self.model, self.vocab, [heard] * draws, wants, sampler, generator)
+        drawn: list[list[Segment]]
+        if len(wants) == 1:
+            every = generate.draw_many(self.model, self.vocab, heard, wants[0], draws, sampler, generator)
+            drawn = [[segment] for segment in every]
+        else:
+            drawn = generate.generate_batch(self.model, self.vocab, [heard] * draws, wants, sampler, generator)
         return choose(drawn, wants, self.render)
 
     def most_probable(

@@ -1,6 +1,7 @@
 """Beam search against every text there is."""
 
 import itertools
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,8 +14,8 @@ from hypothesis import strategies as st
 import omni
 from omni.cli import main
 from omni.decode.beam import beam_search
-from omni.decode.generate import Want, answer, begin
-from omni.decode.samplers import GREEDY
+from omni.decode.generate import Want, answer, begin, draw_many
+from omni.decode.samplers import GREEDY, Sampler
 from omni.errors import InputError
 from omni.model.config import ModelConfig
 from omni.model.transformer import OmniTransformer
@@ -95,7 +96,22 @@ def test_the_best_of_many_is_one_of_them(models: Callable[..., Path]) -> None:
     from omni.decode.mbr.choose import mbr
     from omni.decode.mbr.utilities import chrf
 
-    pipeline = omni.load(models("flat"))
-    how = {"max_tokens": 12, "seed": 3, "sampler": omni.Sampler(epsilon=0.01)}
-    drawn = [one.text for one in pipeline.batch([[omni.Text("hello")]] * 20, **how)]
-    assert pipeline.best_of([omni.Text("hello")], draws=20, **how).text == drawn[mbr(drawn, chrf).index]
+    pipeline, sampler = omni.load(models("flat")), omni.Sampler(temperature=1.5)
+    wants, _, generator = pipeline.asked(("text",), sampler=sampler, max_tokens=12, seed=3)
+    heard = pipeline.segments([omni.Text("hello")])
+    drawn = draw_many(pipeline.model, pipeline.vocab, heard, wants[0], 70, sampler, generator)
+    texts = [pipeline.render([segment]).text or "" for segment in drawn]
+    best = pipeline.best_of([omni.Text("hello")], draws=70, sampler=sampler, max_tokens=12, seed=3)
+    assert len(set(texts)) > 1 and best.text == texts[mbr(texts, chrf).index]
+
+
+@pytest.mark.parametrize("prefix", [False, True])
+def test_many_draws_follow_the_models_own_distribution(prefix: bool) -> None:
+    """Texts of at most three tokens: how often each is drawn, against its probability by definition."""
+    built, draws = model(4, prefix), 3000
+    generator = torch.Generator().manual_seed(0)
+    drawn = draw_many(built, VOCAB, ASKED, Want("text", limit=LIMIT), draws, Sampler(), generator)
+    counts = Counter(tuple(segment.codes.tolist()) for segment in drawn)
+    for codes, count in counts.most_common(8):
+        share = np.exp(log_probability(built, codes))
+        assert abs(count / draws - share) < 4.5 * (share * (1 - share) / draws) ** 0.5

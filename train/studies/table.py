@@ -12,6 +12,7 @@ TRANSLATION = "omni.train.studies.translation"
 STUDIES = {                                                             # name: (module, what it asks)
     "multilingual-scaling": (f"{TRANSLATION}.multilingual_scaling", "one law of loss by size for every mixture?"),
     "order-matters": (f"{TRANSLATION}.order_matters", "pretraining before a mixture, or a fixed mixture?"),
+    "epsilon-mbr": (f"{TRANSLATION}.epsilon_mbr", "which samples are the best candidates for MBR?"),
 }
 
 
