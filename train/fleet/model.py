@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from omni.train.fleet.pairs import PAD
+from omni.train.fleet.pairs import BOS, EOS, PAD, Ids
 
 HEAD = 16
 Kind = Literal["encdec", "prefix", "causal"]
@@ -106,6 +106,25 @@ def training_loss(shape: Shape, weights: Weights, source: Tensor, target: Tensor
         total = total + _losses(weights, states[:, :, :-1], source[:, :, 1:]).sum((1, 2))
         count = count + (source[:, :, 1:] != PAD).sum((1, 2))
     return total / count
+
+
+@torch.no_grad()
+def greedy(shape: Shape, weights: Weights, source: Ids) -> Ids:
+    """The likeliest token after the likeliest before it: [rows, length + 1] to [members, rows, length + 1].
+
+    A translation begins with <bos> and is PAD after its <eos>.
+    """
+    members = len(weights["embed"])
+    asked = torch.from_numpy(source).expand(members, -1, -1)
+    said = torch.full((*asked.shape[:2], 1), BOS)
+    ended = torch.zeros(asked.shape[:2], dtype=torch.bool)
+    for _ in range(shape.length):
+        states = states_of(shape, weights, asked, said)[:, :, -1]       # [members, rows, d]
+        token = torch.bmm(states, weights["embed"].transpose(1, 2)).argmax(dim=-1)
+        token = torch.where(ended, PAD, token)
+        said = torch.cat((said, token[:, :, None]), dim=2)
+        ended |= (token == EOS) | (token == PAD)
+    return said.numpy()
 
 
 def states_of(shape: Shape, weights: Weights, source: Tensor, target: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from omni.train.fleet.model import Shape, Weights, initial, target_losses, training_loss
+from omni.train.fleet.model import Shape, Weights, greedy, initial, target_losses, training_loss
 from omni.train.fleet.pairs import PAD, Corpus, Ids, Pairs
 from omni.train.schedule import Schedule
 
@@ -31,10 +31,14 @@ class Phase:
 
 @dataclass(frozen=True)
 class Member:
-    """One model of a fleet. Its initial weights and its batches follow from its seed."""
+    """One model of a fleet. Its initial weights and its batches follow from its seed.
+
+    limit: it is trained on no more than the first `limit` pairs of each task; 0 for all
+    """
 
     seed: int
     phases: tuple[Phase, ...]
+    limit: int = 0
 
     @property
     def steps(self) -> int:
@@ -53,6 +57,10 @@ class Trained:
     def final(self, task: str) -> list[float]:
         """Losses on held-out pairs at the end: [members]."""
         return self.test[task][max(self.test[task])]
+
+    def translate(self, source: Ids) -> Ids:
+        """Greedy translations of sources [rows, length + 1]: [members, rows, length + 1] (omni.train.fleet.model)."""
+        return greedy(self.shape, self.weights, source)
 
 
 def train_fleet(
@@ -99,7 +107,8 @@ class _Course:
 
     def __init__(self, member: Member, corpus: Corpus, batch: int) -> None:
         self.random, self.batch = np.random.default_rng(member.seed), batch
-        self.tasks = list(corpus.train.values())
+        self.tasks = [Pairs(pairs.source[: member.limit or None], pairs.target[: member.limit or None])
+                      for pairs in corpus.train.values()]  # fmt: skip
         self.begins = np.cumsum([0, *(phase.steps for phase in member.phases)])
         self.phases = member.phases
         self.schedules = [Schedule(phase.kind, phase.steps, min(phase.warmup, phase.steps)) for phase in member.phases]

@@ -13,6 +13,7 @@ STUDIES = {                                                             # name: 
     "multilingual-scaling": (f"{TRANSLATION}.multilingual_scaling", "one law of loss by size for every mixture?"),
     "order-matters": (f"{TRANSLATION}.order_matters", "pretraining before a mixture, or a fixed mixture?"),
     "epsilon-mbr": (f"{TRANSLATION}.epsilon_mbr", "which samples are the best candidates for MBR?"),
+    "data-scaling": (f"{TRANSLATION}.data_scaling", "how does loss fall with the number of training pairs?"),
 }
 
 

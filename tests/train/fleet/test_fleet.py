@@ -69,6 +69,8 @@ def test_every_kind_learns_its_lines_by_heart(kind: str) -> None:
     corpus = Corpus(few, few, CORPUS.vocab, CORPUS.length, CORPUS.tokenizer)
     done = train_fleet(shape, [Member(0, (Phase(120, (1.0,), lr=2e-2, warmup=10),))], corpus, batch=6)
     assert done.final("copy")[0] < 0.3
+    said = done.translate(few["copy"].source)[0]
+    assert (said == few["copy"].target[:, :-1] * (few["copy"].target[:, :-1] != PAD)).mean() > 0.9
 
 
 @torch.no_grad()
