@@ -14,6 +14,7 @@ STUDIES = {                                                             # name: 
     "order-matters": (f"{TRANSLATION}.order_matters", "pretraining before a mixture, or a fixed mixture?"),
     "epsilon-mbr": (f"{TRANSLATION}.epsilon_mbr", "which samples are the best candidates for MBR?"),
     "data-scaling": (f"{TRANSLATION}.data_scaling", "how does loss fall with the number of training pairs?"),
+    "lm-architectures": (f"{TRANSLATION}.architectures", "masks and losses of language models as translators"),
 }
 
 
