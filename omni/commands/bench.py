@@ -1,4 +1,4 @@
-"""`omni bench train|loader|memory|checkpoint|decode`: our speed beside that of others, our plan beside what is."""
+"""`omni bench NAME`: our speed beside that of others, our plan beside what is."""
 
 import argparse
 import importlib
@@ -13,6 +13,8 @@ BENCHMARKS = {
     "barge-in": ("omni.eval.live.barge_in", "how soon an answer stops when the user speaks"),
     "curvature": ("omni.train.bench.curvature", "the largest eigenvalue of a loss against PyHessian and curvlinops"),
     "decode": ("omni.decode.bench_decode", "single-token decoding against transformers.generate"),
+    "mbr": ("omni.decode.mbr.bench", "choosing among 1,024 candidates against mbrs"),
+    "sweep": ("omni.train.fleet.bench", "many tiny models as fleets against one after the other"),
 }
 
 

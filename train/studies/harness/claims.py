@@ -71,17 +71,20 @@ class Claim:
 COLUMNS = ("claim", "statistic", "value", "95 % interval", "seeds", "verdict")
 
 
-def mean(values: Sequence[float]) -> Estimate:
-    """The mean over seeds with Student's 95 % interval, which is honest for few seeds; no interval for one."""
+def mean(values: Sequence[float], seeds: int | None = None) -> Estimate:
+    """The mean with Student's 95 % interval, which is honest for few values; no interval for one.
+
+    seeds: behind the values, where there are several values a seed (default: as many as values)
+    """
     from scipy import stats
 
     sample = np.asarray(values, np.float64)
-    n = len(sample)
+    n, seeds = len(sample), len(sample) if seeds is None else seeds
     if n < 2:
-        return Estimate(float(sample[0]) if n else math.nan, math.nan, math.nan, n)
+        return Estimate(float(sample[0]) if n else math.nan, math.nan, math.nan, seeds)
     centre = float(sample.mean())
     half = float(stats.t.ppf(0.975, n - 1) * sample.std(ddof=1) / math.sqrt(n))
-    return Estimate(centre, centre - half, centre + half, n)
+    return Estimate(centre, centre - half, centre + half, seeds)
 
 
 def share(hits: Sequence[bool]) -> Estimate:
