@@ -19,12 +19,17 @@ VERBS = {
     "export": "write a model as a checkpoint that transformers loads",
     "generate": "any mix of text, audio, images and video in; text, audio and images out",
     "chat": "a conversation with a model in the terminal",
-    "eval": "score every task on held-out items; `eval abilities` examines the model that ships",
+    "eval": "score every task on held-out items; `eval suite` runs Inspect tasks, `eval compare` tests differences",
     "bench": "measure training and decoding against transformers",
     "plan": "memory, communication, speed and cost of a model before it is trained",
 }
 # Words that a verb's first argument could be mistaken for: RECIPE may be any name, `./report` or `report.yaml` too.
-WITHIN: dict[tuple[str, ...], str] = {("train", "report"): "train_report", ("eval", "abilities"): "eval_abilities"}
+WITHIN: dict[tuple[str, ...], str] = {
+    ("train", "report"): "train_report",
+    ("eval", "abilities"): "eval_abilities",
+    ("eval", "suite"): "eval_suite",
+    ("eval", "compare"): "eval_compare",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

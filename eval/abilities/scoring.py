@@ -66,13 +66,17 @@ def error_rate(counts: Sequence[tuple[int, int]]) -> Measure:
 
 def corpus_chrf(texts: Sequence[str], references: Sequence[str], chance: float | None = None) -> Measure:
     """Corpus chrF, 0..100 (Popovic 2015), with a bootstrap over the texts (sacrebleu's own fails on a score of 0)."""
-    metric = sacrebleu.CHRF()
-    counts = metric._extract_corpus_statistics(list(texts), [list(references)])  # of each text: matches and lengths
+    return statistic(chrf_counts(texts, references), chrf_of, "chrF", chance)
 
-    def score(rows: NDArray[np.float64]) -> float:
-        return float(metric._compute_score_from_stats(rows.sum(axis=0).tolist()).score)
 
-    return statistic(np.array(counts, np.float64), score, "chrF", chance)
+def chrf_counts(texts: Sequence[str], references: Sequence[str]) -> NDArray[np.float64]:
+    """What each text adds to a corpus' chrF, its matches and lengths: [texts, counts]."""
+    return np.array(sacrebleu.CHRF()._extract_corpus_statistics(list(texts), [list(references)]), np.float64)
+
+
+def chrf_of(counts: NDArray[np.float64]) -> float:
+    """Corpus chrF of the texts behind these rows of `chrf_counts`."""
+    return float(sacrebleu.CHRF()._compute_score_from_stats(counts.sum(axis=0).tolist()).score)
 
 
 def majority(references: Sequence[str]) -> float:

@@ -45,7 +45,6 @@ class _Reply:
     metadata: dict[str, Any] | None = None
 
 
-@modelapi(name="omni")
 class OmniModel(ModelAPI):
     """Text, audio and pictures in and out; `extra_body` says what the answer is to be (omni.eval.inspected.wishes).
 
@@ -150,6 +149,9 @@ class OmniModel(ModelAPI):
         tokenizer = self.pipeline.tokenizers.text
         assert tokenizer is not None
         return len(tokenizer.encode(text)) + 2
+
+
+PROVIDER = modelapi(name="omni")(OmniModel)                             # registered by being made
 
 
 def model_folder(name: str) -> Path:

@@ -7,45 +7,41 @@ from typing import Any
 
 import numpy as np
 from inspect_ai.scorer import Metric, SampleScore, Score, metric
+from numpy.typing import NDArray
 
-from omni.eval.abilities.scoring import Measure, corpus_chrf, mean, share, statistic
+from omni.eval.abilities.scoring import Measure, chrf_counts, chrf_of, share, statistic
 
 LEAST = 5                                                               # samples of a group that is shown by itself
 
 
 @dataclass(frozen=True)
 class Kind:
-    """How the rows of samples, each a list of numbers or texts, become one figure."""
+    """How the rows of samples become one figure: by a table of numbers [samples, ...], and the value of its rows."""
 
     unit: str
-    measure: Callable[[Sequence[Any], float | None], Measure]
+    value: Callable[[NDArray[np.float64]], float]
+    table: Callable[[Sequence[Any]], NDArray[np.float64]] = lambda rows: np.array(rows, np.float64)
+
+    def measure(self, rows: Sequence[Any], chance: float | None = None) -> Measure:
+        """Shares have Wilson's interval, everything else a bootstrap over the samples."""
+        table = self.table(rows)
+        if self is KINDS["share"]:
+            return share([bool(one) for one in table[:, 0]], chance)
+        return statistic(table, self.value, self.unit, chance)
 
 
-def _pooled(rows: Sequence[Any], chance: float | None) -> Measure:
+def _pooled(table: NDArray[np.float64]) -> float:
     """A sum over a sum: long texts weigh more than short ones."""
-    table = np.array(rows, np.float64)
-    return statistic(table, lambda some: float(some[:, 0].sum() / max(1e-9, some[:, 1].sum())), "share", chance)
+    return float(table[:, 0].sum() / max(1e-9, table[:, 1].sum()))
 
 
-def _bits(rows: Sequence[Any], chance: float | None) -> Measure:
-    return Measure(**{**vars(_pooled(rows, chance)), "unit": "bits/byte"})
-
-
-def _chrf(rows: Sequence[Any], chance: float | None) -> Measure:
-    return corpus_chrf([row[0] for row in rows], [row[1] for row in rows], chance)
-
-
-def _share(rows: Sequence[Any], chance: float | None) -> Measure:
-    return share([bool(row[0]) for row in rows], chance)
-
-
-def _mean(rows: Sequence[Any], chance: float | None) -> Measure:
-    return mean([float(row[0]) for row in rows], "", chance)
+def _mean(table: NDArray[np.float64]) -> float:
+    return float(table[:, 0].mean())
 
 
 KINDS = {
-    "pooled": Kind("share", _pooled), "bits": Kind("bits/byte", _bits), "chrf": Kind("chrF", _chrf),
-    "share": Kind("share", _share), "mean": Kind("", _mean),
+    "pooled": Kind("share", _pooled), "bits": Kind("bits/byte", _pooled), "share": Kind("share", _mean),
+    "mean": Kind("", _mean), "chrf": Kind("chrF", chrf_of, lambda rows: chrf_counts(*zip(*rows, strict=True))),
 }  # fmt: skip
 
 
@@ -69,8 +65,7 @@ def figures(name: str, scores: Sequence[Score]) -> dict[str, Measure]:
     made = {name: _measure(scores)}
     trivial = [score for score in scores if (score.metadata or {})["baseline"] is not None]
     if trivial:
-        rows = [(score.metadata or {})["baseline"] for score in trivial]
-        made[f"{name}_baseline"] = KINDS[_kind(scores)].measure(rows, None)
+        made[f"{name}_baseline"] = kind_of(scores).measure([(score.metadata or {})["baseline"] for score in trivial])
     for group, members in grouped(scores, "language").items():
         made[f"{name}_{group}"] = _measure(members)
     return made
@@ -83,11 +78,6 @@ def grouped(scores: Sequence[Score], by: str) -> dict[str, list[Score]]:
     if len(names) < 2:
         return {}
     return {name: [one for one in scores if (one.metadata or {})["groups"].get(by) == name] for name in shown}
-
-
-def figure(scores: Sequence[Score]) -> Measure:
-    """One figure over scores of one kind."""
-    return _measure(scores)
 
 
 @metric
@@ -104,11 +94,16 @@ def measured(name: str) -> Metric:
     return compute
 
 
+def rows_of(scores: Sequence[Score]) -> list[Any]:
+    """What each sample adds to the figure."""
+    return [(score.metadata or {})["row"] for score in scores]
+
+
+def kind_of(scores: Sequence[Score]) -> Kind:
+    """How scores of one scorer become a figure."""
+    return KINDS[(scores[0].metadata or {})["kind"]]
+
+
 def _measure(scores: Sequence[Score]) -> Measure:
     chances = [chance for score in scores if (chance := (score.metadata or {})["chance"]) is not None]
-    chance = float(np.mean(chances)) if chances else None
-    return KINDS[_kind(scores)].measure([(score.metadata or {})["row"] for score in scores], chance)
-
-
-def _kind(scores: Sequence[Score]) -> str:
-    return str((scores[0].metadata or {})["kind"])
+    return kind_of(scores).measure(rows_of(scores), float(np.mean(chances)) if chances else None)
