@@ -8,7 +8,7 @@ from typing import Any
 
 import inspect_ai
 from inspect_ai import Task
-from inspect_ai.log import EvalLog, list_eval_logs, read_eval_log
+from inspect_ai.log import EvalLog, EvalSample, list_eval_logs, read_eval_log
 from inspect_ai.model import Model
 
 from omni.errors import InputError
@@ -65,24 +65,33 @@ def logs_of(folder: Path) -> dict[str, EvalLog]:
 
 
 def _finished(name: str, key: dict[str, Any], logs: Path) -> EvalLog | None:
-    """The whole log of this task under the same key, an interrupted one gone on with; None where there is none."""
-    found = logs_of(logs).get(name)
-    if found is None or (found.eval.metadata or {}).get(KEY) != key:
+    """The log of this task under the same key, gone on with where it was interrupted; None where there is none."""
+    header = logs_of(logs).get(name)
+    if header is None or (header.eval.metadata or {}).get(KEY) != key:
         return None
-    if found.status != "success":
-        (found,) = inspect_ai.eval_retry(
-            [found], log_dir=str(logs), display="none", fail_on_error=False, max_retries=RETRIES
-        )
-    return read_eval_log(found.location, resolve_attachments=True)
+    log = read_eval_log(header.location, resolve_attachments=True)
+    if log.status == "success" and not any(_passing(sample) for sample in log.samples or []):
+        return log
+    (log,) = inspect_ai.eval_retry([header], log_dir=str(logs), display="none", fail_on_error=False, max_retries=RETRIES)
+    return _whole(log)
+
+
+def _passing(sample: EvalSample) -> bool:
+    """Whether a sample failed for a reason that may have passed, such as an endpoint that was down."""
+    return sample.error is not None and not sample.error.message.startswith(InputError.__name__)
 
 
 def _run(maker: Maker, plan: Plan, key: dict[str, Any], logs: Path) -> EvalLog:
     task = maker(data=str(plan.data), n=plan.limit, seed=plan.seed)
     (log,) = inspect_ai.eval(
         task, model=plan.model, log_dir=str(logs), display="none", metadata={KEY: key}, seed=plan.seed,
-        max_retries=RETRIES, fail_on_error=False,
+        max_retries=RETRIES, fail_on_error=False, log_realtime=False,
     )  # fmt: skip
-    if log.status == "cancelled":
+    return _whole(log)
+
+
+def _whole(log: EvalLog) -> EvalLog:
+    if log.status == "cancelled":                                       # Inspect took the interrupt for itself
         raise KeyboardInterrupt
     return read_eval_log(log.location, resolve_attachments=True)
 

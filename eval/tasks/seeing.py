@@ -111,10 +111,11 @@ def _features(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 def _moving(manifest: Manifest, seed: int) -> Iterator[Record]:
     for item in held_out(manifest, "stamps"):
-        if not item.pictures:
+        languages = [one for one in WHERE if one in item.texts]
+        if not item.pictures or not languages:
             continue
         (motion,) = drawn(list(DIRECTIONS), 1, seed, item.id)
-        (language,) = drawn([one for one in SPOKEN if one in WHERE], 1, seed, item.id, "language")
+        (language,) = drawn(languages, 1, seed, item.id, "language")
         frames = list(moving(manifest.picture(item.pictures[0]), motion))
         choices = tuple(words[language] for words in DIRECTIONS.values())
         given = (animation(frames, FRAME_RATE), ContentText(text=WHERE[language]))
