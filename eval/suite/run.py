@@ -72,7 +72,8 @@ def _finished(name: str, key: dict[str, Any], logs: Path) -> EvalLog | None:
     log = read_eval_log(header.location, resolve_attachments=True)
     if log.status == "success" and not any(_passing(sample) for sample in log.samples or []):
         return log
-    (log,) = inspect_ai.eval_retry([header], log_dir=str(logs), display="none", fail_on_error=False, max_retries=RETRIES)
+    again = {"log_dir": str(logs), "display": "none"}
+    (log,) = inspect_ai.eval_retry([header], fail_on_error=False, max_retries=RETRIES, **again)
     return _whole(log)
 
 
