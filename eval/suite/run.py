@@ -72,8 +72,9 @@ def _finished(name: str, key: dict[str, Any], logs: Path) -> EvalLog | None:
     log = read_eval_log(header.location, resolve_attachments=True)
     if log.status == "success" and not any(_passing(sample) for sample in log.samples or []):
         return log
-    again = {"log_dir": str(logs), "display": "none"}
-    (log,) = inspect_ai.eval_retry([header], fail_on_error=False, max_retries=RETRIES, **again)
+    (log,) = inspect_ai.eval_retry(
+        [header], log_dir=str(logs), display="none", fail_on_error=False, max_retries=RETRIES, log_realtime=False
+    )
     return _whole(log)
 
 
