@@ -20,6 +20,7 @@ VERBS = {
     "generate": "any mix of text, audio, images and video in; text, audio and images out",
     "chat": "a conversation with a model in the terminal",
     "eval": "score every task on held-out items; `eval suite` runs Inspect tasks, `eval compare` tests differences",
+    "card": "the System Card of a model; `card diff`, and provenance by `card sign` and `card verify`",
     "bench": "measure training and decoding against transformers",
     "plan": "memory, communication, speed and cost of a model before it is trained",
 }
@@ -29,6 +30,9 @@ WITHIN: dict[tuple[str, ...], str] = {
     ("eval", "abilities"): "eval_abilities",
     ("eval", "suite"): "eval_suite",
     ("eval", "compare"): "eval_compare",
+    ("card", "diff"): "card_diff",
+    ("card", "sign"): "card_sign",
+    ("card", "verify"): "card_verify",
 }
 
 

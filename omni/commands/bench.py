@@ -1,4 +1,4 @@
-"""`omni bench train|loader|memory|checkpoint|decode|eval`: our speed beside that of others, our plan beside what is."""
+"""`omni bench NAME`: our speed beside that of others, our plan beside what is, and what our guards stop."""
 
 import argparse
 import importlib
@@ -9,6 +9,7 @@ BENCHMARKS = {
     "loader": ("omni.train.bench.loader", "start, resume and batches of ten billion tokens"),
     "checkpoint": ("omni.train.bench.checkpoint", "how long training waits for a checkpoint"),
     "decode": ("omni.decode.bench_decode", "single-token decoding against transformers.generate"),
+    "guards": ("omni.safety.guards.bench", "what the guards at run time stop, and what they let pass"),
     "eval": ("omni.eval.bench_eval", "lm-eval's requests against its own hf backend"),
 }
 

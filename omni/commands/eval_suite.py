@@ -10,7 +10,7 @@ from omni.shipped import NAME
 if TYPE_CHECKING:
     from inspect_ai.model import Model
 
-SUITES = ("capability", "safety")
+SUITES = ("capability", "safety", "preparedness")
 EPILOG = """examples:
   omni eval suite capability --data runs/voiced
   omni eval suite safety --data runs/voiced --limit 20 --out runs/safety

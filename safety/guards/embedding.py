@@ -1,7 +1,7 @@
 """Who is speaking, as a vector that follows the sound: Resemblyzer's speaker encoder, run frame by frame.
 
-The encoder (GE2E, Wan et al. 2018) is a recurrent network that was trained on 1.6 s from a fresh start. Two of them
-take turns here, each started afresh every `SPAN` frames and heard in the second half of its life: so a frame is computed
+The encoder (GE2E, Wan et al. 2018) is a recurrent network, trained on 1.6 s from a fresh start. Two of them take turns
+here, each started afresh every `SPAN` frames and heard in the second half of its life: so a frame is computed
 twice, however often one wants to know, and what was heard too long ago is forgotten.
 """
 

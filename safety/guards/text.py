@@ -37,13 +37,13 @@ class Finding:
         return self.cosine >= LEAST and self.margin >= MARGIN
 
 
-def find(text: str, without: str | None = None) -> Finding:
-    """The category that a text is closest to; `without`: a request of the policy that is not compared with."""
+def find(text: str, without: tuple[str, str] | None = None) -> Finding:
+    """The category that a text is closest to; `without`: a pair of the policy that it is not compared with."""
     vector = embed([text])[0]
     requests, bad, owners = _prototypes()
     cosines = requests @ vector                                         # [requests]
     if without is not None:
-        cosines = np.where(np.array([request == without for request in _requests()]), -1.0, cosines)
+        cosines = np.where(np.array([request in without for request in _requests()]), -1.0, cosines)
     worst = int(np.argmax(np.where(bad, cosines, -1.0)))
     best_good = float(np.max(np.where(bad, -1.0, cosines)))
     return Finding(policy()[owners[worst]], float(cosines[worst]), float(cosines[worst]) - best_good)

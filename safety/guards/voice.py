@@ -19,8 +19,7 @@ from omni.safety.guards.embedding import Voiceprint
 
 FILE = Path(__file__).with_name("presets.safetensors")                  # made by safety.guards.enrol
 CLIP = 3.0                                                              # nats that one step may say for or against
-LIMIT = 5.0                                                             # nats against the preset at which it stops
-BIAS = 1.0                                                              # nats for the preset before anything is heard
+LIMIT = 2.5                                                             # nats against the preset at which it stops
 YOUNG = 3                                                               # first steps of a sound, which say little
 
 
@@ -46,7 +45,7 @@ class VoiceGuard:
         for score in scores(self._print.feed(samples), self._weights):
             self._steps += 1
             if self._steps > YOUNG and self._against < LIMIT:
-                self._against = max(0.0, self._against - float(np.clip(score + BIAS, -CLIP, CLIP)))
+                self._against = max(0.0, self._against - float(np.clip(score, -CLIP, CLIP)))
         if self._against < LIMIT:
             return None
         return f"unauthorised voice: no longer the preset {self.voice} ({self._against:.1f} nats against it)"
