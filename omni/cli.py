@@ -22,6 +22,8 @@ VERBS = {
     "eval": "score every task on held-out items; `eval abilities` examines the model that ships",
     "scaling": "fit scaling laws to runs; predict and plan others from them",
     "study": "results of papers measured again here, with a verdict for every claim",
+    "eval": "score every task on held-out items; `eval suite` runs Inspect tasks, `eval compare` tests differences",
+    "card": "the System Card of a model; `card diff`, and provenance by `card sign` and `card verify`",
     "bench": "measure training and decoding against transformers",
     "serve": "a model behind the Realtime and chat protocols, with a page to talk to it",
     "plan": "memory, communication, speed and cost of a model before it is trained",
@@ -32,6 +34,11 @@ WITHIN: dict[tuple[str, ...], str] = {
     ("train", "ending"): "train_ending",
     ("train", "doctor"): "train_doctor",
     ("eval", "abilities"): "eval_abilities",
+    ("eval", "suite"): "eval_suite",
+    ("eval", "compare"): "eval_compare",
+    ("card", "diff"): "card_diff",
+    ("card", "sign"): "card_sign",
+    ("card", "verify"): "card_verify",
 }
 
 

@@ -1,4 +1,5 @@
 """`omni bench NAME`: our speed beside that of others, our plan beside what is."""
+"""`omni bench NAME`: our speed beside that of others, our plan beside what is, and what our guards stop."""
 
 import argparse
 import importlib
@@ -15,6 +16,8 @@ BENCHMARKS = {
     "decode": ("omni.decode.bench_decode", "single-token decoding against transformers.generate"),
     "mbr": ("omni.decode.mbr.bench", "choosing among 1,024 candidates against mbrs"),
     "sweep": ("omni.train.fleet.bench", "many tiny models as fleets against one after the other"),
+    "guards": ("omni.safety.guards.bench", "what the guards at run time stop, and what they let pass"),
+    "eval": ("omni.eval.bench_eval", "lm-eval's requests against its own hf backend"),
 }
 
 
