@@ -1,8 +1,8 @@
-"""`omni bench NAME`: our speed beside that of others, our plan beside what is."""
-"""`omni bench NAME`: our speed beside that of others, our plan beside what is, and what our guards stop."""
+"""`omni bench NAME`: our speed beside that of others, our plan beside what is, a live server, what guards stop."""
 
 import argparse
 import importlib
+from typing import Any
 
 BENCHMARKS = {
     "train": ("omni.train.bench.training", "a training step against the Trainer of transformers"),
@@ -21,14 +21,26 @@ BENCHMARKS = {
 }
 
 
+class _Benchmark(argparse.ArgumentParser):
+    """Imports its module only when it is the one that is run: each needs other libraries."""
+
+    module = ""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        importlib.import_module(self.module).configure(self)
+        return super().parse_known_args(args, namespace)
+
+
 def configure(parser: argparse.ArgumentParser) -> None:
     """One sub-command a benchmark; each module has a `configure` and a `run` of its own."""
     parser.description = "Measure this machine: ours and its peer take turns, so that a busy core slows both alike."
     parser.epilog = "example:\n  omni bench train --json"
-    actions = parser.add_subparsers(dest="benchmark", required=True, metavar="|".join(BENCHMARKS))
+    actions = parser.add_subparsers(
+        dest="benchmark", required=True, metavar="NAME", parser_class=_Benchmark, title="benchmarks"
+    )
     for name, (module, what) in BENCHMARKS.items():
         action = actions.add_parser(name, help=what, formatter_class=parser.formatter_class)
-        importlib.import_module(module).configure(action)
+        action.module = module
 
 
 def run(args: argparse.Namespace) -> None:
