@@ -122,14 +122,17 @@ class Realtime:
             await self._refuse(socket, CLOSE_BUSY, "server_full", str(error))
             return
         try:
-            session = Session(line, outbox.send, self.door.seconds, self.guards)
-            await self._run(socket, session, outbox, lost)
+            allowance = Allowance(self.door.events)
+            session = Session(line, outbox.send, self.door.seconds, self.guards, allowance.as_event)
+            await self._run(socket, session, outbox, lost, allowance)
         finally:
             line.close()
 
-    async def _run(self, socket: WebSocket, session: Session, outbox: Outbox, lost: asyncio.Event) -> None:
+    async def _run(
+        self, socket: WebSocket, session: Session, outbox: Outbox, lost: asyncio.Event, allowance: Allowance
+    ) -> None:
         """Read and write until one of many ends comes."""
-        reading = asyncio.create_task(self._read(socket, session, outbox))
+        reading = asyncio.create_task(self._read(socket, session, outbox, allowance))
         writing = asyncio.create_task(outbox.empty(socket))
         ends = [asyncio.create_task(event.wait()) for event in (lost, outbox.overflowed)]
         tasks = [reading, writing, *ends]
@@ -155,9 +158,8 @@ class Realtime:
                 if isinstance(error, Exception) and not isinstance(error, WebSocketDisconnect | RuntimeError):
                     log.error("a session ended with %r", error, exc_info=error)
 
-    async def _read(self, socket: WebSocket, session: Session, outbox: Outbox) -> str:
+    async def _read(self, socket: WebSocket, session: Session, outbox: Outbox, allowance: Allowance) -> str:
         """Take the client's events; returns why no more are taken."""
-        allowance = Allowance(self.door.events)
         while True:
             try:
                 async with asyncio.timeout(self.door.idle):
