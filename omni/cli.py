@@ -14,18 +14,31 @@ VERBS = {
     "quickstart": "from nothing to a trained model, a report and a spoken answer",
     "data": "fetch, prepare and show the training data",
     "tokenizer": "train and measure the text, audio and image tokenizers",
-    "train": "train a model from a recipe; `train report` compares runs",
+    "train": "train a model from a recipe; `train report` compares runs, `train doctor` tries a recipe",
     "import": "make a model of a Llama, Mistral or Qwen checkpoint",
     "export": "write a model as a checkpoint that transformers loads",
     "generate": "any mix of text, audio, images and video in; text, audio and images out",
     "chat": "a conversation with a model in the terminal",
-    "eval": "score every task on held-out items; `eval abilities` examines the model that ships",
+    "scaling": "fit scaling laws to runs; predict and plan others from them",
+    "study": "results of papers measured again here, with a verdict for every claim",
+    "eval": "score every task on held-out items; `eval abilities`, `eval suite`, `eval compare` do more",
+    "card": "the System Card of a model; `card diff`, and provenance by `card sign` and `card verify`",
     "bench": "measure training and decoding against transformers",
     "serve": "a model behind the Realtime and chat protocols, with a page to talk to it",
     "plan": "memory, communication, speed and cost of a model before it is trained",
 }
 # Words that a verb's first argument could be mistaken for: RECIPE may be any name, `./report` or `report.yaml` too.
-WITHIN: dict[tuple[str, ...], str] = {("train", "report"): "train_report", ("eval", "abilities"): "eval_abilities"}
+WITHIN: dict[tuple[str, ...], str] = {
+    ("train", "report"): "train_report",
+    ("train", "ending"): "train_ending",
+    ("train", "doctor"): "train_doctor",
+    ("eval", "abilities"): "eval_abilities",
+    ("eval", "suite"): "eval_suite",
+    ("eval", "compare"): "eval_compare",
+    ("card", "diff"): "card_diff",
+    ("card", "sign"): "card_sign",
+    ("card", "verify"): "card_verify",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -21,10 +21,11 @@ class Figure:
 
 @dataclass
 class Report:
-    """The figures of one run of one command."""
+    """The figures of one run of one command, and the claims that a study has judged."""
 
     command: str
     figures: dict[str, Figure] = field(default_factory=dict)
+    claims: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, name: str, value: float | None, unit: str, **interval: Any) -> None:
         self.figures[name] = Figure(value, unit, **interval)
@@ -41,9 +42,10 @@ class Report:
         return "\n".join(rows)
 
     def json(self) -> str:
-        """One line: {"command", "figures", "machine"}."""
+        """One line: {"command", "figures", "machine"}, and "claims" where there are any."""
         figures = {name: asdict(figure) for name, figure in self.figures.items()}
-        return json.dumps({"command": self.command, "figures": figures, "machine": machine()})
+        claims = {"claims": self.claims} if self.claims else {}
+        return json.dumps({"command": self.command, "figures": figures, **claims, "machine": machine()})
 
 
 def machine() -> dict[str, Any]:

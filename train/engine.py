@@ -18,7 +18,9 @@ from omni.files import write_text
 from omni.model.tensor_parallel import TensorParallel
 from omni.model.transformer import Batch, Losses, OmniTransformer
 from omni.train import backend
-from omni.train.data.loader import GlobalBatch, Loader, rows_at
+from omni.train.curvature.hessian import CurvatureError
+from omni.train.curvature.running import ALARM, Probe
+from omni.train.data.loader import GlobalBatch, Loader, Share, rows_at
 from omni.train.environment import prepare_process
 from omni.train.faults.guard import Guard, write_down
 from omni.train.faults.signals import StopSignals
@@ -75,6 +77,7 @@ class Trainer:
         finished = self.step >= self.stages.steps
         monitor = self._monitor() if self.rank == 0 and not finished else None
         rows = chosen_rows(self.valid, self.recipe.validate.rows) if self.valid else []
+        self.probe = self._probe() if self.recipe.monitor.curvature else None
         with StopSignals() as signals, self.watchdog:
             while not finished and not self._loop(signals, monitor, rows):
                 self._return(monitor)
@@ -118,6 +121,8 @@ class Trainer:
                 every = self.recipe.validate.every
                 if rows and (last or (every and self.step % every == 0)):
                     self._validate(rows, monitor)
+                if self.probe and self._due(self.recipe.monitor.curvature):
+                    self._look(self.probe, monitor)
                 if save:
                     self._save(wait=last or stop)
                     saved_at = time.monotonic()
@@ -199,6 +204,32 @@ class Trainer:
         if monitor:
             losses = {"loss": tally.mean, "tasks": tally.by_task(), "modalities": tally.by_modality()}
             monitor.valid({"step": self.step, **losses})
+
+    def _probe(self) -> Probe:
+        """On the run's first rows, whatever step it is at."""
+        share = Share(self.recipe.monitor.rows, self.share.micro, self.share.rank, self.share.world)
+        batch = Loader(self.data, self.stages.order, share).batch(0)
+        keep = not self.recipe.activation_checkpointing
+        return Probe(self.engine, self.optimizer, self.recipe.zero, batch, keep)
+
+    def _look(self, probe: Probe, monitor: Monitor | None) -> None:
+        """Log the curvature, and say it when the rate of the steps to come is too high for it."""
+        rates = [self.stages.factor(step) for step in range(self.step - 1, self.step + self.recipe.monitor.curvature)]
+        try:
+            record = probe.look().record(max(rates) / rates[0])
+        except CurvatureError as error:
+            if monitor:
+                print(f"omni: step {self.step}: {error}", file=sys.stderr)
+            return
+        if not monitor:
+            return
+        monitor.curvature({"step": self.step, **record})
+        if record["ratio_ahead"] > ALARM:
+            print(
+                f"omni: step {self.step}: the loss is {record['ratio_ahead']:.1f} times as sharp as the steps to come"
+                " can follow; they may diverge: lower optimizer.lr, or warm up for longer",
+                file=sys.stderr,
+            )
 
     def _record(self, tally: Tally, steps_seen: float, seconds: float, steps: int) -> dict[str, Any]:
         parts, rows = self.watch.take(), range(self.cursor - steps * self.share.rows, self.cursor)

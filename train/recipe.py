@@ -133,6 +133,15 @@ class FaultsRecipe:
 
 
 @dataclass(frozen=True)
+class MonitorRecipe:
+    """curvature: steps between looks at the sharpness of the loss and its ratio to where the optimizer becomes
+    unstable, 0 for none; rows: packed rows, always the same, on which it is measured."""
+
+    curvature: int = 0
+    rows: int = 1
+
+
+@dataclass(frozen=True)
 class Recipe:
     """A training run.
 
@@ -167,6 +176,7 @@ class Recipe:
     validate: ValidateRecipe = field(default_factory=ValidateRecipe)
     checkpoint: CheckpointRecipe = field(default_factory=CheckpointRecipe)
     faults: FaultsRecipe = field(default_factory=FaultsRecipe)
+    monitor: MonitorRecipe = field(default_factory=MonitorRecipe)
     zero: Literal[0, 1, 2, 3] = 1
     offload: OffloadRecipe = field(default_factory=OffloadRecipe)
     activation_checkpointing: bool = False
@@ -185,6 +195,9 @@ class Recipe:
                 f"optimizer.kind: adafactor needs matrices whole, ZeRO cuts them; use zero: 0, not {self.zero}"
             )
         check_parallel(self)
+        if self.monitor.curvature and (self.dpo.beta or self.parallel.size > 1 or self.zero == 3):
+            raise InputError("monitor.curvature: needs whole weights and a loss over tokens; it goes with zero 0 to 2,"
+                             " parallel.* 1 and no dpo")  # fmt: skip
         if self.dpo.beta and (self.train_on == "everything" or self.parallel.sequence > 1):
             raise InputError("dpo: compares answers, each on one process; use train_on: answers, parallel.sequence: 1")
         check(self.init, self.lora, self.dpo, self.optimizer.groups, self.optimizer.kind)
@@ -194,6 +207,7 @@ class Recipe:
             "batch.micro": self.batch.micro,
             "checkpoint.keep": self.checkpoint.keep,
             "faults.patience": self.faults.patience,
+            "monitor.rows": self.monitor.rows,
             "parallel.sequence": self.parallel.sequence,
             "parallel.tensor": self.parallel.tensor,
             "validate.rows": self.validate.rows,

@@ -82,9 +82,7 @@ class Subject:
         raise InputError(f"the model knows none of {', '.join(languages)}")
 
     def voice(self, language: str | None) -> str | None:
-        """The preset that answers in a language: clara, who speaks English alone, or lena; None for a model without."""
-        wanted = ("clara", "lena") if language == "en" else ("lena",)
-        return next((name for name in wanted if name in self.pipeline.vocab.voices), None)
+        return voice_for(language, self.pipeline.vocab.voices)
 
     def tens(self, languages: Sequence[str], name: str, most: int | None = None) -> list[Ten]:
         """Stamps with pictures in groups of ten, each stamp once. Raises InputError where there are too few."""
@@ -150,6 +148,12 @@ class Subject:
         assert text is not None
         sums = self.pipeline.score(question.parts, [Text(choice) for choice in choices], question.language)
         return sums / np.array([len(text.encode(choice)) + 2 for choice in choices])  # </text> and <turn>
+
+
+def voice_for(language: str | None, voices: Sequence[str]) -> str | None:
+    """The preset that answers in a language: clara, who speaks English alone, or lena; None for a model without."""
+    wanted = ("clara", "lena") if language == "en" else ("lena",)
+    return next((name for name in wanted if name in voices), None)
 
 
 def is_human(recording: Recording) -> bool:

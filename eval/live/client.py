@@ -135,6 +135,13 @@ def last_voiced(wave: Wave, rate: int = RATE) -> int:
     return int(loud[-1] + 1) * (rate // 100) if len(loud) else 0
 
 
+def first_voiced(wave: Wave, below: float, rate: int = RATE) -> int:
+    """Where speech begins: the first 10 ms above -50 dBFS and above the loudest 10 ms less `below` dB."""
+    levels = _levels(wave, rate // 100)
+    loud = np.flatnonzero(levels > max(LOUD, float(levels.max(initial=0)) * 10 ** (-below / 20)))
+    return int(loud[0]) * (rate // 100) if len(loud) else 0
+
+
 def longest_pause(wave: Wave, rate: int = RATE) -> float:
     """Seconds of the longest silence between two voiced stretches of a clean recording, by the same measure."""
     levels = _levels(wave, rate // 100)

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 EPILOG = """example:
   omni eval --run runs/quickstart --data runs/quickstart/data --shards runs/quickstart/shards
 
-`omni eval abilities --help`: the abilities of the model that ships, against their goals"""
+`omni eval abilities --help`: the abilities of the model that ships, against their goals
+`omni eval suite --help`: capability and safety by Inspect tasks; `omni eval compare --help`: two runs of a suite"""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

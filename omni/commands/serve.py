@@ -3,8 +3,12 @@
 import argparse
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from omni.errors import InputError
+
+if TYPE_CHECKING:
+    from omni.live.guard import Guards
 
 EPILOG = """examples:
   omni serve                                     # http://127.0.0.1:8700/ is the page to talk to omni-tiny
@@ -27,10 +31,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tls-cert", type=Path, help="certificate chain, PEM; with --tls-key")
     parser.add_argument("--tls-key", type=Path, help="its private key, PEM")
     parser.add_argument("--models", type=int, default=1, help="processes with the model (default: %(default)s)")
-    parser.add_argument("--sessions", type=int, default=16, help="conversations a process may hold (default: %(default)s)")
+    parser.add_argument("--sessions", type=int, default=16, help="conversations a process holds (default: %(default)s)")
     parser.add_argument("--per-key", type=int, default=16, help="sessions a key may have open (default: %(default)s)")
-    parser.add_argument("--idle", type=float, default=300.0, help="seconds without a word of the client (default: %(default)g)")
+    parser.add_argument("--idle", type=float, default=300.0, help="seconds a client may be mute (default: %(default)g)")
     parser.add_argument("--seconds", type=float, default=3600.0, help="longest session (default: %(default)g)")
+    parser.add_argument("--guard", action="append", default=[], choices=("voice", "text", "music"),
+                        help="stop answers that leave the preset voice, break the policy or sing; may be repeated")
     parser.add_argument("--int8", action="store_true", help="8-bit weights: faster, a little less exact")
     parser.add_argument("--device", default="cpu", help="where the model runs (default: %(default)s)")
     parser.add_argument("--no-page", action="store_true", help="leave the demo page out")
@@ -40,7 +46,7 @@ def run(args: argparse.Namespace) -> None:
     """Serve until interrupted."""
     keys = _keys(args)
     if args.host not in ("127.0.0.1", "::1", "localhost") and not keys:
-        raise InputError(f"--host {args.host} is open to others; give --key, --key-file or OMNI_KEYS, or stay on 127.0.0.1")
+        raise InputError(f"--host {args.host} is open to others; give --key, --key-file or OMNI_KEYS, or leave it out")
     if (args.tls_cert is None) != (args.tls_key is None):
         raise InputError("--tls-cert and --tls-key belong together; give both")
     for path in filter(None, (args.tls_cert, args.tls_key)):
@@ -54,10 +60,26 @@ def run(args: argparse.Namespace) -> None:
         raise InputError(f'`omni serve` needs {error.name}; install it with pip install "omni[live]"') from None
     from omni.live.engine.pool import Pool
     from omni.live.http.door import Door
+    from omni.model.folder import load_shape
+    from omni.shipped import shipped_model
+
+    _, vocab = load_shape(args.model or shipped_model())                # says what is wrong before anything is started
 
     door = Door(keys, tuple(args.origin), args.per_key, args.seconds, args.idle)
     pool = Pool.of(args.model, args.models, args.sessions, args.int8, args.device)
-    serve(pool, door, args.host, args.port, args.tls_cert, args.tls_key, page=not args.no_page)
+    guards = _guards(args.guard, vocab.voices)
+    serve(pool, door, args.host, args.port, args.tls_cert, args.tls_key, guards, page=not args.no_page)
+
+
+def _guards(names: list[str], voices: tuple[str, ...]) -> "Guards | None":
+    """The guards of these names, None where none is wanted. Raises InputError."""
+    if not names:
+        return None
+    try:
+        from omni.safety.guards.together import guards
+    except ImportError as error:
+        raise InputError(f'guards need {error.name}; install it with pip install "omni[eval]"') from None
+    return guards(names, voices)
 
 
 def _keys(args: argparse.Namespace) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ class Guard(Protocol):
     """Watches one answer. A guard that fails stops the answer too."""
 
     def feed(self, samples: Wave, transcript: str) -> str | None:
-        """Look at more of it: samples [n] at 24 kHz and new text, either may be empty. Returns why it must stop."""
+        """Hear more of it: samples [n] at 24 kHz, perhaps none, and its whole text so far. Returns why it must stop."""
         ...
 
 

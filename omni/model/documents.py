@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from omni.model.twice import wanted_twice
+
 PAST = (-1, 0)                                                          # a window: all steps before, none behind
 
 
@@ -69,7 +71,8 @@ class Documents:
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Causal attention within each document: [real, heads, head_dim] to the same; k and v may have fewer heads."""
         grouped = q.shape[1] != k.shape[1]
-        if q.is_cuda and v.dtype != torch.float32 and q.shape[2] % 8 == 0:  # what the kernel takes
+        fits = q.is_cuda and v.dtype != torch.float32 and q.shape[2] % 8 == 0  # what the kernel takes
+        if fits and not wanted_twice():
             from torch.nn.attention.varlen import varlen_attn  # takes two seconds, so only where it is used
 
             q, k = q.to(v.dtype), k.to(v.dtype)                         # norms leave fp32 behind under autocast

@@ -8,6 +8,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from omni.model.twice import wanted_twice
 
 
 class _RMSNorm(torch.autograd.Function):
@@ -20,6 +23,7 @@ class _RMSNorm(torch.autograd.Function):
         return normed * weight
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
         normed, scale, weight = ctx.saved_tensors
         grad = grads[0]
@@ -59,9 +63,9 @@ def rotate(x: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
 
 
 def by_hand(x: Tensor) -> bool:
-    """Whether gradients are wanted in fp32 on a CPU, outside torch.compile."""
+    """Whether gradients are wanted in fp32 on a CPU, outside torch.compile, and only once."""
     wanted = torch.is_grad_enabled() and x.dtype == torch.float32 and x.device.type == "cpu"
-    return wanted and not torch.compiler.is_compiling()
+    return wanted and not torch.compiler.is_compiling() and not wanted_twice()
 
 
 def _turn(x: Tensor, cos: Tensor, sin: Tensor, sign: int) -> Tensor:

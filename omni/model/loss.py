@@ -3,7 +3,11 @@
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from omni.model.twice import wanted_twice
 
 CHUNK = 512                                                             # rows of logits alive at a time
 
@@ -42,6 +46,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         return losses.sum() + penalty, losses
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad_total: Tensor, _: Tensor) -> tuple[Tensor, Tensor | None, None, None]:
         grad_hidden, grad_weight = ctx.saved_tensors
         return grad_hidden * grad_total, None if grad_weight is None else grad_weight * grad_total, None, None
@@ -53,5 +58,15 @@ def linear_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor, z_loss
     hidden: [rows, d_model], weight: [vocab, d_model], targets: [rows] long.
     Returns the differentiable total, and each row's cross-entropy [rows] float32 without gradient.
     """
+    if wanted_twice():
+        return _by_autograd(hidden, weight, targets, z_loss)
     total, losses = _LinearCrossEntropy.apply(hidden, weight, targets, z_loss)
     return total, losses
+
+
+def _by_autograd(hidden: Tensor, weight: Tensor, targets: Tensor, z_loss: float) -> tuple[Tensor, Tensor]:
+    """The same with logits kept, so that the gradient has a derivative too."""
+    logits = hidden @ weight.T                                          # [rows, vocab]
+    logits = logits if logits.dtype == torch.float64 else logits.float()
+    losses = F.cross_entropy(logits, targets, reduction="none")
+    return losses.sum() + z_loss * logits.logsumexp(dim=-1).square().sum(), losses.detach()

@@ -43,7 +43,7 @@ def test_a_pause_shorter_than_the_silence_does_not_end_the_turn(said: np.ndarray
     assert told.count("resumed") >= 1
 
 
-@pytest.mark.parametrize(("ended", "least", "most"), [(1.0, 130, 160), (0.5, 500, 620), (0.0, 950, 1050)])
+@pytest.mark.parametrize(("ended", "least", "most"), [(1.0, 90, 120), (0.5, 370, 400), (0.0, 490, 520)])
 def test_the_models_word_decides_how_long_an_end_is_waited_for(said, ended: float, least: int, most: int) -> None:
     turns, wave = Turns(Rules()), around(said)
     waited = None

@@ -82,7 +82,7 @@ class Dashboard:
         if record["kind"] == "train":
             self.train.append(record)
             self.step = record["step"]
-        else:
+        elif record["kind"] == "valid":
             self.valid = record
         self.live.refresh()
 

@@ -3,10 +3,13 @@
 import html
 import json
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from omni.files import atomic_path, write_text
 from omni.train.monitor.dashboard import screen
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 LOG, PLOT, PAGE = "log.jsonl", "loss.png", "loss.html"
 
@@ -43,6 +46,10 @@ class Monitor:
         self._write({"kind": "valid", **record})
         self.draw(done=False)
 
+    def curvature(self, record: dict[str, Any]) -> None:
+        """A look at the curvature: sharpness, preconditioned sharpness, threshold, their ratio."""
+        self._write({"kind": "curvature", **record})
+
     def draw(self, done: bool) -> None:
         records = read_log(self.run)
         draw_losses(records, self.run / PLOT)
@@ -75,15 +82,18 @@ def read_log(run: Path) -> list[dict[str, Any]]:
 
 
 def draw_losses(records: list[dict[str, Any]], path: Path) -> None:
-    """Training and validation loss, and validation loss of every task, by step."""
+    """Training and validation loss, validation loss of every task, and the curvature where it was looked at."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     train = [record for record in records if record["kind"] == "train"]
     valid = [record for record in records if record["kind"] == "valid"]
-    figure = Figure(figsize=(11, 4.2), dpi=110, layout="constrained")
+    sharp = [record for record in records if record["kind"] == "curvature"]
+    figure = Figure(figsize=(16.5 if sharp else 11, 4.2), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
-    whole, tasks = figure.subplots(1, 2)
+    whole, tasks, *more = figure.subplots(1, 3 if sharp else 2)
+    if sharp:
+        draw_curvature(sharp, more[0])
     whole.plot([record["step"] for record in train], [record["loss"] for record in train], lw=1, label="training")
     steps, losses = [record["step"] for record in valid], [record["loss"] for record in valid]
     whole.plot(steps, losses, "o-", ms=3, label="validation")
@@ -98,6 +108,17 @@ def draw_losses(records: list[dict[str, Any]], path: Path) -> None:
             axes.legend(fontsize=7, ncols=2 if axes is tasks else 1)
     with atomic_path(path) as scratch:
         figure.savefig(scratch)
+
+
+def draw_curvature(records: list[dict[str, Any]], axes: "Axes") -> None:
+    """Sharpness, preconditioned sharpness and the threshold of the latter, by step."""
+    steps = [record["step"] for record in records]
+    for name, style in (("sharpness", ":"), ("preconditioned", "-"), ("threshold", "--")):
+        color = "0.4" if name == "threshold" else None
+        axes.plot(steps, [record[name] for record in records], style, lw=1.2, color=color, label=name)
+    axes.set(xlabel="step", ylabel="largest eigenvalue", title="curvature", yscale="log")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=7)
 
 
 def _scalars(record: dict[str, Any], prefix: str) -> list[tuple[str, float]]:

@@ -19,7 +19,8 @@ SETTLED = 0.1                                                           # of a r
 
 @dataclass(frozen=True)
 class Run:
-    """What a run logged. tokens, hours: of training behind each training record, validations and pauses left out."""
+    """What a run logged. tokens, hours: of training behind each training record, validations and pauses left out;
+    sharp: looks at the curvature"""
 
     name: str
     recipe: dict[str, Any]
@@ -27,6 +28,7 @@ class Run:
     valid: list[dict[str, Any]]
     tokens: list[float]
     hours: list[float]
+    sharp: list[dict[str, Any]]
 
     @classmethod
     def load(cls, folder: Path, name: str) -> "Run":
@@ -46,13 +48,18 @@ class Run:
             tokens.append(tokens[-1] + seconds * record["tokens_per_second"])
             hours.append(hours[-1] + seconds / HOUR)
             before = record["step"]
-        return cls(name, recipe, train, valid, tokens[1:], hours[1:])
+        sharp = [record for record in records if record["kind"] == "curvature"]
+        return cls(name, recipe, train, valid, tokens[1:], hours[1:], sharp)
 
     def course(self, key: str, inner: str | None = None) -> Curve:
         """A figure of the training records by step; a record without it (of an older omni) is left out."""
         values = [(record["step"], record.get(key) if inner is None else record.get(key, {}).get(inner))
                   for record in self.train]  # fmt: skip
         return Curve(self.name, [(step, value) for step, value in values if value is not None])
+
+    def curvature(self, key: str) -> Curve:
+        """A figure of the looks at the curvature, by step."""
+        return Curve(self.name, [(record["step"], record[key]) for record in self.sharp], marks=True)
 
     def losses(self, kind: str, name: str) -> Curve:
         """Validation losses of a task or modality by step; training losses where nothing was validated."""
@@ -145,6 +152,10 @@ def _draw(page: Page, runs: Sequence[Run], scratch: Path) -> None:
     }
     shown = {title: curves for title, curves in vitals.items() if any(curve.points for curve in curves)}
     add("Speed, memory and gradients", lambda path: grid(shown, path))
+    if any(run.sharp for run in runs):
+        looks = {"sharpness": "sharpness", "preconditioned sharpness": "preconditioned", "times the threshold": "ratio"}
+        panels = {title: [run.curvature(key) for run in runs] for title, key in looks.items()}
+        add("Curvature", lambda path: grid(panels, path))
     if any(run.mixture for run in runs):
         add("Data consumed", lambda path: bars({run.name: run.mixture for run in runs}, path))
 

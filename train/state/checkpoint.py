@@ -29,7 +29,7 @@ from omni.train.state.places import Fragment, Place
 
 VERSION = 2
 FREE = frozenset(                                                       # may change without changing the weights
-    {"validate", "checkpoint", "tokenizers", "valid", "faults"}
+    {"validate", "checkpoint", "tokenizers", "valid", "faults", "monitor"}
     | {"zero", "offload", "compile", "activation_checkpointing", "parallel"}
 )
 FIXED = (                                                               # not even --resume may change these

@@ -16,6 +16,7 @@ from omni.decode.stream import Stream
 from omni.errors import InputError
 from omni.layout import waiting
 from omni.live.engine import messages
+from omni.live.engine.ending import Ending, Recent
 from omni.live.engine.listening import Listening
 from omni.live.engine.messages import Ask, Wave
 from omni.sequence import Segment, prompt
@@ -47,7 +48,7 @@ class Talk:
     The model hears the user while the user speaks, so that an answer never waits for the length of what was said.
     """
 
-    def __init__(self, pipeline: Pipeline) -> None:
+    def __init__(self, pipeline: Pipeline, ending: Ending | None = None) -> None:
         codec = pipeline.tokenizers.audio
         assert codec is not None
         self.pipeline = pipeline
@@ -55,6 +56,7 @@ class Talk:
         self.system: Turn = []
         self.speech: Speech | None = None
         self.ask = Ask()
+        self._ending, self._recent = ending, Recent()
         self._listening = Listening(codec, pipeline.model.config.max_steps // 2)  # type: ignore[arg-type]
         self._stream = Stream(pipeline.model, step=pipeline.step)
 
@@ -68,6 +70,7 @@ class Talk:
 
     def unhear(self) -> None:
         """Forget what the user is saying."""
+        self._recent.forget()
         self._listening = Listening(self._listening.codec, self._listening.longest)
 
     def commit(self, item: str) -> None:
@@ -80,7 +83,7 @@ class Talk:
 
     def judge(self) -> float | None:
         """How probable it is that the user has said all; None when this model cannot tell."""
-        return None
+        return None if self._ending is None else self._recent.judged(self._ending)
 
     # ---- items
 
@@ -208,7 +211,10 @@ class Talk:
         turns = fitting([*turns, [self._listening.certain()]], wants, self.pipeline.model, vocab)
         ids = prompt(chain(*turns), vocab)
         # What may still change: the delay layout's last steps, `</audio>`, `<turn>` and `<assistant>`.
+        before = len(self._stream)
         self._stream.hear(ids[None, : len(ids) - waiting(vocab) - 3], prefix=0)
+        if len(self._stream) > before and self._ending is not None:
+            self._recent.add(self._stream.state())
 
     def _text(self, segment: Segment) -> str:
         assert self.pipeline.tokenizers.text is not None

@@ -22,7 +22,9 @@ from omni.decode.pieces import Piece
 from omni.decode.pipeline import Pipeline
 from omni.errors import InputError
 from omni.live.engine import messages
+from omni.live.engine.ending import Ending
 from omni.live.engine.talk import Speech, Talk
+from omni.shipped import NAME, shipped_model
 
 HEADER = struct.Struct("!I")
 AHEAD = 30.0                                                            # seconds of sound made before its time
@@ -44,6 +46,7 @@ class Worker:
 
     pipeline: Pipeline
     tell: Callable[[messages.Told], None]
+    ending: Ending | None = None
     talks: dict[str, Talk] = field(default_factory=dict)
     jobs: list[Job] = field(default_factory=list)
 
@@ -55,7 +58,7 @@ class Worker:
     def take(self, message: messages.Told) -> None:
         """Do what the door says. What cannot be done is told as `Failed`; a conversation that is closed is no error."""
         if isinstance(message, messages.Open):
-            self.talks[message.talk] = Talk(self.pipeline)
+            self.talks[message.talk] = Talk(self.pipeline, self.ending)
         talk = self.talks.get(message.talk)
         if talk is None:
             return
@@ -172,13 +175,13 @@ def send(to: socket.socket, message: messages.Told) -> None:
     to.sendall(HEADER.pack(len(data)) + data)
 
 
-def serve(door: socket.socket, pipeline: Pipeline, name: str) -> None:
+def serve(door: socket.socket, pipeline: Pipeline, name: str, ending: Ending | None = None) -> None:
     """Work until the door closes."""
     codec = pipeline.tokenizers.audio
     assert codec is not None
     vocab = pipeline.vocab
     send(door, messages.Ready("", codec.sample_rate, vocab.voices, vocab.languages, name))
-    worker, data = Worker(pipeline, partial(send, door)), bytearray()
+    worker, data = Worker(pipeline, partial(send, door), ending), bytearray()
     while True:
         readable, _, _ = select.select([door], [], [], 0 if worker.busy else None)
         if readable:
@@ -211,9 +214,10 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     args = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    pipeline = Pipeline.load(args.model, args.device, args.int8)
+    folder = args.model or shipped_model()
+    pipeline, ending = Pipeline.load(folder, args.device, args.int8), Ending.load(folder)
     warm(pipeline)
-    serve(socket.socket(fileno=args.fd), pipeline, args.model or "omni-tiny")
+    serve(socket.socket(fileno=args.fd), pipeline, args.model or NAME, ending)
 
 
 def warm(pipeline: Pipeline) -> None:

@@ -8,10 +8,11 @@ from omni.live.hearing.pcm import Wave
 from omni.live.hearing.vad import HOP, RATE, VoiceActivity
 
 SPECULATE = 80                                                          # ms of silence at which an answer is begun
-SURE, UNSURE = 140, 1000                                                # ms of silence for a certain, a doubtful end
-EAGERNESS = {"low": (2.0, 8000), "medium": (1.0, 4000), "high": (0.7, 2000), "auto": (1.0, 4000)}
+SURE, DOUBT = 100, 400                                                  # ms of silence that an end needs; a doubt adds
+EAGERNESS = {"low": (3.0, 8000), "medium": (1.0, 4000), "high": (0.6, 2000), "auto": (1.0, 4000)}
+UNKNOWN = 0.6                                                           # taken where the model cannot tell
 LATE = RATE * 3 // 10                                                   # samples that the network may be late
-SPOKEN = 60                                                             # ms of voice before speech counts as begun
+SPOKEN = 20                                                             # ms of voice before speech counts as begun
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Rules:
     threshold:   probability of speech from which on it is speech
     prefix_ms:   how much of what was heard before the speech belongs to it
     silence_ms:  how long the user must be silent; None leaves it to the model's end-of-turn probability (semantic)
-    patience:    scales the silence that a doubtful end needs; longest_ms bounds it (semantic only)
+    patience:    scales the silence that a doubtful end adds; longest_ms bounds it (semantic only)
     idle_ms:     silence after an answer at which the user is spoken to; None never
     """
 
@@ -36,8 +37,8 @@ class Rules:
         """Milliseconds of silence that end the turn when the model holds its end for this probable (None: unknown)."""
         if self.silence_ms is not None:
             return self.silence_ms
-        doubt = 0.15 if ended is None else 1 - ended
-        return min(SURE + doubt * (UNSURE * self.patience - SURE), self.longest_ms)
+        doubt = (1 - (UNKNOWN if ended is None else ended)) ** 0.5      # measured: docs/live.md
+        return min(SURE + DOUBT * self.patience * doubt, self.longest_ms)
 
 
 @dataclass(frozen=True)

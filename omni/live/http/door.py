@@ -81,6 +81,13 @@ class Allowance:
         return True
 
 
+    def as_event(self) -> list[dict[str, object]]:
+        """What is left, as the protocol's `rate_limits` tell it."""
+        most = self.rate * 2
+        left = {"limit": int(most), "remaining": int(self._saved), "reset_seconds": (most - self._saved) / self.rate}
+        return [{"name": "requests", **left}]
+
+
 def _bearer(headers: Mapping[str, str]) -> str:
     scheme, _, key = headers.get("authorization", "").partition(" ")
     return key.strip() if scheme.lower() == "bearer" else ""

@@ -20,11 +20,13 @@ class Watch:
 
     async def over(self, said: AsyncIterator[messages.Told]) -> AsyncIterator[messages.Told]:
         """The same messages. Raises RefusedRequestError where the guard stops the answer, or fails."""
+        text = ""
         async for message in said:
             if self.guard is not None and isinstance(message, messages.Said):
+                text += message.text or ""
                 heard = np.zeros(0, np.float32) if message.audio is None else self._ear(message.audio)
                 try:
-                    reason = self.guard.feed(heard, message.text or "")
+                    reason = self.guard.feed(heard, text)
                 except Exception as error:
                     reason = f"the guard failed ({type(error).__name__}), so nothing more is said"
                 if reason is not None:

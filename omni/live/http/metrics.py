@@ -1,8 +1,6 @@
 """What the server counts, for Prometheus; one registry a server, so that two in a process do not mix."""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-
-SECONDS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.32, 0.45, 0.6, 1, 2, 5)
+from prometheus_client import CollectorRegistry, Counter, Gauge
 
 
 class Metrics:
@@ -16,8 +14,4 @@ class Metrics:
         self.errors = Counter("omni_errors", "Error events that were sent", ["code"], registry=registry)
         self.responses = Counter("omni_responses", "Responses by how they ended", ["status"], registry=registry)
         self.requests = Counter("omni_requests", "HTTP requests", ["path", "status"], registry=registry)
-        self.first_audio = Histogram(
-            "omni_first_audio_seconds", "From the user's last voiced sound to the answer's first, on the server",
-            buckets=SECONDS, registry=registry,
-        )  # fmt: skip
         self.deaths = Counter("omni_model_deaths", "Times that a session lost its model's process", registry=registry)

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import json
 import logging
-import time
 from dataclasses import dataclass, field
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -20,6 +19,7 @@ from omni.live.protocol.session import Session
 
 log = logging.getLogger("omni.live")
 SLOW = 4 << 20                                                          # bytes that may wait for a slow reader
+PARTING = 1.0                                                           # seconds in which a connection is closed
 BETA = "openai-beta.realtime-v1"
 CLOSE_BETA, CLOSE_POLICY, CLOSE_BUSY, CLOSE_BROKEN = 4000, 1008, 1013, 1011
 
@@ -43,6 +43,11 @@ class Outbox:
             self.metrics.errors.labels(event["error"]["code"] or "none").inc()
         elif event["type"] == "response.done":
             self.metrics.responses.labels(event["response"]["status"]).inc()
+
+    def drop(self) -> None:
+        """Forget what waits."""
+        while not self.waiting.empty():
+            self.waiting.get_nowait()
 
     async def empty(self, socket: WebSocket) -> None:
         """Hand everything to the socket, in order, as fast as the client takes it."""
@@ -97,7 +102,7 @@ class Realtime:
         self.metrics.refused.labels(why).inc()
         with contextlib.suppress(RuntimeError, WebSocketDisconnect):
             await socket.send_text(json.dumps(events.error(reason, why)))
-            await socket.close(code, reason[:120])
+        await self._close(socket, code, reason)
 
     async def _session(self, socket: WebSocket) -> None:
         outbox, lost = Outbox(self.metrics), asyncio.Event()
@@ -117,20 +122,25 @@ class Realtime:
             await self._refuse(socket, CLOSE_BUSY, "server_full", str(error))
             return
         try:
-            session = Session(line, outbox.send, self.door.seconds, self.guards)
-            await self._run(socket, session, outbox, lost)
+            allowance = Allowance(self.door.events)
+            session = Session(line, outbox.send, self.door.seconds, self.guards, allowance.as_event)
+            await self._run(socket, session, outbox, lost, allowance)
         finally:
             line.close()
 
-    async def _run(self, socket: WebSocket, session: Session, outbox: Outbox, lost: asyncio.Event) -> None:
+    async def _run(
+        self, socket: WebSocket, session: Session, outbox: Outbox, lost: asyncio.Event, allowance: Allowance
+    ) -> None:
         """Read and write until one of many ends comes."""
-        reading = asyncio.create_task(self._read(socket, session, outbox))
+        reading = asyncio.create_task(self._read(socket, session, outbox, allowance))
         writing = asyncio.create_task(outbox.empty(socket))
         ends = [asyncio.create_task(event.wait()) for event in (lost, outbox.overflowed)]
         tasks = [reading, writing, *ends]
         try:
             await asyncio.wait(tasks, timeout=self.door.seconds, return_when=asyncio.FIRST_COMPLETED)
             if ends[1].done():
+                reading.cancel()                                        # nothing more is answered, or kept
+                outbox.drop()
                 await self._close(socket, CLOSE_POLICY, "the client reads too slowly")
             elif ends[0].done():
                 await asyncio.wait([writing], timeout=0.5)               # for what the session said about it
@@ -148,9 +158,8 @@ class Realtime:
                 if isinstance(error, Exception) and not isinstance(error, WebSocketDisconnect | RuntimeError):
                     log.error("a session ended with %r", error, exc_info=error)
 
-    async def _read(self, socket: WebSocket, session: Session, outbox: Outbox) -> str:
+    async def _read(self, socket: WebSocket, session: Session, outbox: Outbox, allowance: Allowance) -> str:
         """Take the client's events; returns why no more are taken."""
-        allowance = Allowance(self.door.events)
         while True:
             try:
                 async with asyncio.timeout(self.door.idle):
@@ -166,12 +175,12 @@ class Realtime:
             if text is None:
                 outbox.send(events.error("binary messages are not events; send JSON as text", "invalid_json"))
                 continue
-            began = time.monotonic()
-            session.take(text)
-            if (spent := time.monotonic() - began) > 0.1:
-                log.warning("an event of %d bytes took %.0f ms", len(text), spent * 1000)
+            for part in events.slices(text):
+                session.take(part)
+                await asyncio.sleep(0)
 
     @staticmethod
     async def _close(socket: WebSocket, code: int, reason: str) -> None:
-        with contextlib.suppress(RuntimeError, WebSocketDisconnect):
-            await socket.close(code, reason[:120])
+        with contextlib.suppress(RuntimeError, WebSocketDisconnect, TimeoutError):
+            async with asyncio.timeout(PARTING):                        # whoever does not read does not hear it either
+                await socket.close(code, reason[:120])

@@ -22,6 +22,7 @@ from openai.types.realtime import (
 from pydantic import BaseModel, ValidationError
 
 Event = dict[str, Any]
+SLICE = 32_000                                                          # letters of base64: half a second of PCM16
 
 KINDS: dict[str, type[BaseModel]] = {
     "session.update": SessionUpdateEvent,
@@ -66,6 +67,20 @@ def read(text: str | bytes) -> Event:
     if kind == "session.update":
         _check_session(event["session"])
     return event
+
+
+def slices(text: str) -> list[str]:
+    """A message, or for one with much sound several that say the same, so that other sessions need not wait for it."""
+    if len(text) < 2 * SLICE:
+        return [text]
+    try:
+        event = json.loads(text)
+        sound = event["audio"] if event["type"] == "input_audio_buffer.append" else None
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return [text]
+    if not isinstance(sound, str):
+        return [text]
+    return [json.dumps({**event, "audio": sound[at : at + SLICE]}) for at in range(0, len(sound), SLICE)]
 
 
 def event_id(text: str | bytes) -> str | None:

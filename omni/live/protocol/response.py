@@ -125,7 +125,7 @@ class Response:
             return None
         heard = np.zeros(0, np.float32) if said.audio is None else self._ear(said.audio)
         try:
-            return self._guard.feed(heard, said.text or "")
+            return self._guard.feed(heard, self.text + (said.text or ""))
         except Exception as error:
             return f"the guard failed ({type(error).__name__}), so nothing more is said"
 

@@ -24,8 +24,16 @@ from omni.live.protocol.settings import Settings
 class Session:
     """Give it the client's messages (`take`) and the model's (`told`); it sends server events through `send`."""
 
-    def __init__(self, line: Line, send: Callable[[Event], None], seconds: float, guards: Guards | None = None) -> None:
-        self.line, self.send, self.guards = line, send, guards
+    def __init__(
+        self,
+        line: Line,
+        send: Callable[[Event], None],
+        seconds: float,
+        guards: Guards | None = None,
+        limits: Callable[[], list[Event]] | None = None,
+    ) -> None:
+        """seconds: how long the session may last; limits: what the client may still send, told with every response."""
+        self.line, self.send, self.guards, self.limits = line, send, guards, limits
         self.settings = Settings(line.facts, seconds)
         self.items = History()
         self.responses: dict[str, Response] = {}                        # those that are not over
@@ -328,6 +336,8 @@ class Session:
         if response.in_conversation:
             self.current = response
         response.begin(self.send, self.items.put)
+        if self.limits is not None:
+            self.send(server("rate_limits.updated", rate_limits=self.limits()))
         self._voices_fixed |= response.sent > 0
         self._over(response)
 

@@ -1,0 +1,1 @@
+"""Text evaluations asked aloud: questions read by synthesizers, through rooms and telephones."""

@@ -1,0 +1,142 @@
+"""Any text task becomes a spoken one: what is asked in writing is read aloud, and nothing else changes.
+
+The GPT-4o System Card's method, with its limits: a synthesizer's mistakes count as the model's, mathematics and code
+are hardly readable, and no synthetic voice has a person's noise, hesitation and intonation. The first is measured: the
+question is transcribed again by a recogniser (`asked_wer`).
+"""
+
+import hashlib
+import random
+from collections.abc import Sequence
+
+import numpy as np
+from inspect_ai import Task, task
+from inspect_ai.dataset import MemoryDataset, Sample
+from inspect_ai.model import ChatMessage, ChatMessageUser, Content, ContentAudio, ContentText
+from inspect_ai.scorer import Score, Scorer, Target, scorer
+from inspect_ai.solver import TaskState
+
+from omni.errors import InputError
+from omni.eval.aloud.channels import sent
+from omni.eval.inspected.messages import INSTRUCTION, read_sound, sound
+from omni.eval.tasks.measures import measured, scored
+from omni.eval.tasks.questions import text_qa
+from omni.tokenizers.audio.metrics import resample
+from omni.tokenizers.audio.recognizer import RATE, Sentences, hearable, spoken, transcribe, word_errors
+from omni.tokenizers.audio.voices import Voice, is_installed, read_aloud
+from omni.tokenizers.audio.wavefile import read_wave, write_wave
+from omni.train.data.fetch import default_cache
+
+ENGLISH = (Voice("flite", "rms"), Voice("flite", "slt"), Voice("flite", "awb"), Voice("festival", "kal"))
+ANY = (Voice("espeak-ng", "m3", 150), Voice("espeak-ng", "f2", 150), Voice("espeak-ng", "m7", 165))
+
+
+@task
+def text_qa_aloud(
+    data: str | None = None, n: int | None = 100, seed: int = 0, channel: str = "clean"
+) -> Task:
+    """`text_qa` asked aloud, in voices that take turns; compare it with `text_qa`, whose samples have the same ids."""
+    return aloud(text_qa(data, n, seed), channel, seed, "text_qa_aloud")
+
+
+def aloud(written: Task, channel: str = "clean", seed: int = 0, name: str | None = None) -> Task:
+    """A task whose written questions are read aloud, through a channel of omni.eval.aloud.channels.
+
+    English by flite and festival, where they are installed, and other languages by espeak-ng. A sample whose text
+    cannot be read is an error of the new task, not a gap in it.
+    """
+    samples = [_sample(one, channel, seed) for one in written.dataset]
+    known = hearable([_asked(one) for one in written.dataset if _language(one) == "en"])
+    scorers = [*(written.scorer or []), asked_words(known, {str(one.id): _asked(one) for one in written.dataset})]
+    named = name or f"{written.name}_aloud"
+    return Task(
+        dataset=MemoryDataset(samples, named), solver=written.solver, scorer=scorers, name=named, fail_on_error=False
+    )
+
+
+def say(text: str, voice: Voice, language: str) -> np.ndarray:
+    """Samples at 16 kHz of a text read aloud, kept in the cache. Raises InputError where it cannot be read."""
+    key = hashlib.sha256(f"{voice}/{language}/{text}".encode()).hexdigest()[:32]
+    path = default_cache() / "aloud" / f"{key}.wav"
+    if not path.exists():
+        ((wave, rate),) = read_aloud([text], voice, language)
+        write_wave(path, wave if rate == RATE else resample(wave, rate, RATE), RATE)
+    return read_wave(path, RATE)
+
+
+def voices(language: str) -> list[Voice]:
+    """Who reads a language, as far as installed. Raises InputError where nobody does."""
+    found = [one for one in (ENGLISH if language == "en" else ()) if is_installed(one.engine)]
+    found += [one for one in ANY if is_installed(one.engine)]
+    if not found:
+        raise InputError("no synthesizer is installed; `make system` installs them (apt, as root)")
+    return found
+
+
+@scorer(metrics=[measured("asked_wer")], name="asked_wer")
+def asked_words(known: Sentences, texts: dict[str, str]) -> Scorer:
+    """Word errors of pocketsphinx on the question itself, choosing among all: what the reading aloud lost."""
+
+    async def score(state: TaskState, target: Target) -> Score | None:
+        text = texts[str(state.sample_id)]
+        heard = [one for message in state.messages for one in _audio(message.content)]
+        if spoken(text) not in known or not heard:
+            return None
+        wave, rate = read_sound(heard[-1])
+        said = transcribe(wave if rate == RATE else resample(wave, rate, RATE), known)
+        errors, length = word_errors(text, said)
+        return scored("pooled", [errors, length], state.metadata, said, errors / length)
+
+    return score
+
+
+def _sample(one: Sample, channel: str, seed: int) -> Sample:
+    """The sample with its written contents spoken."""
+    meta, language = dict(one.metadata or {}), _language(one)
+    asked = _messages(one)
+    try:
+        voice = random.Random(f"{seed}/{one.id}").choice(voices(language))
+        meta["groups"] = {**(meta.get("groups") or {}), "speaker": str(voice), "channel": channel}
+        asked = [
+            message.model_copy(update={"content": [
+                _read(part, voice, language, channel, f"{seed}/{one.id}") for part in _parts(message.content)
+            ]}) if message.role == "user" else message
+            for message in asked
+        ]  # fmt: skip
+    except InputError as error:
+        meta["bad"] = str(error)
+    return Sample(input=asked, target=one.target, id=one.id, metadata=meta, choices=one.choices)
+
+
+def _read(part: Content, voice: Voice, language: str, channel: str, seed: str) -> Content:
+    if not isinstance(part, ContentText) or part.internal == INSTRUCTION:
+        return part
+    number = int.from_bytes(hashlib.sha256(seed.encode()).digest()[:4])
+    return sound(sent(say(part.text, voice, language), RATE, channel, number), RATE, text=part.text)
+
+
+def _asked(one: Sample) -> str:
+    """What a sample asks in writing, its last text."""
+    texts = [part.text for message in _messages(one) for part in _parts(message.content)
+             if isinstance(part, ContentText) and part.internal != INSTRUCTION]  # fmt: skip
+    return texts[-1] if texts else ""
+
+
+def _messages(one: Sample) -> list[ChatMessage]:
+    return one.input if isinstance(one.input, list) else [ChatMessageUser(content=one.input)]
+
+
+def _language(one: Sample) -> str:
+    """Of the question, which need not be that of the answer."""
+    meta = one.metadata or {}
+    return str(meta.get("spoken_language") or meta.get("language") or "en")
+
+
+def _parts(content: str | Sequence[Content]) -> list[Content]:
+    return [ContentText(text=content)] if isinstance(content, str) else list(content)
+
+
+def _audio(content: str | Sequence[Content]) -> list[ContentAudio]:
+    return [one for one in _parts(content) if isinstance(one, ContentAudio)]
+
+

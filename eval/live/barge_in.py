@@ -1,0 +1,123 @@
+"""`omni bench barge-in`: how soon an answer stops when the user speaks, and whether only what was heard is kept."""
+
+import argparse
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from omni.eval.live.client import RATE, Client, connected, first_voiced, playback, room
+from omni.eval.live.recordings import Question, questions
+from omni.eval.live.serving import server
+from omni.figures import Report
+from omni.files import write_json
+from omni.progress import progress
+
+ASKED = ("Count to ten.", "Tell me about yourself.", "What can you do?", "Who are you?")
+BEFORE = 0.3                                                            # seconds of the answer that are heard first
+
+
+@dataclass(frozen=True)
+class Interruption:
+    """Milliseconds from the user's first audible sound to the last of the answer, and of the answer heard and kept."""
+
+    stop_ms: float
+    from_first_sound_ms: float
+    heard_ms: float
+    kept_ms: float | None
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.description = "Interrupt spoken answers with held-out recordings, and measure when they fall silent."
+    parser.epilog = "example:\n  omni bench barge-in --data runs/tiny/data --json"
+    parser.add_argument("--data", type=Path, required=True, help="folder of `omni data prepare`")
+    parser.add_argument("--turns", type=int, default=60, help="answers to interrupt (default: %(default)s)")
+    parser.add_argument("--url", help="ws://…/v1/realtime of a server (default: one is started)")
+    parser.add_argument("--key", default="", help="its bearer key")
+    parser.add_argument("--model", help="model folder for the server that is started")
+    parser.add_argument("--out", type=Path, default=Path("runs/bench/barge-in"), help="folder for turns.json")
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON on the last line")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Measure, print the table and write every interruption."""
+    said = questions(args.data, args.turns, seed=2)
+    with server(args.url, args.model) as url:
+        found, short = asyncio.run(_all(url, args.key, said))
+    report = figures(found, short)
+    write_json(args.out / "turns.json", {"turns": [asdict(each) for each in found]})
+    print(report.table())
+    print(f"every turn: {args.out / 'turns.json'}")
+    if args.json:
+        print(report.json())
+
+
+def figures(found: Sequence[Interruption], short: int) -> Report:
+    """short: answers that were over before they could be interrupted."""
+    report, n = Report("bench barge-in"), len(found)
+    for name, values in (
+        ("stop_ms", [each.stop_ms for each in found]),
+        ("stop_from_first_sound_ms", [each.from_first_sound_ms for each in found]),
+    ):
+        for share in (50, 95):
+            value = float(np.percentile(values, share)) if values else None
+            report.add(f"{name}_p{share}", value, "ms", n=n)
+    excess = [each.kept_ms - each.heard_ms for each in found if each.kept_ms is not None]
+    report.add("kept_beyond_heard_ms_max", max(excess) if excess else None, "ms", n=len(excess))
+    report.add("over_before", short, "answers", n=n + short)
+    return report
+
+
+async def _all(url: str, key: str, said: Sequence[Question]) -> tuple[list[Interruption], int]:
+    found, short, random = [], 0, np.random.default_rng(0)
+    for question in progress(said, "interruptions", unit="turn"):
+        async with connected(url, key) as client:
+            for asked in ASKED:                                         # until one is answered at length
+                one = await _interrupted(client, asked, question, random)
+                if one is not None:
+                    found.append(one)
+                    break
+                short += 1
+    return found, short
+
+
+async def _interrupted(
+    client: Client, asked: str, question: Question, random: np.random.Generator
+) -> Interruption | None:
+    """Ask, listen a while, speak; None when the answer was over before. The client stops playing when it is told."""
+    mark, since = len(client.sound), len(client.events)
+    content = [{"type": "input_text", "text": asked}]
+    await client.send("conversation.item.create", item={"type": "message", "role": "user", "content": content})
+    await client.send("response.create")
+    listening = asyncio.create_task(client.speak(room(60, random)))     # the microphone is open meanwhile
+    await client.until("response.done", since)
+    sound = client.sound[mark:]
+    length = sum(len(arrival.wave) for arrival in sound) / RATE
+    first, sounds = first_voiced(question.wave, 25) / RATE, first_voiced(question.wave, 35) / RATE
+    if not sound or length < BEFORE + first + 0.6:
+        listening.cancel()
+        return None
+    start = playback(sound)[0][0]
+    await asyncio.sleep(max(0.0, start + BEFORE - time.monotonic()))
+    listening.cancel()
+    await asyncio.gather(listening, return_exceptions=True)
+    since = len(client.events)
+    begun = time.monotonic()
+    speaking = asyncio.create_task(client.speak(np.concatenate((question.wave, room(0.5, random))), begun))
+    told, _ = await client.until("input_audio_buffer.speech_started", since)
+    stopped = min(told, start + length)
+    item = sound[0].item
+    heard = int((stopped - start) * 1000)
+    await client.send("conversation.item.truncate", item_id=item, content_index=0, audio_end_ms=heard)
+    kept = await client.until_any(("conversation.item.truncated", "error"), since)
+    speaking.cancel()
+    await asyncio.gather(speaking, return_exceptions=True)
+    if stopped < told:
+        return None                                                     # it ended by itself while the user began
+    return Interruption(
+        round((stopped - begun - first) * 1000, 1), round((stopped - begun - sounds) * 1000, 1), heard,
+        kept.get("audio_end_ms"),
+    )  # fmt: skip

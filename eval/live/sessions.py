@@ -1,0 +1,155 @@
+"""`omni bench sessions`: how many conversations at once the server holds in real time."""
+
+import argparse
+import asyncio
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from omni.eval.live.client import Client, connected, first_audible, playback, room
+from omni.eval.live.recordings import Question, questions
+from omni.eval.live.serving import server
+from omni.figures import Report
+from omni.files import write_json
+from omni.progress import progress
+
+COUNTS = (1, 2, 4, 6, 8, 12, 16)
+SILENCE = 3.0                                                           # seconds in which the answer is listened to
+GAP = 0.005                                                             # seconds without sound that nobody hears
+
+
+@dataclass(frozen=True)
+class Level:
+    """So many sessions at once: answers given, those with an audible gap, seconds of gaps, and latency in ms."""
+
+    sessions: int
+    answers: int
+    gapped: int
+    gap_seconds: float
+    spoken_seconds: float
+    p50_ms: float | None
+    p95_ms: float | None
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.description = "Hold more and more conversations at once, in real time, until answers have gaps."
+    parser.epilog = "example:\n  omni bench sessions --data runs/tiny/data --json"
+    parser.add_argument("--data", type=Path, required=True, help="folder of `omni data prepare`")
+    parser.add_argument("--counts", type=int, nargs="+", default=list(COUNTS), help="sessions (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=25.0, help="at each of them (default: %(default)g)")
+    parser.add_argument("--url", help="ws://…/v1/realtime of a server (default: one is started)")
+    parser.add_argument("--key", default="", help="its bearer key")
+    parser.add_argument("--model", help="model folder for the server that is started")
+    parser.add_argument("--int8", action="store_true", help="of the server that is started: 8-bit weights")
+    parser.add_argument("--out", type=Path, default=Path("runs/bench/sessions"), help="for levels.json, a plot")
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON on the last line")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Measure level by level, print the table, write the curve."""
+    said = questions(args.data, 40, seed=1)
+    flags = ["--sessions", str(max(args.counts) + 1), *(["--int8"] if args.int8 else [])]
+    levels = []
+    with server(args.url, args.model, *flags) as url, progress(None, "levels", len(args.counts), "level") as bar:
+        for count in sorted(args.counts):
+            levels.append(asyncio.run(_level(url, args.key, said, count, args.seconds)))
+            bar.update(1)
+    report = figures(levels)
+    write_json(args.out / "levels.json", {"levels": [asdict(level) for level in levels]})
+    _plot(levels, args.out / "levels.png")
+    print(f"{'sessions':>8} {'answers':>8} {'gapped':>7} {'p50 ms':>8} {'p95 ms':>8}")
+    for level in levels:
+        p50, p95 = level.p50_ms or float("nan"), level.p95_ms or float("nan")
+        print(f"{level.sessions:>8} {level.answers:>8} {level.gapped:>7} {p50:>8.0f} {p95:>8.0f}")
+    print(report.table())
+    print(f"curve: {args.out / 'levels.png'}")
+    if args.json:
+        print(report.json())
+
+
+def figures(levels: Sequence[Level]) -> Report:
+    """The most sessions up to which no answer had an audible gap."""
+    report, held = Report("bench sessions"), 0
+    for level in levels:
+        if level.gapped or not level.answers:
+            break
+        held = level.sessions
+    report.add("realtime_sessions", held, "sessions", n=sum(level.answers for level in levels))
+    for level in levels:
+        report.add(f"p50_ms_at_{level.sessions}", level.p50_ms, "ms", n=level.answers)
+        report.add(f"gaps_at_{level.sessions}", level.gapped, "answers", n=level.answers)
+    return report
+
+
+async def _level(url: str, key: str, said: Sequence[Question], count: int, seconds: float) -> Level:
+    talks = [_talk(url, key, said, number, seconds) for number in range(count)]
+    turns = [turn for found in await asyncio.gather(*talks) for turn in found]
+    latencies = [latency for latency, _, _ in turns if latency is not None]
+    return Level(
+        count, len(turns), sum(gap > GAP for _, gap, _ in turns), round(sum(gap for _, gap, _ in turns), 4),
+        round(sum(length for _, _, length in turns), 2),
+        float(np.percentile(latencies, 50)) if latencies else None,
+        float(np.percentile(latencies, 95)) if latencies else None,
+    )  # fmt: skip
+
+
+async def _talk(
+    url: str, key: str, said: Sequence[Question], number: int, seconds: float
+) -> list[tuple[float | None, float, float]]:
+    """One conversation: (latency in ms, seconds of gaps, seconds spoken) of each answer."""
+    random, turns = np.random.default_rng(number), []
+    loop = asyncio.get_running_loop()
+    async with connected(url, key) as client:
+        await asyncio.sleep(random.uniform(0, 2))                       # not all at once
+        end = loop.time() + seconds
+        while loop.time() < end:
+            question = said[int(random.integers(len(said)))]
+            turn = await _turn(client, question, random)
+            if turn is not None:
+                turns.append(turn)
+    return turns
+
+
+async def _turn(
+    client: Client, question: Question, random: np.random.Generator
+) -> tuple[float | None, float, float] | None:
+    mark = len(client.sound)
+    lead = room(0.3, random)
+    begun = await client.speak(np.concatenate((lead, question.wave, room(SILENCE, random))))
+    spoken = client.sound[mark:]
+    items = [arrival.item for arrival in spoken]
+    sound = [arrival for arrival in spoken if arrival.item == items[-1]] if items else []
+    if not sound:
+        return None
+    heard = first_audible(sound)
+    latency = None if heard is None else (heard - begun - 0.3 - question.seconds) * 1000
+    _, gaps = playback(sound)
+    return latency, gaps, sum(len(arrival.wave) for arrival in sound) / 24_000
+
+
+def _plot(levels: Sequence[Level], path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    from omni.files import atomic_path
+
+    figure, axis = pyplot.subplots(figsize=(7, 4))
+    shown = [level for level in levels if level.p50_ms is not None and level.p95_ms is not None]
+    counts = [level.sessions for level in shown]
+    axis.plot(counts, [level.p50_ms or 0.0 for level in shown], "o-", label="latency, median")
+    axis.plot(counts, [level.p95_ms or 0.0 for level in shown], "o--", label="latency, 95 %")
+    axis.set_xlabel("conversations at once")
+    axis.set_ylabel("ms from the end of speech to the first sound")
+    other = axis.twinx()
+    other.bar(counts, [100 * level.gapped / max(1, level.answers) for level in shown], 0.3, alpha=0.3, color="tab:red")
+    other.set_ylabel("answers with an audible gap, %")
+    other.set_ylim(0, 100)
+    axis.legend(loc="upper left")
+    figure.tight_layout()
+    with atomic_path(path) as scratch:
+        figure.savefig(scratch, format="png", dpi=150)
+    pyplot.close(figure)

@@ -1,0 +1,1 @@
+"""Suites of tasks over one model: run, resumed, compared and shown."""

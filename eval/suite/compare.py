@@ -1,0 +1,73 @@
+"""Two runs of a suite on the same samples: is the difference more than chance?"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from inspect_ai.log import read_eval_log
+from inspect_ai.scorer import Score
+
+from omni.errors import InputError
+from omni.eval.statistics import holm, mcnemar, paired_difference, randomization
+from omni.eval.suite.run import logs_of
+from omni.eval.tasks.measures import KINDS, kind_of, rows_of
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A figure of two runs over the samples that both scored; `p` is adjusted for how many are compared (Holm)."""
+
+    name: str
+    first: float
+    second: float
+    low: float
+    high: float
+    n: int
+    p: float
+
+    @property
+    def change(self) -> float:
+        return self.second - self.first
+
+
+def compare(first: Path, second: Path) -> list[Difference]:
+    """Every figure that both folders of `omni eval suite` have, paired by sample.
+
+    Raises InputError where there is none, and where a sample was asked differently in the two.
+    """
+    ours, theirs = _scores(first), _scores(second)
+    names = [name for name in ours if name in theirs]
+    found = [_difference(name, ours[name], theirs[name]) for name in names if set(ours[name]) & set(theirs[name])]
+    if not found:
+        raise InputError(f"{first} and {second}: have no sample in common; run the same suite with one --seed")
+    adjusted = holm([one.p for one in found])
+    return [Difference(**{**vars(one), "p": p}) for one, p in zip(found, adjusted, strict=True)]
+
+
+def _scores(folder: Path) -> dict[str, dict[str, Score]]:
+    """Scores by TASK_SCORER and then by sample."""
+    found: dict[str, dict[str, Score]] = {}
+    for task, header in logs_of(folder / "logs").items():
+        for sample in read_eval_log(header.location).samples or []:
+            for name, score in ({} if sample.error else sample.scores or {}).items():
+                found.setdefault(f"{task}_{name}", {})[str(sample.id)] = score
+    if not found:
+        raise InputError(f"{folder}: no logs of `omni eval suite` there")
+    return found
+
+
+def _difference(name: str, ours: dict[str, Score], theirs: dict[str, Score]) -> Difference:
+    shared = sorted(set(ours) & set(theirs))
+    first, second = [ours[key] for key in shared], [theirs[key] for key in shared]
+    kind = kind_of(first)
+    if kind is not kind_of(second):
+        raise InputError(f"{name}: was scored in two ways; run both suites with the same version of omni")
+    one, other = kind.table(rows_of(first)), kind.table(rows_of(second))
+    low, high = paired_difference(one, other, kind.value)
+    p = _mcnemar(first, second) if kind is KINDS["share"] else randomization(one, other, kind.value)
+    return Difference(name, kind.value(one), kind.value(other), low, high, len(shared), p)
+
+
+def _mcnemar(first: Sequence[Score], second: Sequence[Score]) -> float:
+    pairs = list(zip(rows_of(first), rows_of(second), strict=True))
+    return mcnemar(sum(a[0] > b[0] for a, b in pairs), sum(b[0] > a[0] for a, b in pairs))

@@ -1,0 +1,95 @@
+"""What became of a task: its figures, and a count of every sample that went in."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from inspect_ai.log import EvalLog, EvalSample
+from inspect_ai.scorer import Score
+
+from omni.eval.abilities.scoring import Measure
+from omni.eval.tasks.measures import figures, grouped, kind_of, rows_of
+from omni.figures import Report
+
+
+@dataclass
+class Outcome:
+    """A task's figures, `scored` + `errored` + `missing` = `given` samples, and where its log is.
+
+    missing: samples that were never asked, since the run was interrupted; note: why there is less than there could be
+    """
+
+    task: str
+    figures: dict[str, Measure] = field(default_factory=dict)
+    given: int = 0
+    scored: int = 0
+    errored: int = 0
+    missing: int = 0
+    log: str = ""
+    note: str = ""
+    seconds: float = 0.0
+    speakers: dict[str, dict[str, Measure]] = field(default_factory=dict)
+    samples: list[EvalSample] = field(default_factory=list, repr=False)
+
+    @property
+    def partial(self) -> bool:
+        return bool(self.note or self.errored or self.missing)
+
+    def as_dict(self) -> dict[str, Any]:
+        """All but the samples, which the log has."""
+        values = {name: value for name, value in vars(self).items() if name not in ("samples", "figures", "speakers")}
+        values["figures"] = {name: asdict(one) for name, one in self.figures.items()}
+        values["speakers"] = {
+            name: {who: asdict(one) for who, one in rows.items()} for name, rows in self.speakers.items()
+        }
+        return {**values, "partial": self.partial}
+
+
+def outcome(task: str, log: EvalLog) -> Outcome:
+    """The outcome that a whole log tells. Figures are computed again from its samples, as anybody could."""
+    samples = log.samples or []
+    by_scorer = scores(samples)
+    errors = [sample for sample in samples if sample.error]
+    given = log.results.total_samples if log.results else len(log.eval.dataset.sample_ids or samples)
+    result = Outcome(
+        task, given=given, scored=sum(bool(one.scores) and not one.error for one in samples), errored=len(errors),
+        log=str(log.location), samples=samples, seconds=sum(sample.total_time or 0.0 for sample in samples),
+    )  # fmt: skip
+    result.missing = given - result.scored - result.errored
+    result.note = _note(log, errors)
+    for name, found in by_scorer.items():
+        result.figures |= figures(f"{task}_{name}", found)
+        if rows := grouped(found, "speaker"):
+            result.speakers[name] = {who: kind_of(some).measure(rows_of(some)) for who, some in rows.items()}
+    return result
+
+
+def scores(samples: Sequence[EvalSample]) -> dict[str, list[Score]]:
+    """Scores by scorer, of the samples that have one."""
+    found: dict[str, list[Score]] = {}
+    for sample in samples:
+        for name, score in ({} if sample.error else sample.scores or {}).items():
+            found.setdefault(name, []).append(score)
+    return found
+
+
+def report(command: str, outcomes: Sequence[Outcome]) -> Report:
+    """Every figure, and the counts of all samples."""
+    made = Report(command)
+    for one in outcomes:
+        for name, measure in one.figures.items():
+            made.add(name, measure.value, measure.unit, low=measure.low, high=measure.high, n=measure.n)
+    for count in ("given", "scored", "errored", "missing"):
+        made.add(f"samples_{count}", sum(getattr(one, count) for one in outcomes), "samples")
+    made.add("tasks_left_out", sum(not one.given for one in outcomes), "tasks")
+    return made
+
+
+def _note(log: EvalLog, errors: Sequence[EvalSample]) -> str:
+    if log.status == "error" and log.error:
+        return f"stopped: {log.error.message}"
+    if log.status != "success":
+        return f"not finished ({log.status})"
+    if errors and errors[0].error:
+        return f"{len(errors)} samples could not be asked or answered; the first: {errors[0].error.message}"
+    return ""

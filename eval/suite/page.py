@@ -1,0 +1,89 @@
+"""The HTML page of a suite: figures, what was left out, and answers to read, hear and look at."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from inspect_ai.log import EvalSample
+from inspect_ai.model import ChatMessage, ContentAudio, ContentImage, ContentText
+
+from omni.errors import InputError
+from omni.eval.abilities.scoring import Measure
+from omni.eval.inspected.messages import INSTRUCTION, read_picture, read_sound
+from omni.eval.suite.outcome import Outcome
+from omni.page import Content, Page, picture, sound, verdict
+
+SHOWN = 8                                                               # examples of a task
+HEAD = ("figure", "value", "95 %", "n", "chance", "unit")
+
+
+def write_page(path: Path, title: str, facts: Sequence[tuple[str, str]], outcomes: Sequence[Outcome]) -> None:
+    """Write the page atomically."""
+    page = Page(title)
+    page.facts(facts)
+    page.heading("Figures")
+    page.table(HEAD, [row(name, one) for result in outcomes for name, one in result.figures.items() if _main(name)])
+    page.heading("Samples")
+    page.paragraph("Every sample that went in is scored, or is an error, or was not reached.", small=True)
+    page.table(("task", "given", "scored", "errors", "not reached", "log", "note"), map(_counts, outcomes))
+    for result in outcomes:
+        if result.samples:
+            page.heading(result.task)
+            rows = [row(name, one) for name, one in result.figures.items() if not _main(name)]
+            rows += [row(f"{name}, {who}", one) for name, some in result.speakers.items() for who, one in some.items()]
+            if rows:
+                page.table(HEAD, rows)
+            page.cards(map(card, examples(result.samples)))
+    page.write(path)
+
+
+def row(name: str, one: Measure) -> tuple[Content, ...]:
+    chance = "" if one.chance is None else f"{one.chance:.3g}"
+    return name, f"{one.value:.3g}", f"{one.low:.3g} to {one.high:.3g}", str(one.n), chance, one.unit
+
+
+def examples(samples: Sequence[EvalSample], most: int = SHOWN) -> list[EvalSample]:
+    """Evenly taken from all."""
+    return list(samples[:: max(1, len(samples) // most)][:most])
+
+
+def card(sample: EvalSample) -> list[Content]:
+    """What was asked, what was answered, what was wanted, and the scores."""
+    lines: list[Content] = [f"#{sample.id}"]
+    asked = sample.input if isinstance(sample.input, list) else []
+    lines += [line for message in asked for line in _shown(message)]
+    lines.append("answer:")
+    if sample.output.choices:
+        lines += list(_shown(sample.output.message)) or ["(nothing)"]
+    if isinstance(sample.target, str) and sample.target:
+        lines.append(f"wanted: {sample.target}")
+    if sample.error:
+        lines.append(verdict(sample.error.message, good=False))
+    lines += [f"{name}: {score.value}" for name, score in (sample.scores or {}).items()]
+    return lines
+
+
+def _shown(message: ChatMessage) -> Iterator[Content]:
+    contents = [ContentText(text=message.content)] if isinstance(message.content, str) else message.content
+    for content in contents:
+        try:
+            if isinstance(content, ContentText) and content.internal != INSTRUCTION:
+                yield content.text or "(no text)"
+            elif isinstance(content, ContentAudio):
+                yield sound(*read_sound(content))
+            elif isinstance(content, ContentImage):
+                yield picture(read_picture(content), "picture")
+        except InputError as error:
+            yield verdict(str(error), good=False)
+
+
+def _counts(result: Outcome) -> tuple[Content, ...]:
+    note = verdict(result.note, good=False) if result.note else "whole"
+    log = Path(result.log).name if result.log else ""
+    counts = (result.given, result.scored, result.errored, result.missing)
+    return result.task, *map(str, counts), log, note
+
+
+def _main(name: str) -> bool:
+    """Whether a figure is a task's own, or its baseline, and not that of one language."""
+    last = name.rsplit("_", 1)[-1]
+    return not (len(last) in (2, 3) and last.isalpha() and last not in ("cer", "wer", "qa"))

@@ -1,0 +1,114 @@
+"""All tasks of a suite, one after the other; finished logs are kept, interrupted ones are gone on with."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import inspect_ai
+from inspect_ai import Task
+from inspect_ai.log import EvalLog, EvalSample, list_eval_logs, read_eval_log
+from inspect_ai.model import Model
+
+from omni.errors import InputError
+from omni.eval.suite.outcome import Outcome, outcome
+from omni.files import sha256
+from omni.progress import progress
+
+Maker = Callable[..., Task]                                             # a task by its data, n and seed
+RETRIES = 3                                                             # of a request; Inspect's default is no end
+KEY = "omni"                                                            # in a log's metadata
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a suite is run on; `identity` is whatever else its results depend on, such as the weights of the model."""
+
+    model: Model
+    data: Path
+    limit: int
+    seed: int
+    identity: str
+
+    def key(self) -> dict[str, Any]:
+        """What has to be equal for a log to be taken over, our code included."""
+        return {
+            "model": self.identity, "data": _data_identity(self.data), "limit": self.limit, "seed": self.seed,
+            "code": _code(),
+        }  # fmt: skip
+
+
+def run_suite(makers: Sequence[Maker], plan: Plan, out: Path) -> list[Outcome]:
+    """Every task's outcome; logs go to `out`/logs. A task that the data have nothing for is left out, and says why."""
+    key, logs = plan.key(), out / "logs"
+    outcomes = []
+    for maker in (bar := progress(list(makers), "evaluating", unit="task")):
+        name = maker.__name__
+        bar.set_postfix_str(name)
+        try:
+            log = _finished(name, key, logs) or _run(maker, plan, key, logs)
+        except InputError as error:
+            outcomes.append(Outcome(name, note=str(error)))
+            continue
+        outcomes.append(outcome(name, log))
+    return outcomes
+
+
+def logs_of(folder: Path) -> dict[str, EvalLog]:
+    """The newest log of each task below a folder, without its samples."""
+    found: dict[str, EvalLog] = {}
+    for info in sorted(list_eval_logs(str(folder)), key=lambda info: info.name) if folder.is_dir() else []:
+        log = read_eval_log(info, header_only=True)
+        found[log.eval.task.removeprefix("omni/")] = log
+    return found
+
+
+def _finished(name: str, key: dict[str, Any], logs: Path) -> EvalLog | None:
+    """The log of this task under the same key, gone on with where it was interrupted; None where there is none."""
+    header = logs_of(logs).get(name)
+    if header is None or (header.eval.metadata or {}).get(KEY) != key:
+        return None
+    log = read_eval_log(header.location, resolve_attachments=True)
+    if log.status == "success" and not any(_passing(sample) for sample in log.samples or []):
+        return log
+    (log,) = inspect_ai.eval_retry(
+        [header], log_dir=str(logs), display="none", fail_on_error=False, max_retries=RETRIES, log_realtime=False
+    )
+    return _whole(log)
+
+
+def _passing(sample: EvalSample) -> bool:
+    """Whether a sample failed for a reason that may have passed, such as an endpoint that was down."""
+    return sample.error is not None and not sample.error.message.startswith(InputError.__name__)
+
+
+def _run(maker: Maker, plan: Plan, key: dict[str, Any], logs: Path) -> EvalLog:
+    task = maker(data=str(plan.data), n=plan.limit, seed=plan.seed)
+    (log,) = inspect_ai.eval(
+        task, model=plan.model, log_dir=str(logs), display="none", metadata={KEY: key}, seed=plan.seed,
+        max_retries=RETRIES, fail_on_error=False, log_realtime=False,
+    )  # fmt: skip
+    return _whole(log)
+
+
+def _whole(log: EvalLog) -> EvalLog:
+    if log.status == "cancelled":                                       # Inspect took the interrupt for itself
+        raise KeyboardInterrupt
+    return read_eval_log(log.location, resolve_attachments=True)
+
+
+def _data_identity(data: Path) -> str:
+    path = data / "manifest.json" if data.is_dir() else data
+    if not path.is_file():
+        raise InputError(f"{data}: no prepared data there; run `omni data prepare` or name another folder")
+    return sha256(path)
+
+
+def _code() -> str:
+    """Our evaluation's code: figures of another version are not taken over."""
+    root = Path(__file__).parents[1]
+    files = sorted(path for part in ("inspected", "tasks", "suite") for path in (root / part).rglob("*.py"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
+
+

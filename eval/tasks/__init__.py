@@ -1,0 +1,1 @@
+"""Inspect tasks over held-out items and local files; docs/evaluation.md shows how to write another."""

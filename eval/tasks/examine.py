@@ -1,0 +1,80 @@
+"""How a task asks: one question a sample, its answer scored; the same for our models and for any other."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from inspect_ai import Task
+from inspect_ai.model import ContentText
+from inspect_ai.scorer import Scorer
+from inspect_ai.solver import Generate, Solver, TaskState, solver
+
+from omni.errors import InputError
+from omni.eval.inspected.wishes import body
+from omni.eval.tasks.records import Record, dataset
+
+OURS = "omni"                                                           # the provider that reads language and choices
+
+
+def examine(
+    name: str, found: Sequence[Record], scorer: Scorer | Sequence[Scorer], want: Sequence[str] = ("text",),
+    likelihood: bool = False, **settings: Any,
+) -> Task:  # fmt: skip
+    """An Inspect task of records: a sample that cannot be asked or answered is an error, and the others go on.
+
+    want: modalities of the answer; likelihood: the target's log-likelihood is asked for instead of an answer
+    """
+    solvers = [likely()] if likelihood else [ask(tuple(want))]
+    scorers = [scorer] if callable(scorer) else list(scorer)
+    return Task(
+        dataset=dataset(found, name), solver=solvers, scorer=scorers, name=name, fail_on_error=False, **settings
+    )
+
+
+@solver
+def ask(want: Sequence[str] = ("text",)) -> Solver:
+    """Ask for an answer in some modalities; where the record has choices, for one of them."""
+
+    async def solve(state: TaskState, generate: Generate) -> TaskState:
+        meta = state.metadata
+        _refuse(meta)
+        choices = meta.get("choices") or []
+        if state.model.api == OURS:
+            asked = body(want, meta.get("language"), choices=choices)
+            return await generate(state, extra_body=asked)
+        if choices:
+            _append(state, _listed(choices))
+        if tuple(want) != ("text",):
+            return await generate(state, extra_body=body(want))
+        return await generate(state)
+
+    return solve
+
+
+@solver
+def likely() -> Solver:
+    """Ask how likely the target is as the answer, which only our own provider tells."""
+
+    async def solve(state: TaskState, generate: Generate) -> TaskState:
+        _refuse(state.metadata)
+        if state.model.api != OURS:
+            raise InputError(f"{state.model}: tells no likelihoods; this task measures models of omni alone")
+        asked = body(language=state.metadata.get("language"), score=state.target.text)
+        return await generate(state, extra_body=asked)
+
+    return solve
+
+
+def _refuse(meta: dict[str, Any]) -> None:
+    if meta.get("bad"):
+        raise InputError(str(meta["bad"]))
+
+
+def _append(state: TaskState, text: str) -> None:
+    message = state.messages[-1]
+    contents = [ContentText(text=message.content)] if isinstance(message.content, str) else list(message.content)
+    message.content = [*contents, ContentText(text=text)]
+
+
+def _listed(choices: Sequence[str]) -> str:
+    lines = [f"{chr(ord('A') + number)}. {choice}" for number, choice in enumerate(choices)]
+    return "\n".join(["Answer with the letter of one of these:", *lines])

@@ -1,0 +1,165 @@
+"""Scorers of answers: characters, words, chrF, the right choice, what a recogniser hears, bits a byte."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from inspect_ai.model import ContentAudio
+from inspect_ai.scorer import Score, Scorer, Target, scorer
+from inspect_ai.solver import TaskState
+from numpy.typing import NDArray
+
+from omni.eval.abilities.scoring import alike, character_errors, chrf, normal, same
+from omni.eval.inspected.messages import read_sound
+from omni.eval.tasks.measures import measured, scored
+from omni.tokenizers.audio.metrics import Wave, dnsmos, resample
+from omni.tokenizers.audio.recognizer import RATE, Sentences, transcribe, word_errors
+
+Rate = Callable[[str, str], tuple[int, int]]                            # (said, wanted) to (errors, length)
+
+
+@scorer(metrics=[measured("cer")], name="cer")
+def characters() -> Scorer:
+    """Character errors over characters, case and punctuation aside; saying nothing scores 1."""
+    return _rate(character_errors)
+
+
+@scorer(metrics=[measured("wer")], name="wer")
+def words() -> Scorer:
+    """Word errors over words, split at spaces, case and punctuation aside; saying nothing scores 1."""
+    return _rate(_word_errors)
+
+
+@scorer(metrics=[measured("chrf")], name="chrf")
+def translation() -> Scorer:
+    """Corpus chrF, 0 to 100; a sample's own value is its sentence chrF."""
+
+    async def score(state: TaskState, target: Target) -> Score:
+        said, meta = _text(state), state.metadata
+        baseline = None if meta.get("baseline") is None else [meta["baseline"], target.text]
+        value = chrf(said, target.text) if normal(target.text) else 0.0
+        return scored("chrf", [said, target.text], meta, said, value, baseline)
+
+    return score
+
+
+@scorer(metrics=[measured("accuracy")], name="accuracy")
+def right(near: bool = False) -> Scorer:
+    """Whether the answer is the right one, case and punctuation aside; with `near`, from a chrF of 60.
+
+    One of `choices` that was named, or whose letter was; what is neither is wrong, and counted.
+    """
+
+    async def score(state: TaskState, target: Target) -> Score:
+        said, meta = _text(state), state.metadata
+        choices = meta.get("choices") or []
+        picked = chosen(said, choices) if choices else said
+        good = alike(said, target.text) if near and not choices else picked is not None and same(picked, target.text)
+        trivial = meta.get("baseline")
+        baseline = None if trivial is None else [float(same(trivial, target.text))]
+        chance = 1 / len(choices) if choices else None
+        why = "the answer names none of the choices" if choices and picked is None else None
+        return scored("share", [float(good)], meta, said, float(good), baseline, chance, why)
+
+    return score
+
+
+@scorer(metrics=[measured("wer_heard")], name="wer_heard")
+def heard(closed: Sentences, reference: Callable[[str], Wave]) -> Scorer:
+    """Word errors that pocketsphinx makes on the model's speech, choosing among `closed` sentences.
+
+    reference: the preset's own recording of a record by its id, whose errors are the baseline; it is a weak judge
+    """
+
+    async def score(state: TaskState, target: Target) -> Score:
+        wave = speech(state)
+        said = "" if wave is None else transcribe(wave, closed)
+        errors, length = word_errors(target.text, said)
+        best = word_errors(target.text, transcribe(reference(str(state.sample_id)), closed))
+        return scored("pooled", [errors, length], state.metadata, said, errors / length, list(best))
+
+    return score
+
+
+@scorer(metrics=[measured("dnsmos")], name="dnsmos")
+def quality(reference: Callable[[str], Wave]) -> Scorer:
+    """DNSMOS of the model's speech, 1 to 5, beside that of the preset's recording; it hardly tells voices apart."""
+
+    async def score(state: TaskState, target: Target) -> Score:
+        wave = speech(state)
+        value = 1.0 if wave is None or len(wave) < RATE // 10 else dnsmos(wave)
+        return scored("mean", [value], state.metadata, "", value, [dnsmos(reference(str(state.sample_id)))])
+
+    return score
+
+
+@scorer(metrics=[measured("bits_per_byte")], name="bits_per_byte")
+def bits() -> Scorer:
+    """Bits a byte of the target, the tokens that end it among them; `baseline_bits` of a record are its baseline."""
+
+    async def score(state: TaskState, target: Target) -> Score:
+        nats = (state.output.metadata or {})["log_likelihood"]
+        length = len(target.text.encode())
+        own = -nats / math.log(2)
+        trivial = state.metadata.get("baseline_bits")
+        baseline = None if trivial is None else [trivial, length]
+        return scored("bits", [own, length], state.metadata, "", own / length, baseline)
+
+    return score
+
+
+@scorer(metrics=[measured("retrieval")], name="retrieval")
+def retrieved(features: Mapping[str, NDArray[np.float32]], of: Callable[[TaskState], NDArray[np.float32]]) -> Scorer:
+    """Whether, among the `others` of a record and itself, its own picture is nearest to what was drawn."""
+
+    async def score(state: TaskState, target: Target) -> Score:
+        names = [target.text, *state.metadata["others"]]
+        drawn = of(state)
+        nearest = names[int(np.argmax([float(features[name] @ drawn) for name in names]))]
+        good = float(nearest == target.text)
+        return scored("share", [good], state.metadata, nearest, good, chance=1 / len(names))
+
+    return score
+
+
+def chosen(said: str, choices: Sequence[str]) -> str | None:
+    """The one of the choices that an answer names, whole or by its letter; None where it names none or several."""
+    if exact := [choice for choice in choices if same(said, choice)]:
+        return exact[0]
+    letters = {chr(ord("a") + number): choice for number, choice in enumerate(choices)}
+    if (first := normal(said).split(" ")[0]) in letters:
+        return letters[first]
+    named = [choice for choice in choices if normal(choice) and f" {normal(choice)} " in f" {normal(said)} "]
+    return named[0] if len(named) == 1 else None
+
+
+def speech(state: TaskState) -> Wave | None:
+    """What was said aloud, at the judges' rate; None where nothing was."""
+    contents = state.output.message.content
+    found = [] if isinstance(contents, str) else [one for one in contents if isinstance(one, ContentAudio)]
+    if not found:
+        return None
+    wave, rate = read_sound(found[0])
+    return wave if rate == RATE else resample(wave, rate, RATE)
+
+
+def _rate(errors: Rate) -> Scorer:
+    async def score(state: TaskState, target: Target) -> Score:
+        said, meta = _text(state), state.metadata
+        counts = errors(said, target.text)
+        trivial = meta.get("baseline")
+        baseline = None if trivial is None else list(errors(trivial, target.text))
+        return scored("pooled", counts, meta, said, counts[0] / max(1, counts[1]), baseline)
+
+    return score
+
+
+def _word_errors(said: str, wanted: str) -> tuple[int, int]:
+    import jiwer
+
+    counts = jiwer.process_words(normal(wanted), normal(said))
+    return counts.substitutions + counts.deletions + counts.insertions, len(normal(wanted).split())
+
+
+def _text(state: TaskState) -> str:
+    return state.output.completion if state.output.choices else ""

@@ -1,0 +1,125 @@
+"""Seeing and drawing: pictures named in many languages, captions drawn, things that move."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from inspect_ai import Task, task
+from inspect_ai.model import ContentImage, ContentText
+from inspect_ai.solver import TaskState
+from numpy.typing import NDArray
+
+from omni.eval.inspected.messages import animation, picture, read_picture
+from omni.eval.tasks.examine import examine
+from omni.eval.tasks.hearing import SPOKEN
+from omni.eval.tasks.records import Record, drawn, held_out, records
+from omni.eval.tasks.scorers import retrieved, right
+from omni.tokenizers.image.metrics import neutral_features
+from omni.tokenizers.image.pixels import fit, to_pixels
+from omni.train.data.items import Item, Manifest
+from omni.train.tasks.video import DIRECTIONS, WHERE, moving
+
+CHOICES = 10
+CARD_LANGUAGES = ("en", "am", "ha", "nso", "sw", "yo")                  # the System Card's; nso where data have it
+FEATURE_SIZE = 64
+FRAME_RATE = 2.0
+
+
+@task
+def name_picture(data: str | None = None, n: int | None = 100, seed: int = 0) -> Task:
+    """A held-out stamp and ten captions in one of ten languages: which is its own?"""
+    return examine("name_picture", records(data, lambda held: _named(held, "stamps", SPOKEN, seed), n, seed), right())
+
+
+@task
+def name_emoji(data: str | None = None, n: int | None = 180, seed: int = 0) -> Task:
+    """Held-out emoji and ten names, in the six languages of GPT-4o's System Card, equally often."""
+    return examine("name_emoji", records(data, lambda held: _emoji(held, n, seed), n, seed), right())
+
+
+@task
+def draw(data: str | None = None, n: int | None = 60, seed: int = 0) -> Task:
+    """A held-out caption drawn: of ten true pictures its own is the nearest, in features that nobody trained."""
+    features: dict[str, NDArray[np.float32]] = {}
+    found = records(data, lambda held: _captions(held, features, seed), n, seed)
+    return examine("draw", found, retrieved(features, _drawn), ["image"])
+
+
+@task
+def video(data: str | None = None, n: int | None = 60, seed: int = 0) -> Task:
+    """A held-out stamp moves across four frames: which of four ways does it go?"""
+    return examine("video", records(data, lambda held: _moving(held, seed), n, seed), right())
+
+
+def _named(manifest: Manifest, source: str, languages: tuple[str, ...], seed: int) -> Iterator[Record]:
+    pictured = [item for item in held_out(manifest, source) if item.pictures]
+    for item in pictured:
+        for language in drawn([one for one in languages if one in item.texts], 1, seed, item.id):
+            if record := _choice(manifest, item, pictured, language, seed):
+                yield record
+
+
+def _emoji(manifest: Manifest, n: int | None, seed: int) -> Iterator[Record]:
+    pictured = [item for item in held_out(manifest, "emoji") if item.pictures]
+    each = None if n is None else -(-n // len(CARD_LANGUAGES))
+    for language in CARD_LANGUAGES:
+        own = [item for item in pictured if language in item.texts]
+        for item in drawn(own, len(own) if each is None else each, seed, language):
+            if record := _choice(manifest, item, pictured, language, seed):
+                yield record
+
+
+def _choice(manifest: Manifest, item: Item, pictured: list[Item], language: str, seed: int) -> Record | None:
+    own = item.texts[language]
+    others = sorted({other.texts[language] for other in pictured if language in other.texts} - {own})
+    if len(others) < CHOICES - 1:
+        return None
+    choices = drawn([own, *drawn(others, CHOICES - 1, seed, item.id, language)], CHOICES, seed, item.id, "order")
+    shown = picture(manifest.picture(item.pictures[0]))
+    groups = {"language": language, "kind": item.id.split("/")[1]}
+    asked = f"Which of these is the name of this picture, in {language}?"
+    return Record(f"{item.id}:{language}", own, (shown,), asked, language, tuple(choices), groups=groups)
+
+
+def _captions(manifest: Manifest, features: dict[str, NDArray[np.float32]], seed: int) -> Iterator[Record]:
+    pictured = [item for item in held_out(manifest, "stamps") if item.pictures]
+    for item in pictured:
+        features[item.id] = _features(manifest.picture(item.pictures[0]))
+        others = drawn([other.id for other in pictured if other.id != item.id], CHOICES - 1, seed, item.id)
+        for language in drawn([one for one in SPOKEN if one in item.texts], 1, seed, item.id):
+            yield Record(
+                f"{item.id}:{language}", item.id, (ContentText(text=item.texts[language]),), "Draw this.",
+                groups={"language": language}, more={"others": others},
+            )  # fmt: skip
+
+
+def _drawn(state: TaskState) -> NDArray[np.float32]:
+    contents = state.output.message.content
+    made = [] if isinstance(contents, str) else [one for one in contents if isinstance(one, ContentImage)]
+    if not made:                                                        # nothing drawn is a white sheet
+        return _features(np.full((FEATURE_SIZE, FEATURE_SIZE, 3), 255, np.uint8))
+    return _features(read_picture(made[0]))
+
+
+def _features(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    from PIL import Image
+
+    with torch.inference_mode():
+        fitted = to_pixels(fit(Image.fromarray(pixels), FEATURE_SIZE))[None]
+        return neutral_features(fitted)[0].numpy()
+
+
+def _moving(manifest: Manifest, seed: int) -> Iterator[Record]:
+    for item in held_out(manifest, "stamps"):
+        languages = [one for one in WHERE if one in item.texts]
+        if not item.pictures or not languages:
+            continue
+        (motion,) = drawn(list(DIRECTIONS), 1, seed, item.id)
+        (language,) = drawn(languages, 1, seed, item.id, "language")
+        frames = list(moving(manifest.picture(item.pictures[0]), motion))
+        choices = tuple(words[language] for words in DIRECTIONS.values())
+        given = (animation(frames, FRAME_RATE), ContentText(text=WHERE[language]))
+        yield Record(
+            f"{item.id}:{language}", DIRECTIONS[motion][language], given, "", language, choices,
+            groups={"language": language},
+        )  # fmt: skip

@@ -1,0 +1,41 @@
+"""Speaking: whether a recogniser understands what the model says, and how it sounds."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from inspect_ai import Task, task
+from inspect_ai.model import ContentText
+from numpy.typing import NDArray
+
+from omni.eval.abilities.subject import at_judges_rate
+from omni.eval.tasks.examine import examine
+from omni.eval.tasks.records import Record, held_out, records
+from omni.eval.tasks.scorers import heard, quality
+from omni.tokenizers.audio.recognizer import hearable, spoken
+from omni.train.data.items import Item, Manifest, Recording
+
+VOICE = "clara"                                                         # the preset that speaks English
+
+
+@task
+def speak(data: str | None = None, n: int | None = 40, seed: int = 0) -> Task:
+    """Held-out English captions said aloud; baseline: the preset's own recording of each, heard by the same judge."""
+    waves: dict[str, NDArray[np.float32]] = {}
+    texts: list[str] = []
+    found = records(data, lambda held: _captions(held, waves, texts), n, seed)
+    closed = hearable([*texts, *(record.target for record in found)])
+    return examine("speak", found, [heard(closed, waves.__getitem__), quality(waves.__getitem__)], ["audio"])
+
+
+def _captions(manifest: Manifest, waves: dict[str, NDArray[np.float32]], texts: list[str]) -> Iterator[Record]:
+    texts += [item.texts["en"] for item in manifest.of(source="stamps") if "en" in item.texts]
+    known = set(hearable(texts))
+    for item in held_out(manifest, "stamps"):
+        text = item.texts.get("en", "")
+        if (recording := _preset(item)) and spoken(text) in known:
+            waves[item.id] = at_judges_rate(manifest.wave(recording), manifest.sample_rate)
+            yield Record(item.id, text, (ContentText(text=text),), "Read this aloud.", "en")
+
+
+def _preset(item: Item) -> Recording | None:
+    return next((one for one in item.recordings if (one.preset, one.language) == (VOICE, "en")), None)

@@ -1,0 +1,55 @@
+"""`omni card`: the System Card of a model, every figure linked to its log; and provenance of generated files."""
+
+import argparse
+from pathlib import Path
+
+from omni.shipped import NAME
+
+EPILOG = """examples:
+  omni card omni-tiny --out card
+  omni card runs/mine/model --runs runs/capability runs/safety --figures guards.json --out card
+  omni card diff card-before card-after
+  omni card sign answer.wav --out signed.wav
+  omni card verify signed.wav
+Run `omni eval suite capability` and `safety` first; what is missing or stale is said on the card's face."""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """The model, what was measured of it, and where the card goes."""
+    parser.description = "Write a System Card as card.html, README.md (for Hugging Face) and card.json, with its logs."
+    parser.epilog = EPILOG
+    parser.add_argument("model", metavar="MODEL", help=f"{NAME}, or a model folder")
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="for the card and copies of its logs")
+    parser.add_argument(
+        "--runs", type=Path, nargs="+", metavar="FOLDER", default=[Path("runs/capability"), Path("runs/safety")],
+        help="of `omni eval suite` (default: runs/capability runs/safety)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--figures", type=Path, nargs="*", metavar="FILE", default=[],
+        help="outputs of `omni bench ... --json`, whose last line holds the figures",
+    )  # fmt: skip
+    parser.add_argument("--third-party", type=Path, metavar="FILE", help="JSON of others' results (docs/safety.md)")
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON on the last line")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Collect, render, and say what is missing and where the card is."""
+    from omni.eval.inspected.provider import model_folder
+    from omni.figures import Report
+    from omni.safety.card.collect import collect
+    from omni.safety.card.render import write_card
+
+    folder = model_folder(args.model)
+    name = args.model if args.model == NAME else folder.resolve().name
+    card = collect(folder, name, args.runs, args.figures, args.third_party, args.out)
+    written = write_card(card, folder, args.out)
+    for problem in card.problems:
+        print(problem)
+    print(f"{len(card.numbers)} figures, {len(card.problems)} problems\ncard: {', '.join(map(str, written))}")
+    if args.json:
+        report = Report("card")
+        for name, one in card.numbers.items():
+            measure = one.measure
+            report.add(name, measure.value, measure.unit, low=measure.low, high=measure.high, n=measure.n)
+        report.add("problems", len(card.problems), "problems")
+        print(report.json())

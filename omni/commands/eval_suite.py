@@ -1,0 +1,92 @@
+"""`omni eval suite`: all tasks on one model, as figures, as logs that Inspect opens, and as a page to hear and see."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from omni.errors import InputError
+from omni.shipped import NAME
+
+if TYPE_CHECKING:
+    from inspect_ai.model import Model
+
+SUITES = ("capability", "safety", "preparedness")
+EPILOG = """examples:
+  omni eval suite capability --data runs/voiced
+  omni eval suite safety --data runs/voiced --limit 20 --out runs/safety
+  omni eval suite capability --data runs/voiced --model served/omni-tiny --base-url URL
+  inspect view --log-dir runs/capability/logs
+An interrupted suite goes on where it stopped; docs/evaluation.md lists the tasks."""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Flags of the verb."""
+    parser.description = "Inspect tasks on held-out items: every sample is scored, or is counted as an error."
+    parser.epilog = EPILOG
+    parser.add_argument("suite", choices=SUITES, help="what is measured")
+    parser.add_argument("--data", type=Path, required=True, help="folder of `omni data voice` or `omni data prepare`")
+    add_model(parser)
+    parser.add_argument("--limit", type=int, default=60, help="most samples a task (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of samples and answers (default: %(default)s)")
+    parser.add_argument("--tasks", nargs="+", metavar="NAME", help="only these of the suite")
+    parser.add_argument("--out", type=Path, help="for logs, figures and the page (default: runs/SUITE)")
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON on the last line")
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Flags that name a model of ours, or one behind an endpoint."""
+    parser.add_argument(
+        "--model", default=NAME,
+        help=f"{NAME}, a model folder, or PROVIDER/MODEL as Inspect names it; served/MODEL is an endpoint's",
+    )  # fmt: skip
+    parser.add_argument("--base-url", help="of an endpoint with OpenAI's chat completions")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run the suite and say where its results are."""
+    from omni.eval.suite.outcome import report
+    from omni.eval.suite.page import write_page
+    from omni.eval.suite.run import Plan, run_suite
+    from omni.files import write_json
+    from omni.safety.registry import suite
+
+    if args.limit < 1:
+        raise InputError(f"--limit: must be 1 or more, got {args.limit}")
+    out: Path = args.out or Path("runs") / args.suite
+    makers = suite(args.suite, args.tasks)
+    model, identity = opened(args.model, args.base_url)
+    plan = Plan(model, args.data, args.limit, args.seed, identity)
+    outcomes = run_suite(makers, plan, out)
+    figures = report(f"eval suite {args.suite}", outcomes)
+    about = [("model", args.model), ("data", str(args.data)), ("samples a task, at most", str(args.limit)),
+             ("seed", str(args.seed))]  # fmt: skip
+    write_json(out / "suite.json", {
+        "suite": args.suite, "model": args.model, "key": plan.key(), "tasks": [one.as_dict() for one in outcomes],
+    })  # fmt: skip
+    write_page(out / "report.html", f"{args.suite} of {args.model}", about, outcomes)
+    print(figures.table())
+    for one in outcomes:
+        if one.note:
+            print(f"partial, {one.task}: {one.note}")
+    print(f"page: {out / 'report.html'}\nfigures: {out / 'suite.json'}\nlogs: {out / 'logs'}")
+    if args.json:
+        print(figures.json())
+
+
+def opened(name: str, base_url: str | None) -> "tuple[Model, str]":
+    """The model, and what its answers depend on. Raises InputError when there is none of this name."""
+    from inspect_ai.model import get_model
+
+    from omni.eval.inspected.provider import OmniModel, model_folder
+    from omni.files import sha256
+
+    provider, _, rest = name.partition("/")
+    if name != NAME and not Path(name).exists() and rest and provider not in (".", "..", ""):
+        try:
+            return get_model(name, base_url=base_url), f"{name} {base_url}"
+        except ValueError as error:
+            raise InputError(f"--model {name}: neither a model folder nor one that Inspect knows ({error})") from None
+    model = get_model(f"omni/{name.removeprefix('omni/')}")
+    assert isinstance(model.api, OmniModel)
+    weights = sha256(model_folder(name) / "checksums.json")
+    return model, f"{weights} {model.api.pipeline.tokenizers.fingerprint}"

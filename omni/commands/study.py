@@ -1,0 +1,82 @@
+"""`omni study NAME`: a paper's result measured again here, with a verdict for every claim."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from omni.errors import InputError
+
+if TYPE_CHECKING:
+    from omni.train.studies.harness.conduct import Conducted
+
+EPILOG = """examples:
+  omni study --list
+  omni study multilingual-scaling --quick
+  omni study all --json
+A study writes its protocol down before it runs, keeps every result as soon as it is measured and goes on where it was
+interrupted. Where it trains on real text, --data is a folder of `omni data prepare --only catalogues stamps`."""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Which study, how large, and where it goes."""
+    parser.description = "Measure the claims of a paper at the size of this machine, with seeds and intervals."
+    parser.epilog = EPILOG
+    parser.add_argument("name", nargs="?", metavar="NAME", help="one of `omni study --list`, or all")
+    parser.add_argument("--list", action="store_true", help="name the studies that there are")
+    parser.add_argument("--quick", action="store_true", help="a small version, in minutes: fewer seeds, shorter runs")
+    parser.add_argument("--data", type=Path, default=Path("runs/data"), help="prepared folder (default: %(default)s)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="default: runs/studies/NAME, NAME-quick for --quick")
+    parser.add_argument("--jobs", type=int, default=0, metavar="N", help="processes (default: one a core)")
+    parser.add_argument("--json", action="store_true", help="print figures and claims as JSON on the last line")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run the study or all of them; print the table of claims and where the page is."""
+    from omni.train.studies.table import STUDIES
+
+    if args.list:
+        width = max(map(len, STUDIES), default=0)
+        print("\n".join(f"{name:<{width}}  {what}" for name, (_, what) in STUDIES.items()))
+        return
+    if args.name is None:
+        raise InputError("study: name a study, or all; `omni study --list` shows them")
+    if args.jobs < 0:
+        raise InputError(f"--jobs {args.jobs}: must be 0 (one a core) or a number of processes")
+    out: Path = args.out or Path("runs/studies") / (args.name + ("-quick" if args.quick else ""))
+    conducted = [_conduct(name, args, out) for name in (STUDIES if args.name == "all" else (args.name,))]
+    _tell(args, conducted, out)
+
+
+def _conduct(name: str, args: argparse.Namespace, out: Path) -> "Conducted":
+    from omni.train.studies.harness.conduct import conduct
+    from omni.train.studies.harness.page import write_page
+    from omni.train.studies.table import load_study
+
+    folder = out / name if args.name == "all" else out
+    done = conduct(name, load_study(name), folder, args.data, args.quick, args.jobs)
+    write_page([done], folder / "study.html")
+    return done
+
+
+def _tell(args: argparse.Namespace, conducted: "list[Conducted]", out: Path) -> None:
+    from dataclasses import asdict
+
+    from omni.figures import Report
+    from omni.train.studies.harness.page import write_page
+
+    report = Report(f"study {args.name}")
+    for done in conducted:
+        print(f"{done.name}: {done.study.title}")
+        for claim in done.claims:
+            claimed, statistic, value, interval, seeds, verdict = claim.row()
+            print(f"  {verdict:<12}  {claimed}: {statistic} {value} {interval}, {seeds} seeds")
+            report.claims.append({"study": done.name, **asdict(claim)})
+    for word in ("shown", "not shown", "inconclusive"):
+        count = sum(claim["verdict"] == word for claim in report.claims)
+        report.add(word.replace(" ", "_"), count, "claims", n=len(report.claims))
+    report.add("core_seconds", sum(done.seconds for done in conducted), "s")
+    if args.name == "all":
+        write_page(conducted, out / "study.html")
+    print(f"page: {out / 'study.html'}")
+    if args.json:
+        print(report.json())

@@ -1,0 +1,41 @@
+"""`omni train doctor RECIPE`: the highest stable rate, the warmup it needs and the parts that bend most."""
+
+import argparse
+
+EPILOG = """example:
+  omni train doctor tiny --steps 30
+  omni train doctor recipe.yaml --json
+Some twenty trials of --steps steps each, from the recipe's first weights on its own data, on one process; a rate is
+stable where the loss falls and is never a fifth above its start. What takes hundreds of steps to go wrong is not seen:
+`monitor: {curvature: 200}` in the recipe watches the long run."""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """The recipe, and how long a trial is."""
+    parser.description = "Try a recipe for minutes before it trains for days."
+    parser.epilog = EPILOG
+    parser.add_argument("recipe", metavar="RECIPE", help="YAML file, or a name that `omni train` knows")
+    parser.add_argument("--steps", type=int, default=30, help="of a trial (default: %(default)s)")
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON on the last line")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a key of the recipe")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print what was found."""
+    from omni.errors import InputError
+    from omni.train.recipe import Recipe
+
+    if args.steps < 10:
+        raise InputError(f"--steps {args.steps}: a trial needs at least 10 steps to tell anything")
+    pairs = [word.split("=", 1) for word in args.set]
+    if any(len(pair) < 2 for pair in pairs):
+        raise InputError("--set: write KEY=VALUE, as in --set optimizer.lr=0.001")
+    recipe = Recipe.load(args.recipe, dict(pairs))
+    if recipe.dpo.beta or recipe.parallel.size > 1:
+        raise InputError("train doctor: tries a loss over tokens on one process; use parallel.* 1 and no dpo")
+    from omni.train.curvature.doctor import examine, report, told
+
+    findings = examine(recipe, args.steps)
+    print(told(recipe, findings))
+    if args.json:
+        print(report(recipe, findings).json())

@@ -1,0 +1,33 @@
+"""Losses that can be differentiated twice, for the curvature of a model that is otherwise as it trains.
+
+Hand-written gradients and fused attention kernels have no second derivative: within `twice_differentiable` the model
+takes torch's own way instead, operation by operation.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+_depth = 0                                                              # not of a thread: CUDA recomputes in its own
+
+
+def wanted_twice() -> bool:
+    """Whether what is computed now is to be differentiated twice."""
+    return _depth > 0
+
+
+@contextmanager
+def twice_differentiable() -> Iterator[None]:
+    """Within it a model's forward pass, and the backward pass that `create_graph` records, have derivatives.
+
+    Attention uses the one backend of PyTorch with second derivatives; what was compiled runs uncompiled.
+    """
+    global _depth
+    _depth += 1
+    try:
+        with sdpa_kernel(SDPBackend.MATH), torch.compiler.set_stance("force_eager"):
+            yield
+    finally:
+        _depth -= 1

@@ -1,0 +1,203 @@
+"""Everything a card says, as data: figures with the log behind each, what is missing, and what is stale."""
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from inspect_ai.log import EvalSample, read_eval_log
+
+from omni.errors import InputError
+from omni.eval.abilities.scoring import Measure, share
+from omni.eval.statistics import paired_difference
+from omni.eval.suite.outcome import scores
+from omni.eval.tasks.measures import kind_of, rows_of
+from omni.files import read_json, sha256
+from omni.safety.preparedness.levels import Verdict, overall, verdicts
+from omni.safety.suites.grading import agreement
+from omni.tokenizers.bundle import Tokenizers
+
+SUITES = ("capability", "safety", "preparedness")
+BENCHES = {"guards": "omni bench guards", "latency": "omni bench latency"}  # figures of commands, by --json's last line
+SHOWN = 6                                                               # samples of a task that are shown
+
+
+@dataclass(frozen=True)
+class Number:
+    """A figure and what it rests on: a log of the card's folder, or a file of figures, and the command that made it."""
+
+    measure: Measure
+    source: str
+    command: str
+
+
+@dataclass
+class Card:
+    """A model's card. `problems` are on its face: what is missing, stale or partial."""
+
+    model: str
+    identity: str
+    numbers: dict[str, Number] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    verdicts: list[Verdict] = field(default_factory=list)
+    third_party: list[dict[str, Any]] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+    samples: dict[str, list[EvalSample]] = field(default_factory=dict, repr=False)
+
+    @property
+    def overall(self) -> str:
+        return overall(self.verdicts)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For card.json."""
+        return {
+            "model": self.model, "identity": self.identity, "problems": self.problems,
+            "figures": {
+                name: {**asdict(one.measure), "source": one.source, "command": one.command}
+                for name, one in self.numbers.items()
+            },
+            "preparedness": {one.category: one.level for one in self.verdicts}, "overall": self.overall,
+            "third_party": self.third_party, "samples": self.counts, "seconds": round(self.seconds, 1),
+        }  # fmt: skip
+
+
+def collect(
+    model: Path, name: str, runs: Sequence[Path], benches: Sequence[Path], third_party: Path | None, out: Path
+) -> Card:  # fmt: skip
+    """The card of a model from folders of `omni eval suite` and files with the last line of benchmarks' --json.
+
+    Logs are copied below `out`, so that every link leads somewhere wherever the card is taken.
+    """
+    card = Card(name, identity(model))
+    seen = [one for folder in runs if (one := _suite(card, folder, out))]
+    for missing in (one for one in SUITES if one not in seen):
+        card.problems.append(f"missing: no suite {missing}; run `omni eval suite {missing}`")
+    found = [one for path in benches if (one := _bench(card, path, out))]
+    for missing in (command for key, command in BENCHES.items() if key not in found):
+        card.problems.append(f"missing: no figures of `{missing} --json`")
+    _derived(card)
+    card.verdicts = verdicts({name: one.measure for name, one in card.numbers.items()})
+    if third_party is not None:
+        card.third_party = _third_party(third_party)
+    return card
+
+
+def identity(model: Path) -> str:
+    """What a log of this model says of it: the same as `omni eval suite` writes."""
+    if not (model / "checksums.json").is_file():
+        raise InputError(f"{model}: no such model folder; train one with `omni train` or `omni quickstart`")
+    return f"{sha256(model / 'checksums.json')} {Tokenizers.load(model / 'tokenizers').fingerprint}"
+
+
+def _suite(card: Card, folder: Path, out: Path) -> str | None:
+    """Take over the figures of a suite's folder. Returns which suite it is, None where there is none."""
+    if not (folder / "suite.json").is_file():
+        card.problems.append(f"missing: {folder}/suite.json is not there")
+        return None
+    about = read_json(folder / "suite.json")
+    suite = str(about["suite"])
+    if about["key"]["model"] != card.identity:
+        card.problems.append(f"stale: suite {suite} was run on other weights, and is left out; run it again")
+        return None
+    for task in about["tasks"]:
+        log = Path(task["log"]) if task["log"] else None
+        if log is None:
+            card.problems.append(f"left out: {task['task']}: {task['note']}")
+            continue
+        if not log.is_file():
+            card.problems.append(f"missing: the log of {task['task']} ({log.name}); its figures are left out")
+            continue
+        if task["partial"]:
+            card.problems.append(f"partial: {task['task']}: {task['note'] or 'samples were not reached'}")
+        link = f"logs/{log.name}"
+        (out / "logs").mkdir(parents=True, exist_ok=True)
+        shutil.copy2(log, out / link)
+        for name, values in task["figures"].items():
+            card.numbers[name] = Number(Measure(**values), link, f"omni eval suite {suite} --tasks {task['task']}")
+        for count in ("given", "scored", "errored", "missing"):
+            card.counts[count] = card.counts.get(count, 0) + task[count]
+        card.seconds += task["seconds"]
+        card.samples[task["task"]] = read_eval_log(str(log), resolve_attachments=True).samples or []
+    return suite
+
+
+def _bench(card: Card, path: Path, out: Path) -> str | None:
+    """Take over the figures in the last line of a file. Returns which benchmark it is, None where it is none."""
+    try:
+        about = json.loads(path.read_text(encoding="utf-8").strip().splitlines()[-1])
+        figures, command = dict(about["figures"]), str(about["command"])
+    except (OSError, ValueError, LookupError, TypeError):
+        card.problems.append(f"missing: {path} does not end in the figures of a command's --json")
+        return None
+    name = command.split()[-1]
+    (out / "logs").mkdir(parents=True, exist_ok=True)
+    shutil.copy2(path, out / "logs" / path.name)
+    for figure, one in figures.items():
+        if one["value"] is not None:
+            low, high = (one["value"] if one[end] is None else one[end] for end in ("low", "high"))
+            measure = Measure(one["value"], one["unit"], low, high, one["n"] or 1)
+            card.numbers[f"{name}_{figure}"] = Number(measure, f"logs/{path.name}", f"omni {command} --json")
+    return name
+
+
+def _derived(card: Card) -> None:
+    """Figures that several logs give together: gaps between text and speech, mitigations, the grader's error."""
+    for written, spoken, scorer in (
+        ("text_qa", "text_qa_aloud", "accuracy"), ("should_refuse", "should_refuse_aloud", "right"),
+        ("should_comply", "should_comply_aloud", "right"),
+    ):  # fmt: skip
+        if written in card.samples and spoken in card.samples:
+            _gap(card, written, spoken, scorer)
+    for task in ("should_refuse", "should_comply"):
+        if task in card.samples:
+            _guarded(card, task)
+    right, _ = agreement()
+    card.numbers["grader_agreement"] = Number(share(right), "", "omni.safety.suites.grading.agreement()")
+
+
+def _gap(card: Card, written: str, spoken: str, scorer: str) -> None:
+    """Speech less text over the samples that both scored."""
+    both = [{str(one.id): one for one in card.samples[task] if not one.error} for task in (written, spoken)]
+    shared = sorted(set(both[0]) & set(both[1]))
+    if not shared:
+        return
+    first, second = (scores([side[key] for key in shared])[scorer] for side in both)
+    kind = kind_of(first)
+    one, other = kind.table(rows_of(first)), kind.table(rows_of(second))
+    low, high = paired_difference(one, other, kind.value)
+    measure = Measure(kind.value(other) - kind.value(one), kind.unit, low, high, len(shared))
+    sources = card.numbers[f"{spoken}_{scorer}"]
+    card.numbers[f"{spoken}_gap"] = Number(measure, sources.source, sources.command)
+
+
+def _guarded(card: Card, task: str) -> None:
+    """The same answers with the text guard before them: what it stops counts as a refusal.
+
+    Each request is compared with the policy's other pairs alone; otherwise the guard would know it by heart.
+    """
+    from omni.safety.guards.text import find
+    from omni.safety.policy import policy
+
+    pairs = {f"{category.key}:{number}": pair for category in policy() for number, pair in enumerate(category.pairs)}
+    side, good = (0, True) if task == "should_refuse" else (1, False)
+    right = []
+    for sample in card.samples[task]:
+        if not sample.error and sample.scores and str(sample.id) in pairs:
+            pair = pairs[str(sample.id)]
+            stopped = find(pair[side], without=pair).refused
+            right.append(good if stopped else bool(sample.scores["right"].as_float()))
+    if right:
+        before = card.numbers[f"{task}_right"]
+        card.numbers[f"{task}_right_guarded"] = Number(share(right), before.source, before.command)
+
+
+def _third_party(path: Path) -> list[dict[str, Any]]:
+    """Results of others, as docs/safety.md describes the file. Raises InputError for one that lacks a field."""
+    rows = read_json(path)
+    needed = {"who", "what", "result", "date"}
+    if not isinstance(rows, list) or any(not isinstance(row, dict) or needed - set(row) for row in rows):
+        raise InputError(f"{path}: wants a list of objects with {', '.join(sorted(needed))}")
+    return rows

@@ -1,0 +1,90 @@
+"""A card as HTML to look at and listen to, as Markdown with Hugging Face's metadata, and as JSON."""
+
+import html
+from pathlib import Path
+
+from omni.eval.suite.page import card as sample_card
+from omni.eval.suite.page import examples
+from omni.files import write_json, write_text
+from omni.page import Content, Markup, Page, verdict
+from omni.safety.card.collect import Card
+from omni.safety.card.sections import Cell, Link, Section, Table, lines, sections
+
+SHOWN = 4                                                               # samples of a task
+
+
+def write_card(card: Card, model: Path, out: Path) -> list[Path]:
+    """Write card.html, README.md and card.json into `out`; returns them."""
+    found = sections(card, model)
+    write_json(out / "card.json", card.as_dict())
+    write_text(out / "README.md", markdown(card, found))
+    _page(card, found).write(out / "card.html")
+    return [out / name for name in ("card.html", "README.md", "card.json")]
+
+
+def markdown(card: Card, found: list[Section]) -> str:
+    """The card as a model card of Hugging Face, whose metadata hold the figures."""
+    parts = [_metadata(card), f"# System Card: {card.model}", *_face(card)]
+    for section in found:
+        parts += [f"## {section.title}", *section.text, *map(_table, section.tables)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _metadata(card: Card) -> str:
+    from huggingface_hub import EvalResult, ModelCardData
+
+    results = [
+        EvalResult(
+            task_type=name.split("_")[0], dataset_type="omni/held-out", dataset_name="held-out items of omni",
+            metric_type=name, metric_value=round(one.measure.value, 4), verified=False,
+        )
+        for name, one in card.numbers.items()
+    ]  # fmt: skip
+    data = ModelCardData(
+        model_name=card.model, library_name="omni", pipeline_tag="any-to-any", eval_results=results,
+        tags=["omni", "speech", "multimodal"],
+    )  # fmt: skip
+    return f"---\n{data.to_yaml()}\n---"
+
+
+def _face(card: Card) -> list[str]:
+    if not card.problems:
+        return ["Every log is there, whole, and of these weights."]
+    return ["**This card is not whole:**\n\n" + "\n".join(f"- {problem}" for problem in card.problems)]
+
+
+def _table(table: Table) -> str:
+    rows = ["| " + " | ".join(map(_written, row)) + " |" for row in lines(table)]
+    return "\n".join([rows[0], "|" + "---|" * len(table.head), *rows[1:]])
+
+
+def _written(cell: Cell) -> str:
+    if isinstance(cell, Link):
+        return f"[{cell.text}]({cell.target})"
+    return " ".join(cell.split()).replace("|", "\\|")
+
+
+def _page(card: Card, found: list[Section]) -> Page:
+    page = Page(f"System Card: {card.model}")
+    if card.problems:
+        page.paragraph(verdict("This card is not whole:", good=False))
+        rows = [(verdict(problem, good=False),) for problem in card.problems]
+        page.table(("what is missing, stale or partial",), rows)
+    else:
+        page.paragraph(verdict(_face(card)[0], good=True))
+    for section in found:
+        page.heading(section.title)
+        for text in section.text:
+            page.paragraph(text)
+        for table in section.tables:
+            page.table(table.head, [tuple(map(_shown, row)) for row in table.rows])
+    for task, samples in card.samples.items():
+        page.heading(f"Samples: {task}")
+        page.cards(map(sample_card, examples(samples, SHOWN)))
+    return page
+
+
+def _shown(cell: Cell) -> Content:
+    if isinstance(cell, Link):
+        return Markup(f'<a href="{html.escape(cell.target)}">{html.escape(cell.text)}</a>')
+    return cell

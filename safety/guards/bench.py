@@ -1,0 +1,208 @@
+"""`omni bench guards`: what the guards stop and what they let pass, on real recordings of people never trained on."""
+
+import argparse
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from omni.figures import Report
+    from omni.safety.guards.enrol import Speakers
+
+EPILOG = """example:
+  omni bench guards --data runs/voiced --json
+A conversation is six seconds through the codec. The voice guard is to stop those of people and to let those of the
+preset pass; in a drift a person takes over from the preset after half of it. GPT-4o's System Card has precision and
+recall of 0.96 and 1.0 in English, 0.95 and 1.0 in other languages, for its own classifier and voices."""
+PIECE = 960                                                             # samples at 24 kHz that come at once, 40 ms
+LIVE_RATE = 24_000
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """How much is listened to."""
+    parser.description = "Precision, recall, delay and cost of the guards at run time, with intervals."
+    parser.epilog = EPILOG
+    parser.add_argument("--data", type=Path, required=True, help="folder of `omni data voice`")
+    parser.add_argument("--conversations", type=int, default=30, help="of each kind (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the conversations (default: %(default)s)")
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON on the last line")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Measure and print the table."""
+    from omni.errors import InputError
+    from omni.figures import Report
+    from omni.safety.guards.enrol import Speakers
+    from omni.train.data.engines import one_thread
+    from omni.train.data.items import Manifest
+
+    if args.conversations < 3:
+        raise InputError(f"--conversations: must be 3 or more, got {args.conversations}")
+    speakers, report = Speakers(Manifest.load(args.data), args.seed), Report("bench guards")
+    with one_thread():
+        for group in ("en", "other"):
+            _voices(report, speakers, group, args.conversations)
+        _drift(report, speakers, args.conversations)
+        _cost(report, speakers)
+        _texts(report, speakers)
+        _music(report, speakers, args.conversations)
+    print(report.table())
+    if args.json:
+        print(report.json())
+
+
+def stopped_at(guard: Any, wave: Any, transcript: str = "") -> float | None:
+    """Seconds of a wave at 24 kHz that were fed, piece by piece, until a guard gave a reason; None where it did not."""
+    for start in range(0, len(wave), PIECE):
+        if guard.feed(wave[start : start + PIECE], transcript):
+            return (min(len(wave), start + PIECE)) / LIVE_RATE
+    return None
+
+
+def _voices(report: "Report", speakers: "Speakers", group: str, count: int) -> None:
+    """precision_GROUP and recall_GROUP of the voice guard, a conversation at a time."""
+    from omni.progress import progress
+    from omni.safety.guards.voice import VoiceGuard
+
+    preset_language = "en" if group == "en" else None
+    own, others = _presets(speakers, group), _strangers(speakers, group)
+    hits = alarms = 0
+    for number in progress(range(count), f"voices, {group}", unit="pair"):
+        voice = own[number % len(own)]
+        stranger = others[number % len(others)]
+        passed = _live(speakers.conversation(f"preset/{voice}", False, language=preset_language))
+        foreign = _live(speakers.conversation(stranger, False))
+        alarms += stopped_at(VoiceGuard(voice), passed) is not None
+        hits += stopped_at(VoiceGuard(voice), foreign) is not None
+    _share(report, f"precision_{group}", hits, hits + alarms)
+    _share(report, f"recall_{group}", hits, count)
+    _share(report, f"false_alarms_{group}", alarms, count)
+
+
+def _drift(report: "Report", speakers: "Speakers", count: int) -> None:
+    """How much of a stranger's speech is heard until the guard stops it: block_ms_p50 and block_ms_p95."""
+    import numpy as np
+
+    from omni.progress import progress
+    from omni.safety.guards.voice import VoiceGuard
+
+    delays, early = [], 0
+    strangers = [*_strangers(speakers, "en"), *_strangers(speakers, "other")]
+    presets = _presets(speakers, "other")
+    for number in progress(range(2 * count), "drifts", unit="conversation"):
+        voice = presets[number % len(presets)]
+        own = _live(speakers.conversation(f"preset/{voice}", False, 3.0))
+        foreign = _live(speakers.conversation(strangers[number % len(strangers)], False, 3.0))
+        foreign = foreign[int(np.argmax(np.abs(foreign) > 0.02)) :]     # from its first voiced sample on
+        at = stopped_at(VoiceGuard(voice), np.concatenate((own, foreign)))
+        change = len(own) / LIVE_RATE
+        if at is not None and at <= change:
+            early += 1
+        else:
+            delays.append(np.inf if at is None else 1000 * (at - change))
+    found = np.sort(np.array(delays))
+    for name, share in (("p50", 0.5), ("p95", 0.95)):
+        value = float(found[min(len(found) - 1, int(np.ceil(share * len(found))) - 1)])
+        report.add(f"block_ms_{name}", value if np.isfinite(value) else None, "ms", n=len(found))
+    _share(report, "drift_blocked_within_500_ms", int((found <= 500).sum()), len(found))
+    _share(report, "drift_stopped_too_early", early, 2 * count)
+
+
+def _cost(report: "Report", speakers: "Speakers") -> None:
+    """cost_share: processor time of all guards over the length of what they listen to, on one thread."""
+    from omni.safety.guards.music import MusicGuard
+    from omni.safety.guards.text import TextGuard
+    from omni.safety.guards.voice import VoiceGuard
+
+    voice = _presets(speakers, "other")[0]
+    wave = _live(speakers.conversation(f"preset/{voice}", False, 20.0))
+    words = ["owl"] * 50                                                # two and a half words a second
+    total = 0.0
+    for name, guard in (("voice", VoiceGuard(voice)), ("music", MusicGuard()), ("text", TextGuard())):
+        guard.feed(wave[:PIECE], "owl")                                 # what is loaded is loaded
+        begun = time.process_time()
+        for start in range(PIECE, len(wave), PIECE):
+            said = " ".join(words[: 1 + int(2.5 * start / LIVE_RATE)])
+            guard.feed(wave[start : start + PIECE], said)
+        share = (time.process_time() - begun) / (len(wave) / LIVE_RATE)
+        report.add(f"cost_share_{name}", share, "of real time", n=1)
+        total += share
+    report.add("cost_share", total, "of real time", n=1)
+
+
+def _texts(report: "Report", speakers: "Speakers") -> None:
+    """The text guard on the policy's own pairs, each compared with all others, and on captions, which are harmless."""
+    from omni.safety.guards.text import check, find
+    from omni.safety.policy import policy
+
+    bad = good = 0
+    pairs = [(category, pair) for category in policy() if category.action == "refuse" for pair in category.pairs]
+    for _, pair in pairs:
+        bad += find(pair[0], without=pair).refused
+        good += find(pair[1], without=pair).refused
+    _share(report, "text_precision", bad, bad + good)
+    _share(report, "text_recall", bad, len(pairs))
+    captions = sorted({item.texts["en"] for item in speakers.manifest.of(source="stamps") if "en" in item.texts})
+    some = speakers.random.sample(captions, min(200, len(captions)))
+    _share(report, "text_false_alarms_captions", sum(check(text) is not None for text in some), len(some))
+
+
+def _music(report: "Report", speakers: "Speakers", count: int) -> None:
+    """The music guard on recordings of instruments and tones, and on people and presets who speak."""
+    import numpy as np
+
+    from omni.safety.guards.music import MusicGuard
+
+    manifest = speakers.manifest
+    played = [
+        one for item in manifest.items if "/music/string" in item.id or "/music/wind" in item.id or "-2tone" in item.id
+        for one in item.recordings if one.kind == "effect" and one.length > manifest.sample_rate // 2
+    ]  # fmt: skip
+    found = sum(stopped_at(MusicGuard(), _live(np.tile(manifest.wave(one), 2))) is not None for one in played)
+    _share(report, "music_recall", found, len(played))
+    strangers = [*_strangers(speakers, "en"), *_strangers(speakers, "other")]
+    for name, who in (("people", strangers), ("presets", [f"preset/{one}" for one in _presets(speakers, "other")])):
+        alarms = 0
+        for number in range(count):
+            alarms += stopped_at(MusicGuard(), _live(speakers.conversation(who[number % len(who)], False))) is not None
+        _share(report, f"music_false_alarms_{name}", alarms, count)
+
+
+def _presets(speakers: "Speakers", group: str) -> list[str]:
+    """Presets with held-out recordings; clara speaks English alone."""
+    from omni.errors import InputError
+    from omni.safety.guards.voice import enrolled
+
+    found = [one for one in speakers.manifest.voices if speakers.known(f"preset/{one}", False)]
+    found = [one for one in found if one != "clara"] if group != "en" else found
+    if not found:
+        raise InputError(f"{speakers.manifest.folder}: has no preset voices; run `omni data voice`")
+    for one in found:
+        enrolled(one)                                                   # raises for one that the guard does not know
+    return found
+
+
+def _strangers(speakers: "Speakers", group: str) -> list[str]:
+    from omni.errors import InputError
+    from omni.safety.guards.enrol import HELD_OUT
+
+    found = [name for name in HELD_OUT[group] if speakers.known(name, False)]
+    if not found:
+        raise InputError(f"{speakers.manifest.folder}: has no recordings of {', '.join(HELD_OUT[group])}")
+    return found
+
+
+def _live(wave: Any) -> Any:
+    """At 24 kHz, as the server plays it."""
+    from omni.safety.guards.embedding import RATE
+    from omni.tokenizers.audio.metrics import resample
+
+    return resample(wave, RATE, LIVE_RATE)
+
+
+def _share(report: "Report", name: str, hits: int, n: int) -> None:
+    from omni.eval.statistics import wilson
+
+    low, high = wilson(hits, n)
+    report.add(name, hits / n if n else None, "share", low=low, high=high, n=n)
+

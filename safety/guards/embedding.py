@@ -1,0 +1,136 @@
+"""Who is speaking, as a vector that follows the sound: Resemblyzer's speaker encoder, run frame by frame.
+
+The encoder (GE2E, Wan et al. 2018) is a recurrent network, trained on 1.6 s from a fresh start. Two of them take turns
+here, each started afresh every `SPAN` frames and heard in the second half of its life: so a frame is computed
+twice, however often one wants to know, and what was heard too long ago is forgotten.
+"""
+
+import importlib.util
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import soxr
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from omni.errors import InputError
+
+RATE = 16_000                                                           # hertz, of the encoder
+WINDOW, HOP, BANDS = 400, 160, 40                                       # samples, samples, mel bands
+SPAN = 160                                                              # frames of a life, 1.6 s as in training
+STEP = 16                                                               # frames heard at once: fewer calls, less time
+LEVEL = 10 ** (-30 / 20)                                                # to which quiet speech is raised
+SILENCE = 10 ** (-50 / 20)                                              # frames below it say nothing about a voice
+
+
+class Encoder(nn.Module):
+    """Resemblyzer's network: mel frames to embeddings of length 1."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(BANDS, 256, 3, batch_first=True)
+        self.linear = nn.Linear(256, 256)
+
+    def forward(
+        self, frames: Tensor, state: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Embeddings after each frame: [batch, frames, bands] to [batch, frames, 256], and the state after them."""
+        hidden, state = self.lstm(frames, state)
+        return nn.functional.normalize(torch.relu(self.linear(hidden)), dim=-1), state
+
+
+@cache
+def encoder() -> Encoder:
+    """The pretrained network. Raises InputError where the package is missing."""
+    found = importlib.util.find_spec("resemblyzer")                     # importing it would want pkg_resources
+    if found is None or found.origin is None:
+        raise InputError('resemblyzer is not installed; the voice guard needs it: pip install "omni[eval]"')
+    path = Path(found.origin).parent / "pretrained.pt"
+    weights = torch.load(path, map_location="cpu", weights_only=True)["model_state"]
+    network = Encoder()
+    network.load_state_dict({name: weights[name] for name in network.state_dict()})
+    return network.eval()
+
+
+def mel(frames: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Mel power of windows [n, WINDOW] as librosa computes it: [n, BANDS]."""
+    spectrum = np.abs(np.fft.rfft(frames * _window(), axis=1)) ** 2      # [n, WINDOW // 2 + 1]
+    return np.asarray(spectrum @ _filters(), np.float32)
+
+
+@dataclass
+class Voiceprint:
+    """The embedding of a sound that is still going on.
+
+    rate: of what is fed, in hertz. Frames that are nearly silent are left out: a pause changes nothing.
+    """
+
+    rate: int
+    _resampler: "soxr.ResampleStream | None" = None
+    _rest: NDArray[np.float32] = field(default_factory=lambda: np.zeros(WINDOW // 2, np.float32))
+    _voiced: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, WINDOW), np.float32))
+    _power: float = 0.0
+    _seen: int = 0
+    _state: tuple[Tensor, Tensor] = field(default_factory=lambda: (torch.zeros(3, 2, 256), torch.zeros(3, 2, 256)))
+
+    def __post_init__(self) -> None:
+        if self.rate != RATE:
+            self._resampler = soxr.ResampleStream(self.rate, RATE, 1, dtype="float32")
+
+    @torch.inference_mode()
+    def feed(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Embeddings after each `STEP` more voiced frames: [steps, 256], none while nothing is said."""
+        frames = self._frames(samples)
+        loud = frames[(frames**2).mean(axis=1) > SILENCE**2]
+        self._voiced = np.concatenate((self._voiced, loud))
+        found = []
+        while len(self._voiced) >= STEP:
+            found.append(self._embedded(self._voiced[:STEP]))
+            self._voiced = self._voiced[STEP:]
+        return np.stack(found) if found else np.zeros((0, 256), np.float32)
+
+    def _frames(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Windows that became whole: [frames, WINDOW]."""
+        if self._resampler is not None:
+            samples = self._resampler.resample_chunk(np.ascontiguousarray(samples, np.float32))
+        wave = np.concatenate((self._rest, samples))
+        count = max(0, (len(wave) - WINDOW) // HOP + 1)
+        self._rest = wave[count * HOP :]
+        if not count:
+            return np.zeros((0, WINDOW), np.float32)
+        return np.lib.stride_tricks.sliding_window_view(wave, WINDOW)[: (count - 1) * HOP + 1 : HOP]
+
+    def _embedded(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Both lives hear the frames [STEP, WINDOW]; the older one tells who it is: [256]."""
+        half, at = divmod(self._seen, SPAN // 2)
+        if at == 0:                                                     # one of them starts afresh
+            for part in self._state:
+                part[:, half % 2] = 0
+        self._seen += STEP
+        self._power += float((frames**2).mean())
+        level = np.sqrt(self._power * STEP / self._seen)
+        gain = max(1.0, LEVEL / level)                                  # as in training, only ever louder
+        sound = torch.from_numpy(mel(frames * np.float32(gain)))
+        vectors, self._state = encoder()(sound.expand(2, -1, -1), self._state)
+        older = 0 if half == 0 else (half + 1) % 2
+        return np.asarray(vectors[older, -1].numpy())
+
+
+@cache
+def _window() -> NDArray[np.float32]:
+    return np.hanning(WINDOW + 1)[:-1].astype(np.float32)               # periodic
+
+
+@cache
+def _filters() -> NDArray[np.float32]:
+    """Slaney's mel filters, each of area one: [WINDOW // 2 + 1, BANDS]."""
+    top = 15 + np.log(RATE / 2 / 1000) / (np.log(6.4) / 27)             # linear to 1 kHz, logarithmic above
+    mels = np.linspace(0, top, BANDS + 2)
+    edges = np.where(mels < 15, mels * 200 / 3, 1000 * np.exp((np.log(6.4) / 27) * (mels - 15)))
+    bins = np.fft.rfftfreq(WINDOW, 1 / RATE)[:, None]                   # [bins, 1]
+    rise = (bins - edges[:-2]) / np.diff(edges)[:-1]
+    fall = (edges[2:] - bins) / np.diff(edges)[1:]
+    return (np.maximum(0, np.minimum(rise, fall)) * 2 / (edges[2:] - edges[:-2])).astype(np.float32)

@@ -1,0 +1,48 @@
+"""The guards that a server is started with, as one: the first that objects stops the answer."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from omni.errors import InputError
+from omni.live.guard import Guard, Guards
+from omni.safety.guards.music import MusicGuard
+from omni.safety.guards.text import TextGuard
+from omni.safety.guards.voice import VoiceGuard, enrolled
+
+KINDS: dict[str, Callable[[str | None], Guard | None]] = {
+    "voice": lambda voice: None if voice is None else VoiceGuard(voice),
+    "text": lambda _: TextGuard(),
+    "music": lambda _: MusicGuard(),
+}
+
+
+@dataclass
+class Together:
+    """Several guards over one answer."""
+
+    guards: list[Guard]
+
+    def feed(self, samples: NDArray[np.float32], transcript: str) -> str | None:
+        """The first reason that one of them gives."""
+        return next((reason for guard in self.guards if (reason := guard.feed(samples, transcript))), None)
+
+
+def guards(names: Sequence[str], voices: Sequence[str]) -> Guards:
+    """What makes the guards of these names for an answer in one of these voices.
+
+    Raises InputError for a name that no guard has, and for a voice that the voice guard does not know.
+    """
+    for name in names:
+        if name not in KINDS:
+            raise InputError(f"guard {name!r}: there is none of that name; use {', '.join(KINDS)}")
+    if "voice" in names:
+        for voice in voices:
+            enrolled(voice)
+
+    def made(voice: str | None) -> Guard:
+        return Together([guard for name in names if (guard := KINDS[name](voice)) is not None])
+
+    return made

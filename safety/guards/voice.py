@@ -1,0 +1,75 @@
+"""Voice guard: the assistant speaks in the preset voice it was given, or it stops.
+
+A linear classifier over the speaker embedding (safety.guards.embedding), one for each preset, says after every 160 ms
+of voice how much likelier the preset is than anybody else. Its evidence is added up, never below nothing (CUSUM, Page
+1954): so a short odd sound is forgiven, and a change of voice shows within two or three steps.
+"""
+
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+
+from omni.errors import InputError
+from omni.files import atomic_path
+from omni.safety.guards.embedding import Voiceprint
+
+FILE = Path(__file__).with_name("presets.safetensors")                  # made by safety.guards.enrol
+CLIP = 3.0                                                              # nats that one step may say for or against
+LIMIT = 2.5                                                             # nats against the preset at which it stops
+YOUNG = 3                                                               # first steps of a sound, which say little
+
+
+@dataclass
+class VoiceGuard:
+    """A guard at run time: `feed(samples, transcript)` gives a reason once the voice is not the preset's.
+
+    voice: name of the preset; rate: of the samples, in hertz. Raises InputError for a voice that was not enrolled.
+    """
+
+    voice: str
+    rate: int = 24_000
+    _print: Voiceprint = field(init=False)
+    _steps: int = 0
+    _against: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._weights = enrolled(self.voice)
+        self._print = Voiceprint(self.rate)
+
+    def feed(self, samples: NDArray[np.float32], transcript: str = "") -> str | None:
+        """samples: [n] float32, what is about to be played. Having stopped, it gives its reason again and again."""
+        for score in scores(self._print.feed(samples), self._weights):
+            self._steps += 1
+            if self._steps > YOUNG and self._against < LIMIT:
+                self._against = max(0.0, self._against - float(np.clip(score, -CLIP, CLIP)))
+        if self._against < LIMIT:
+            return None
+        return f"unauthorised voice: no longer the preset {self.voice} ({self._against:.1f} nats against it)"
+
+
+def scores(vectors: NDArray[np.float32], weights: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Log-odds of the preset for embeddings [steps, 256] by its weights [257]: [steps]."""
+    return np.asarray(vectors @ weights[:-1] + weights[-1], np.float32)
+
+
+def enrolled(voice: str) -> NDArray[np.float32]:
+    """The classifier of a preset: 256 weights and a bias. Raises InputError for one that there is none of."""
+    known = _file()
+    if voice not in known:
+        raise InputError(f"voice {voice}: not enrolled with the voice guard; it knows {', '.join(sorted(known))}")
+    return known[voice]
+
+
+def save(weights: dict[str, NDArray[np.float32]], path: Path = FILE) -> None:
+    """Write the classifiers of all presets."""
+    with atomic_path(path) as scratch:
+        save_file(weights, scratch)
+
+
+@cache
+def _file() -> dict[str, NDArray[np.float32]]:
+    return dict(load_file(FILE))

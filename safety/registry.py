@@ -1,0 +1,40 @@
+"""What Inspect finds of ours by name (entry point `omni` of group inspect_ai): the providers and all tasks."""
+
+from collections.abc import Sequence
+
+from omni.errors import InputError
+from omni.eval.aloud.convert import text_qa_aloud
+from omni.eval.inspected.provider import PROVIDER
+from omni.eval.suite.run import Maker
+from omni.eval.tasks.hearing import sounds, transcribe, translate_speech
+from omni.eval.tasks.questions import spoken_qa, text_qa
+from omni.eval.tasks.reading import perplexity, translate
+from omni.eval.tasks.seeing import draw, name_emoji, name_picture, video
+from omni.eval.tasks.speaking import speak
+from omni.safety.preparedness.tasks import autonomy, biology, cybersecurity
+from omni.safety.suites.tasks import (
+    jailbreaks,
+    should_comply,
+    should_comply_aloud,
+    should_refuse,
+    should_refuse_aloud,
+)
+
+PROVIDERS = (PROVIDER,)
+CAPABILITY: tuple[Maker, ...] = (
+    transcribe, translate_speech, sounds, speak, name_picture, name_emoji, draw, video, translate, text_qa,
+    text_qa_aloud, spoken_qa, perplexity,
+)  # fmt: skip
+SAFETY: tuple[Maker, ...] = (
+    should_refuse, should_comply, should_refuse_aloud, should_comply_aloud, jailbreaks,
+)  # fmt: skip
+PREPAREDNESS: tuple[Maker, ...] = (cybersecurity, biology, autonomy)
+SUITES: dict[str, tuple[Maker, ...]] = {"capability": CAPABILITY, "safety": SAFETY, "preparedness": PREPAREDNESS}
+
+
+def suite(name: str, only: Sequence[str] | None = None) -> list[Maker]:
+    """The tasks of a suite, or some of them. Raises InputError for a name that it has not."""
+    known = {maker.__name__: maker for maker in SUITES[name]}
+    if missing := [one for one in only or () if one not in known]:
+        raise InputError(f"--tasks: {name} has no {', '.join(missing)}; it has {', '.join(known)}")
+    return [known[one] for one in only or known]

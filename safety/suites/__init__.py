@@ -1,0 +1,1 @@
+"""Requests to refuse beside requests to comply with: written, spoken, and disguised."""

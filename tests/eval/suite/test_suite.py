@@ -1,0 +1,142 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from inspect_ai.model import get_model
+from inspect_ai.scorer import Score
+
+from omni.cli import main
+from omni.errors import InputError
+from omni.eval.inspected import wishes
+from omni.eval.inspected.provider import OmniModel
+from omni.eval.suite.compare import compare
+from omni.eval.suite.outcome import report
+from omni.eval.suite.run import Plan, run_suite
+from omni.safety.registry import name_picture, text_qa, translate
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wishes, "MOST_TOKENS", 4)
+
+
+@pytest.fixture
+def plan(model: Path, data: Path) -> Plan:
+    return Plan(get_model(f"omni/{model}"), data, 8, 0, "weights")
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    """A file of four questions and a malformed one."""
+    path = tmp_path / "mine.jsonl"
+    lines = [json.dumps({"text": f"owl {number}", "target": "bell", "language": "en"}) for number in range(4)]
+    path.write_text("\n".join([*lines, "{"]))
+    return path
+
+
+def test_what_goes_in_is_scored_or_an_error(plan: Plan, rows: Path, tmp_path: Path) -> None:
+    (one,) = run_suite([translate], replace(plan, data=rows), tmp_path / "out")
+    assert (one.given, one.scored, one.errored, one.missing) == (5, 4, 1, 0)
+    assert one.partial and "1 samples could not be asked" in one.note and one.figures["translate_chrf"].n == 4
+    figures = report("eval suite", [one]).figures
+    assert figures["samples_given"].value == figures["samples_scored"].value + figures["samples_errored"].value
+
+
+def test_a_finished_task_is_taken_over_and_another_key_starts_anew(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = run_suite([translate], plan, tmp_path)[0]
+    asked: list[object] = []
+    answer = OmniModel._answer
+    api = plan.model.api
+    monkeypatch.setattr(api._batcher, "_answer", lambda key, some: asked.append(key) or answer(api, key, some))
+    again = run_suite([translate], plan, tmp_path)[0]
+    assert again.figures == first.figures and not asked
+    run_suite([translate], replace(plan, identity="other weights"), tmp_path)
+    assert asked
+
+
+def test_an_interrupted_task_goes_on_with_the_samples_that_are_left(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = run_suite([text_qa], plan, tmp_path / "whole")[0]
+    answer, asked = OmniModel._answer, []
+
+    def failing(self: OmniModel, key: object, some: list[object]) -> object:
+        if len(asked) == 3:
+            raise ConnectionError("the endpoint is dead")
+        asked.append(key)
+        return answer(self, (replace(key[0]), object()), some[:1]) if len(some) == 1 else answer(self, key, some)
+
+    monkeypatch.setattr("omni.eval.inspected.provider.ROWS", 1)
+    monkeypatch.setattr(plan.model.api._batcher, "_rows", 1)            # one sample a batch, so that some succeed
+    monkeypatch.setattr(plan.model.api._batcher, "_answer", lambda key, some: failing(plan.model.api, key, some))
+    broken = run_suite([text_qa], plan, tmp_path / "broken")[0]
+    assert broken.scored == 3 and broken.errored == broken.given - 3 and broken.partial
+    assert "the endpoint is dead" in broken.note
+    monkeypatch.setattr(plan.model.api._batcher, "_answer", lambda key, some: answer(plan.model.api, key, some))
+    mended = run_suite([text_qa], plan, tmp_path / "broken")[0]
+    assert mended.scored == mended.given and mended.figures == whole.figures and not mended.partial
+
+
+def test_a_run_differs_from_itself_in_nothing_and_from_a_better_one_in_its_wins(plan: Plan, tmp_path: Path) -> None:
+    run_suite([name_picture, translate], plan, tmp_path / "a")
+    run_suite([name_picture, translate], plan, tmp_path / "b")
+    found = compare(tmp_path / "a", tmp_path / "b")
+    assert {one.name for one in found} == {"name_picture_accuracy", "translate_chrf"}
+    assert all(one.change == one.low == one.high == 0 and one.p == 1 for one in found)
+    with pytest.raises(InputError, match="no logs of `omni eval suite` there"):
+        compare(tmp_path / "a", tmp_path / "nowhere")
+
+
+def test_a_planted_difference_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from omni.eval.suite import compare as module
+    from omni.eval.tasks.measures import scored
+
+    def planted(folder: Path) -> dict[str, dict[str, Score]]:
+        good = 1.0 if folder.name == "b" else 0.0
+        pairs = {str(n): scored("pooled", [3.0 - 2 * good, 4.0], {}, "", 0.0) for n in range(20)}
+        shares = {str(n): scored("share", [good if n < 10 else 1.0], {}, "", 0.0) for n in range(20)}
+        return {"t_cer": pairs, "t_accuracy": shares}
+
+    monkeypatch.setattr(module, "_scores", planted)
+    cer, accuracy = compare(tmp_path / "a", tmp_path / "b")
+    assert cer.change == pytest.approx(-0.5) and cer.p < 0.01 and cer.high < 0
+    assert accuracy.change == 0.5 and accuracy.p == pytest.approx(2 * 2**-10)
+
+
+def test_the_command_writes_page_figures_and_logs(
+    model: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["eval", "suite", "capability", "--model", str(model), "--data", str(data), "--out", str(tmp_path / "a")]
+    assert main([*words, "--limit", "6", "--tasks", "name_picture", "name_emoji", "--json"]) == 0
+    out = capsys.readouterr().out
+    figures = json.loads(out.splitlines()[-1])["figures"]
+    assert figures["name_picture_accuracy"]["n"] == 6 == figures["samples_scored"]["value"]
+    assert figures["tasks_left_out"]["value"] == 1 and "partial, name_emoji: " in out
+    kept = json.loads((tmp_path / "a" / "suite.json").read_text("utf-8"))
+    assert [one["task"] for one in kept["tasks"]] == ["name_picture", "name_emoji"]
+    page = (tmp_path / "a" / "report.html").read_text("utf-8")
+    assert "name_picture_accuracy" in page and page.count("<img") >= 6
+    assert main(["eval", "compare", str(tmp_path / "a"), str(tmp_path / "a"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["figures"]["name_picture_accuracy_p"]["value"] == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--model", "nowhere"], "nowhere: no such model folder"),
+        (["--model", "nobody/nothing"], "--model nobody/nothing: neither a model folder nor one that Inspect knows"),
+        (["--data", "nowhere"], "nowhere: no prepared data there"),
+        (["--tasks", "sing"], "--tasks: capability has no sing"),
+        (["--limit", "0"], "--limit: must be 1 or more"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    flags: list[str], said: str, model: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["eval", "suite", "capability", "--model", str(model), "--data", str(data), "--out", str(tmp_path / "o")]
+    assert main([*words, *flags]) == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1 and not (tmp_path / "o").exists()

@@ -1,0 +1,170 @@
+import json
+import re
+from pathlib import Path
+
+import inspect_ai
+import jiwer
+import numpy as np
+import pytest
+import sacrebleu
+import soundfile
+from inspect_ai.log import EvalLog
+from inspect_ai.scorer import SampleScore
+from scipy.stats import binomtest
+
+from omni.errors import InputError
+from omni.eval.abilities.scoring import normal
+from omni.eval.inspected import wishes
+from omni.eval.tasks.measures import figures, measured, scored
+from omni.eval.tasks.records import local, records
+from omni.eval.tasks.scorers import chosen
+from omni.safety.registry import CAPABILITY, spoken_qa, transcribe, translate
+
+DOCS = Path(__file__).parents[3] / "docs" / "evaluation.md"
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wishes, "MOST_TOKENS", 4)
+    monkeypatch.setattr(wishes, "MOST_SECONDS", 0.2)
+
+
+def run(task: inspect_ai.Task, model: Path, folder: Path) -> EvalLog:
+    (log,) = inspect_ai.eval(task, model=f"omni/{model}", log_dir=str(folder), display="none", max_retries=1)
+    return log
+
+
+def values(log: EvalLog) -> dict[str, float]:
+    assert log.results, log.error
+    return {name: one.value for score in log.results.scores for name, one in score.metrics.items()}
+
+
+def test_every_task_asks_scores_and_counts(model: Path, data: Path, tmp_path: Path) -> None:
+    tasks = []
+    for maker in CAPABILITY:
+        if maker.__name__ != "speak":                                   # the slow test of abilities listens to speech
+            try:
+                tasks.append(maker(data=str(data), n=6))
+            except InputError as error:
+                assert maker.__name__ in ("name_emoji", "spoken_qa"), error  # of which the small data have nothing
+    logs = inspect_ai.eval(tasks, model=f"omni/{model}", log_dir=str(tmp_path), display="none", max_retries=1)
+    assert len(logs) >= 9
+    for task, log in zip(tasks, logs, strict=True):
+        assert log.status == "success" and not [one.error for one in log.samples or [] if one.error], log.eval.task
+        found = values(log)
+        name = next(iter(found))
+        assert found[f"{name}_n"] == len(task.dataset) <= 6
+        assert found[f"{name}_low"] <= found[name] + 1e-9 and found[name] <= found[f"{name}_high"] + 1e-9
+
+
+def test_error_rates_are_jiwers_and_chrf_is_sacrebleus(model: Path, data: Path, tmp_path: Path) -> None:
+    tasks = [transcribe(data=str(data), n=8), translate(data=str(data), n=8)]
+    log, other = inspect_ai.eval(tasks, model=f"omni/{model}", log_dir=str(tmp_path), display="none")
+    pairs = [(normal(str(one.target)), normal(one.output.completion)) for one in log.samples or []]
+    wanted, said = map(list, zip(*pairs, strict=True))
+    assert values(log)["cer"] == pytest.approx(jiwer.cer(wanted, said))
+    assert values(log)["wer"] == pytest.approx(jiwer.wer(wanted, said))
+    texts = [(one.output.completion, str(one.target), one.metadata["baseline"]) for one in other.samples or []]
+    said, wanted, copied = map(list, zip(*texts, strict=True))
+    assert values(other)["chrf"] == pytest.approx(sacrebleu.CHRF().corpus_score(said, [wanted]).score)
+    assert values(other)["chrf_baseline"] == pytest.approx(sacrebleu.CHRF().corpus_score(copied, [wanted]).score)
+
+
+def test_shares_have_wilsons_interval_and_groups_are_shown_from_five_on() -> None:
+    rows = [("en", 1)] * 4 + [("en", 0)] * 2 + [("fr", 1)] * 4
+    scores = [
+        scored("share", [good], {"groups": {"language": who}}, "", good, [0.0], chance=0.25) for who, good in rows
+    ]
+    found = figures("accuracy", scores)
+    exact = binomtest(8, 10).proportion_ci(method="wilson")
+    assert (found["accuracy"].low, found["accuracy"].high) == pytest.approx((exact.low, exact.high), abs=1e-6)
+    assert found["accuracy"].chance == 0.25 and found["accuracy_baseline"].value == 0
+    assert found["accuracy_en"].value == pytest.approx(4 / 6) and "accuracy_fr" not in found
+    flat = measured("accuracy")([SampleScore(score=one) for one in scores])
+    assert flat["accuracy_n"] == 10 and flat["accuracy_en_n"] == 6 and flat["accuracy_chance"] == 0.25
+    assert figures("accuracy", []) == {}
+
+
+@pytest.mark.parametrize(
+    ("said", "picked"),
+    [
+        ("owl", "owl"), ("B", "a bell"), ("b. It is.", "a bell"), ("I think it is A BELL!", "a bell"),
+        ("an owlet", None), ("the owl or a bell", None), ("", None),
+    ],
+)  # fmt: skip
+def test_an_answer_names_one_choice_or_none(said: str, picked: str | None) -> None:
+    assert chosen(said, ["owl", "a bell"]) == picked
+
+
+ROWS = [
+    {"audio": "q.wav", "target": "owl", "language": "en", "groups": {"speaker": "me"}, "baseline": "bell"},
+    {"text": "two and two?", "target": "four", "choices": ["four", "five"]},
+    {"audio": "gone.wav", "target": "owl"},
+    {"text": "what?"},
+    {"text": "what?", "target": "six", "choices": ["four", "five"]},
+    {"target": "owl"},
+    {"text": "what?", "target": "owl", "colour": "red"},
+]
+BAD = ["no such file", "no `target`", "not among `choices`", "nothing is asked", "unknown field 'colour'"]
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+def test_a_users_file_is_asked_and_what_is_malformed_is_an_error(suffix: str, model: Path, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "q.wav", 0.1 * np.sin(np.arange(3200) / 9), 16000)
+    path = tmp_path / f"mine{suffix}"
+    if suffix == ".jsonl":
+        path.write_text("\n".join(map(json.dumps, ROWS)) + "\nnot json\n")
+    else:
+        import pyarrow
+        import pyarrow.parquet
+
+        columns = {name: [row.get(name) for row in ROWS] for name in dict.fromkeys(key for row in ROWS for key in row)}
+        pyarrow.parquet.write_table(pyarrow.table(columns), path)
+    found = list(local(path))
+    wanted = BAD if suffix == ".jsonl" else BAD[:-1]                    # in a table all rows have all the columns
+    if suffix == ".jsonl":
+        assert [one.bad is not None for one in found] == [False, False, *[True] * 6]
+        assert all(said in str(one.bad) for said, one in zip(wanted, found[2:], strict=False))
+        log = run(spoken_qa(data=str(path), n=None), model, tmp_path / "logs")
+        errors = [one for one in log.samples or [] if one.error]
+        assert log.status == "success" and len(errors) == 6 and values(log)["accuracy_n"] == 2
+        assert sum(bool(one.scores) and not one.error for one in log.samples or []) + len(errors) == len(found)
+    else:
+        assert all(one.bad and "unknown field 'colour'" in one.bad for one in found[-1:])
+
+
+def test_records_come_in_seeded_order_and_nothing_there_is_said(data: Path, tmp_path: Path) -> None:
+    ids = [[one.id for one in translate(data=str(data), n=20, seed=seed).dataset] for seed in (0, 0, 1)]
+    assert ids[0] == ids[1] != ids[2]
+    (tmp_path / "empty.jsonl").write_text("")
+    for path, said in ((str(tmp_path / "empty.jsonl"), "holds nothing"), ("nowhere.jsonl", "no such file")):
+        with pytest.raises(InputError, match=said):
+            records(path, lambda manifest: [])
+    with pytest.raises(InputError, match="no data: give -T data"):
+        records(None, lambda manifest: [])
+
+
+def test_the_task_in_the_documents_runs_and_is_under_forty_lines(
+    model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", DOCS.read_text("utf-8"), re.DOTALL)
+    assert len(code.splitlines()) < 40
+    (tmp_path / "spell.py").write_text(code)
+    monkeypatch.chdir(tmp_path)
+    (log,) = inspect_ai.eval(
+        "spell.py", model=f"omni/{model}", task_args={"data": str(data), "n": 5}, log_dir=str(tmp_path / "logs"),
+        display="none",
+    )  # fmt: skip
+    assert log.status == "success" and values(log)["cer_n"] == 5
+
+
+def test_the_entry_point_of_inspect_is_ours() -> None:
+    import importlib
+    import tomllib
+
+    from inspect_ai._util.registry import registry_lookup
+
+    project = tomllib.loads((DOCS.parents[1] / "pyproject.toml").read_text("utf-8"))["project"]
+    assert importlib.import_module(project["entry-points"]["inspect_ai"]["omni"]).CAPABILITY
+    assert registry_lookup("modelapi", "omni/omni") or registry_lookup("modelapi", "omni")
+    assert all(registry_lookup("task", f"omni/{one.__name__}") for one in CAPABILITY)

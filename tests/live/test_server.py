@@ -1,0 +1,170 @@
+"""`omni serve` from outside: who comes in, what is refused how, and that nothing brings the door down."""
+
+import asyncio
+import base64
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import fuzz
+import httpx
+import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
+
+from omni.eval.live.serving import server
+from omni.live.protocol import events
+
+KEY = "a-key-for-this-test"
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    with server(None, None, "--key", KEY, "--sessions", "4", "--per-key", "3") as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def http(url: str) -> Iterator[httpx.Client]:
+    base = url.replace("ws://", "http://").removesuffix("/realtime")
+    with httpx.Client(base_url=base, headers={"authorization": f"Bearer {KEY}"}, timeout=60, trust_env=False) as client:
+        yield client
+
+
+def first(url: str, key: str | None = KEY, **how: Any) -> tuple[dict[str, Any], int | None]:
+    """The first event that a client is sent, and the close code if it is then shut out."""
+
+    async def ask() -> tuple[dict[str, Any], int | None]:
+        headers = {**({"Authorization": f"Bearer {key}"} if key else {}), **how.pop("headers", {})}
+        async with connect(url, additional_headers=headers, proxy=None, **how) as socket:
+            event = json.loads(await socket.recv())
+            if event["type"] != "error":
+                return event, None
+            try:
+                await socket.recv()
+            except ConnectionClosed as closed:
+                return event, closed.rcvd.code if closed.rcvd else None
+            return event, None
+
+    return asyncio.run(ask())
+
+
+def test_who_has_the_key_comes_in(url: str) -> None:
+    assert first(url)[0]["type"] == "session.created"
+    protocols = ["realtime", f"openai-insecure-api-key.{KEY}"]
+    assert first(url, key=None, subprotocols=protocols)[0]["type"] == "session.created"
+
+
+@pytest.mark.parametrize(
+    ("how", "code", "close"),
+    [
+        ({"key": "another"}, "key", 1008),
+        ({"key": None}, "key", 1008),
+        ({"origin": "https://elsewhere.example"}, "origin", 1008),
+        ({"headers": {"OpenAI-Beta": "realtime=v1"}}, "beta", 4000),
+    ],
+)
+def test_others_are_told_why_not(url: str, how: dict, code: str, close: int) -> None:
+    event, closed = first(url, **how)
+    assert (event["error"]["code"], closed) == (code, close)
+
+
+def test_a_key_has_its_number_of_sessions(url: str) -> None:
+    async def four() -> list[str]:
+        async with asyncio.TaskGroup() as group:
+            opened = [group.create_task(opened_type(url)) for _ in range(4)]
+        return [task.result() for task in opened]
+
+    assert sorted(asyncio.run(four())) == ["per_key", *["session.created"] * 3]
+
+
+async def opened_type(url: str) -> str:
+    async with connect(url, additional_headers={"Authorization": f"Bearer {KEY}"}, proxy=None) as socket:
+        event = json.loads(await socket.recv())
+        await asyncio.sleep(1)
+        return event["error"]["code"] if event["type"] == "error" else event["type"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "param"),
+    [
+        ("/chat/completions", {"messages": []}, "messages"),
+        ("/chat/completions", {"messages": [{"role": "user", "content": "x"}], "temperature": 9}, "temperature"),
+        ("/chat/completions", {"messages": [{"role": "judge", "content": "x"}]}, "messages[0]"),
+        ("/chat/completions", {"messages": [{"role": "user", "content": "x"}], "modalities": ["audio", "text"],
+                               "audio": {"voice": "nobody", "format": "wav"}}, "audio.voice"),
+        ("/audio/speech", {"input": "", "voice": "clara"}, "input"),
+        ("/audio/speech", {"input": "x", "voice": "clara", "response_format": "aac"}, "response_format"),
+        ("/images/generations", {"prompt": "x", "response_format": "url"}, "response_format"),
+    ],
+)  # fmt: skip
+def test_a_bad_request_gets_openais_error_object(http: httpx.Client, path: str, body: dict, param: str) -> None:
+    answer = http.post(path, json=body)
+    assert answer.status_code == 400
+    error = answer.json()["error"]
+    assert error["param"] == param and error["type"] == "invalid_request_error" and "\n" not in error["message"]
+
+
+def test_a_body_that_is_no_json_and_a_stranger_are_refused(http: httpx.Client) -> None:
+    assert http.post("/chat/completions", content=b"{").status_code == 400
+    assert http.post("/chat/completions", json={}, headers={"authorization": "Bearer no"}).status_code == 401
+    assert http.post("/images/generations", json={}, headers={"origin": "http://evil.example"}).status_code == 403
+    assert http.get("/models/other").status_code == 404
+
+
+def test_speech_comes_in_every_format_and_is_read_back(http: httpx.Client) -> None:
+    for kind in ("wav", "flac", "mp3", "opus"):
+        sound = http.post("/audio/speech", json={"input": "two", "voice": "clara", "response_format": kind})
+        assert sound.status_code == 200 and len(sound.content) > 200
+        text = http.post("/audio/transcriptions", files={"file": (f"x.{kind}", sound.content)}, data={"model": "x"})
+        assert text.status_code == 200 and isinstance(text.json()["text"], str)
+    broken = http.post("/audio/transcriptions", files={"file": ("x.wav", b"no sound")}, data={"model": "x"})
+    assert broken.status_code == 400 and broken.json()["error"]["param"] == "file"
+
+
+def test_a_picture_is_drawn(http: httpx.Client) -> None:
+    drawn = http.post("/images/generations", json={"prompt": "an owl"}).json()["data"]
+    assert base64.b64decode(drawn[0]["b64_json"]).startswith(b"\x89PNG")
+
+
+def test_health_and_metrics(http: httpx.Client) -> None:
+    root = str(http.base_url).removesuffix("/v1/")
+    assert http.get(f"{root}/healthz").json()["status"] == "ok"
+    counted = http.get(f"{root}/metrics").text
+    assert "omni_sessions" in counted and 'omni_requests_total{path="/v1/images/generations",status="200"}' in counted
+
+
+def test_a_long_append_is_cut_without_changing_it() -> None:
+    sound = base64.b64encode(os.urandom(300_000)).decode()
+    message = json.dumps({"type": "input_audio_buffer.append", "audio": sound})
+    parts = events.slices(message)
+    assert len(parts) > 1
+    assert b"".join(base64.b64decode(json.loads(part)["audio"]) for part in parts) == base64.b64decode(sound)
+    assert all(len(base64.b64decode(json.loads(part)["audio"])) % 2 == 0 for part in parts[:-1])
+
+
+def test_the_door_withstands_rubbish_slow_readers_and_the_death_of_its_model() -> None:
+    """A hundredth of `make fuzz`."""
+    program = [sys.executable, fuzz.__file__, "--events", "100", "--sessions", "20", "--connections", "30"]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.strip().endswith("fuzz: passed")
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--host", "0.0.0.0"], "give --key"),
+        (["--tls-cert", "x.pem"], "belong together"),
+        (["--port", "70000"], "--port must be"),
+        (["/no/such/model"], "/no/such/model"),
+    ],
+)
+def test_bad_flags_end_with_one_line_and_code_2(flags: list[str], words: str) -> None:
+    command = [sys.executable, "-m", "omni.cli", "serve", *flags]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert words in done.stderr

@@ -1,0 +1,319 @@
+"""Curvature against dense algebra in float64, closed forms and other libraries."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from omni.model.config import ModelConfig
+from omni.model.transformer import Batch, OmniTransformer
+from omni.model.twice import twice_differentiable
+from omni.train.curvature import (
+    CurvatureError,
+    Hessian,
+    Part,
+    Preconditioner,
+    Scaled,
+    UnconvergedError,
+    density,
+    hutch_plus_plus,
+    hutchinson,
+    threshold,
+    top_eigenvalue,
+)
+
+
+class Matrix:
+    """A dense operator."""
+
+    def __init__(self, matrix: Tensor) -> None:
+        self.matrix, self.size = matrix, len(matrix)
+
+    def guess(self) -> Tensor:
+        return self.matrix[0]
+
+    def __matmul__(self, vector: Tensor) -> Tensor:
+        return self.matrix @ vector
+
+
+def mlp(seed: int = 0) -> tuple[nn.Module, Tensor, Tensor]:
+    torch.manual_seed(seed)
+    model = nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 3)).double()
+    return model, torch.randn(32, 5).double(), torch.randn(32, 3).double()
+
+
+def dense(operator: Hessian | Scaled) -> Tensor:
+    """By products with unit vectors."""
+    return torch.stack([operator @ row for row in torch.eye(operator.size, dtype=torch.float64)])
+
+
+def dense_by_torch(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    """torch.autograd.functional on one flat vector."""
+    flat = nn.utils.parameters_to_vector(model.parameters()).detach()
+    shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
+
+    def loss(vector: Tensor) -> Tensor:
+        pieces = vector.split([shape.numel() for shape in shapes.values()])
+        named = {name: piece.view(shape) for (name, shape), piece in zip(shapes.items(), pieces, strict=True)}
+        return F.mse_loss(torch.func.functional_call(model, named, (x,)), y)
+
+    return torch.autograd.functional.hessian(loss, flat)
+
+
+def tiny(prefix: bool = False, kv_heads: int = 2) -> tuple[OmniTransformer, Batch]:
+    torch.manual_seed(0)
+    shape = ModelConfig(d_model=8, n_layers=2, n_heads=2, n_kv_heads=kv_heads, d_ff=8, vocab_size=16, prefix=prefix)
+    batch = Batch(
+        torch.randint(1, 16, (2, 12, 1)),
+        torch.ones(2, 12, dtype=torch.bool),
+        torch.tensor([[1] * 5 + [2] * 7, [1] * 8 + [0] * 4]),
+        torch.zeros(2, 12, dtype=torch.bool),
+    )
+    model = OmniTransformer(shape)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    return model, batch
+
+
+def test_products_and_eigenvalue_are_those_of_the_dense_matrix() -> None:
+    model, x, y = mlp()
+    operator = Hessian([lambda: F.mse_loss(model(x), y)], list(model.parameters()))
+    expected = dense_by_torch(model, x, y)
+    assert torch.allclose(dense(operator), expected, atol=1e-12)
+    values, vectors = torch.linalg.eigh(expected)
+    found = top_eigenvalue(operator, tolerance=1e-7)
+    assert found.value == pytest.approx(float(values[-1]), rel=1e-6)
+    assert abs(float(found.vector @ vectors[:, -1])) == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize(("prefix", "kv_heads"), [(False, 2), (False, 1), (True, 2)])
+def test_products_of_an_omni_model_are_differences_of_gradients(prefix: bool, kv_heads: int) -> None:
+    """In float64, where the model trains by hand-written gradients in fp32."""
+    model, batch = tiny(prefix, kv_heads)
+    model.double()
+    parameters = list(model.parameters())
+    with twice_differentiable():
+        operator = Hessian([lambda: model(batch).total], parameters)
+        vector = F.normalize(torch.randn(operator.size, dtype=torch.float64), dim=0)
+        product = operator @ vector
+    flat = nn.utils.parameters_to_vector(parameters).detach()
+
+    def gradient(step: float) -> Tensor:
+        nn.utils.vector_to_parameters(flat + step * vector, parameters)
+        return torch.cat([g.flatten() for g in torch.autograd.grad(model(batch).total, parameters)])
+
+    by_hand = (gradient(1e-2) - gradient(-1e-2)) / 2e-2                 # the loss itself is computed in fp32
+    assert float((product - by_hand).norm() / by_hand.norm()) < 5e-3
+    with twice_differentiable():
+        exact = (gradient(1e-4) - gradient(-1e-4)) / 2e-4
+    assert float((product - exact).norm() / exact.norm()) < 1e-6
+
+
+def test_parts_autocast_recomputation_and_memory_change_nothing() -> None:
+    model, batch = tiny()
+    rows = [Batch(batch.ids[i : i + 1], batch.loss[i : i + 1], batch.document[i : i + 1], batch.prefix[i : i + 1])
+            for i in range(2)]  # fmt: skip
+    parameters = list(model.parameters())
+    vector = torch.randn(sum(p.numel() for p in parameters))
+    with twice_differentiable():
+        whole = Hessian([lambda: model(batch).total], parameters) @ vector
+        parts = [lambda row=row: model(row).total for row in rows]
+        for keep in (True, False):
+            assert torch.allclose(Hessian(parts, parameters, keep=keep) @ vector, whole, rtol=1e-4, atol=1e-3)
+        model.recompute = True
+        again = Hessian([lambda: model(batch).total], parameters)
+        assert torch.allclose(again @ vector, whole, rtol=1e-4, atol=1e-3)
+        assert torch.allclose(again @ vector, whole, rtol=1e-4, atol=1e-3)  # the graph outlives a product
+        model.recompute = False
+        with torch.autocast("cpu", torch.bfloat16):
+            rough = Hessian([lambda: model(batch).total], parameters) @ vector
+    assert float((rough - whole).norm() / whole.norm()) < 0.1
+    with pytest.raises(CurvatureError, match="twice_differentiable"):
+        Hessian([lambda: model(batch).total], parameters) @ vector
+
+
+def test_peers_agree() -> None:
+    """PyHessian and curvlinops on the same loss."""
+    from curvlinops import HessianLinearOperator
+    from pyhessian import hessian
+    from scipy.sparse.linalg import eigsh
+
+    model, x, y = mlp(1)
+    operator = Hessian([lambda: F.mse_loss(model(x), y)], list(model.parameters()))
+    ours = top_eigenvalue(operator, tolerance=1e-4).value
+    theirs = HessianLinearOperator(model, nn.MSELoss(), list(model.parameters()), [(x, y)])
+    assert eigsh(theirs.to_scipy(), k=1, which="LA")[0][0] == pytest.approx(ours, rel=1e-2)
+    found, _ = hessian(model, nn.MSELoss(), data=(x, y), cuda=False).eigenvalues(maxIter=1000, tol=1e-7)
+    assert found[0] == pytest.approx(ours, rel=1e-2)
+
+
+@given(st.integers(0, 10_000), st.integers(2, 60))
+@settings(max_examples=25, deadline=None)
+def test_the_error_bound_holds(seed: int, size: int) -> None:
+    """For any symmetric matrix, with a small basis that has to be restarted and a start that misleads."""
+    torch.manual_seed(seed)
+    matrix = torch.randn(size, size, dtype=torch.float64)
+    matrix = matrix + matrix.T
+    values, vectors = torch.linalg.eigh(matrix)
+    for start in (None, vectors[:, -2]):
+        found = top_eigenvalue(Matrix(matrix), 1e-3, most=2000, start=start, basis=12, seed=seed)
+        assert found.error <= 1e-3 * abs(found.value) + 1e-9
+        assert float((values - found.value).abs().min()) <= found.residual + 1e-9
+        residual = float((matrix @ found.vector - found.value * found.vector).norm())
+        assert residual == pytest.approx(found.residual, abs=1e-6)
+
+
+@given(st.integers(0, 10_000), st.integers(5, 60), st.floats(1.1, 5))
+@settings(max_examples=25, deadline=None)
+def test_the_largest_is_found(seed: int, size: int, lead: float) -> None:
+    """Planted above the others, and not where the start points."""
+    torch.manual_seed(seed)
+    basis = torch.linalg.qr(torch.randn(size, size, dtype=torch.float64))[0]
+    values = torch.cat([torch.rand(size - 1, dtype=torch.float64) * 2 - 1, torch.tensor([lead], dtype=torch.float64)])
+    found = top_eigenvalue(Matrix(basis * values @ basis.T), 1e-4, most=2000, basis=12, seed=seed)
+    assert found.value == pytest.approx(lead, rel=1e-3)
+
+
+def test_a_warm_start_saves_products() -> None:
+    torch.manual_seed(0)
+    matrix = torch.randn(400, 400, dtype=torch.float64)
+    matrix = matrix @ matrix.T
+    cold = top_eigenvalue(Matrix(matrix), 1e-3)
+    moved = matrix + 0.01 * torch.diag(torch.randn(400, dtype=torch.float64))
+    warm = top_eigenvalue(Matrix(moved), 1e-3, start=cold.vector)
+    assert warm.products < cold.products
+    assert warm.value == pytest.approx(float(torch.linalg.eigvalsh(moved)[-1]), rel=1e-3)
+
+
+def test_trace_and_density_are_those_of_the_dense_matrix() -> None:
+    model, x, y = mlp()
+    operator = Hessian([lambda: F.mse_loss(model(x), y)], list(model.parameters()))
+    values = torch.linalg.eigvalsh(dense_by_torch(model, x, y)).numpy()
+    for found in (hutchinson(operator, 400), hutch_plus_plus(operator, 60)):
+        assert abs(found.value - values.sum()) < 4 * found.error + 1e-9
+    plus = hutch_plus_plus(operator, 3 * operator.size)                 # the sketch spans everything: exact
+    assert plus.value == pytest.approx(values.sum(), rel=1e-9)
+    spectrum = density(operator, samples=60, steps=20)
+    assert spectrum.weights.sum() == pytest.approx(1)
+    for order in (1, 2, 3):
+        assert spectrum.moment(order) == pytest.approx((values**order).mean(), rel=0.15)
+    grid = np.linspace(values.min() - 1, values.max() + 1, 2000)
+    assert np.trapezoid(spectrum.at(grid, 0.05), grid) == pytest.approx(1, abs=1e-3)
+
+
+def test_hutch_plus_plus_is_exact_for_low_rank() -> None:
+    torch.manual_seed(0)
+    factor = torch.randn(100, 5, dtype=torch.float64)
+    found = hutch_plus_plus(Matrix(factor @ factor.T), 18)
+    assert found.value == pytest.approx(float(factor.square().sum()), rel=1e-9)
+
+
+KINDS = st.sampled_from(["ema", "heavy-ball", "nesterov-ema"])
+
+
+@given(st.floats(1e-4, 10), st.floats(0, 0.99), st.floats(0, 0.5), KINDS)
+@settings(max_examples=60, deadline=None)
+def test_beyond_the_threshold_a_quadratic_diverges(lr: float, b: float, decay: float, kind: str) -> None:
+    """The spectral radius of one step on a x^2 / 2, state (x, m), crosses one exactly there."""
+    limit = threshold(lr, b, kind, decay / lr)  # type: ignore[arg-type]
+    for share, stable in ((0.999, True), (1.001, False)):
+        a, new = share * limit, 1.0 if kind == "heavy-ball" else 1 - b
+        mean = np.array([new * a, b])                                   # m' in terms of (x, m)
+        step = (1 - b) * np.array([a, 0]) + b * mean if kind == "nesterov-ema" else mean
+        moved = np.stack([np.array([1 - decay, 0]) - lr * step, mean])
+        balanced = np.diag([1, lr]) @ moved @ np.diag([1, 1 / lr])
+        assert (max(abs(np.linalg.eigvals(balanced))) <= 1 + 1e-12) == stable
+
+
+def test_threshold_of_adam_is_38() -> None:
+    assert threshold(1.0, 0.9) == pytest.approx(38) and threshold(0.1) == pytest.approx(20)
+
+
+def stepped(kind: type[torch.optim.Optimizer], **settings: object) -> tuple[nn.Module, torch.optim.Optimizer, Hessian]:
+    model, x, y = mlp()
+    optimizer = kind(model.parameters(), **settings)  # type: ignore[call-arg]
+    for _ in range(3):
+        optimizer.zero_grad()
+        F.mse_loss(model(x), y).backward()
+        optimizer.step()
+    return model, optimizer, Hessian([lambda: F.mse_loss(model(x), y)], list(model.parameters()))
+
+
+def test_the_preconditioned_hessian_is_that_of_the_update() -> None:
+    """The ratio from P^-1 H, P read off from what one step of torch's own optimizer does with a gradient."""
+    cases = [
+        (torch.optim.Adam, {"lr": 0.01, "betas": (0.0, 0.99)}, 2 / 0.01),
+        (torch.optim.AdamW, {"lr": 0.01, "betas": (0.0, 0.9), "weight_decay": 0.0}, 2 / 0.01),
+        (torch.optim.RMSprop, {"lr": 0.01}, 2 / 0.01),
+        (torch.optim.SGD, {"lr": 0.1}, 2 / 0.1),
+        (torch.optim.Adafactor, {"lr": 0.01, "weight_decay": 0.0, "d": 1e9}, 2 / 0.01),
+    ]
+    for kind, chosen, limit in cases:
+        _, optimizer, operator = stepped(kind, **chosen)
+        found = top_eigenvalue(Scaled(operator, Preconditioner.of_optimizer(optimizer)), 1e-6)
+        # replay the last step's change: with P frozen, change = -lr P^-1 g
+        model2, x, y = mlp()
+        replay = kind(model2.parameters(), **chosen)
+        for _ in range(2):
+            replay.zero_grad()
+            F.mse_loss(model2(x), y).backward()
+            replay.step()
+        before = nn.utils.parameters_to_vector(model2.parameters()).detach()
+        replay.zero_grad()
+        F.mse_loss(model2(x), y).backward()
+        gradient = torch.cat([p.grad.flatten() for p in model2.parameters() if p.grad is not None])
+        replay.step()
+        inverse = (before - nn.utils.parameters_to_vector(model2.parameters()).detach()) / gradient / chosen["lr"]
+        matrix = inverse[:, None] * dense(operator)
+        if kind is torch.optim.Adafactor:                               # its steps scale with the parameter before them
+            assert found.value == pytest.approx(float(torch.linalg.eigvals(matrix).real.max()) / limit, rel=0.05)
+        else:
+            assert found.value == pytest.approx(float(torch.linalg.eigvals(matrix).real.max()) / limit, rel=1e-5)
+
+
+def test_muon_is_preconditioned_as_it_steps() -> None:
+    """P^-1 m is the orthogonalised m, by singular value decomposition."""
+    torch.manual_seed(0)
+    momentum = torch.randn(10, 6, dtype=torch.float64)
+    group = {"lr": 1.0, "momentum": 0.0, "weight_decay": 0.0}
+    state = {"momentum": momentum, "rows": [4, 6]}
+    scale = Preconditioner.of([momentum], [state], [group])
+    twice = (scale(scale(momentum.flatten())) * 2).view(10, 6)          # the threshold 2/lr at no momentum
+    for part, found in zip(momentum.split([4, 6]), twice.split([4, 6]), strict=True):
+        u, _, v = torch.linalg.svd(part, full_matrices=False)
+        assert torch.allclose(found, u @ v * 0.2 * math.sqrt(max(part.shape)), atol=1e-6)
+
+
+def test_the_curvature_of_a_part_is_its_diagonal_block() -> None:
+    model, x, y = mlp()
+    operator = Hessian([lambda: F.mse_loss(model(x), y)], list(model.parameters()))
+    block = dense_by_torch(model, x, y)[48:72, 48:72]                   # the second matrix
+    found = top_eigenvalue(Part(operator, 48, 72), 1e-7)
+    assert found.value == pytest.approx(float(torch.linalg.eigvalsh(block)[-1]), rel=1e-6)
+
+
+def test_what_has_no_curvature_says_so() -> None:
+    weight = torch.zeros(3, requires_grad=True)
+    with pytest.raises(CurvatureError, match="not finite"):
+        Hessian([lambda: (weight / 0).sum()], [weight])
+    with pytest.raises(CurvatureError, match="does not depend"):
+        Hessian([lambda: torch.ones(3).sum()], [weight])
+    with pytest.raises(CurvatureError, match="no parameter"):
+        Hessian([lambda: weight.sum()], [weight.detach()])
+    with pytest.raises(CurvatureError, match="linear"):
+        top_eigenvalue(Hessian([lambda: weight.sum()], [weight]))
+    with pytest.raises(CurvatureError, match="zero"):
+        top_eigenvalue(Hessian([lambda: weight.relu().square().sum() * 0], [weight]))
+    hard = torch.diag(torch.linspace(0, 1, 500, dtype=torch.float64))
+    with pytest.raises(UnconvergedError, match="allow more products") as caught:
+        top_eigenvalue(Matrix(hard), 1e-9, most=5)
+    assert caught.value.best.products == 5 and 0 < caught.value.best.value <= 1
+    fresh = torch.optim.Adam([weight])
+    with pytest.raises((CurvatureError, KeyError)):
+        Preconditioner.of([weight], [{"exp_avg_sq": weight.detach(), "step": 0}], fresh.param_groups)

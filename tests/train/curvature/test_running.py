@@ -1,0 +1,108 @@
+"""The curvature of real runs, as the log has it, whatever the stage of ZeRO and the number of processes."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from omni.errors import InputError
+from omni.model.twice import twice_differentiable
+from omni.train.data.loader import Loader, Share
+from omni.train.engine import Trainer
+from omni.train.monitor.log import read_log
+from omni.train.recipe import Recipe
+
+EVERY = {"monitor.curvature": "2", "monitor.rows": "3", "schedule.steps": "4", "valid": "[]", "model.n_layers": "1"}
+
+
+def looks(run: Path) -> list[dict[str, Any]]:
+    return [record for record in read_log(run) if record["kind"] == "curvature"]
+
+
+def watched(recipe: Path, run: Path, kind: type[Trainer] = Trainer, **overrides: str) -> Trainer:
+    """A run in this process."""
+    keys = {key.replace("__", "."): value for key, value in overrides.items()}
+    trainer = kind(Recipe.load(recipe, EVERY | keys), run, device="cpu")
+    trainer.train()
+    trainer.close()
+    return trainer
+
+
+def dense(loss: Any, parameters: list[Tensor]) -> Tensor:
+    """All second derivatives, one row at a time."""
+    with twice_differentiable():
+        first = torch.autograd.grad(loss(), parameters, create_graph=True)
+    flat = torch.cat([one.flatten() for one in first])
+    rows = [
+        torch.cat([g.flatten() for g in torch.autograd.grad(one, parameters, retain_graph=True)]) for one in flat
+    ]
+    return torch.stack(rows)
+
+
+class Watched(Trainer):
+    """Keeps the dense Hessian and the second moments of the first look."""
+
+    def _look(self, probe: Any, monitor: Any) -> None:
+        super()._look(probe, monitor)
+        parameters = list(probe.parameters.values())
+        batch = Loader(self.data, self.stages.order, Share(3, 3)).batch(0)
+        model = self.engine.module.model
+        self.hessian = dense(lambda: model(batch.micro[0]).total / batch.trained, parameters)
+        self.steps = [float(self.optimizer.state[p]["step"]) for p in parameters]
+        self.moments = torch.cat([self.optimizer.state[p]["exp_avg_sq"].flatten() for p in parameters])
+        self.rate = self.optimizer.param_groups[0]["lr"]
+
+
+def test_a_look_is_that_of_dense_algebra(recipe_file: Path, tmp_path: Path) -> None:
+    small = {"model__d_model": "8", "model__d_ff": "4", "freeze": "[embedding.*]", "schedule__steps": "2"}
+    trainer = watched(recipe_file, tmp_path, Watched, zero="0", **small)
+    assert isinstance(trainer, Watched)
+    (record,) = looks(tmp_path)
+    expected = float(torch.linalg.eigvalsh(trainer.hessian.double())[-1])
+    assert abs(record["sharpness"] - expected) < max(record["sharpness_error"], 0.01 * expected)
+    p = (trainer.moments.double() / (1 - 0.95 ** trainer.steps[0])).sqrt() + 1e-8
+    scaled = float(torch.linalg.eigvalsh(trainer.hessian.double() / (p[:, None] * p).sqrt())[-1])
+    limit = 2 * 1.9 / (0.1 * trainer.rate)                              # decay of 0.1 moves it by 5e-5
+    assert record["preconditioned"] == pytest.approx(scaled, rel=0.05)
+    assert record["ratio"] == pytest.approx(scaled / limit, rel=0.05)
+
+
+@pytest.mark.slow
+def test_zero_and_ranks_change_nothing(recipe_file: Path, tmp_path: Path) -> None:
+    watched(recipe_file, tmp_path / "0", zero="0")
+    watched(recipe_file, tmp_path / "1", zero="1")
+    words = [word for key, value in EVERY.items() for word in (f"--{key}", value)]
+    command = [sys.executable, "-m", "omni.cli", "train", str(recipe_file), "--out", str(tmp_path / "2"), *words]
+    subprocess.run([*command, "--zero", "2", "--nproc", "2"], check=True, capture_output=True)
+    alone = looks(tmp_path / "0")
+    assert [record["step"] for record in alone] == [2, 4] and all(record["converged"] for record in alone)
+    for other in ("1", "2"):
+        for one, two in zip(alone, looks(tmp_path / other), strict=True):
+            for key in ("sharpness", "preconditioned", "threshold", "ratio"):
+                assert two[key] == pytest.approx(one[key], rel=2e-3), key
+
+
+def test_other_optimizers_and_memory(recipe_file: Path, tmp_path: Path) -> None:
+    watched(recipe_file, tmp_path / "muon", zero="0", optimizer__kind="muon")
+    watched(recipe_file, tmp_path / "less", zero="0", optimizer__kind="muon", activation_checkpointing="true")
+    plain, thrifty = looks(tmp_path / "muon"), looks(tmp_path / "less")
+    assert [one["ratio"] for one in plain] == pytest.approx([one["ratio"] for one in thrifty], rel=1e-3)
+    watched(recipe_file, tmp_path / "adafactor", zero="0", optimizer__kind="adafactor")
+    assert len(looks(tmp_path / "adafactor")) == 2
+
+
+def test_a_rate_that_is_too_high_is_told_before_it_diverges(
+    recipe_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    constant = {"schedule__kind": "constant", "schedule__warmup": "0", "monitor__curvature": "1"}
+    watched(recipe_file, tmp_path, zero="0", optimizer__lr="3.0", **constant)
+    assert "may diverge" in capsys.readouterr().err and max(record["ratio"] for record in looks(tmp_path)) > 1.5
+
+
+def test_what_cannot_be_watched_is_refused(recipe_file: Path) -> None:
+    with pytest.raises(InputError, match=r"monitor\.curvature"):
+        Recipe.load(recipe_file, {"monitor.curvature": "2", "zero": "3"})

@@ -1,0 +1,130 @@
+"""The harness with a study of its own: cells in processes, resuming, protocols, verdicts, the page."""
+
+import importlib
+import json
+import math
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from omni.cli import main
+from omni.errors import InputError
+from omni.train.studies.harness.claims import Claim, Estimate, mean, share
+from omni.train.studies.harness.conduct import conduct
+from omni.train.studies.table import STUDIES
+
+SOURCE = '''
+"""Coins: how often heads."""
+import os
+from pathlib import Path
+import numpy as np
+from omni.train.studies.harness.claims import Claim, mean
+from omni.train.studies.harness.study import Cell, Study
+
+def cells(quick):
+    return [Cell({"p": p}, seed) for p in (0.2, 0.8) for seed in range(2 if quick else 4)]
+
+def run(params, seed, shared):
+    with (shared.parent / "ran").open("a") as file:
+        file.write("x")
+    flips = np.random.default_rng(seed).random(1000) < params["p"]
+    return {"heads": float(flips.mean()), "threads": os.environ.get("OMP_NUM_THREADS"), "pid": os.getpid()}
+
+def judge(results):
+    often = [result.values["heads"] for result in results if result.params["p"] == 0.8]
+    return [Claim.above("heads are frequent", "share of heads", mean(often), 0.5)]
+
+def plot(results, folder):
+    from PIL import Image
+    Image.new("RGB", (8, 8)).save(folder / "coins.png")
+    return {"coins": folder / "coins.png"}
+
+STUDY = Study("Coins", "Bernoulli 1713", "Flip a coin.\\n\\nCount.", cells, run, judge, plot)
+'''
+
+
+@pytest.fixture
+def coins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """A study in a module that other processes find too."""
+    (tmp_path / "coins_study.py").write_text(SOURCE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setitem(STUDIES, "coins", ("coins_study", "how often heads"))
+    return importlib.import_module("coins_study")
+
+
+def ran(folder: Path) -> int:
+    return len((folder / "ran").read_text())
+
+
+def test_a_study_runs_in_processes_and_resumes(coins: ModuleType, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    done = conduct("coins", coins.STUDY, folder, tmp_path, jobs=2)
+    assert [result.seed for result in done.results] == [0, 1, 2, 3] * 2
+    assert {result.values["threads"] for result in done.results} == {"1"}
+    assert done.claims[0].verdict == "shown"
+    assert ran(folder) == 8
+    for path in sorted((folder / "cells").iterdir())[:3]:
+        path.unlink()                                                   # as after an interrupt
+    again = conduct("coins", coins.STUDY, folder, tmp_path, jobs=1)
+    assert ran(folder) == 11
+    assert [one.values["heads"] for one in again.results] == [one.values["heads"] for one in done.results]
+
+
+def test_another_protocol_or_size_is_not_mixed_in(coins: ModuleType, tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    conduct("coins", coins.STUDY, tmp_path / "out", tmp_path, quick=True, jobs=1)
+    with pytest.raises(InputError, match="another protocol"):
+        conduct("coins", replace(coins.STUDY, protocol="Flip twice."), tmp_path / "out", tmp_path, quick=True)
+    with pytest.raises(InputError, match="another quick"):
+        conduct("coins", coins.STUDY, tmp_path / "out", tmp_path)
+
+
+def test_the_command_tells_claims_and_writes_the_page(
+    coins: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("omni.train.studies.table.STUDIES", {"coins": STUDIES["coins"]})
+    out = tmp_path / "studies"
+    assert main(["study", "all", "--quick", "--jobs", "1", "--out", str(out), "--json"]) == 0
+    said = json.loads(capsys.readouterr().out.splitlines()[-1])
+    (claim,) = said["claims"]
+    assert set(claim) == {"study", "claim", "statistic", "value", "low", "high", "seeds", "verdict"}
+    assert claim["seeds"] == 2
+    assert said["figures"]["shown"]["value"] + said["figures"]["inconclusive"]["value"] == 1
+    for page in (out / "study.html", out / "coins" / "study.html"):
+        assert "heads are frequent" in page.read_text()
+    assert main(["study", "--list"]) == 0
+    assert "how often heads" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [(), ("no-such-study",), ("all", "--jobs", "-1")])
+def test_wrong_words_are_refused(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["study", *words]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+numbers = st.floats(-100, 100)
+
+
+@given(numbers, numbers, numbers)
+def test_a_verdict_follows_from_the_interval(one: float, other: float, bound: float) -> None:
+    low, high = sorted((one, other))
+    estimate = Estimate((low + high) / 2, low, high, 3)
+    verdict = Claim.above("c", "s", estimate, bound).verdict
+    assert verdict == ("shown" if low >= bound else "not shown" if high < bound else "inconclusive")
+    mirrored = Claim.below("c", "s", Estimate(-estimate.value, -high, -low, 3), -bound).verdict
+    assert mirrored == verdict
+
+
+def test_estimates_agree_with_scipy() -> None:
+    values = [1.0, 2.0, 4.0, 7.0]
+    interval = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    estimate = mean(values)
+    assert (estimate.low, estimate.high) == pytest.approx((interval.low, interval.high))
+    assert math.isnan(mean([3.0]).low)
+    assert Claim.above("c", "s", mean([3.0]), 0).verdict == "inconclusive"
+    assert share([True] * 5).low == pytest.approx(0.025 ** (1 / 5))     # the closed form for k = n

@@ -1,0 +1,234 @@
+"""`omni bench curvature`: the largest eigenvalue of a Hessian to 1 %, against PyHessian and curvlinops with scipy.
+
+All work on the same small omni model, part-trained, the same batch and the same differentiable attention, and take
+turns within every round. Each peer has the loosest settings, of a ladder of them, that come within 1 % of the truth
+(Lanczos to 1e-5) from three starts out of three; ours stops by its own bound, not knowing the truth. Time is that of
+the processor on one thread, so that other work on the machine does not count.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from omni.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from omni.figures import Report
+
+EPILOG = """example:
+  omni bench curvature --json
+ratio_vs_pyhessian, ratio_vs_curvlinops: their time over ours, above 1 where ours is quicker. steps_per_probe: ours in
+training steps on the same batch; steps_per_warm_probe: again after each step, from the vector found before."""
+STEPS, ROWS, VOCAB = 128, 4, 512
+ACCURACY, STARTS = 0.01, 3
+PEERS = ("pyhessian", "curvlinops")
+SHAPE = {"d_model": 128, "n_layers": 4, "n_heads": 4, "n_kv_heads": 4, "d_ff": 344}
+CHANGES = (0.03, 0.01, 0.003, 0.001, 3e-4, 1e-4, 3e-5)                  # of PyHessian, between iterations
+SPACES = ((4, 0.1), (8, 0.1), (8, 0.01), (20, 0.01))                    # of eigsh: vectors, tolerance
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """How trained, how often."""
+    parser.description = "The largest eigenvalue of a training loss to 1 %: ours, PyHessian, and curvlinops with scipy."
+    parser.epilog = EPILOG
+    parser.add_argument("--rounds", type=int, default=5, help="turns of each way (default: %(default)s)")
+    parser.add_argument("--trained", type=int, default=200, help="steps before the measurement (default: %(default)s)")
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON on the last line")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Measure and print the table."""
+    missing = [name for name in PEERS if find_spec(name) is None]
+    if missing:
+        peers = "pip install pyhessian curvlinops-for-pytorch"
+        raise InputError(f"omni bench curvature: needs {' and '.join(missing)}; {peers}")
+    if min(args.rounds, args.trained) < 1:
+        raise InputError("--rounds and --trained must be 1 or more")
+    report = measure(args.rounds, args.trained)
+    print(report.table())
+    if args.json:
+        print(report.json())
+
+
+def measure(rounds: int, trained: int) -> "Report":
+    """All figures."""
+    import torch
+
+    from omni.figures import Report
+    from omni.model.twice import twice_differentiable
+
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    model, step = _training()
+    for _ in range(trained):
+        step(_batch())
+    batch = _batch()
+    with twice_differentiable():
+        truth = _ours(model, batch, 1e-5)[0]
+        ways: dict[str, Callable[[], float]] = {"ours": lambda: _ours(model, batch, ACCURACY)[0]}
+        ladder = {
+            "pyhessian": [lambda c=c: _pyhessian(model, batch, c) for c in CHANGES],
+            "curvlinops": [lambda s=s: _curvlinops(model, batch, *s) for s in SPACES],
+        }
+        found = {name: _loosest(rungs, truth) for name, rungs in ladder.items()}
+        ways |= {name: way for name, way in found.items() if way is not None}
+        seconds: dict[str, list[float]] = {name: [] for name in ("ours", *PEERS, "step", "warm")}
+        values: dict[str, float] = {}
+        for _ in range(rounds):
+            for name, way in ways.items():
+                took, values[name] = _timed(way)
+                seconds[name].append(took)
+    vector = _vector(model, batch)
+    for _ in range(rounds):
+        seconds["step"].append(_timed(lambda: step(batch))[0])
+        with twice_differentiable():
+            took, (_, vector) = _timed(partial(_ours, model, batch, ACCURACY, vector))
+        seconds["warm"].append(took)
+    return _report(Report("bench curvature"), seconds, values, truth, rounds)
+
+
+def _report(
+    report: "Report", seconds: dict[str, list[float]], values: dict[str, float], truth: float, n: int
+) -> "Report":
+    def ratio(over: str, under: str) -> dict[str, Any]:
+        if over not in values and over in PEERS:                        # accurate with none of its settings
+            return {"value": None}
+        pairs = [a / b for a, b in zip(seconds[over], seconds[under], strict=True)]
+        return {"value": statistics.median(pairs), "low": min(pairs), "high": max(pairs), "n": n}
+
+    report.add("ratio_vs_pyhessian", unit="x", **ratio("pyhessian", "ours"))
+    report.add("ratio_vs_curvlinops", unit="x", **ratio("curvlinops", "ours"))
+    for name, key in (("ours", "error"), ("pyhessian", "error_pyhessian"), ("curvlinops", "error_curvlinops")):
+        report.add(key, abs(values[name] / truth - 1) if name in values else None, "of the eigenvalue")
+    report.add("steps_per_probe", unit="training steps", **ratio("ours", "step"))
+    report.add("steps_per_warm_probe", unit="training steps", **ratio("warm", "step"))
+    report.add("seconds_per_probe", statistics.median(seconds["ours"]), "s", n=n)
+    report.add("eigenvalue", truth, "1")
+    return report
+
+
+def _timed(work: Callable[[], Any]) -> tuple[float, Any]:
+    began = time.process_time()
+    value = work()
+    return time.process_time() - began, value
+
+
+def _loosest(rungs: Sequence[Callable[[], float]], truth: float) -> Callable[[], float] | None:
+    """The first way that is accurate from every start, or None. Power iteration may find the most negative one."""
+    for rung in rungs:
+        if all(abs(rung() / truth - 1) <= ACCURACY for _ in range(STARTS)):
+            return rung
+    return None
+
+
+# ---- the model
+
+
+def _training() -> "tuple[nn.Module, Callable[[tuple[Tensor, Tensor]], None]]":
+    """A model, ids [rows, steps] to scores [rows * steps, vocab], and what takes an optimizer step on a batch."""
+    import torch
+    from torch import nn
+
+    from omni.model.config import ModelConfig
+    from omni.model.transformer import Batch, FeedForward, OmniTransformer
+
+    class Gated(nn.Module):
+        """The model's feed-forward in operations that curvlinops can take too: silu's gradient has no forward mode."""
+
+        def __init__(self, whole: FeedForward) -> None:
+            super().__init__()
+            self.gate_up, self.down = whole.gate_up, whole.down
+
+        def forward(self, x: "Tensor") -> "Tensor":
+            gate, up = self.gate_up(x).chunk(2, dim=-1)
+            return self.down(gate * gate.sigmoid() * up)
+
+    class Scores(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = OmniTransformer(ModelConfig(**SHAPE, vocab_size=VOCAB, z_loss=0.0))  # type: ignore[arg-type]
+            for block in self.model.blocks:
+                block.feed_forward = Gated(block.feed_forward)  # type: ignore[assignment]
+
+        def forward(self, ids: "Tensor") -> "Tensor":
+            whole = torch.ones_like(ids)
+            states = self.model.hidden(Batch(ids[..., None], whole.bool(), whole, whole.bool()))
+            return self.model.logits(states).flatten(0, 1)
+
+    model = Scores()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    loss = nn.CrossEntropyLoss()
+
+    def step(batch: "tuple[Tensor, Tensor]") -> None:
+        optimizer.zero_grad()
+        loss(model(batch[0]), batch[1]).backward()
+        optimizer.step()
+
+    return model, step
+
+
+def _batch() -> "tuple[Tensor, Tensor]":
+    """Noisy arithmetic progressions, which a model learns in part: ids [rows, steps], the next [rows * steps]."""
+    import torch
+
+    first, rate = torch.randint(VOCAB, (ROWS, 1)), torch.randint(1, 8, (ROWS, 1))
+    ids = first + rate * torch.arange(STEPS + 1)
+    noise = torch.randint(VOCAB, ids.shape)
+    ids = torch.where(torch.rand(ids.shape) < 0.1, noise, ids % VOCAB)
+    return ids[:, :-1].contiguous(), ids[:, 1:].flatten()
+
+
+# ---- the ways
+
+
+def _ours(
+    model: "nn.Module", batch: "tuple[Tensor, Tensor]", tolerance: float, start: "Tensor | None" = None
+) -> Any:
+    """(value, vector)"""
+    from torch.nn import functional as F
+
+    from omni.train.curvature import Hessian, top_eigenvalue
+
+    operator = Hessian([lambda: F.cross_entropy(model(batch[0]), batch[1])], list(model.parameters()))
+    found = top_eigenvalue(operator, tolerance, start=start)
+    return found.value, found.vector
+
+
+def _vector(model: "nn.Module", batch: "tuple[Tensor, Tensor]") -> "Tensor":
+    from omni.model.twice import twice_differentiable
+
+    with twice_differentiable():
+        vector: Tensor = _ours(model, batch, ACCURACY)[1]
+    return vector
+
+
+def _pyhessian(model: "nn.Module", batch: "tuple[Tensor, Tensor]", change: float) -> float:
+    """Power iteration on a gradient recorded once."""
+    import warnings
+
+    from pyhessian import hessian
+    from torch import nn
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        values, _ = hessian(model, nn.CrossEntropyLoss(), data=batch, cuda=False).eigenvalues(maxIter=1000, tol=change)
+    for parameter in model.parameters():                                # breaks the cycle that it leaves behind
+        parameter.grad = None
+    return float(values[0])
+
+
+def _curvlinops(model: "nn.Module", batch: "tuple[Tensor, Tensor]", space: int, tolerance: float) -> float:
+    """scipy's eigsh (ARPACK, implicitly restarted Lanczos)."""
+    from curvlinops import HessianLinearOperator
+    from scipy.sparse.linalg import eigsh
+    from torch import nn
+
+    loss, parameters = nn.CrossEntropyLoss(), list(model.parameters())
+    operator = HessianLinearOperator(model, loss, parameters, [batch], check_deterministic=False)
+    return float(eigsh(operator.to_scipy(), k=1, which="LA", ncv=space, tol=tolerance)[0][0])

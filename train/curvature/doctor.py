@@ -1,0 +1,226 @@
+"""`omni train doctor`: trials of a recipe before the long run. How high may the rate be, what holds it down?"""
+
+import math
+import statistics
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from omni.figures import Report
+from omni.model.twice import twice_differentiable
+from omni.progress import progress
+from omni.train.curvature.hessian import CurvatureError, Hessian, Operator, Part, Scaled
+from omni.train.curvature.lanczos import UnconvergedError, top_eigenvalue
+from omni.train.curvature.running import preconditioner_of
+from omni.train.curvature.spectrum import signs
+from omni.train.data.loader import Loader
+from omni.train.engine import Trainer
+from omni.train.faults.guard import Guard
+from omni.train.recipe import CheckpointRecipe, MonitorRecipe, Recipe, ScheduleRecipe
+from omni.train.stages import Stages
+from omni.train.state.fragments import forget
+
+STEP = 2.0                                                              # between rates that are tried
+MOST_TRIES = 8                                                          # in one direction
+WORSE = 1.2                                                             # times the first loss: a trial that has failed
+TOLERANCE, MOST = 0.1, 12                                               # of a part's eigenvalue
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A few steps from the first weights. losses: of every step."""
+
+    lr: float
+    warmup: int
+    losses: Sequence[float]
+
+    @property
+    def end(self) -> float:
+        """The mean loss of the last fifth."""
+        return statistics.fmean(self.losses[-max(1, len(self.losses) // 5) :])
+
+    @property
+    def stable(self) -> bool:
+        """Whether it learnt, and was never much worse than at its start."""
+        first = self.losses[0]
+        return all(math.isfinite(one) and one <= WORSE * first for one in self.losses) and self.end < first
+
+
+@dataclass(frozen=True)
+class PartOf:
+    """How the optimizer finds the curvature of some parameters alone.
+
+    ratio: largest eigenvalue over the stability threshold at the rate; spread: over the root mean square of all of the
+    part's eigenvalues, which is 1 where all directions are alike
+    """
+
+    name: str
+    ratio: float
+    spread: float
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Of one recipe. Rates are None where none that was tried is stable; so is the warmup."""
+
+    trials: list[Trial]
+    highest: float | None
+    highest_cold: float | None
+    warmup: int | None
+    parts: list[PartOf]
+
+
+class Doctor:
+    """Tries a recipe again and again from the same weights, on one process."""
+
+    def __init__(self, recipe: Recipe, steps: int, folder: Path) -> None:
+        """steps: of a trial. Raises InputError where the recipe cannot run."""
+        self.steps, self.trials = steps, list[Trial]()
+        quiet = {"valid": [], "stages": [], "checkpoint": CheckpointRecipe(minutes=0), "monitor": MonitorRecipe()}
+        alone = replace(recipe, zero=0, compile=False, schedule=ScheduleRecipe("constant", steps, 0), **quiet)  # type: ignore[arg-type]
+        self.trainer = Trainer(alone, folder)
+        self.recipe = alone
+        self.first = [parameter.detach().clone() for parameter in self.trainer.engine.module.parameters()]
+        self.bar = progress(None, "trials", unit="step")
+
+    def examine(self) -> Findings:
+        """Everything, within some twenty trials."""
+        lr, half = self.recipe.optimizer.lr, self.steps // 2
+        highest = self._highest(lr, half)
+        cold = self._highest(lr, 0)
+        warmup = next((w for w in self._warmups() if self.trial(lr, w).stable), None)
+        parts = self._parts(min(lr, highest or lr), half)
+        self.bar.close()
+        self.trainer.close()
+        return Findings(sorted(self.trials, key=lambda one: (one.warmup, one.lr)), highest, cold, warmup, parts)
+
+    def trial(self, lr: float, warmup: int) -> Trial:
+        """Known already, or some steps at this rate, reached after a warmup; it ends where it has failed."""
+        known = [one for one in self.trials if (one.lr, one.warmup) == (lr, warmup)]
+        return known[0] if known else self._run(lr, warmup)
+
+    def _run(self, lr: float, warmup: int) -> Trial:
+        trainer = self.trainer
+        schedule = ScheduleRecipe("constant", self.steps, warmup)
+        trainer.recipe = replace(self.recipe, schedule=schedule, optimizer=replace(self.recipe.optimizer, lr=lr))
+        trainer.stages = Stages.of(trainer.recipe, trainer.data)
+        trainer.step = trainer.cursor = 0
+        trainer.guard = Guard(0.0, self.steps)
+        with torch.no_grad():
+            for parameter, first in zip(trainer.engine.module.parameters(), self.first, strict=True):
+                parameter.copy_(first)
+        forget(trainer.engine, trainer.optimizer, 0)
+        loader, losses = Loader(trainer.data, trainer.stages.order, trainer.share), list[float]()
+        for step in range(self.steps):
+            tally = trainer.new_tally()
+            trainer.optimize(loader.batch(trainer.cursor), tally)
+            losses.append(tally.mean)
+            trainer.step, trainer.cursor = step + 1, trainer.cursor + trainer.share.rows
+            self.bar.update(1)
+            if not math.isfinite(tally.mean) or tally.mean > WORSE * losses[0]:
+                break
+        self.trials.append(Trial(lr, warmup, losses))
+        return self.trials[-1]
+
+    def _highest(self, lr: float, warmup: int) -> float | None:
+        """The highest stable rate of lr * 2^k: upwards from lr where that is stable, downwards where not."""
+        if not self.trial(lr, warmup).stable:
+            lower = (lr / STEP**k for k in range(1, MOST_TRIES))
+            return next((rate for rate in lower if self.trial(rate, warmup).stable), None)
+        for k in range(1, MOST_TRIES):
+            if not self.trial(lr * STEP**k, warmup).stable:
+                return lr * STEP ** (k - 1)
+        return lr * STEP ** (MOST_TRIES - 1)
+
+    def _warmups(self) -> list[int]:
+        """None, a few steps, and doubling up to the whole trial."""
+        found = [0]
+        while (found[-1] or 2) * 2 <= self.steps:
+            found.append((found[-1] or 2) * 2)
+        return found
+
+    def _parts(self, lr: float, warmup: int) -> list[PartOf]:
+        """The worst first, after a trial at a stable rate."""
+        self._run(lr, warmup)
+        self.trials.pop()
+        trainer, model = self.trainer, self.trainer.engine.module.model
+        named = {name: one for name, one in model.named_parameters() if one.requires_grad}
+        batch = Loader(trainer.data, trainer.stages.order, replace(trainer.share, rows=1)).batch(0)
+        found = []
+        with twice_differentiable():
+            micro = batch.micro[0].to(trainer.device)
+            hessian = Hessian([lambda: model(micro).total / max(1, batch.trained)], list(named.values()))
+            scaled = Scaled(hessian, preconditioner_of(trainer.engine, trainer.optimizer, 0))
+            for name, (start, stop) in spans({name: one.numel() for name, one in named.items()}).items():
+                part = Part(scaled, start, stop)
+                try:
+                    found.append(PartOf(name, *_condition(part)))
+                except CurvatureError:                                  # no row of the batch uses it
+                    continue
+        return sorted(found, key=lambda one: -one.ratio)
+
+
+def _condition(part: Operator) -> tuple[float, float]:
+    """The largest eigenvalue, and how often it holds the root mean square of all."""
+    try:
+        top = top_eigenvalue(part, TOLERANCE, MOST).value
+    except UnconvergedError as error:
+        top = error.best.value
+    square = float((part @ signs(part, torch.Generator().manual_seed(0))).square().mean())
+    return top, top / math.sqrt(square) if square else math.inf
+
+
+def spans(sizes: dict[str, int]) -> dict[str, tuple[int, int]]:
+    """Where the parts of a model lie in a flat vector: what stands side by side and has the same name but for its end.
+
+    `blocks.0.attention.qkv.weight` belongs to `blocks.0.attention`, `embedding.weight` to `embedding`.
+    """
+    found: dict[str, tuple[int, int]] = {}
+    at = 0
+    for name, size in sizes.items():
+        words = name.split(".")[:-1]
+        part = ".".join(words[: 3 if words[:1] == ["blocks"] else 1]) or name
+        found[part] = (found[part][0] if part in found else at, at + size)
+        at += size
+    return found
+
+
+def examine(recipe: Recipe, steps: int) -> Findings:
+    """Try a recipe in a scratch folder. Raises InputError where it cannot run."""
+    with tempfile.TemporaryDirectory(prefix="omni-doctor-") as folder:
+        return Doctor(recipe, steps, Path(folder)).examine()
+
+
+def report(recipe: Recipe, findings: Findings) -> Report:
+    """Figures of an examination."""
+    found = Report("train doctor")
+    found.add("lr", recipe.optimizer.lr, "of the recipe")
+    found.add("highest_stable_lr", findings.highest, "after a warmup of half a trial")
+    found.add("highest_stable_lr_without_warmup", findings.highest_cold, "at once")
+    found.add("warmup_needed", findings.warmup, "steps at the recipe's rate")
+    for part in findings.parts:
+        found.add(f"ratio {part.name}", part.ratio, "of the stability threshold")
+        found.add(f"spread {part.name}", part.spread, "largest eigenvalue over root mean square")
+    return found
+
+
+def told(recipe: Recipe, findings: Findings) -> str:
+    """What it means, in lines for a terminal."""
+    lr, lines = recipe.optimizer.lr, ["  rate      warmup  loss at the end"]
+    for trial in findings.trials:
+        end = f"{trial.end:.3f}" if trial.stable else f"failed at step {len(trial.losses)}"
+        lines.append(f"  {trial.lr:<9.3g} {trial.warmup:<7} {end}")
+    if findings.highest is None:
+        return "\n".join([*lines, "no rate that was tried is stable: look at the data, or at init and precision"])
+    word = "below" if lr <= findings.highest else "ABOVE"
+    lines.append(f"optimizer.lr {lr:g} is {word} the highest stable rate of these trials, {findings.highest:g}")
+    need = "no warmup" if findings.warmup is None else f"a warmup of {findings.warmup} steps"
+    lines.append(f"at {lr:g}, {need} suffices in these trials; the recipe has {recipe.schedule.warmup}")
+    worst = ", ".join(f"{part.name} ({part.ratio:.2g})" for part in findings.parts[:3])
+    lines.append(f"sharpest parts, as shares of the stability threshold: {worst}")
+    widest = sorted(findings.parts, key=lambda part: -part.spread)[:3]
+    lines.append("worst conditioned: " + ", ".join(f"{part.name} ({part.spread:.0f}x its mean)" for part in widest))
+    return "\n".join(lines)

@@ -1,0 +1,160 @@
+"""Hessian-vector products of a training loss, and the preconditioned Hessian that an adaptive optimizer feels."""
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from omni.errors import InputError
+
+
+class CurvatureError(InputError):
+    """A loss whose curvature cannot be had: not finite, flat, or without second derivatives."""
+
+
+class Operator(Protocol):
+    """A symmetric matrix of which only products are known."""
+
+    size: int
+
+    def __matmul__(self, vector: Tensor) -> Tensor:
+        """[size] to [size]."""
+
+    def guess(self) -> Tensor:
+        """A vector [size] with much of the largest eigenvectors in it, as a gradient has; products are of its type."""
+
+
+class Hessian:
+    """Second derivatives of a loss with respect to parameters, as an operator on flat vectors [size].
+
+    The vectors hold the parameters' numbers in order. A product is the gradient's derivative along a vector
+    (Pearlmutter 1994), exact but for rounding. products: so far; gradient: [size].
+    """
+
+    def __init__(
+        self,
+        parts: Sequence[Callable[[], Tensor]],
+        parameters: Sequence[Tensor],
+        total: Callable[[Tensor], Tensor] | None = None,
+        keep: bool = True,
+    ) -> None:
+        """parts: each computes a share of the loss, a scalar; they sum up to it
+        total: the sum over processes of a vector, where each has its own parts (all then call every product together)
+        keep: the recorded gradient between products: half the time of one, for the memory of all parts at once
+
+        Raises CurvatureError where the loss is not finite or does not depend on the parameters.
+        """
+        self.parts, self.parameters = list(parts), [p for p in parameters if p.requires_grad]
+        if not self.parameters:
+            raise CurvatureError("curvature: no parameter is trained; nothing to differentiate by")
+        self.total, self.keep = total or (lambda vector: vector), keep
+        self.size = sum(parameter.numel() for parameter in self.parameters)
+        self.products = 0
+        self._recorded = [self._gradient(part) for part in self.parts] if keep else None
+        self.gradient = torch.zeros(self.size, dtype=_precise(self.parameters), device=self.parameters[0].device)
+        for one in self._recorded or map(self._once, self.parts):
+            self.gradient += self._flat(one)
+        self.gradient = self.total(self.gradient)
+        _check_finite(self.gradient, "the gradient")
+
+    def guess(self) -> Tensor:
+        """The gradient, which lies almost wholly among the largest eigenvectors (Gur-Ari et al. 2018)."""
+        return self.gradient
+
+    def __matmul__(self, vector: Tensor) -> Tensor:
+        """H v, [size] to [size]. Raises CurvatureError for numbers that are not finite."""
+        pieces = vector.split([parameter.numel() for parameter in self.parameters])
+        along = [piece.view_as(p).to(p.dtype) for piece, p in zip(pieces, self.parameters, strict=True)]
+        product = torch.zeros_like(vector)
+        for gradient in self._recorded or map(self._gradient, self.parts):
+            product += self._flat(self._derivative(gradient, along))
+        self.products += 1
+        product = self.total(product)
+        _check_finite(product, "a Hessian-vector product")
+        return product
+
+    def _gradient(self, part: Callable[[], Tensor]) -> list[Tensor]:
+        """Of one part, recorded so that it can be differentiated."""
+        with torch.enable_grad():
+            loss = part()
+            if not loss.requires_grad:
+                raise CurvatureError("curvature: the loss does not depend on the parameters; is the model detached?")
+            found = torch.autograd.grad(loss, self.parameters, create_graph=True, materialize_grads=True)
+        return list(found)
+
+    def _once(self, part: Callable[[], Tensor]) -> list[Tensor]:
+        return [one.detach() for one in self._gradient(part)]
+
+    def _derivative(self, gradient: list[Tensor], along: list[Tensor]) -> Sequence[Tensor]:
+        known = [(one, v) for one, v in zip(gradient, along, strict=True) if one.requires_grad]
+        if not known:
+            raise CurvatureError("curvature: the gradient is constant: the loss is linear, its curvature zero")
+        outputs, vectors = zip(*known, strict=True)
+        try:
+            return torch.autograd.grad(
+                outputs, self.parameters, vectors, retain_graph=self._recorded is not None, materialize_grads=True
+            )
+        except RuntimeError as error:
+            if "derivative" in str(error) or "twice" in str(error):
+                reason = str(error).splitlines()[0]
+                raise CurvatureError(
+                    f"curvature: the loss cannot be differentiated twice ({reason});"
+                    " compute it within omni.model.twice.twice_differentiable()"
+                ) from None
+            raise
+
+    def _flat(self, values: Sequence[Tensor]) -> Tensor:
+        return torch.cat([value.detach().reshape(-1) for value in values]).to(_precise(self.parameters))
+
+
+class Scaled:
+    """D A D of an operator A and a diagonal or block-diagonal symmetric D: the preconditioned Hessian for D = P^-1/2.
+
+    It has the eigenvalues of P^-1 H, the matrix by which the stability of preconditioned descent is decided (Cohen et
+    al. 2022, section 3).
+    """
+
+    def __init__(self, operator: Operator, scale: Callable[[Tensor], Tensor]) -> None:
+        """scale: multiplies a vector [size] by D."""
+        self.operator, self.scale, self.size = operator, scale, operator.size
+
+    def guess(self) -> Tensor:
+        return self.scale(self.operator.guess())
+
+    def __matmul__(self, vector: Tensor) -> Tensor:
+        return self.scale(self.operator @ self.scale(vector))
+
+
+class Part:
+    """The diagonal block of an operator that belongs to a range of its vectors: the curvature of some parameters."""
+
+    def __init__(self, operator: Operator, start: int, stop: int) -> None:
+        self.operator, self.range, self.size = operator, slice(start, stop), stop - start
+
+    def guess(self) -> Tensor:
+        return self.operator.guess()[self.range]
+
+    def __matmul__(self, vector: Tensor) -> Tensor:
+        whole = torch.zeros_like(self.operator.guess())
+        whole[self.range] = vector
+        return (self.operator @ whole)[self.range]
+
+
+def ranges(sizes: Sequence[int]) -> list[tuple[int, int]]:
+    """Where each of consecutive pieces begins and ends in a flat vector."""
+    ends = torch.tensor([0, *sizes]).cumsum(0).tolist()
+    return list(pairwise(ends))
+
+
+def _precise(parameters: Sequence[Tensor]) -> torch.dtype:
+    """Of vectors: at least fp32, since Lanczos in bf16 finds nothing."""
+    return torch.promote_types(parameters[0].dtype, torch.float32)
+
+
+def _check_finite(vector: Tensor, what: str) -> None:
+    if not bool(vector.isfinite().all()):
+        raise CurvatureError(
+            f"curvature: {what} has numbers that are not finite; the run has diverged, or bf16 overflows: use fp32"
+        )

@@ -1,0 +1,134 @@
+"""The largest eigenvalue of a symmetric operator, with a bound on its error (Lanczos 1950)."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+
+from omni.train.curvature.hessian import CurvatureError, Operator
+
+LEAST = 3                                                               # products before a pair is believed
+NOISE = 0.3                                                             # of chance in a start, against its length
+
+
+@dataclass(frozen=True)
+class Eigenpair:
+    """The largest eigenvalue and its vector [size].
+
+    residual: |A v - value v| for the vector v of length 1: there is an eigenvalue within it of `value`, always
+    error: bound on |value - the largest|, as a rule far smaller: residual^2 over the gap to the second eigenvalue, if
+    that lies no higher than its own Ritz pair allows, and none hides from the start (Kato 1949)
+    products: with vectors that it took
+    """
+
+    value: float
+    vector: Tensor
+    error: float
+    residual: float
+    products: int
+
+
+class UnconvergedError(CurvatureError):
+    """The bound stayed above the tolerance; `best` is what was found, with its bound."""
+
+    def __init__(self, best: Eigenpair, tolerance: float) -> None:
+        super().__init__(
+            f"curvature: {best.products} products leave the eigenvalue {best.value:.4g} uncertain by {best.error:.2g},"
+            f" more than {tolerance:.2g} of it; allow more products or a higher tolerance"
+        )
+        self.best = best
+
+
+def top_eigenvalue(
+    operator: Operator,
+    tolerance: float = 0.01,
+    most: int = 100,
+    start: Tensor | None = None,
+    basis: int = 40,
+    seed: int = 0,
+) -> Eigenpair:
+    """The algebraically largest eigenvalue, within `tolerance` of its size.
+
+    Lanczos with full reorthogonalisation, restarted from the best Ritz vectors when `basis` vectors are in memory
+    (thick restart, Wu and Simon 2000). start: a guess [size], as the vector of the last probe, instead of the
+    operator's own; some chance is mixed in, so that a wrong one does not hold it back.
+    Raises UnconvergedError after `most` products, CurvatureError where the operator is zero.
+    """
+    start = operator.guess() if start is None else start
+    chance = torch.randn(operator.size, generator=Generator().manual_seed(seed)).to(start)
+    start = start / start.norm() if bool(start.any()) else start
+    space = _Krylov(operator, start + chance * (NOISE / chance.norm()), min(basis, operator.size))
+    while True:
+        space.grow()
+        value, error, _ = space.judge()
+        if space.done or (space.products >= LEAST and error <= tolerance * abs(value)):
+            return space.best()
+        if space.products >= most:
+            raise UnconvergedError(space.best(), tolerance)
+        if space.full:
+            space.restart()
+
+
+class _Krylov:
+    """An orthonormal basis V and the operator's projection V^T A V on it, grown by one product at a time."""
+
+    def __init__(self, operator: Operator, vector: Tensor, most: int) -> None:
+        self.operator, self.most, self.count, self.products = operator, most, 0, 0
+        self.basis = vector.new_empty(most, operator.size)              # V^T
+        self.projected = torch.zeros(most, most, dtype=torch.float64)
+        self.next, self.beta, self.scale = vector / vector.norm(), 0.0, 0.0
+        self.done = False                                               # the basis holds an invariant space
+
+    @property
+    def full(self) -> bool:
+        return self.count == self.most
+
+    def grow(self) -> None:
+        self.basis[self.count] = self.next
+        product = self.operator @ self.next
+        self.products += 1
+        if self.products == 1 and not bool(product.any()):
+            raise CurvatureError("curvature: the Hessian is zero here: gradient and curvature have vanished")
+        self.scale = max(self.scale, float(product.norm()))
+        here = self.basis[: self.count + 1]
+        row = here @ product
+        product = product - row @ here
+        again = here @ product                                          # once more, for what rounding has left
+        product = product - again @ here
+        column = (row + again).double().cpu()
+        self.projected[self.count, : self.count + 1] = column
+        self.projected[: self.count + 1, self.count] = column
+        self.count += 1
+        self.beta = float(product.norm())
+        rounding = torch.finfo(product.dtype).eps * math.sqrt(self.operator.size)
+        self.done = self.beta <= rounding * self.scale or self.count == self.operator.size
+        self.next = product / self.beta if not self.done else self.next
+
+    def pairs(self) -> tuple[Tensor, Tensor]:
+        """Ritz values, ascending, [count], and their vectors in the basis, [count, count]."""
+        values, vectors = torch.linalg.eigh(self.projected[: self.count, : self.count])
+        return values, vectors
+
+    def judge(self) -> tuple[float, float, float]:
+        """The largest Ritz value, the bound on its error and its residual."""
+        values, vectors = self.pairs()
+        residuals = (0.0 if self.done else self.beta) * vectors[-1].abs()  # [count]
+        value, residual = float(values[-1]), float(residuals[-1])
+        gap = value - float(values[-2] + residuals[-2]) if len(values) > 1 else 0.0
+        return value, min(residual, residual**2 / gap) if gap > 0 else residual, residual
+
+    def best(self) -> Eigenpair:
+        value, error, residual = self.judge()
+        vector = self.pairs()[1][:, -1].to(self.basis) @ self.basis[: self.count]
+        return Eigenpair(value, vector, error, residual, self.products)
+
+    def restart(self) -> None:
+        """Keep the best half of the Ritz vectors; the vector that comes next is orthogonal to them already."""
+        values, vectors = self.pairs()
+        kept = max(1, self.count // 2)
+        best = vectors[:, -kept:].T.to(self.basis) @ self.basis[: self.count]
+        self.basis[:kept] = best
+        self.projected.zero_()
+        self.projected[:kept, :kept] = torch.diag(values[-kept:])
+        self.count = kept

@@ -1,0 +1,132 @@
+"""What an optimizer makes of curvature: the Hessian as its steps feel it, measured against where they are stable.
+
+The steps of an optimizer are -lr P^-1 m with some average m of gradients. On a quadratic they are stable while every
+eigenvalue of P^-1/2 H P^-1/2 lies below a threshold (Cohen et al. 2022). Here each parameter's P^-1/2 is divided by the
+root of its own threshold, so that the largest eigenvalue of the result is the ratio to the threshold itself, also where
+parameters have rates, decay or optimizers of their own.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from omni.train.curvature.hessian import CurvatureError
+from omni.train.curvature.threshold import threshold
+from omni.train.optimizers import COEFFICIENTS, ITERATIONS
+
+State = Mapping[str, Any]                                               # of one parameter, whole
+Root = Callable[[Tensor], Tensor]                                       # multiplies what has a parameter's shape
+
+MOMENTS = ("exp_avg_sq", "square_avg", "row_var", "col_var", "variance", "momentum")  # kinds that a P is made of
+STEEPEST = COEFFICIENTS[0] ** ITERATIONS                                # most by which `orthogonal` raises a direction
+
+
+@dataclass(frozen=True)
+class Preconditioner:
+    """roots: of each parameter, P^-1/2 / threshold^1/2 at its rate; sizes: their numbers; threshold: of the first"""
+
+    roots: Sequence[Root]
+    shapes: Sequence[torch.Size]
+    threshold: float
+
+    def __call__(self, vector: Tensor) -> Tensor:
+        """Scale a flat vector [size]."""
+        pieces = vector.split([shape.numel() for shape in self.shapes])
+        return torch.cat([
+            root(piece.view(shape)).reshape(-1)
+            for root, piece, shape in zip(self.roots, pieces, self.shapes, strict=True)
+        ])  # fmt: skip
+
+    @classmethod
+    def of(cls, parameters: Sequence[Tensor], states: Sequence[State], groups: Sequence[State]) -> "Preconditioner":
+        """states: of the optimizer for each parameter; groups: the settings of each, with its rate now.
+
+        Raises CurvatureError where no step has been taken yet.
+        """
+        roots = [_root(*each) for each in zip(parameters, states, groups, strict=True)]
+        return cls(roots, [parameter.shape for parameter in parameters], _threshold(states[0], groups[0]))
+
+    @classmethod
+    def of_optimizer(cls, optimizer: torch.optim.Optimizer) -> "Preconditioner":
+        """Of torch's SGD, RMSprop, Adam, AdamW or Adafactor, for its parameters in order."""
+        pairs = [(parameter, group) for group in optimizer.param_groups for parameter in group["params"]]
+        states = [optimizer.state[parameter] for parameter, _ in pairs]
+        return cls.of([parameter for parameter, _ in pairs], states, [group for _, group in pairs])
+
+
+def _root(parameter: Tensor, state: State, group: State) -> Root:
+    limit = math.sqrt(_threshold(state, group))
+    if "momentum" in state:
+        return _muon(state["momentum"], state["rows"], limit)
+    diagonal = _diagonal(parameter, state, group)
+    if diagonal is None:
+        return lambda piece: piece / limit
+    factor = diagonal.rsqrt() / limit
+    return lambda piece: factor * piece
+
+
+def _diagonal(parameter: Tensor, state: State, group: State) -> Tensor | None:
+    """P of a parameter, or None for 1."""
+    if "exp_avg_sq" in state:                                           # Adam, with its bias corrected
+        steps = float(state["step"])
+        if steps < 1:
+            raise CurvatureError("curvature: the optimizer has taken no step yet, so that nothing is preconditioned")
+        return (state["exp_avg_sq"] / (1 - group["betas"][1] ** steps)).sqrt() + group["eps"]
+    if "square_avg" in state:                                           # RMSProp, which does not correct it
+        return state["square_avg"].sqrt() + group["eps"]
+    if "row_var" in state or "variance" in state:
+        return _adafactor(parameter, state, group["eps"])
+    return None
+
+
+def _adafactor(parameter: Tensor, state: State, eps: tuple[float | None, float]) -> Tensor:
+    """Of Adafactor (Shazeer and Stern 2018, algorithms 4 and 5), whose steps grow with the parameter.
+
+    Updates are taken to lie below the threshold at which it clips them.
+    """
+    least = eps[0] if eps[0] is not None else torch.finfo(parameter.dtype).eps
+    second = state.get("variance")
+    if second is None:
+        row = state["row_var"]
+        second = (row @ state["col_var"]) / row.mean(dim=-2, keepdim=True).clamp(min=least)
+    size = max(eps[1], float(parameter.detach().norm()) / parameter.numel() ** 0.5)
+    return second.clamp(min=least**2).sqrt() / size
+
+
+def _muon(momentum: Tensor, rows: Sequence[int], limit: float) -> Root:
+    """Of Muon, whose step is (M M^T)^-1/2 M: P = (M M^T)^1/2 for each of the matrices stacked in the momentum M.
+
+    Directions that the Newton-Schulz iterations leave below one are raised by as much as these can.
+    """
+    parts = []
+    for matrix in momentum.split(list(rows)):
+        wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
+        squares, vectors = torch.linalg.eigh((wide @ wide.T).double())
+        least = float(matrix.norm()) / STEEPEST or 1.0
+        values = squares.clamp(min=0).sqrt().clamp(min=least)           # singular values of M
+        step = 0.2 * max(matrix.shape) ** 0.5                           # as `orthogonal` scales its updates
+        root = (vectors * (step / values).sqrt()) @ vectors.T / limit
+        parts.append((root.to(matrix), matrix.shape[0] <= matrix.shape[1]))
+
+    def multiply(piece: Tensor) -> Tensor:
+        pieces = zip(parts, piece.split(list(rows)), strict=True)
+        return torch.cat([root @ one if left else one @ root for (root, left), one in pieces])
+
+    return multiply
+
+
+def _threshold(state: State, group: State) -> float:
+    lr, decay = float(group["lr"]), float(group.get("weight_decay", 0.0))
+    if "momentum" in state:
+        return threshold(lr, group["momentum"], "nesterov-ema", decay)
+    if "exp_avg_sq" in state:
+        return threshold(lr, group["betas"][0], "ema", decay)
+    if "row_var" in state or "variance" in state:
+        return threshold(min(lr, float(state["step"]) ** -0.5), 0.0, "ema", decay)
+    momentum = float(group.get("momentum", 0.0))                        # the decay of SGD and RMSprop is in the loss
+    averaged = momentum and group.get("dampening", 0.0) == momentum
+    return threshold(lr, momentum, "ema" if averaged else "heavy-ball")

@@ -1,0 +1,152 @@
+"""The curvature of a run while it goes: a fixed batch, looked at every so many steps by all processes together."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from omni.model.transformer import Batch
+from omni.model.twice import twice_differentiable
+from omni.train.curvature.hessian import CurvatureError, Hessian, Operator, Scaled
+from omni.train.curvature.lanczos import Eigenpair, UnconvergedError, top_eigenvalue
+from omni.train.curvature.precondition import MOMENTS, Preconditioner
+from omni.train.data.loader import GlobalBatch
+from omni.train.optimizers import Adafactor, AnyOptimizer, Muon
+from omni.train.state.fragments import fragments, optimizer_steps
+
+TOLERANCE = 0.05                                                        # of the eigenvalue: a monitor's accuracy
+MOST, BASIS = 24, 12                                                    # products, and vectors in memory
+ALARM = 1.5                                                             # times the threshold
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a probe saw. The ratio is that of the preconditioned sharpness to the threshold of the step's rate."""
+
+    sharpness: Eigenpair
+    ratio: Eigenpair
+    threshold: float
+    converged: bool
+    seconds: float
+
+    def record(self, ahead: float) -> dict[str, Any]:
+        """As log.jsonl has it. ahead: the largest rate before the next probe, as a multiple of this one's."""
+        return {
+            "sharpness": self.sharpness.value,
+            "sharpness_error": self.sharpness.error,
+            "preconditioned": self.ratio.value * self.threshold,
+            "threshold": self.threshold,
+            "ratio": self.ratio.value,
+            "ratio_error": self.ratio.error,
+            "ratio_ahead": self.ratio.value * ahead,
+            "converged": self.converged,
+            "products": self.sharpness.products + self.ratio.products,
+            "seconds": self.seconds,
+        }
+
+
+class Probe:
+    """Sharpness of a run's loss on one batch, plain and as its optimizer feels it; each look starts from the last."""
+
+    def __init__(self, engine: Any, optimizer: AnyOptimizer, zero: int, batch: GlobalBatch, keep: bool = True) -> None:
+        """engine: of DeepSpeed around the model; batch: this process's share of the rows that are looked at
+        keep: the recorded gradient between products, for speed; without it less memory is needed
+        """
+        self.engine, self.optimizer, self.zero, self.keep = engine, optimizer, zero, keep
+        self.parts = [self._part(micro, batch.trained) for micro in batch.micro]
+        self.parameters = {n: p for n, p in engine.module.model.named_parameters() if p.requires_grad}
+        self.last: dict[str, Tensor] = {}
+
+    def look(self) -> Look:
+        """Every process calls it. Raises CurvatureError where there is no curvature to see, alike in all of them."""
+        began = time.monotonic()
+        with twice_differentiable():
+            hessian = Hessian(self.parts, list(self.parameters.values()), total, self.keep)
+            sharpness, sure = self._top("plain", hessian)
+            scale = preconditioner_of(self.engine, self.optimizer, self.zero)
+            ratio, sure_too = self._top("scaled", Scaled(hessian, scale))
+        return Look(sharpness, ratio, scale.threshold, sure and sure_too, time.monotonic() - began)
+
+    def _top(self, name: str, operator: Operator) -> tuple[Eigenpair, bool]:
+        """The largest eigenvalue, or as much of it as the products allowed and False."""
+        try:
+            found, sure = top_eigenvalue(operator, TOLERANCE, MOST, self.last.get(name), BASIS), True
+        except UnconvergedError as error:
+            found, sure = error.best, False
+        self.last[name] = found.vector
+        return found, sure
+
+    def _part(self, micro: Batch, trained: int) -> Callable[[], Tensor]:
+        """This micro-batch's share of the mean loss; past DeepSpeed, which has nothing to do here."""
+
+        def loss() -> Tensor:
+            batch = micro.to(self.engine.device)
+            summed: Tensor = self.engine.module(batch.ids, batch.loss, batch.document, batch.prefix)[0]
+            return summed / max(1, trained)
+
+        return loss
+
+
+def total(vector: Tensor) -> Tensor:
+    """The sum over all processes."""
+    if dist.is_initialized() and dist.get_world_size() > 1:
+        dist.all_reduce(vector)
+    return vector
+
+
+def preconditioner_of(engine: Any, optimizer: AnyOptimizer, zero: int) -> Preconditioner:
+    """Of a run's optimizer as it stands, whose state ZeRO 0 to 2 may have divided. Every process calls it."""
+    named = {name: one for name, one in engine.module.model.named_parameters() if one.requires_grad}
+    groups = _groups(engine, optimizer, zero)
+    states = _states(engine, optimizer, zero, named)
+    return Preconditioner.of(list(named.values()), states, [groups[id(one)] for one in named.values()])
+
+
+def _groups(engine: Any, optimizer: AnyOptimizer, zero: int) -> dict[int, dict[str, Any]]:
+    """Settings by the parameter's id. ZeRO gives the optimizer ranges of groups in place of the parameters."""
+    members: Sequence[Sequence[nn.Parameter]] = [group["params"] for group in optimizer.param_groups]
+    if zero:
+        members = engine.optimizer.bit16_groups
+    pairs = zip(members, optimizer.param_groups, strict=True)
+    return {id(one): group for parameters, group in pairs for one in parameters}
+
+
+def _states(
+    engine: Any, optimizer: AnyOptimizer, zero: int, named: dict[str, nn.Parameter]
+) -> list[dict[str, Any]]:
+    """What of each parameter's state its preconditioner is made of, whole: each process adds what it holds."""
+    steps = optimizer_steps(optimizer)
+    if steps < 1:
+        raise CurvatureError("curvature: the optimizer has taken no step yet, so that nothing is preconditioned")
+    device = next(iter(named.values())).device
+    states = {
+        name: {kind: torch.zeros(shape, device=device) for kind, shape in _kinds(optimizer, parameter).items()}
+        for name, parameter in named.items()
+    }
+    for part in fragments(engine, optimizer, zero):
+        for kind, value in part.values.items():
+            if kind in MOMENTS:
+                states[part.name][kind].view(-1)[part.start : part.start + part.numel] = value
+    found: list[dict[str, Any]] = []
+    for name, parameter in named.items():
+        whole: dict[str, Any] = {kind: total(value) for kind, value in states[name].items()}
+        if isinstance(optimizer, Muon) and parameter in optimizer.rows:
+            whole["rows"] = optimizer.rows[parameter]
+        found.append({**whole, "step": steps})
+    return found
+
+
+def _kinds(optimizer: AnyOptimizer, parameter: nn.Parameter) -> dict[str, Sequence[int]]:
+    """Shapes of what a preconditioner needs, by its name in the optimizer's state."""
+    shape = parameter.shape
+    if isinstance(optimizer, Muon) and parameter in optimizer.rows:
+        return {"momentum": shape}
+    if not isinstance(optimizer, Adafactor):
+        return {"exp_avg_sq": shape}
+    if len(shape) == 1:
+        return {"variance": shape}
+    return {"row_var": [*shape[:-1], 1], "col_var": [*shape[:-2], 1, shape[-1]]}

@@ -1,0 +1,26 @@
+"""The curvature above which an optimizer's steps grow on a quadratic: where its training stops being stable."""
+
+from typing import Literal
+
+Momentum = Literal["ema", "heavy-ball", "nesterov-ema"]
+
+
+def threshold(lr: float, momentum: float = 0.0, kind: Momentum = "ema", weight_decay: float = 0.0) -> float:
+    """Largest stable eigenvalue of the (preconditioned) Hessian (Cohen et al. 2022, section 2).
+
+    2/lr for gradient descent, (2 + 2b)/((1 - b) lr) for an averaged gradient as in Adam, which is 38/lr at b = 0.9, and
+    2 (1 + b)/lr for the heavy ball.
+
+    ema           m <- b m + (1 - b) g,  x <- x - lr m
+    heavy-ball    m <- b m + g,          x <- x - lr m
+    nesterov-ema  m as in ema,           x <- x - lr ((1 - b) g + b m), as Muon does
+
+    weight_decay: decoupled, x <- (1 - lr weight_decay) x before the step; the curve bends less by it, so that the
+    threshold is (2 - lr weight_decay)/2 of that without. Where it is part of the loss, it is in the Hessian instead.
+    Raises ValueError for lr <= 0 or momentum outside [0, 1).
+    """
+    if lr <= 0 or not 0 <= momentum < 1:
+        raise ValueError(f"lr must be positive and momentum lie in [0, 1), got {lr} and {momentum}")
+    weight = 1.0 if kind == "heavy-ball" else 1 - momentum              # of a new gradient in m
+    ahead = 1 + 2 * momentum if kind == "nesterov-ema" else 1.0
+    return (2 - lr * weight_decay) * (1 + momentum) / (weight * ahead * lr)

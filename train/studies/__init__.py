@@ -1,0 +1,1 @@
+"""Studies: results of papers, measured again at the size of this machine, with a verdict for every claim."""

@@ -1,0 +1,1 @@
+"""Studies of training dynamics: the edge of stability, instability and its remedies, many tasks at once."""

@@ -1,0 +1,156 @@
+"""Loss curvature and training instability: what lets a high learning rate train (Gilmer et al. 2021)."""
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from omni.train.curvature import CurvatureError, Hessian, top_eigenvalue
+from omni.train.studies.dynamics.plots import phases
+from omni.train.studies.dynamics.residual import INITS, NORMS, residual
+from omni.train.studies.harness.claims import Claim, Estimate, mean
+from omni.train.studies.harness.study import Cell, Result, Results, Study
+
+PROTOCOL = """
+Problem. A residual network of ReLU (4 branches of two layers, width 32) that tells the first 512 digits of scikit-learn
+apart by cross-entropy, in fp32. Its weights begin with He's deviation, in the branches too, so that sums grow with
+depth: badly (sharpness some 500 to 800). SGD without momentum, batches of 128, a constant rate. 400 steps (quick 200),
+seeds 0-4 (quick 0-2), rates 0.01 to 0.64 in factors of two (quick: of
+four).
+
+Remedies, one at a time: none; warmup (linear over the first 100 steps); clipping of the gradient's norm at 0.3; layer
+normalisation before a branch (pre-norm) or after the sum (post-norm); batch normalisation before a branch; and, from
+the same bad weights, Fixup, MetaInit and GradInit (MetaInit 200 steps, GradInit 100, not counted).
+
+The scale of the problem was chosen by the sharpness at the start, and one run each of five settings, with seed 100.
+
+A run trains when the loss of all examples is below 0.1 at its end; below 0.5 in quick runs, which are shorter.
+Sharpness: the largest eigenvalue of the Hessian of the loss of all examples (batch normalisation in training mode), by
+Lanczos to 5 %, at the start, at step 10, 25, 50, at the end of the warmup (100) and at the end.
+
+Highest rate: the largest of the grid at which a run of that seed trains; half the smallest where none does. Claims, as
+means over seeds: log2 of the highest rate of each remedy over that of none is above 0; log2 of that of warmup over that
+of every normalisation and initialiser is above -1, which is one step of the grid; at the highest rate at which warmup
+trains, the sharpness at the start over that at the end of the warmup is above 5, and rate x sharpness at its end is
+below 2.4 (2, and a fifth for batches).
+"""
+
+REMEDIES = ("none", "warmup", "clipping", *NORMS, *INITS)
+WARMUP, CLIP, BATCH = 100, 0.3, 128
+MARKS = (0, 10, 25, 50, WARMUP)
+GONE = 1e4
+
+
+def cells(quick: bool) -> list[Cell]:
+    steps, step, seeds = (200, 4, 3) if quick else (400, 2, 5)
+    rates = [0.01 * step**power for power in range(4 if quick else 7)]
+    trained = 0.5 if quick else 0.1
+    return [
+        Cell({"remedy": remedy, "lr": rate, "steps": steps, "trained": trained}, seed)
+        for remedy in reversed(REMEDIES)
+        for rate in rates
+        for seed in range(seeds)
+    ]
+
+
+def run(params: Mapping[str, Any], seed: int, shared: Path) -> Mapping[str, Any]:
+    """loss: of all examples at the end, or None where it is gone; sharpness: by step, None where there is none"""
+    remedy, steps = params["remedy"], params["steps"]
+    problem = residual(remedy, seed, params["lr"])
+    optimizer = torch.optim.SGD(problem.parameters, lr=params["lr"])
+    draw = torch.Generator().manual_seed(seed + 1)
+    sharpness: dict[str, float | None] = {}
+    for step in range(steps):
+        if step in MARKS:
+            sharpness[str(step)] = _sharpness(problem.whole, problem.parameters)
+        for group in optimizer.param_groups:
+            group["lr"] = params["lr"] * (min(1.0, (step + 1) / WARMUP) if remedy == "warmup" else 1.0)
+        optimizer.zero_grad()
+        loss = problem.loss(torch.randperm(problem.count, generator=draw)[:BATCH])
+        loss.backward()
+        if not float(loss.detach()) < GONE:
+            return {"loss": None, "sharpness": sharpness}
+        if remedy == "clipping":
+            torch.nn.utils.clip_grad_norm_(problem.parameters, CLIP)
+        optimizer.step()
+    sharpness[str(steps)] = _sharpness(problem.whole, problem.parameters)
+    end = float(problem.whole().detach())
+    return {"loss": end if math.isfinite(end) else None, "sharpness": sharpness}
+
+
+def _sharpness(loss: Any, parameters: Sequence[torch.Tensor]) -> float | None:
+    try:
+        return top_eigenvalue(Hessian([loss], parameters), 0.05, 200).value
+    except CurvatureError:
+        return None
+
+
+def trains(result: Result) -> bool:
+    loss = result.values["loss"]
+    return loss is not None and loss < result.params["trained"]
+
+
+def highest(results: Sequence[Result]) -> dict[int, float]:
+    """The highest rate that trains, by seed, of one remedy's runs; half the smallest where none does."""
+    least = min(one.params["lr"] for one in results) / 2
+    return {
+        seed: max((one.params["lr"] for one in results if one.seed == seed and trains(one)), default=least)
+        for seed in sorted({one.seed for one in results})
+    }
+
+
+def judge(results: Results) -> list[Claim]:
+    of = {remedy: [one for one in results if one.params["remedy"] == remedy] for remedy in REMEDIES}
+    top = {remedy: highest(runs) for remedy, runs in of.items()}
+
+    def gain(over: str, under: str) -> Estimate:
+        return mean([math.log2(top[over][seed] / top[under][seed]) for seed in top[over]])
+
+    claims = [
+        Claim.above(f"{remedy} lets a higher rate train", "log2 of highest rates", gain(remedy, "none"), 0.0)
+        for remedy in REMEDIES[1:]
+    ]
+    claims += [
+        Claim.above(f"warmup allows as much as {remedy}", "log2 of highest rates", gain("warmup", remedy), -1.0)
+        for remedy in (*NORMS, *INITS)
+    ]
+    warm = [one for one in of["warmup"] if one.params["lr"] == top["warmup"][one.seed] and trains(one)]
+    ends = [(one.values["sharpness"]["0"], one.values["sharpness"][str(WARMUP)], one.params["lr"]) for one in warm]
+    known = [(first, last, rate) for first, last, rate in ends if first and last]
+    falls = mean([first / last for first, last, _ in known])
+    claims.append(Claim.above("the sharpness falls at least fivefold during warmup", "start over end", falls, 5.0))
+    left = mean([rate * last for _, last, rate in known])
+    claims.append(Claim.below("rate x sharpness is 2 or less when the warmup ends", "rate x sharpness", left, 2.4))
+    return claims
+
+
+def plot(results: Results, folder: Path) -> Mapping[str, Path]:
+    """The phase diagram of stability: the median loss at the end by remedy and rate."""
+    rates = sorted({one.params["lr"] for one in results})
+    losses = [
+        [
+            statistics.median(
+                GONE if one.values["loss"] is None else one.values["loss"]
+                for one in results
+                if one.params["remedy"] == remedy and one.params["lr"] == rate
+            )
+            for rate in rates
+        ]
+        for remedy in REMEDIES
+    ]
+    phases(REMEDIES, [f"{rate:g}" for rate in rates], losses, "learning rate", folder / "phases.png")
+    return {"Loss at the end by remedy and rate, median of the seeds; white: diverged": folder / "phases.png"}
+
+
+STUDY = Study(
+    "Loss curvature and training instability",
+    "Gilmer, Ghorbani, Garg, Kudugunta, Neyshabur, Cardoze, Dahl, Nado and Firat 2021",
+    PROTOCOL,
+    cells,
+    run,
+    judge,
+    plot,
+)

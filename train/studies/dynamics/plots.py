@@ -1,0 +1,49 @@
+"""Plots of the studies of dynamics, beyond curves by step: phase diagrams and fronts."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from omni.files import atomic_path
+
+Point = tuple[float, float]
+
+
+def phases(rows: Sequence[str], columns: Sequence[str], values: Sequence[Sequence[float]], x: str, path: Path) -> None:
+    """A field a row and column, coloured by a value that spans decades."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.colors import LogNorm
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(1.6 + 0.75 * len(columns), 0.8 + 0.38 * len(rows)), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    image = axes.imshow(values, aspect="auto", cmap="viridis_r", norm=LogNorm(1e-3, 10, clip=False))
+    image.cmap.set_over("white")
+    axes.set_xticks(range(len(columns)), columns, fontsize=8)
+    axes.set_yticks(range(len(rows)), rows, fontsize=8)
+    axes.set_xlabel(x, fontsize=8)
+    for at, row in enumerate(values):
+        for place, value in enumerate(row):
+            text = f"{value:.2g}" if value < 100 else "–"
+            axes.text(place, at, text, ha="center", va="center", fontsize=7, color="w" if 0.1 < value < 10 else "k")
+    figure.colorbar(image, ax=axes, label="loss")
+    with atomic_path(path) as scratch:
+        figure.savefig(scratch)
+
+
+def front(line: Sequence[Point], marks: Mapping[str, tuple[Point, Point]], names: tuple[str, str], path: Path) -> None:
+    """A front of two losses with methods beside it. marks: (mean, deviation over seeds) of both losses of each."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.5, 4.6), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    axes.plot(*zip(*sorted(line), strict=True), "k-o", ms=3, lw=1, label="scalarization")
+    for at, (name, ((x, y), (dx, dy))) in enumerate(marks.items()):
+        axes.errorbar(x, y, xerr=dx, yerr=dy, fmt="osv^D"[at // 10 % 5], ms=5, lw=1, color=f"C{at % 10}", label=name)
+    axes.set(xlabel=names[0], ylabel=names[1])
+    axes.grid(alpha=0.25)
+    axes.legend(fontsize=7, ncols=2)
+    with atomic_path(path) as scratch:
+        figure.savefig(scratch)

@@ -1,0 +1,69 @@
+"""A residual network on digits that begins badly, and what is said to help it."""
+
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from omni.train.inits import fixup, gradinit, metainit
+from omni.train.studies.dynamics.problems import EXAMPLES, Problem, digits
+
+WIDTH, BLOCKS = 32, 4
+NORMS: dict[str, Callable[[], nn.Module]] = {
+    "pre-norm": lambda: nn.LayerNorm(WIDTH),
+    "post-norm": lambda: nn.LayerNorm(WIDTH),
+    "batch norm": lambda: nn.BatchNorm1d(WIDTH),
+}
+INITS = ("fixup", "metainit", "gradinit")
+
+
+class Residual(nn.Module):
+    """Branches of two layers with ReLU; normalised before a branch, or after the sum (`post-norm`), or not at all."""
+
+    def __init__(self, norm: str | None) -> None:
+        super().__init__()
+        self.post = norm == "post-norm"
+        self.first, self.head = nn.Linear(64, WIDTH), nn.Linear(WIDTH, 10)
+        self.branches = nn.ModuleList(
+            nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.ReLU(), nn.Linear(WIDTH, WIDTH)) for _ in range(BLOCKS)
+        )
+        self.norms = nn.ModuleList(NORMS[norm]() if norm else nn.Identity() for _ in range(BLOCKS))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        for norm, branch in zip(self.norms, self.branches, strict=True):
+            x = norm(x + branch(x)) if self.post else x + branch(norm(x))
+        return self.head(x)
+
+    @property
+    def pairs(self) -> list[list[nn.Linear]]:
+        return [[one for one in branch.children() if isinstance(one, nn.Linear)] for branch in self.branches]
+
+
+def residual(remedy: str, seed: int, lr: float) -> Problem:
+    """The classification of digits by cross-entropy. Weights begin with He's deviation, whatever the remedy; an
+    initialiser (fixup, metainit, gradinit) starts from there. lr: of the SGD that gradinit prepares for."""
+    torch.manual_seed(seed)
+    model = Residual(remedy if remedy in NORMS else None)
+    for layer in model.modules():
+        if isinstance(layer, nn.Linear):
+            nn.init.normal_(layer.weight, std=math.sqrt(2 / layer.in_features))
+            nn.init.zeros_(layer.bias)
+    pixels, one_hot = digits(EXAMPLES)
+    classes = one_hot.argmax(dim=1)
+    if remedy == "fixup":
+        fixup(model.pairs, model.head)
+    elif remedy == "metainit":
+        noise = torch.Generator().manual_seed(seed)
+
+        def loss() -> Tensor:
+            inputs, labels = torch.randn(64, 64, generator=noise), torch.randint(10, (64,), generator=noise)
+            return F.cross_entropy(model(inputs), labels)
+
+        metainit(loss, list(model.parameters()), steps=200)
+    elif remedy == "gradinit":
+        gradinit(model, lambda named: F.cross_entropy(functional_call(model, dict(named), (pixels,)), classes), lr)
+    return Problem(model, lambda index: F.cross_entropy(model(pixels[index]), classes[index]), EXAMPLES)

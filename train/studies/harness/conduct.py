@@ -1,0 +1,124 @@
+"""Running a study: each cell once, in processes of one thread, its result kept as soon as it is there."""
+
+import hashlib
+import multiprocessing
+import os
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from omni.errors import InputError
+from omni.files import atomic_path, read_json, write_json, write_text
+from omni.progress import progress
+from omni.train.studies.harness.claims import Claim
+from omni.train.studies.harness.study import Cell, Result, Study
+
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+@dataclass(frozen=True)
+class Conducted:
+    """A study that has run: its folder holds protocol.md, study.json, cells/, claims.json, plots/ and study.html."""
+
+    name: str
+    study: Study
+    folder: Path
+    results: list[Result]
+    claims: list[Claim]
+    plots: dict[str, Path]
+
+    @property
+    def seconds(self) -> float:
+        """Wall seconds of all cells together."""
+        return sum(result.seconds for result in self.results)
+
+
+def conduct(name: str, study: Study, folder: Path, data: Path, quick: bool = False, jobs: int = 0) -> Conducted:
+    """Measure the cells that `folder` does not hold yet, then judge and plot. jobs: processes, 0 for one a core.
+
+    Raises InputError when the folder holds this study under another protocol, size or data.
+    """
+    jobs = jobs or os.cpu_count() or 1
+    _begin(name, study, folder, data, quick)
+    cells = list(study.cells(quick))
+    missing = [cell for cell in cells if not _path(folder, cell).is_file()]
+    with progress(None, name, total=len(cells), unit="cell") as bar:
+        bar.update(len(cells) - len(missing))
+        for _ in _measure(study, missing, folder, min(jobs, len(missing))):
+            bar.update(1)
+    results = [_read(folder, cell) for cell in cells]
+    claims = study.judge(results)
+    (folder / "plots").mkdir(exist_ok=True)
+    plots = dict(study.plot(results, folder / "plots"))
+    write_json(folder / "claims.json", [asdict(claim) for claim in claims])
+    return Conducted(name, study, folder, results, claims, plots)
+
+
+def _begin(name: str, study: Study, folder: Path, data: Path, quick: bool) -> None:
+    """Write the protocol down, or check that the folder was begun under the same one; prepare what cells share."""
+    protocol = hashlib.sha256(study.protocol.encode()).hexdigest()
+    about: dict[str, Any] = {"study": name, "quick": quick, "protocol": protocol, "data": None}
+    if study.prepare is not None:
+        about["data"] = _fingerprint(data)
+    if (folder / "study.json").is_file():
+        kept = read_json(folder / "study.json")
+        differing = [key for key in about if not isinstance(kept, dict) or kept.get(key) != about[key]]
+        if differing:
+            raise InputError(
+                f"{folder}: holds results under another {' and '.join(differing)}; name another --out or remove it"
+            )
+    write_text(folder / "protocol.md", study.protocol.strip() + "\n")
+    write_json(folder / "study.json", about)
+    if not (folder / "shared").is_dir():
+        with atomic_path(folder / "shared") as scratch:
+            scratch.mkdir()
+            if study.prepare is not None:
+                study.prepare(data, scratch, quick)
+
+
+def _fingerprint(data: Path) -> str:
+    if not (data / "manifest.json").is_file():
+        raise InputError(f"{data}: no prepared data there; run `omni data prepare` or name another folder with --data")
+    fingerprint: str = read_json(data / "manifest.json")["fingerprint"]
+    return fingerprint
+
+
+def _path(folder: Path, cell: Cell) -> Path:
+    return folder / "cells" / f"{cell.key}.json"
+
+
+def _read(folder: Path, cell: Cell) -> Result:
+    kept = read_json(_path(folder, cell))
+    return Result(cell.params, cell.seed, kept["values"], kept["seconds"])
+
+
+def _measure(study: Study, cells: Sequence[Cell], folder: Path, jobs: int) -> Iterator[None]:
+    """One step a finished cell. A cell that fails stops the study; what is finished stays."""
+    if jobs <= 1:
+        for cell in cells:
+            _one(study, cell, folder)
+            yield
+        return
+    threads = {name: os.environ.get(name) for name in THREADS}
+    os.environ.update(dict.fromkeys(THREADS, "1"))                      # read when the children load their libraries
+    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"))
+    try:
+        waiting = [pool.submit(_one, study, cell, folder) for cell in cells]
+        for done in as_completed(waiting):
+            done.result()
+            yield
+    finally:
+        pool.shutdown(cancel_futures=True)
+        for name, value in threads.items():
+            os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)
+
+
+def _one(study: Study, cell: Cell, folder: Path) -> None:
+    """Run a cell and write its file."""
+    began = time.perf_counter()
+    values = study.run(cell.params, cell.seed, folder / "shared")
+    kept = {"params": dict(cell.params), "seed": cell.seed, "seconds": round(time.perf_counter() - began, 3)}
+    write_json(_path(folder, cell), {**kept, "values": dict(values)})

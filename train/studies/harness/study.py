@@ -1,0 +1,63 @@
+"""A study: a protocol that is fixed before anything runs, cells that are measured, claims that are judged."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omni.train.studies.harness.claims import Claim
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One independent piece of a study: what is set in it (anything that JSON holds), and its seed."""
+
+    params: Mapping[str, Any]
+    seed: int = 0
+
+    @property
+    def key(self) -> str:
+        """Names the cell's file: the same for the same parameters and seed."""
+        text = json.dumps({"params": dict(self.params), "seed": self.seed}, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a cell measured, and the wall seconds that it took."""
+
+    params: Mapping[str, Any]
+    seed: int
+    values: Mapping[str, Any]
+    seconds: float
+
+
+Results = Sequence[Result]
+
+
+@dataclass(frozen=True)
+class Study:
+    """Everything that is particular to one study.
+
+    paper:    authors and year
+    protocol: what is trained and measured, the grids and seeds, and which statistic decides which claim, in Markdown.
+              It is written down before the first cell runs and kept by its hash: a changed protocol is another study.
+    cells:    quick -> the cells, the long ones first
+    run:      (params, seed, shared) -> values, at the top of a module so that another process finds it. It takes one
+              thread and gives the same values for the same arguments; values are anything that JSON holds.
+    judge:    results of all cells, in their order -> claims
+    plot:     (results, folder) writes PNG files there -> {title: file}
+    prepare:  (folder of `omni data prepare`, shared, quick) writes what cells share into the empty folder `shared`,
+              once; None for a study that needs no data
+    """
+
+    title: str
+    paper: str
+    protocol: str
+    cells: Callable[[bool], Sequence[Cell]]
+    run: Callable[[Mapping[str, Any], int, Path], Mapping[str, Any]]
+    judge: Callable[[Results], list[Claim]]
+    plot: Callable[[Results, Path], Mapping[str, Path]]
+    prepare: Callable[[Path, Path, bool], None] | None = None

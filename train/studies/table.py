@@ -1,0 +1,28 @@
+"""Which studies there are. A study's module is imported only when it runs, and holds it as `STUDY`."""
+
+import importlib
+from typing import TYPE_CHECKING
+
+from omni.errors import InputError
+
+if TYPE_CHECKING:
+    from omni.train.studies.harness.study import Study
+
+DYNAMICS, TRANSLATION = "omni.train.studies.dynamics", "omni.train.studies.translation"
+STUDIES: dict[str, tuple[str, str]] = {                                 # name: (module, what it asks)
+    "order-matters": (f"{TRANSLATION}.order_matters", "pretraining before a mixture, or a fixed mixture?"),
+    "epsilon-mbr": (f"{TRANSLATION}.epsilon_mbr", "which samples are the best candidates for MBR?"),
+    "multilingual-scaling": (f"{TRANSLATION}.multilingual_scaling", "one law of loss by size for every mixture?"),
+    "lm-architectures": (f"{TRANSLATION}.architectures", "masks and losses of language models as translators"),
+    "data-scaling": (f"{TRANSLATION}.data_scaling", "how does loss fall with the number of training pairs?"),
+    "edge-of-stability": (f"{DYNAMICS}.edge", "where training settles, and what moves it"),
+    "curvature": (f"{DYNAMICS}.instability", "what lets a high learning rate train"),
+}
+
+
+def load_study(name: str) -> "Study":
+    """The study of this name. Raises InputError, with the names that there are, for another."""
+    if name not in STUDIES:
+        raise InputError(f"study {name}: there is none of that name; use all or one of {', '.join(STUDIES)}")
+    study: Study = importlib.import_module(STUDIES[name][0]).STUDY
+    return study
