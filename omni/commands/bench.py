@@ -1,4 +1,4 @@
-"""`omni bench train|loader|memory|checkpoint|decode`: our speed beside that of others, our plan beside what is."""
+"""`omni bench NAME`: our speed beside that of others, our plan beside what is."""
 
 import argparse
 import importlib
@@ -9,6 +9,7 @@ BENCHMARKS = {
     "loader": ("omni.train.bench.loader", "start, resume and batches of ten billion tokens"),
     "checkpoint": ("omni.train.bench.checkpoint", "how long training waits for a checkpoint"),
     "curvature": ("omni.train.bench.curvature", "the largest eigenvalue of a loss against PyHessian and curvlinops"),
+    "multitask": ("omni.train.bench.multitask", "gradients of many tasks against torchjd and plain training"),
     "decode": ("omni.decode.bench_decode", "single-token decoding against transformers.generate"),
 }
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 STUDIES: dict[str, tuple[str, str]] = {                                 # name: (module, what it asks)
     "edge-of-stability": ("omni.train.studies.dynamics.edge", "where training settles, and what moves it"),
     "curvature": ("omni.train.studies.dynamics.instability", "what lets a high learning rate train"),
+    "multitask": ("omni.train.studies.dynamics.multitask", "multi-task optimizers beside weighted sums"),
 }
 
 
