@@ -50,8 +50,13 @@ class RandomWeights:
         self.generator = torch.Generator().manual_seed(seed)
 
     def __call__(self, losses: Tensor) -> Tensor:
-        drawn = -torch.rand(len(losses), generator=self.generator).clamp(min=1e-20).log()  # exponentials, normalised
-        return (drawn / drawn.sum()).to(losses) @ losses
+        return dirichlet(len(losses), self.generator).to(losses) @ losses
+
+
+def dirichlet(count: int, generator: torch.Generator | None = None) -> Tensor:
+    """Weights [count] that add up to one, all such alike likely: exponentials over their sum."""
+    drawn = -torch.rand(count, generator=generator).clamp(min=1e-20).log()
+    return drawn / drawn.sum()
 
 
 class GradNorm:
