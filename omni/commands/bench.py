@@ -9,6 +9,7 @@ BENCHMARKS = {
     "loader": ("omni.train.bench.loader", "start, resume and batches of ten billion tokens"),
     "checkpoint": ("omni.train.bench.checkpoint", "how long training waits for a checkpoint"),
     "decode": ("omni.decode.bench_decode", "single-token decoding against transformers.generate"),
+    "binary": ("omni.decode.bench_binary", "decoding from one-bit matrices against floats"),
     "mbr": ("omni.decode.mbr.bench", "choosing among 1,024 candidates against mbrs"),
     "sweep": ("omni.train.fleet.bench", "many tiny models as fleets against one after the other"),
 }
