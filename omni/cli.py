@@ -20,6 +20,7 @@ VERBS = {
     "generate": "any mix of text, audio, images and video in; text, audio and images out",
     "chat": "a conversation with a model in the terminal",
     "eval": "score every task on held-out items; `eval abilities` examines the model that ships",
+    "scaling": "fit scaling laws to runs; predict and plan others from them",
     "study": "results of papers measured again here, with a verdict for every claim",
     "bench": "measure training and decoding against transformers",
     "plan": "memory, communication, speed and cost of a model before it is trained",

@@ -32,6 +32,7 @@ class ModelRecipe:
     text_weight: float | None = None
     tie_embeddings: bool | None = None
     prefix: bool | None = None
+    weight_bits: int | None = None
 
     def config(self, vocab: "Vocabulary") -> "ModelConfig":
         """The model's shape over the ids of `vocab`. Raises InputError for an unknown preset or an impossible shape."""

@@ -44,6 +44,7 @@ def add_answer(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--top-k", type=int, default=0, help="draw from the k most probable; 0: off")
     parser.add_argument("--top-p", type=float, default=1.0, help="draw from the most probable that hold p; 1: off")
     parser.add_argument("--epsilon", type=float, default=0.0, help="draw from ids of at least this probability; 0: off")
+    parser.add_argument("--filter-first", action="store_true", help="filter before the temperature heats, not after it")
     parser.add_argument("--seed", type=int, default=0, help="the same seed, the same answer (default: %(default)s)")
     parser.add_argument("--max-seconds", type=float, default=10.0, help="longest spoken answer (default: %(default)s)")
     parser.add_argument("--max-tokens", type=int, default=256, help="longest written answer (default: %(default)s)")
@@ -61,7 +62,7 @@ def sampler(args: argparse.Namespace) -> "Sampler":
     """How ids are drawn, by the flags of `add_answer`. Raises InputError for a value out of range."""
     from omni.decode.samplers import Sampler
 
-    return Sampler(args.temperature, args.top_k, args.top_p, args.epsilon)
+    return Sampler(args.temperature, args.top_k, args.top_p, args.epsilon, args.filter_first)
 
 
 def how(args: argparse.Namespace) -> "How":

@@ -11,6 +11,9 @@ BENCHMARKS = {
     "curvature": ("omni.train.bench.curvature", "the largest eigenvalue of a loss against PyHessian and curvlinops"),
     "multitask": ("omni.train.bench.multitask", "gradients of many tasks against torchjd and plain training"),
     "decode": ("omni.decode.bench_decode", "single-token decoding against transformers.generate"),
+    "binary": ("omni.decode.bench_binary", "decoding from one-bit matrices against floats"),
+    "mbr": ("omni.decode.mbr.bench", "choosing among 1,024 candidates against mbrs"),
+    "sweep": ("omni.train.fleet.bench", "many tiny models as fleets against one after the other"),
 }
 
 

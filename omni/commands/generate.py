@@ -3,13 +3,18 @@
 import argparse
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from omni.commands import asking
 from omni.errors import InputError
 
+if TYPE_CHECKING:
+    from omni.decode.pipeline import Answer, How, Pipeline
+
 EPILOG = """examples:
   omni generate --image owl.png --want text,audio --language fr --out answer
   omni generate --audio question.wav --text "Say it in Spanish." --want audio --language es --out answer
+  omni generate --text "a red apple" --language fr --mbr 64 --epsilon 0.02 --temperature 1 --out answer
 What is given is put before the model in the order of the flags. The answer's parts come in the order of --want."""
 
 
@@ -20,6 +25,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     asking.add_given(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the answer's files")
     asking.add_answer(parser)
+    several = parser.add_mutually_exclusive_group()
+    several.add_argument(
+        "--mbr", type=int, default=0, metavar="N", help="draw N answers, take the one that agrees best with all of them"
+    )
+    several.add_argument("--beams", type=int, default=0, metavar="N", help="the most probable text, by a beam of N")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -31,10 +41,21 @@ def run(args: argparse.Namespace) -> None:
         raise InputError("nothing to answer; give --text, --audio, --image or --video")
     want = asking.listed(args.want)
     pipeline = Pipeline.load(args.model)
-    answer = pipeline(asking.parts(args.given), want, **how)
+    answer = _answer(pipeline, args, want, how)
     asked = [{"modality": modality, "value": str(value)} for modality, value in args.given]
-    sampling = {**asdict(asking.sampler(args)), "seed": args.seed}
+    sampling = {**asdict(asking.sampler(args)), "seed": args.seed, "mbr": args.mbr, "beams": args.beams}
     paths = answer.save(args.out, asked=asked, want=want, language=args.language, voice=args.voice, sampling=sampling)
     if answer.text is not None:
         print(answer.text)
     print("written: " + ", ".join(map(str, paths)))
+
+
+def _answer(pipeline: "Pipeline", args: argparse.Namespace, want: list[str], how: "How") -> "Answer":
+    parts = asking.parts(args.given)
+    if args.mbr:
+        return pipeline.best_of(parts, want, args.mbr, **how)
+    if args.beams:
+        if want != ["text"]:
+            raise InputError(f"--beams searches for a text; use --want text, not {','.join(want)}")
+        return pipeline.most_probable(parts, args.beams, **how)[0]
+    return pipeline(parts, want, **how)

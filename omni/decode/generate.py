@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import Generator
 
 from omni import layout
@@ -18,6 +19,7 @@ from omni.vocab import Vocabulary
 
 LEAST = 16                                                              # text tokens or audio frames that must fit
 BATCH_ROWS = 16
+DRAWN_ROWS = 64                                                         # answers to one conversation, side by side
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,37 @@ def generate_batch(
             for index, segment in zip(rows, segments, strict=True):
                 answers[index].append(segment)
     return answers
+
+
+def draw_many(
+    model: OmniTransformer,
+    vocab: Vocabulary,
+    segments: Sequence[Segment],
+    want: Want,
+    draws: int,
+    sampler: Sampler,
+    generator: Generator | None = None,
+) -> list[Segment]:
+    """Many answers of one segment to the same conversation, which is heard once: [draws].
+
+    Raises InputError when the conversation leaves no room for what is wanted.
+    """
+    ids = prompt(segments, vocab)
+    check_room(len(ids), [want], model, vocab)
+    limit = _fitting(want, vocab, model.config.max_steps - len(ids) - len(want.opening(vocab)))
+    room = len(want.opening(vocab)) + longest(vocab, want.modality, limit)
+    said: list[list[np.ndarray]] = [[] for _ in range(draws)]
+    for start in range(0, draws, DRAWN_ROWS):
+        rows = min(DRAWN_ROWS, draws - start)
+        stream = Stream(model, max_steps=len(ids) + room)
+        stream.feed(ids[None])
+        stream.state()                                                  # closes a visible prefix
+        stream.keep(torch.zeros(rows, dtype=torch.long, device=model.table.device))
+        stream.feed(np.repeat(want.opening(vocab)[None], rows, axis=0))
+        for numbers, step in payload(stream, vocab, want.modality, want.sampler or sampler, generator, limit):
+            for number, one in zip(numbers.tolist(), step.cpu().numpy(), strict=True):
+                said[start + number].append(one)
+    return [want.segment(steps, vocab) for steps in said]
 
 
 def _extended(

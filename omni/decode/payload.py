@@ -119,8 +119,8 @@ class _Writer:
         for channel in range(1, self.vocab.channels):
             lag = channel if self.tail else 0
             speaks = (self.ended < 0) | (step - lag < self.ended)       # [rows]
-            scores = head.logits(state, ids[:, :channel], table)        # [rows, codebook_size]
-            code = self.sampler(scores, self.generator) + self.vocab.codebook(channel).start
+            heads = head.logits(state, ids[:, :channel], table)         # [rows, codebook_size]
+            code = self.sampler(heads, self.generator) + self.vocab.codebook(channel).start
             silent = torch.where(live, self.wait if self.tail else 0, 0)
             ids[:, channel] = torch.where(speaks, code, silent) if step >= lag else silent
 
@@ -129,8 +129,11 @@ def draw(
     model: OmniTransformer, state: Tensor, span: Span, end: int | None, sampler: Sampler, generator: Generator | None
 ) -> Tensor:
     """Draw from a span and, where given, one id beside it: states [rows, d_model] to ids [rows]."""
-    scores = state @ model.table[span.start : span.stop].T              # [rows, size]
-    if end is not None:
-        scores = torch.cat((scores, state @ model.table[end, :, None]), dim=-1)
-    pick = sampler(scores, generator)
+    pick = sampler(scores(model, state, span, end), generator)
     return torch.where(pick == span.size, end if end is not None else 0, pick + span.start)
+
+
+def scores(model: OmniTransformer, state: Tensor, span: Span, end: int | None) -> Tensor:
+    """Scores of a span's ids and, last and where given, of one id beside it: [rows, d_model] to [rows, size (+ 1)]."""
+    found = state @ model.table[span.start : span.stop].T               # [rows, size]
+    return found if end is None else torch.cat((found, state @ model.table[end, :, None]), dim=-1)

@@ -128,6 +128,39 @@ class Pipeline:
         stream = generate.begin(self.model, self.vocab, self.segments(parts), wants, self.step)
         yield from tell(stream, wants, self.tokenizers, self.vocab, sampler, generator, told=[])
 
+    def best_of(
+        self, parts: Sequence[Part], want: Sequence[str] = ("text",), draws: int = 64, **how: Unpack[How]
+    ) -> Answer:
+        """Of many drawn answers the one that agrees best with all of them (omni.decode.mbr): text by chrF, English
+        speech by the chrF of what a recognizer hears in it.
+
+        Raises InputError for a picture, for speech known to be in another language, and where fewer than 2 are drawn.
+        """
+        from omni.decode.mbr.answers import choose
+
+        wants, sampler, generator = self.asked(want, **how)
+        if draws < 2:
+            raise InputError(f"draws={draws}: must be 2 or more answers to choose from")
+        heard = self.segments(parts)
+        drawn: list[list[Segment]]
+        if len(wants) == 1:
+            every = generate.draw_many(self.model, self.vocab, heard, wants[0], draws, sampler, generator)
+            drawn = [[segment] for segment in every]
+        else:
+            drawn = generate.generate_batch(self.model, self.vocab, [heard] * draws, wants, sampler, generator)
+        return choose(drawn, wants, self.render)
+
+    def most_probable(
+        self, parts: Sequence[Part], beams: int = 4, penalty: float = 1.0, **how: Unpack[How]
+    ) -> list[Answer]:
+        """The texts that beam search finds, best first: [beams or fewer] (omni.decode.beam)."""
+        from omni.decode.beam import beam_search
+
+        wants, _, _ = self.asked(("text",), **how)
+        stream = generate.begin(self.model, self.vocab, self.segments(parts), wants)
+        found = beam_search(stream, self.vocab, wants[0], beams, penalty, best=beams)
+        return [self.render([one.segment]) for one in found]
+
     def batch(
         self, conversations: Sequence[Sequence[Part]], want: Sequence[str] = ("text",), **how: Unpack[How]
     ) -> list[Answer]:

@@ -17,6 +17,8 @@ class Sampler:
     top_k:       keep the k most probable ids (Fan et al. 2018); 0 keeps all
     top_p:       keep the fewest most probable ids that hold this much probability (Holtzman et al. 2020)
     epsilon:     keep ids of at least this probability (Hewitt et al. 2022; Freitag et al. 2023)
+    filter_first: filter by the model's own probabilities and heat what is kept, as Freitag et al. define it; otherwise
+                 the heated probabilities are filtered, as transformers does. The two differ unless temperature is 1.
 
     Each filter sees the probabilities as the one before it left them, and the most probable id always stays.
     Raises InputError for a value out of range.
@@ -26,6 +28,7 @@ class Sampler:
     top_k: int = 0
     top_p: float = 1.0
     epsilon: float = 0.0
+    filter_first: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.temperature < float("inf"):
@@ -54,16 +57,18 @@ class Sampler:
         scores = logits.float()
         if self.greedy:
             return torch.nn.functional.one_hot(scores.argmax(dim=-1), scores.shape[-1]).float()
-        scores = scores / self.temperature
+        if not self.filter_first:
+            scores = scores / self.temperature
         if 0 < self.top_k < scores.shape[-1]:
             scores = _only(scores, _in_top_k(scores, self.top_k))
         if self.top_p < 1:
             scores = _only(scores, _in_top_p(scores, self.top_p))
-        probs = scores.softmax(dim=-1)
         if self.epsilon > 0:
-            keep = (probs >= self.epsilon) | (probs == probs.amax(dim=-1, keepdim=True))
-            probs = _only(scores, keep).softmax(dim=-1)
-        return probs
+            probs = scores.softmax(dim=-1)
+            scores = _only(scores, (probs >= self.epsilon) | (probs == probs.amax(dim=-1, keepdim=True)))
+        if self.filter_first:
+            scores = scores / self.temperature
+        return scores.softmax(dim=-1)
 
 
 GREEDY = Sampler(temperature=0)

@@ -16,7 +16,8 @@ from omni.decode.samplers import GREEDY, Sampler
 from omni.errors import InputError
 
 SAMPLERS = st.builds(
-    Sampler, st.floats(0.2, 3), st.integers(0, 9), st.floats(0.05, 1), st.sampled_from([0.0, 0.01, 0.1, 0.4])
+    Sampler, st.floats(0.2, 3), st.integers(0, 9), st.floats(0.05, 1), st.sampled_from([0.0, 0.01, 0.1, 0.4]),
+    st.booleans(),
 )
 
 
@@ -29,13 +30,16 @@ def scores(seed: int, rows: int = 3, vocab: int = 7) -> Tensor:
 @given(SAMPLERS, st.integers(0, 999))
 def test_probabilities_are_those_of_transformers_warpers(sampler: Sampler, seed: int) -> None:
     logits = scores(seed)
-    warpers = LogitsProcessorList([TemperatureLogitsWarper(sampler.temperature)])
+    heat = TemperatureLogitsWarper(sampler.temperature)
+    warpers = LogitsProcessorList([] if sampler.filter_first else [heat])
     if sampler.top_k:
         warpers.append(TopKLogitsWarper(sampler.top_k))
     if sampler.top_p < 1:
         warpers.append(TopPLogitsWarper(sampler.top_p))
     if sampler.epsilon:
         warpers.append(EpsilonLogitsWarper(sampler.epsilon))
+    if sampler.filter_first:
+        warpers.append(heat)
     expected = warpers(torch.zeros(3, 1, dtype=torch.long), logits).softmax(dim=-1)
     torch.testing.assert_close(sampler.probabilities(logits), expected)
 

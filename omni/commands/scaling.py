@@ -1,0 +1,130 @@
+"""`omni scaling fit|predict|plan`: what a loss would be at another size, mixture or amount of data."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from omni.errors import InputError
+
+if TYPE_CHECKING:
+    from omni.figures import Report
+    from omni.train.scaling import Fit
+
+EPILOG = """examples:
+  omni scaling fit runs.csv --law multilingual --out fit.json     columns: size, weight, loss and, if several, task
+  omni scaling fit runs/a runs/b runs/c --law multilingual        folders of `omni train`: size and share of each task
+  omni scaling predict fit.json --params 1e9 --mixture fr=0.7 is=0.3
+  omni scaling plan fit.json --target fr=1.4 is=2.2               the smallest model, and its mixture
+Laws: power (column size), multilingual and separate (size, weight), data (data). Losses are in nats."""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Flags of the actions."""
+    parser.description = "Fit scaling laws to runs, and predict or plan others from them."
+    parser.epilog = EPILOG
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    fitting = actions.add_parser("fit", help="fit a law to a table or to runs, task by task")
+    fitting.add_argument("runs", nargs="+", type=Path, metavar="RUNS", help="a CSV or JSON file, or run folders")
+    fitting.add_argument("--law", default="multilingual", metavar="NAME", help="default: %(default)s")
+    fitting.add_argument("--resamples", type=int, default=200, help="of the bootstrap (default: %(default)s)")
+    fitting.add_argument("--out", type=Path, default=Path("fit.json"), metavar="FILE", help="default: %(default)s")
+    predicting = actions.add_parser("predict", help="losses at another size and mixture, or amount of data")
+    predicting.add_argument("--params", type=float, metavar="N", help="parameters of the model")
+    predicting.add_argument("--mixture", nargs="+", default=[], metavar="TASK=P", help="the tasks' shares of the data")
+    predicting.add_argument("--data", type=float, metavar="D", help="amount of data, in the unit that was fitted")
+    planning = actions.add_parser("plan", help="the mixture that reaches given losses")
+    planning.add_argument("--target", nargs="+", required=True, metavar="TASK=LOSS", help="what is to be reached")
+    planning.add_argument("--params", type=float, metavar="N", help="size of the model (default: the least that can)")
+    for action in (predicting, planning):
+        action.add_argument("fit", type=Path, metavar="FIT", help="what `omni scaling fit` wrote")
+    for action in (fitting, predicting, planning):
+        action.add_argument("--json", action="store_true", help="print the figures as JSON on the last line")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Do one action and print its table."""
+    report = {"fit": _fit, "predict": _predict, "plan": _plan}[args.action](args)
+    print(report.table())
+    if args.action == "fit":
+        print(f"written: {args.out}")
+    if args.json:
+        print(report.json())
+
+
+def _fit(args: argparse.Namespace) -> "Report":
+    from dataclasses import asdict
+
+    from omni.figures import Report
+    from omni.files import write_json
+    from omni.train.scaling import fit
+    from omni.train.scaling.table import read_points
+
+    if args.resamples < 0:
+        raise InputError(f"--resamples {args.resamples}: must be 0 or more")
+    report, saved = Report("scaling fit"), {}
+    for task, points in read_points(args.runs).items():
+        found = fit(points, args.law, args.resamples)
+        saved[task] = asdict(found)
+        for name, value in found.parameters.items():
+            low, high = found.intervals.get(name, (None, None))
+            report.add(f"{task}_{name}", value, "1", low=low, high=high, n=found.n)
+        report.add(f"{task}_rmse", found.rmse, "log-loss", n=found.n)
+        report.add(f"{task}_aicc", found.aicc, "1", n=found.n)
+    write_json(args.out, saved)
+    return report
+
+
+def _predict(args: argparse.Namespace) -> "Report":
+    from omni.figures import Report
+
+    fits, report = _load(args.fit), Report("scaling predict")
+    shares = _pairs(args.mixture, "--mixture")
+    if unknown := set(shares) - set(fits):
+        raise InputError(f"--mixture: {', '.join(sorted(unknown))} not in {args.fit}, which has {', '.join(fits)}")
+    for task, fitted in fits.items():
+        if shares and task not in shares:
+            continue
+        given = {"size": args.params, "weight": shares.get(task), "data": args.data}
+        columns = {name: [value] for name, value in given.items() if value is not None}
+        report.add(f"{task}_loss", float(fitted.predict(columns)[0]), "nats")
+    return report
+
+
+def _plan(args: argparse.Namespace) -> "Report":
+    from omni.figures import Report
+    from omni.train.scaling import plan
+
+    targets = _pairs(args.target, "--target")
+    fits = _load(args.fit)
+    made = plan({task: fits[task] for task in targets if task in fits}, targets, args.params)
+    report = Report("scaling plan")
+    report.add("params", made.size, "parameters")
+    for task, weight in made.weights.items():
+        report.add(f"{task}_weight", weight, "1")
+        report.add(f"{task}_loss", made.losses[task], "nats")
+    return report
+
+
+def _load(path: Path) -> "dict[str, Fit]":
+    from omni.files import read_json
+    from omni.train.scaling import Fit
+
+    saved = read_json(path)
+    try:
+        return {task: Fit(**{**fields, "fraction": fields["fraction"] and tuple(fields["fraction"])})
+                for task, fields in saved.items()}  # fmt: skip
+    except (AttributeError, KeyError, TypeError):
+        raise InputError(f"{path}: not what `omni scaling fit` writes; fit it again") from None
+
+
+def _pairs(words: Sequence[str], flag: str) -> dict[str, float]:
+    """TASK=NUMBER, several."""
+    pairs = {}
+    for word in words:
+        task, _, number = word.partition("=")
+        try:
+            pairs[task] = float(number)
+        except ValueError:
+            raise InputError(f"{flag} {word}: must be TASK=NUMBER, such as fr=0.7") from None
+    return pairs

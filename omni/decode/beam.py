@@ -1,0 +1,76 @@
+"""Beam search for a text: the most probable answers, not drawn ones."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from omni.decode.generate import Want
+from omni.decode.payload import longest, rule, scores
+from omni.decode.stream import Stream
+from omni.errors import InputError
+from omni.sequence import Segment
+from omni.vocab import Vocabulary
+
+
+@dataclass(frozen=True)
+class Found:
+    """An answer, its log-probability in nats, closing token included, and that over (tokens + 1) ** penalty."""
+
+    segment: Segment
+    log_probability: float
+    score: float
+
+
+@torch.inference_mode()
+def beam_search(
+    stream: Stream, vocab: Vocabulary, want: Want, beams: int = 4, penalty: float = 1.0, best: int = 1
+) -> list[Found]:
+    """The `best` answers of highest score among those that `beams` hypotheses side by side lead to, best first.
+
+    stream: has heard the conversation, of one row, and is used up. penalty: exponent of the length by which
+    log-probabilities are divided (0: not at all). The search ends when no hypothesis can still become one of the best.
+    Raises InputError unless `want` is a text, 1 <= best <= beams and penalty >= 0.
+    """
+    if want.modality != "text":
+        raise InputError(f"beam search finds texts, not {want.modality}; leave out --beams or ask for text alone")
+    if not 1 <= best <= beams or not 0 <= penalty < float("inf"):
+        raise InputError(f"beams={beams}, best={best}, penalty={penalty}: must be 1 <= best <= beams and penalty >= 0")
+    stream.feed(want.opening(vocab)[None])
+    end, limit = vocab.control("</text>"), want.limit
+    while longest(vocab, "text", limit) > stream.room:
+        limit -= 1
+    said: list[list[int]] = [[]]
+    sums, found = torch.zeros(1), list[Found]()                         # [hypotheses] log-probabilities
+    for step in range(limit + 1):
+        allowed = rule(vocab, "text", step, limit)
+        logits = scores(stream.model, stream.state(), allowed.span, end).float()  # [hypotheses, text ids + 1]
+        if allowed.must_end:
+            logits[:, :-1] = float("-inf")
+        logs = logits.log_softmax(dim=-1) + sums[:, None]
+        rows, picks, sums = _best(logs, 2 * beams)
+        ended = picks == allowed.span.size
+        for row, total in zip(rows[ended].tolist(), sums[ended].tolist(), strict=True):
+            steps = torch.tensor(said[row], dtype=torch.long)[:, None].numpy()  # [steps, 1]
+            found.append(Found(want.segment(steps, vocab), total, total / (len(said[row]) + 1) ** penalty))
+        found = sorted(found, key=lambda one: -one.score)[:best]
+        rows, picks, sums = (kept[~ended][:beams] for kept in (rows, picks, sums))
+        if not len(rows):
+            break
+        hopeless = len(found) == best and float(sums.max()) / (limit + 1) ** penalty <= found[-1].score
+        if hopeless:
+            break
+        ids = picks + allowed.span.start
+        said = [[*said[row], token] for row, token in zip(rows.tolist(), ids.tolist(), strict=True)]
+        stream.keep(rows)
+        fed = ids.new_zeros(len(ids), 1, vocab.channels)
+        fed[:, 0, 0] = ids
+        stream.feed(fed)
+    return found
+
+
+def _best(logs: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The highest of [hypotheses, choices]: their rows, choices and values, each [count or fewer], best first."""
+    values, flat = logs.flatten().topk(min(count, logs.numel()))
+    real = values > float("-inf")
+    return flat[real] // logs.shape[1], flat[real] % logs.shape[1], values[real]

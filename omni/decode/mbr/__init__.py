@@ -1,0 +1,1 @@
+"""Minimum Bayes risk decoding: of many drawn answers, the one that agrees best with all of them."""

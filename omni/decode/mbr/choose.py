@@ -1,0 +1,142 @@
+"""The choice among candidates: by their mean utility over references, exactly or with less counting."""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+
+from omni.decode.mbr.ngrams import Grams
+from omni.decode.mbr.utilities import CHARACTERS, Scores, Utility, characters, chrf_of
+from omni.errors import InputError
+
+T = TypeVar("T", bound=Hashable)
+FIRST = 8                                                               # references that pruning looks at first
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The chosen candidate's number, and every candidate's expected utility (not a number for those given up)."""
+
+    index: int
+    expected: Scores  # [candidates]
+    pairs: int  # utilities that were computed
+
+
+def mbr(
+    candidates: Sequence[T],
+    utility: Utility[T],
+    references: Sequence[T] | None = None,
+    weights: Sequence[float] | None = None,
+) -> Choice:
+    """The candidate of highest mean utility over the references (Kumar and Byrne 2004; Eikema and Aziz 2020).
+
+    references: default: the candidates themselves; weights: of the references, default: equal. Equal candidates are
+    compared once. Of equally good ones the first is chosen. Raises InputError for empty lists and bad weights.
+    """
+    share = _weights(candidates, references, weights)
+    kinds, of_candidate = _kinds(candidates)
+    others, of_reference = (kinds, of_candidate) if references is None else _kinds(references)
+    scores = utility(kinds, others)                                     # [kinds of candidates, kinds of references]
+    expected = scores @ np.bincount(of_reference, share, len(others))
+    return Choice(int(np.flatnonzero(of_candidate == expected.argmax())[0]), expected[of_candidate], scores.size)
+
+
+def mbr_pruned(
+    candidates: Sequence[T],
+    utility: Utility[T],
+    references: Sequence[T] | None = None,
+    confidence: float = 0.99,
+    resamples: int = 500,
+    seed: int = 0,
+) -> Choice:
+    """MBR that gives up, with ever more references, candidates that hardly could be the best (Cheng and Vlachos 2023).
+
+    The references are taken in their order, 8, 16, 32 ... of them, which should be that of independent draws. A
+    candidate stays while it beats the best one in more than 1 - confidence of the bootstrap resamples of the
+    references. Raises InputError for empty lists and a confidence outside 0 < c < 1.
+    """
+    _weights(candidates, references, None)
+    if not 0 < confidence < 1:
+        raise InputError(f"confidence={confidence}: must lie in 0 < c < 1; use 0.99 or so")
+    said: Sequence[T] = candidates if references is None else references
+    alive, random, pairs = np.arange(len(candidates)), np.random.default_rng(seed), 0
+    scores: Scores = np.zeros((len(candidates), 0))                     # [alive, references so far]
+    while scores.shape[1] < len(said) and len(alive) > 1:
+        upto = min(max(FIRST, 2 * scores.shape[1]), len(said))
+        more = utility([candidates[number] for number in alive.tolist()], said[scores.shape[1] : upto])
+        scores, pairs = np.concatenate((scores, more), axis=1), pairs + more.size
+        drawn = random.multinomial(upto, np.full(upto, 1 / upto), size=resamples)  # [resamples, references]
+        means = scores @ drawn.T                                        # [alive, resamples]
+        wins = (means >= means[scores.mean(axis=1).argmax()]).mean(axis=1)
+        alive, scores = alive[wins > 1 - confidence], scores[wins > 1 - confidence]
+    expected = np.full(len(candidates), np.nan)
+    expected[alive] = scores.mean(axis=1) if scores.size else 0.0
+    return Choice(int(np.nanargmax(expected)), expected, pairs)
+
+
+def mbr_coarse_to_fine(
+    candidates: Sequence[T],
+    coarse: Utility[T],
+    fine: Utility[T],
+    keep: int,
+    references: Sequence[T] | None = None,
+) -> Choice:
+    """The `keep` best by a cheap utility, then the best of them by a dear one (Eikema and Aziz 2022).
+
+    Raises InputError for empty lists and a `keep` below 1.
+    """
+    if keep < 1:
+        raise InputError(f"keep={keep}: must be 1 or more candidates")
+    rough = mbr(candidates, coarse, references)
+    kinds, of_candidate = _kinds(candidates)
+    best = np.full(len(kinds), -np.inf)
+    best[of_candidate] = rough.expected
+    kept = np.sort(np.argsort(-best, kind="stable")[:keep])
+    exact = mbr([kinds[number] for number in kept.tolist()], fine, candidates if references is None else references)
+    expected = np.full(len(kinds), np.nan)
+    expected[kept] = exact.expected
+    chosen = int(np.flatnonzero(of_candidate == kept[exact.index])[0])
+    return Choice(chosen, expected[of_candidate], exact.pairs)
+
+
+def mbr_aggregated(candidates: Sequence[str], references: Sequence[str] | None = None) -> Choice:
+    """MBR for chrF against one mean reference, the mean of all n-gram counts (Vamvas and Sennrich 2024).
+
+    Linear in the candidates, an approximation: chrF of mean counts is not the mean of chrF.
+    """
+    _weights(candidates, references, None)
+    said = candidates if references is None else references
+    grams, rows = Grams.of(characters([*candidates, *said]), CHARACTERS), len(candidates)
+    first = grams.bounds[rows, 0]
+    mean = np.bincount(grams.ids[first:], grams.counts[first:], grams.kinds) / len(said)  # [kinds]
+    theirs = grams.sizes[rows:].mean(axis=0)                            # [orders]
+    expected = np.zeros(rows)
+    for row in range(rows):
+        begin, end = grams.bounds[row, 0], grams.bounds[row, -1]
+        shared = np.minimum(mean[grams.ids[begin:end]], grams.counts[begin:end])
+        upto = np.concatenate(([0], shared.cumsum()))
+        matches = np.diff(upto[grams.bounds[row] - begin])              # [orders]
+        expected[row] = chrf_of(matches, grams.sizes[row], theirs)
+    return Choice(int(expected.argmax()), expected, rows)
+
+
+def _weights(candidates: Sequence[T], references: Sequence[T] | None, weights: Sequence[float] | None) -> Scores:
+    """Weights of the references that add up to 1. Raises InputError."""
+    said = candidates if references is None else references
+    if not len(candidates) or not len(said):
+        raise InputError("nothing to choose from: give one candidate and one reference or more")
+    if weights is None:
+        return np.full(len(said), 1 / len(said))
+    share = np.asarray(weights, np.float64)
+    if share.shape != (len(said),) or not (np.isfinite(share).all() and (share >= 0).all() and share.sum() > 0):
+        raise InputError(f"weights: must be {len(said)} finite numbers of 0 or more, one a reference, and not all 0")
+    return share / share.sum()
+
+
+def _kinds(answers: Sequence[T]) -> tuple[list[T], np.ndarray]:
+    """The different answers in the order in which they first come, and the number of each answer among them."""
+    numbers: dict[T, int] = {}
+    of_answer = np.array([numbers.setdefault(answer, len(numbers)) for answer in answers])
+    return list(numbers), of_answer
+

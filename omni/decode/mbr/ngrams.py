@@ -1,0 +1,132 @@
+"""Bags of n-grams as integers, and how much bags have in common: what chrF and BLEU count, for many pairs at once."""
+
+import ctypes
+import functools
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from omni.native import library
+
+Ints = NDArray[np.int64]
+Counts = NDArray[np.int32]
+SOURCE = Path(__file__).with_name("ngrams.c")
+
+
+@dataclass(frozen=True)
+class Grams:
+    """The n-grams of `sequences` of symbols for n = 1 .. orders, each kind of n-gram under one number.
+
+    ids, counts: [total] which n-grams a sequence has and how often, by sequence and within it by order
+    bounds:      [sequences, orders + 1] where those of each order begin and end
+    sizes:       [sequences, orders] how many n-grams there are of each order, repeats counted
+    kinds:       how many different n-grams there are
+    """
+
+    ids: Counts
+    counts: Counts
+    bounds: Ints
+    sizes: Ints
+    kinds: int
+
+    @classmethod
+    def of(cls, sequences: Sequence[Ints], orders: int) -> "Grams":
+        """Count them. An n-gram's number follows from that of its first n - 1 symbols and its last, so it is exact."""
+        lengths = np.array([len(sequence) for sequence in sequences], np.int64)
+        symbols = np.unique(np.concatenate([*sequences, np.zeros(0, np.int64)]), return_inverse=True)[1]
+        owner = np.repeat(np.arange(len(sequences)), lengths)            # [symbols] whose each is
+        left = np.repeat(lengths.cumsum(), lengths) - np.arange(len(symbols))  # symbols from here to its owner's end
+        alphabet, prefix, kinds = int(symbols.max(initial=0)) + 1, np.zeros(len(symbols), np.int64), 0
+        keys: list[Ints] = []
+        for order in range(1, orders + 1):
+            starts = np.flatnonzero(left >= order)
+            found, number = np.unique(prefix[starts] * alphabet + symbols[starts + order - 1], return_inverse=True)
+            prefix = np.zeros(len(symbols), np.int64)
+            prefix[starts] = number
+            keys.append(np.stack((owner[starts], np.full(len(starts), order - 1), number + kinds)))
+            kinds += len(found)
+        rows, counts = _count(np.concatenate(keys, axis=1), orders, kinds)
+        slots = rows[0] * orders + rows[1]
+        edges = np.searchsorted(slots, np.arange(len(sequences) * orders + 1))
+        bounds = edges[np.arange(len(sequences))[:, None] * orders + np.arange(orders + 1)]
+        sizes = np.maximum(0, lengths[:, None] - np.arange(orders))
+        return cls(rows[2].astype(np.int32), counts.astype(np.int32), bounds, sizes, kinds)
+
+    def shared(self, row: int, start: int, stop: int, table: Counts) -> Counts:
+        """How many n-grams of each order sequence `row` shares with each of `start` .. `stop`: [stop - start, orders].
+
+        table: zeros [kinds], used as scratch and left as zeros.
+        """
+        kernel = _kernel()
+        if kernel is not None:
+            found = np.empty((stop - start, self.sizes.shape[1]), np.int32)
+            arrays = (one.ctypes.data for one in (self.ids, self.counts, self.bounds))
+            kernel(*arrays, self.sizes.shape[1], row, start, stop, table.ctypes.data, found.ctypes.data)
+            return found
+        begin, end = self.bounds[row, 0], self.bounds[row, -1]
+        own = self.ids[begin:end]
+        table[own] = self.counts[begin:end]
+        first, last = (self.bounds[start, 0], self.bounds[stop - 1, -1]) if stop > start else (0, 0)
+        both = np.minimum(table[self.ids[first:last]], self.counts[first:last])
+        table[own] = 0
+        upto = np.concatenate(([0], both.cumsum()))
+        return np.diff(upto[self.bounds[start:stop] - first], axis=1).astype(np.int32)
+
+    def matches(self, rows: int, jobs: int = 0) -> Counts:
+        """The shared n-grams of each of the first `rows` sequences with each of the others: [rows, others, orders]."""
+        others, orders = len(self.bounds) - rows, self.sizes.shape[1]
+        found = np.zeros((rows, others, orders), np.int32)
+
+        def fill(row: int, table: Counts) -> None:
+            found[row] = self.shared(row, rows, rows + others, table)
+
+        self._in_threads(fill, rows, jobs)
+        return found
+
+    def matches_among(self, jobs: int = 0) -> Counts:
+        """The shared n-grams of all pairs of sequences, each pair counted once: [sequences, sequences, orders]."""
+        n = len(self.bounds)
+        found = np.zeros((n, n, self.sizes.shape[1]), np.int32)
+
+        def fill(row: int, table: Counts) -> None:
+            found[row, row:] = self.shared(row, row, n, table)
+
+        self._in_threads(fill, n, jobs)
+        below = np.tril_indices(n, -1)
+        found[below] = found.transpose(1, 0, 2)[below]
+        return found
+
+    def _in_threads(self, fill: Callable[[int, Counts], None], rows: int, jobs: int) -> None:
+        """Deal the rows out; while they count, other threads run. jobs: 0 for one a core."""
+        jobs = min(jobs or os.cpu_count() or 1, max(rows, 1))
+
+        def deal(first: int) -> None:
+            table = np.zeros(self.kinds, np.int32)
+            for row in range(first, rows, jobs):
+                fill(row, table)
+
+        with ThreadPoolExecutor(jobs) as pool:
+            list(pool.map(deal, range(jobs)))
+
+
+def _count(keys: Ints, orders: int, kinds: int) -> tuple[Ints, Ints]:
+    """Distinct columns of `keys` [owner, order, gram], sorted, and how often each occurs."""
+    packed, counts = np.unique((keys[0] * orders + keys[1]) * kinds + keys[2], return_counts=True)
+    slots, grams = np.divmod(packed, max(kinds, 1))
+    return np.stack((slots // orders, slots % orders, grams)), counts
+
+
+@functools.cache
+def _kernel() -> "ctypes._NamedFuncPointer | None":
+    built = library(SOURCE, "counting shared n-grams takes several times as long")
+    if built is None:
+        return None
+    function = built.omni_shared
+    function.restype = None
+    function.argtypes = [ctypes.c_void_p] * 3 + [ctypes.c_int64] * 4 + [ctypes.c_void_p] * 2
+    return function

@@ -1,0 +1,104 @@
+"""How good an answer would be if another one were right: chrF, BLEU, or any function of two answers."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from omni.decode.mbr.ngrams import Counts, Grams, Ints
+
+Scores = NDArray[np.float64]
+Answer = TypeVar("Answer", contravariant=True)
+CHARACTERS, WORDS = 6, 4                                                # longest n-grams of chrF and of BLEU
+BETA = 2.0                                                              # chrF weighs recall twice
+BLOCK = 64                                                              # rows that are scored at once
+
+
+class Utility(Protocol[Answer]):
+    """Scores of all pairs: hypotheses [H] and references [R] to [H, R], higher is better.
+
+    Handed the same object twice, a utility may count each pair once.
+    """
+
+    def __call__(self, hypotheses: Sequence[Answer], references: Sequence[Answer], /) -> Scores: ...
+
+
+def chrf(hypotheses: Sequence[str], references: Sequence[str], jobs: int = 0) -> Scores:
+    """Sentence chrF (Popović 2015), 0..100, as sacrebleu has it: [H, R]. jobs: threads, 0 for one a core."""
+    matches, ours, theirs = _overlaps(hypotheses, references, characters, CHARACTERS, jobs)
+    scores = np.zeros(matches.shape[:2])
+    for start in range(0, len(scores), BLOCK):
+        rows = slice(start, start + BLOCK)
+        scores[rows] = chrf_of(matches[rows], ours[rows, None], theirs[None])
+    return scores
+
+
+def chrf_of(matches: NDArray[Any], ours: NDArray[Any], theirs: NDArray[Any]) -> Scores:
+    """ChrF of counted n-grams: shared, of the hypothesis and of the reference, each [..., orders], to [...].
+
+    Orders that either has no n-gram of do not count (sacrebleu's effective order).
+    """
+    both = (ours > 0) & (theirs > 0)
+    number = np.maximum(both.sum(axis=-1), 1)
+    precision = np.where(both, matches / np.maximum(ours, 1e-16), 0).sum(axis=-1) / number
+    recall = np.where(both, matches / np.maximum(theirs, 1e-16), 0).sum(axis=-1) / number
+    weighted = BETA**2 * precision + recall
+    return 100 * (1 + BETA**2) * precision * recall / np.where(weighted > 0, weighted, 1)
+
+
+def bleu(hypotheses: Sequence[str], references: Sequence[str], jobs: int = 0) -> Scores:
+    """Sentence BLEU (Papineni et al. 2002), 0..100, as sacrebleu's sentence_bleu has it: [H, R].
+
+    Words by the tokenizer 13a, orders that the hypothesis is too short for left out, others smoothed exponentially.
+    """
+    matches, ours, theirs = _overlaps(hypotheses, references, words, WORDS, jobs)
+    scores = np.zeros(matches.shape[:2])
+    for row, counted in enumerate(matches):                             # [R, orders]
+        order = int((ours[row] > 0).sum())
+        if order:
+            halvings = (counted[:, :order] == 0).cumsum(axis=1)
+            precision = np.where(counted[:, :order] > 0, counted[:, :order], 0.5**halvings) / ours[row, :order]
+            brevity = np.minimum(0, 1 - theirs[:, 0] / ours[row, 0])
+            score = 100 * np.exp(brevity + np.log(precision).mean(axis=1))
+            scores[row] = np.where(counted.any(axis=1), score, 0)
+    return scores
+
+
+def pairwise(function: Callable[[Answer, Answer], float]) -> Utility[Answer]:
+    """A utility of a function of (hypothesis, reference)."""
+
+    def utility(hypotheses: Sequence[Answer], references: Sequence[Answer]) -> Scores:
+        scores = [[function(ours, theirs) for theirs in references] for ours in hypotheses]
+        return np.array(scores, np.float64).reshape(len(hypotheses), len(references))
+
+    return utility
+
+
+def characters(texts: Sequence[str]) -> list[Ints]:
+    """Each text's characters without white space, as chrF counts them."""
+    return [np.array([ord(letter) for letter in "".join(text.split())], np.int64) for text in texts]
+
+
+def words(texts: Sequence[str]) -> list[Ints]:
+    """Each text's words by sacrebleu's tokenizer 13a, each kind of word under one number."""
+    from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
+
+    tokenize, numbers = Tokenizer13a(), dict[str, int]()
+    split = [tokenize(text.rstrip()).split() for text in texts]
+    return [np.array([numbers.setdefault(word, len(numbers)) for word in line], np.int64) for line in split]
+
+
+def _overlaps(
+    hypotheses: Sequence[str],
+    references: Sequence[str],
+    symbols: Callable[[Sequence[str]], list[Ints]],
+    orders: int,
+    jobs: int,
+) -> tuple[Counts, Ints, Ints]:
+    """Shared n-grams [H, R, orders], n-grams of the hypotheses [H, orders] and of the references [R, orders]."""
+    if hypotheses is references:
+        grams = Grams.of(symbols(hypotheses), orders)
+        return grams.matches_among(jobs), grams.sizes, grams.sizes
+    grams, rows = Grams.of(symbols([*hypotheses, *references]), orders), len(hypotheses)
+    return grams.matches(rows, jobs), grams.sizes[:rows], grams.sizes[rows:]

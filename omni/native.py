@@ -1,0 +1,56 @@
+"""C sources as functions: compiled once a machine, kept in the cache folder, called through ctypes."""
+
+import ctypes
+import functools
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from omni.files import atomic_path
+
+FLAGS = ("-O3", "-march=native", "-ffast-math", "-fPIC", "-std=c11")
+
+
+@functools.cache
+def library(source: Path, without: str) -> ctypes.CDLL | None:
+    """The library of a C file; None, and one line on stderr, where there is no C compiler that makes it.
+
+    without: what it means to do without it, for that line, such as "decoding takes about twice as long"
+    """
+    program = next((found for name in ("gcc", "clang", "cc") if (found := shutil.which(name))), None)
+    if program is None:
+        print(f"omni: no C compiler found, so {without}; install gcc", file=sys.stderr)
+        return None
+    try:
+        return ctypes.CDLL(str(_built(source, program)))
+    except (OSError, subprocess.SubprocessError) as error:
+        print(f"omni: {program} could not build {source.name}, so {without} ({error})", file=sys.stderr)
+        return None
+
+
+def _built(source: Path, program: str) -> Path:
+    """The compiled file in the cache folder, made when it is not there for this source, compiler and processor."""
+    key = hashlib.sha256("\n".join([source.read_text("utf-8"), *FLAGS, program, _processor()]).encode()).hexdigest()
+    root = Path(os.environ.get("OMNI_CACHE") or Path.home() / ".cache" / "omni")
+    path = root / "kernels" / f"{key[:16]}.so"
+    if not path.is_file():
+        with atomic_path(path) as scratch:
+            part = scratch.with_suffix(".o")
+            # Linked without -ffast-math: with it, loading would switch the whole process to flushing denormals.
+            compiling = [*FLAGS, "-c", str(source), "-o", str(part)]
+            for arguments in (compiling, ["-shared", str(part), "-o", str(scratch), "-lm"]):
+                subprocess.run([program, *arguments], check=True, capture_output=True, timeout=120)
+    return path
+
+
+def _processor() -> str:
+    """What -march=native stands for: a cache folder may be shared by unlike machines."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+        return next(line for line in lines if line.lower().startswith(("flags", "features")))
+    except (OSError, StopIteration):
+        return f"{platform.machine()} {platform.processor()} {platform.node()}"

@@ -1,0 +1,118 @@
+"""MBR against sacrebleu pair by pair, brute force, and mbrs."""
+
+import math
+
+import numpy as np
+import pytest
+import sacrebleu
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from omni.decode.mbr import ngrams
+from omni.decode.mbr.bench import peer_choices, variants
+from omni.decode.mbr.choose import mbr, mbr_aggregated, mbr_coarse_to_fine, mbr_pruned
+from omni.decode.mbr.utilities import bleu, chrf, pairwise
+from omni.errors import InputError
+
+TEXTS = st.lists(st.text("ab c.é", max_size=14), min_size=1, max_size=6)
+WORDS = ("the", "cat", "sat", "on", "a", "mat", ".")
+SENTENCES = st.lists(st.lists(st.sampled_from(WORDS), max_size=9).map(" ".join), min_size=1)
+
+
+def sentence_chrf(text: str, reference: str) -> float:
+    return sacrebleu.sentence_chrf(text, [reference]).score
+
+
+def sentence_bleu(text: str, reference: str) -> float:
+    return sacrebleu.sentence_bleu(text, [reference]).score
+
+
+@settings(deadline=None)
+@given(TEXTS, TEXTS, st.booleans())
+def test_chrf_of_all_pairs_is_sacrebleus(texts: list[str], references: list[str], same: bool) -> None:
+    references = texts if same else references
+    expected = [[sentence_chrf(text, reference) for reference in references] for text in texts]
+    np.testing.assert_allclose(chrf(texts, references, jobs=2), expected, atol=1e-9)
+
+
+@settings(deadline=None)
+@given(SENTENCES, SENTENCES)
+def test_bleu_of_all_pairs_is_sacrebleus(texts: list[str], references: list[str]) -> None:
+    expected = [[sentence_bleu(text, reference) for reference in references] for text in texts]
+    np.testing.assert_allclose(bleu(texts, references), expected, atol=1e-9)
+
+
+def test_without_a_compiler_the_counts_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = ["the cat sat", "a cat sat on it", "", "xx", "the cat the cat"]
+    quick = chrf(texts, texts)
+    monkeypatch.setattr(ngrams, "_kernel", lambda: None)
+    assert np.array_equal(quick, chrf(texts, texts))
+    assert np.array_equal(chrf(texts, texts[:2]), quick[:, :2])
+
+
+@settings(deadline=None)
+@given(TEXTS, st.data())
+def test_the_choice_is_that_of_brute_force(texts: list[str], data: st.DataObject) -> None:
+    weights = data.draw(st.lists(st.floats(0.1, 2), min_size=len(texts), max_size=len(texts)))
+    total = sum(weights)
+    expected = [
+        sum(weight / total * sentence_chrf(text, other) for weight, other in zip(weights, texts, strict=True))
+        for text in texts
+    ]
+    choice = mbr(texts, chrf, weights=weights)
+    np.testing.assert_allclose(choice.expected, expected, atol=1e-9)
+    assert expected[choice.index] == pytest.approx(max(expected), abs=1e-9)
+    assert texts.index(texts[choice.index]) == choice.index             # of equals, the first
+
+
+def crowd(seed: int, n: int = 64) -> list[str]:
+    """Variants of one sentence, as a sampler would draw them."""
+    random = np.random.default_rng(seed)
+    sentence = "the old owl sat in the high tree and looked at us for a very long time"
+    split = sentence.split()
+    return [" ".join(split[random.integers(17)] if random.random() < 0.3 else word for word in split) for _ in range(n)]
+
+
+def test_less_counting_finds_good_candidates_too() -> None:
+    same, pairs = 0, 0
+    for seed in range(10):
+        texts = crowd(seed)
+        exact = mbr(texts, chrf)
+        ranks = np.argsort(np.argsort(-exact.expected, kind="stable"), kind="stable")
+        pruned = mbr_pruned(texts, chrf, confidence=0.999, seed=seed)
+        assert ranks[pruned.index] < 4 and ranks[mbr_aggregated(texts).index] < 8
+        fine = mbr_coarse_to_fine(texts, bleu, chrf, keep=16)
+        assert len({text for text, value in zip(texts, fine.expected, strict=True) if not np.isnan(value)}) == 16
+        assert mbr_coarse_to_fine(texts, bleu, chrf, keep=64).index == exact.index
+        same, pairs = same + (pruned.index == exact.index), pairs + pruned.pairs
+    assert same >= 7 and pairs < 10 * 64 * 64
+
+
+def test_any_function_of_two_answers_is_a_utility() -> None:
+    choice = mbr([1.0, 2.0, 9.0], pairwise(lambda ours, theirs: -abs(ours - theirs)))
+    assert choice.index == 1                                            # the median minimises absolute error
+
+
+@pytest.mark.parametrize("weights", [[1.0], [-1.0, 1.0], [0.0, 0.0], [math.nan, 1.0]])
+def test_bad_weights_are_refused(weights: list[float]) -> None:
+    with pytest.raises(InputError, match="weights"):
+        mbr(["a", "b"], chrf, weights=weights)
+
+
+def test_empty_lists_and_bad_settings_are_refused() -> None:
+    for call in (lambda: mbr([], chrf), lambda: mbr(["a"], chrf, []), lambda: mbr_pruned([], chrf),
+                 lambda: mbr_aggregated([])):  # fmt: skip
+        with pytest.raises(InputError, match="nothing to choose from"):
+            call()
+    with pytest.raises(InputError, match="confidence=1"):
+        mbr_pruned(["a"], chrf, confidence=1)
+    with pytest.raises(InputError, match="keep=0"):
+        mbr_coarse_to_fine(["a"], chrf, chrf, keep=0)
+
+
+@pytest.mark.slow
+def test_mbrs_chooses_the_same() -> None:
+    pytest.importorskip("mbrs")
+    sets = [variants(n, seed) for seed, n in enumerate((2, 3, 8, 20, 40))]
+    theirs = [index for index, _ in peer_choices(sets, workers=1)]
+    assert [mbr(texts, chrf).index for texts in sets] == theirs

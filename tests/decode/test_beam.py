@@ -1,0 +1,117 @@
+"""Beam search against every text there is."""
+
+import itertools
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import omni
+from omni.cli import main
+from omni.decode.beam import beam_search
+from omni.decode.generate import Want, answer, begin, draw_many
+from omni.decode.samplers import GREEDY, Sampler
+from omni.errors import InputError
+from omni.model.config import ModelConfig
+from omni.model.transformer import OmniTransformer
+from omni.sequence import Segment, Sequence
+from omni.vocab import Vocabulary
+
+VOCAB = Vocabulary(text=3, codebooks=1, codebook_size=2, image=2, picture_tokens=1, frames=1)
+ASKED = [Segment("text", np.array([0, 1, 2]))]
+LIMIT = 3
+
+
+def model(seed: int, prefix: bool = False) -> OmniTransformer:
+    torch.manual_seed(seed)
+    shape = ModelConfig(d_model=16, n_layers=1, n_heads=2, n_kv_heads=1, d_ff=24, max_steps=40, prefix=prefix)
+    built = OmniTransformer(shape.for_vocabulary(VOCAB)).eval()
+    for parameter in built.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    return built
+
+
+@torch.no_grad()
+def log_probability(built: OmniTransformer, codes: tuple[int, ...]) -> float:
+    """By definition: at every step a text id or the end, renormalised; at the limit the end alone."""
+    ids = Sequence.of([*ASKED, Segment("text", np.array(codes, np.int64), "assistant")], VOCAB)
+    start = len(ids) - 3 - len(codes)                                   # after <text>; before </text> <turn> <eos>
+    allowed = [*range(VOCAB["text"].start, VOCAB["text"].stop), VOCAB.control("</text>")]
+    total = 0.0
+    for step in range(start, start + len(codes) + (len(codes) < LIMIT)):
+        stream = begin(built, VOCAB, ASKED, [Want("text", limit=LIMIT)])
+        stream.state()
+        stream.feed(ids.ids[None, len(stream) : step])
+        logs = built.logits(stream.state())[0, allowed].log_softmax(dim=0)
+        total += float(logs[allowed.index(int(ids.ids[step, 0]))])
+    return total
+
+
+@settings(max_examples=6, deadline=None)
+@given(st.integers(0, 999), st.sampled_from([0.0, 0.6, 1.0]), st.booleans())
+def test_a_beam_wide_enough_finds_the_best_of_all_texts(seed: int, penalty: float, prefix: bool) -> None:
+    built = model(seed, prefix)
+    texts = [codes for n in range(LIMIT + 1) for codes in itertools.product(range(3), repeat=n)]
+    exact = {codes: log_probability(built, codes) for codes in texts}
+    ranked = sorted(texts, key=lambda codes: -exact[codes] / (len(codes) + 1) ** penalty)
+    stream = begin(built, VOCAB, ASKED, [Want("text", limit=LIMIT)])
+    found = beam_search(stream, VOCAB, Want("text", limit=LIMIT), beams=40, penalty=penalty, best=5)
+    assert [tuple(one.segment.codes.tolist()) for one in found] == ranked[:5]
+    assert [one.log_probability for one in found] == pytest.approx([exact[codes] for codes in ranked[:5]], abs=1e-4)
+
+
+def test_a_beam_of_one_is_greedy() -> None:
+    for seed in range(5):
+        built, wants = model(seed), [Want("text", limit=9)]
+        greedy = answer(begin(built, VOCAB, ASKED, wants), VOCAB, wants, GREEDY)
+        (found,) = beam_search(begin(built, VOCAB, ASKED, wants), VOCAB, wants[0], beams=1, penalty=0)
+        assert len(found.segment.codes) <= len(greedy[0].codes)         # it may stop at an end that greedy passes by
+        assert (found.segment.codes == greedy[0].codes[: len(found.segment.codes)]).all()
+
+
+def test_what_beam_search_cannot_do_is_refused() -> None:
+    built = model(0)
+    for want, beams, best in ((Want("audio"), 2, 1), (Want("text"), 0, 1), (Want("text"), 2, 3)):
+        with pytest.raises(InputError, match="beam"):
+            beam_search(begin(built, VOCAB, ASKED, [Want("text")]), VOCAB, want, beams, best=best)
+
+
+def test_generate_chooses_among_many(models: Callable[..., Path], tmp_path: Path) -> None:
+    common = ["generate", "--text", "hello", "--model", str(models("flat")), "--out", str(tmp_path)]
+    many = [*common, "--max-tokens", "9", "--max-seconds", "0.2"]
+    assert main([*many, "--mbr", "5", "--want", "text,audio", "--epsilon", "0.02"]) == 0
+    assert (tmp_path / "answer.wav").is_file()
+    assert main([*many, "--beams", "3"]) == 0
+    for wrong in (["--mbr", "4", "--want", "image"], ["--mbr", "1"], ["--beams", "2", "--want", "audio"],
+                  ["--mbr", "4", "--want", "audio", "--language", "fr"]):  # fmt: skip
+        assert main([*many, *wrong]) == 2
+
+
+def test_the_best_of_many_is_one_of_them(models: Callable[..., Path]) -> None:
+    from omni.decode.mbr.choose import mbr
+    from omni.decode.mbr.utilities import chrf
+
+    pipeline, sampler = omni.load(models("flat")), omni.Sampler(temperature=1.5)
+    wants, _, generator = pipeline.asked(("text",), sampler=sampler, max_tokens=12, seed=3)
+    heard = pipeline.segments([omni.Text("hello")])
+    drawn = draw_many(pipeline.model, pipeline.vocab, heard, wants[0], 70, sampler, generator)
+    texts = [pipeline.render([segment]).text or "" for segment in drawn]
+    best = pipeline.best_of([omni.Text("hello")], draws=70, sampler=sampler, max_tokens=12, seed=3)
+    assert len(set(texts)) > 1 and best.text == texts[mbr(texts, chrf).index]
+
+
+@pytest.mark.parametrize("prefix", [False, True])
+def test_many_draws_follow_the_models_own_distribution(prefix: bool) -> None:
+    """Texts of at most three tokens: how often each is drawn, against its probability by definition."""
+    built, draws = model(4, prefix), 3000
+    generator = torch.Generator().manual_seed(0)
+    drawn = draw_many(built, VOCAB, ASKED, Want("text", limit=LIMIT), draws, Sampler(), generator)
+    counts = Counter(tuple(segment.codes.tolist()) for segment in drawn)
+    for codes, count in counts.most_common(8):
+        share = np.exp(log_probability(built, codes))
+        assert abs(count / draws - share) < 4.5 * (share * (1 - share) / draws) ** 0.5

@@ -1,0 +1,120 @@
+"""Fleets against their members alone, against torch's own optimizer, and what each mask may see."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from omni.train.fleet.bench import random_corpus
+from omni.train.fleet.model import Shape, initial, sizes_of, target_losses, training_loss
+from omni.train.fleet.pairs import BOS, EOS, PAD, Corpus, Direction, Pairs, build_corpus
+from omni.train.fleet.trainer import BETAS, EPS, Member, Phase, train_fleet
+
+CORPUS = random_corpus(vocab=40, length=6, pairs=64)
+KINDS = {
+    "encdec": Shape(40, 6, 32, 2, 64, "encdec"),
+    "prefix": Shape(40, 6, 32, 2, 64, "prefix"),
+    "causal": Shape(40, 6, 32, 2, 64, "causal"),
+    "causal with source": Shape(40, 6, 32, 2, 64, "causal", source_loss=True),
+    "top only": Shape(40, 6, 32, 2, 64, "prefix", top_only=True),
+}
+
+
+def batch(pairs: Pairs, members: int = 1, rows: int = 8) -> tuple[torch.Tensor, torch.Tensor]:
+    source, target = (torch.from_numpy(side[:rows]) for side in (pairs.source, pairs.target))
+    return source.expand(members, -1, -1), target.expand(members, -1, -1)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_member_trains_in_a_fleet_as_it_does_alone(kind: str) -> None:
+    shape = KINDS[kind]
+    members = [
+        Member(7, (Phase(12, (1.0,), lr=1e-2, warmup=3),)),
+        Member(3, (Phase(5, (1.0,), lr=3e-3, warmup=2), Phase(7, (1.0,), lr=1e-2, warmup=2, kind="cosine"))),
+        Member(1, (Phase(12, (1.0,), lr=1e9),)),                        # diverges, which is nobody else's concern
+    ]
+    together = train_fleet(shape, members, CORPUS, batch=4, evaluate_at=(5,))
+    for number, member in enumerate(members[:2]):
+        alone = train_fleet(shape, [member], CORPUS, batch=4, evaluate_at=(5,))
+        for kept, other in ((together.test, alone.test), (together.train, alone.train)):
+            for step in (5, 12):
+                assert kept["copy"][step][number] == pytest.approx(other["copy"][step][0], abs=1e-4)
+
+
+def test_one_member_is_trained_by_adam() -> None:
+    """torch.optim.Adam and clip_grad_norm_ on the same batches."""
+    shape, member = KINDS["prefix"], Member(5, (Phase(6, (1.0,), lr=1e-2, warmup=0, kind="constant"),))
+    ours = train_fleet(shape, [member], CORPUS, batch=4)
+    weights = {name: value.requires_grad_() for name, value in initial(shape, [5]).items()}
+    adam = torch.optim.Adam(weights.values(), 1e-2, BETAS, EPS)
+    random = np.random.default_rng(5)
+    pairs = CORPUS.train["copy"]
+    for _ in range(6):
+        random.multinomial(4, [1.0])
+        rows = random.integers(len(pairs), size=4)
+        source, target = (torch.from_numpy(side[rows])[None] for side in (pairs.source, pairs.target))
+        training_loss(shape, weights, source, target).sum().backward()
+        torch.nn.utils.clip_grad_norm_(weights.values(), 1.0)
+        adam.step()
+        adam.zero_grad()
+    for name, value in weights.items():
+        torch.testing.assert_close(ours.weights[name], value, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_learns_its_lines_by_heart(kind: str) -> None:
+    shape = KINDS[kind]
+    few = {"copy": Pairs(CORPUS.train["copy"].source[:6], CORPUS.train["copy"].target[:6])}
+    corpus = Corpus(few, few, CORPUS.vocab, CORPUS.length, CORPUS.tokenizer)
+    done = train_fleet(shape, [Member(0, (Phase(120, (1.0,), lr=2e-2, warmup=10),))], corpus, batch=6)
+    assert done.final("copy")[0] < 0.3
+    said = done.translate(few["copy"].source)[0]
+    assert (said == few["copy"].target[:, :-1] * (few["copy"].target[:, :-1] != PAD)).mean() > 0.9
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_target_never_sees_what_comes_after_it_and_padding_costs_nothing(kind: str) -> None:
+    shape = KINDS[kind]
+    weights = initial(shape, [0])
+    source, target = (side.clone() for side in batch(CORPUS.train["copy"]))
+    before = target_losses(shape, weights, source, target)
+    later = target.clone()
+    later[:, :, 4:] = torch.where(later[:, :, 4:] == PAD, PAD, 9)
+    assert torch.allclose(target_losses(shape, weights, source, later)[:, :, :3], before[:, :, :3], atol=1e-5)
+    assert (before[target[:, :, 1:] == PAD] == 0).all() and (before[target[:, :, 1:] != PAD] > 0).all()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("kind", "sees"), [("prefix", True), ("causal", False)])
+def test_only_a_prefix_lets_the_source_see_ahead(kind: str, sees: bool) -> None:
+    from omni.train.fleet.model import states_of
+
+    shape, weights = KINDS[kind], initial(KINDS[kind], [0])
+    source, target = (side.clone() for side in batch(CORPUS.train["copy"], rows=1))
+    length = int((source != PAD).sum())
+    before = states_of(shape, weights, source, target[:, :, :0])
+    source[0, 0, length - 1] = 9 if source[0, 0, length - 1] != 9 else 10
+    after = states_of(shape, weights, source, target[:, :, :0])
+    assert bool((before[0, 0, 0] != after[0, 0, 0]).any()) == sees
+
+
+def test_parameters_are_counted_as_they_are_made() -> None:
+    for shape in KINDS.values():
+        made = initial(shape, [0, 1])
+        assert set(made) == set(sizes_of(shape))
+        counted = sum(value[0].numel() for name, value in made.items() if name not in ("embed", "places"))
+        assert counted == shape.parameters
+
+
+def test_a_corpus_of_real_items_keeps_splits_apart(prepared: Path, tmp_path: Path) -> None:
+    corpus = build_corpus(prepared, [Direction("en", "fr"), Direction("fr", "en", train=2)], pieces=300)
+    assert len(corpus.train["en-fr"]) == 4 and len(corpus.train["fr-en"]) == 2 and len(corpus.test["en-fr"]) == 4
+    said = {corpus.decode(row.tolist()) for row in corpus.train["en-fr"].target}
+    assert said == {f"numéro {number}" for number in (0, 3, 6, 9)}
+    first = corpus.train["en-fr"].target[0]
+    assert first[0] == BOS and EOS in first
+    corpus.save(tmp_path / "corpus")
+    again = Corpus.load(tmp_path / "corpus")
+    assert np.array_equal(again.train["fr-en"].source, corpus.train["fr-en"].source) and again.vocab == corpus.vocab

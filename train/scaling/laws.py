@@ -1,0 +1,164 @@
+"""The laws: how a loss falls with what is spent, and where a search for their parameters begins.
+
+Parameters are searched for as logarithms, so that they stay positive, over columns that are divided by their geometric
+means, so that units do not matter. A law's `rescale` says what its parameters are in the columns' own units.
+"""
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vector = NDArray[np.float64]
+Columns = Mapping[str, Vector]
+EXPONENTS = (0.05, 0.15, 0.35, 0.8)                                     # where searches begin
+FLOORS = (0.02, 0.4, 0.8, 0.97)                                         # shares of the least loss
+
+
+@dataclass(frozen=True)
+class Law:
+    """columns: what it needs beside `loss`; names: of its parameters, which depend on the weights in the data."""
+
+    title: str
+    columns: tuple[str, ...]
+    names: Callable[[Columns], list[str]]
+    predict: Callable[[Vector, Columns], Vector]  # (parameters, columns) -> losses [points]
+    starts: Callable[[Columns, Vector], Iterator[Vector]]  # (columns, losses) -> parameters to begin at
+    rescale: Callable[[Vector, Mapping[str, float], Columns], Vector]  # (parameters, units of columns, columns)
+
+
+def weights_of(columns: Columns) -> Vector:
+    """The different mixture weights, ascending: [weights]."""
+    return np.unique(columns["weight"])
+
+
+def _power_at(size: Vector, beta: Vector, alpha: Vector, floor: Vector) -> Vector:
+    return beta * size**-alpha + floor
+
+
+def _betas(size: Vector, loss: Vector, alpha: float, floor: float) -> float:
+    """The beta that fits best in the logarithm, given the others."""
+    return float(np.exp(np.mean(np.log(loss - floor) + alpha * np.log(size))))
+
+
+def _corners(loss: Vector) -> Iterator[tuple[float, float]]:
+    for alpha, share in itertools.product(EXPONENTS, FLOORS):
+        yield alpha, share * float(loss.min())
+
+
+# One size: L(N) = beta N^-alpha + L_inf.
+
+
+def _power_starts(columns: Columns, loss: Vector) -> Iterator[Vector]:
+    for alpha, floor in _corners(loss):
+        yield np.array([_betas(columns["size"], loss, alpha, floor), alpha, floor])
+
+
+def _power_rescale(theta: Vector, units: Mapping[str, float], columns: Columns) -> Vector:
+    return np.array([theta[0] * units["size"] ** theta[1], theta[1], theta[2]])
+
+
+POWER = Law(
+    "L(N) = beta N^-alpha + L_inf",
+    ("size",),
+    lambda columns: ["beta", "alpha", "L_inf"],
+    lambda theta, columns: _power_at(columns["size"], *theta),
+    _power_starts,
+    _power_rescale,
+)
+
+# Fernandes et al. 2023: one exponent and one floor for all weightings of a task, a beta for each.
+
+
+def _joint_names(columns: Columns) -> list[str]:
+    return ["alpha", "L_inf", *(f"beta@{weight:g}" for weight in weights_of(columns))]
+
+
+def _joint_predict(theta: Vector, columns: Columns) -> Vector:
+    beta = theta[2:][np.searchsorted(weights_of(columns), columns["weight"])]
+    return _power_at(columns["size"], beta, theta[0], theta[1])
+
+
+def _joint_starts(columns: Columns, loss: Vector) -> Iterator[Vector]:
+    groups = [columns["weight"] == weight for weight in weights_of(columns)]
+    for alpha, floor in _corners(loss):
+        betas = [_betas(columns["size"][group], loss[group], alpha, floor) for group in groups]
+        yield np.array([alpha, floor, *betas])
+
+
+def _joint_rescale(theta: Vector, units: Mapping[str, float], columns: Columns) -> Vector:
+    return np.array([theta[0], theta[1], *(theta[2:] * units["size"] ** theta[0])])
+
+
+MULTILINGUAL = Law(
+    "L(N; p) = beta_p N^-alpha + L_inf",
+    ("size", "weight"),
+    _joint_names,
+    _joint_predict,
+    _joint_starts,
+    _joint_rescale,
+)
+
+# The same with everything free: a power law of its own for each weighting.
+
+
+def _separate_names(columns: Columns) -> list[str]:
+    return [f"{name}@{weight:g}" for weight in weights_of(columns) for name in ("beta", "alpha", "L_inf")]
+
+
+def _separate_predict(theta: Vector, columns: Columns) -> Vector:
+    rows = theta.reshape(-1, 3)[np.searchsorted(weights_of(columns), columns["weight"])]  # [points, 3]
+    return _power_at(columns["size"], rows[:, 0], rows[:, 1], rows[:, 2])
+
+
+def _separate_starts(columns: Columns, loss: Vector) -> Iterator[Vector]:
+    groups = [columns["weight"] == weight for weight in weights_of(columns)]
+    for alpha, share in itertools.product(EXPONENTS, FLOORS):
+        theta = []
+        for group in groups:
+            floor = share * float(loss[group].min())
+            theta += [_betas(columns["size"][group], loss[group], alpha, floor), alpha, floor]
+        yield np.array(theta)
+
+
+def _separate_rescale(theta: Vector, units: Mapping[str, float], columns: Columns) -> Vector:
+    rows = theta.reshape(-1, 3).copy()
+    rows[:, 0] *= units["size"] ** rows[:, 1]
+    return rows.ravel()
+
+
+SEPARATE = Law(
+    "L_p(N) = beta_p N^-alpha_p + L_inf,p",
+    ("size", "weight"),
+    _separate_names,
+    _separate_predict,
+    _separate_starts,
+    _separate_rescale,
+)
+
+# Bansal et al. 2022: L(D) = alpha (1 / D + C)^p.
+
+
+def _data_starts(columns: Columns, loss: Vector) -> Iterator[Vector]:
+    share = 1 / columns["data"]
+    for exponent, constant in itertools.product(EXPONENTS, (0.001, 0.03, 0.3, 3.0)):
+        bent = share + constant * float(share.min())
+        yield np.array([np.exp(np.mean(np.log(loss) - exponent * np.log(bent))), constant * share.min(), exponent])
+
+
+def _data_rescale(theta: Vector, units: Mapping[str, float], columns: Columns) -> Vector:
+    return np.array([theta[0] * units["data"] ** theta[2], theta[1] / units["data"], theta[2]])
+
+
+DATA = Law(
+    "L(D) = alpha (1/D + C)^p",
+    ("data",),
+    lambda columns: ["alpha", "C", "p"],
+    lambda theta, columns: theta[0] * (1 / columns["data"] + theta[1]) ** theta[2],
+    _data_starts,
+    _data_rescale,
+)
+
+LAWS = {"power": POWER, "multilingual": MULTILINGUAL, "separate": SEPARATE, "data": DATA}

@@ -1,0 +1,72 @@
+"""Where the points of a fit come from: a CSV or JSON file, or the run folders of the engine."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from omni.errors import InputError
+from omni.files import read_json
+
+Points = dict[str, list[Any]]
+TASK = "task"
+
+
+def read_points(paths: Sequence[Path]) -> dict[str, Points]:
+    """{task: columns}, of one file or of run folders; "all" where the file has no column `task`.
+
+    Raises InputError for what cannot be read.
+    """
+    if all(path.is_dir() for path in paths):
+        rows = [row for path in paths for row in _of_run(path)]
+    elif len(paths) == 1:
+        rows = _of_json(paths[0]) if paths[0].suffix == ".json" else _of_csv(paths[0])
+    else:
+        raise InputError("give one CSV or JSON file, or one or more folders of `omni train`, not both")
+    if not rows:
+        raise InputError(f"{paths[0]}: holds no rows")
+    by_task: dict[str, Points] = {}
+    for number, row in enumerate(rows, 1):
+        points = by_task.setdefault(str(row.get(TASK, "all")), {name: [] for name in row if name != TASK})
+        if set(row) - {TASK} != set(points):
+            raise InputError(f"{paths[0]}: row {number} has other columns than those before it")
+        for name, values in points.items():
+            values.append(row[name])
+    return by_task
+
+
+def _of_csv(path: Path) -> list[dict[str, Any]]:
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read as a table ({error})") from None
+
+
+def _of_json(path: Path) -> list[dict[str, Any]]:
+    rows = read_json(path)
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise InputError(f"{path}: must be a list of objects, one a point, such as {{'size': 1e6, 'loss': 3.1}}")
+    return rows
+
+
+def _of_run(folder: Path) -> list[dict[str, Any]]:
+    """A point a task: parameters of the blocks, its share of the rows consumed, tokens, last validation loss."""
+    from omni.model.folder import load_shape
+    from omni.train.monitor.report import Run
+
+    run = Run.load(folder, folder.name)
+    if not run.valid:
+        raise InputError(f"{folder}: has validated nothing, so there is no loss to fit")
+    config, _ = load_shape(folder / "model")
+    rows, losses = run.mixture, run.valid[-1]["tasks"]
+    total = max(1, sum(rows.values()))
+    points = []
+    for task, loss in losses.items():
+        if rows.get(task):
+            share = rows[task] / total
+            points.append(
+                {TASK: task, "size": config.parameters()["blocks"], "weight": round(share, 2) or share,
+                 "data": share * run.tokens[-1], "loss": loss}
+            )  # fmt: skip
+    return points

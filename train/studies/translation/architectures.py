@@ -1,0 +1,165 @@
+"""What in a language model's masks and loss makes it a worse or as good a translator as an encoder-decoder?"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from omni.errors import InputError
+from omni.train.fleet.model import Shape
+from omni.train.fleet.pairs import Corpus, build_corpus, direction
+from omni.train.fleet.trainer import Member, Phase, train_fleet
+from omni.train.studies.harness.claims import Claim, Estimate, mean
+from omni.train.studies.harness.plots import panels
+from omni.train.studies.harness.study import Cell, Results, Study
+
+PROTOCOL = """
+Data. Lines of application catalogues and stamps of up to 12 tokens (byte-level BPE of 512 pieces for all languages),
+held out by the project's own splits. Bilingual: English into French. Multilingual: English and French, English and
+Icelandic, both ways, in equal shares; French into Icelandic is never trained (zero-shot).
+
+Models. Two layers (an encoder-decoder has one on each side), Adam, peak learning rate 3e-3, 60 steps of warmup, then a
+cosine, batches of 32 pairs. Parameters without embeddings are matched by the width of the feed-forward layers: 4
+d_model in the encoder-decoder, 5 d_model in the language models (within 2 %). Kinds:
+encdec            -log P(Y | X)
+prefix            a language model whose source steps see each other; loss on the target
+top-only          the same, whose target steps see the last layer's source states
+causal            source steps see only those before them; loss on the target
+causal + source   the same with the loss on the source, too
+Bilingual: d_model 32 and 64, 800 steps. Multilingual: encdec, prefix and causal, d_model 48, 1000 steps. 3 seeds.
+Quick: d_model 16 and 48, 300 steps; multilingual d_model 32, 300 steps; 2 seeds.
+
+Measures. Held-out loss in nats a target token. Zero-shot: loss, and the share of 200 greedy translations that
+py3langid, choosing among English, French and Icelandic, does not take for Icelandic (off-target).
+
+Claims, with Student's 95 % interval over seeds, and sizes where both count.
+1. A causal source mask hurts: causal less prefix lies above 0.
+2. The source loss hurts: causal + source less causal lies above 0.
+3. The first gap narrows with size: that of the small less that of the large model lies above 0.
+4. Prefix and encoder-decoder agree: the relative difference of losses lies within -0.02 and 0.02.
+5. Zero-shot, the prefix model is less often off target than the causal one (whichever way it falls).
+"""
+KINDS: dict[str, dict[str, Any]] = {
+    "encdec": {"kind": "encdec"},
+    "prefix": {"kind": "prefix"},
+    "top-only": {"kind": "prefix", "top_only": True},
+    "causal": {"kind": "causal"},
+    "causal + source": {"kind": "causal", "source_loss": True},
+}
+TASK, ZERO_SHOT = "en-fr", "fr-is"
+MULTILINGUAL = ("en-fr", "fr-en", "en-is", "is-en")
+TRANSLATED = 200
+
+
+def cells(quick: bool) -> list[Cell]:
+    """A fleet of all seeds a cell."""
+    seeds = [0, 1] if quick else [0, 1, 2]
+    several = {"tasks": MULTILINGUAL, "d_model": 32 if quick else 48, "steps": 300 if quick else 1000, "seeds": seeds}
+    one = {"tasks": [TASK], "steps": 300 if quick else 800, "seeds": seeds}
+    return [
+        *(Cell({"kind": kind, "d_model": size, **one}) for size in ((48, 16) if quick else (64, 32)) for kind in KINDS),
+        *(Cell({"kind": kind, **several}) for kind in ("encdec", "prefix", "causal")),
+    ]
+
+
+def prepare(data: Path, shared: Path, quick: bool) -> None:
+    from importlib.util import find_spec
+
+    if find_spec("py3langid") is None:
+        raise InputError("py3langid is not installed, and tells translations' languages apart; pip install py3langid")
+    build_corpus(data, [*map(direction, MULTILINGUAL), direction(ZERO_SHOT, 1)]).save(shared / "corpus")
+
+
+def run(params: Mapping[str, Any], seed: int, shared: Path) -> dict[str, Any]:
+    """Held-out losses of every seed: {task: [seeds]}, and zero-shot how often each is off target."""
+    corpus, tasks = Corpus.load(shared / "corpus"), list(params["tasks"])
+    size = params["d_model"]
+    width = (4 if params["kind"] == "encdec" else 5) * size
+    shape = Shape(corpus.vocab, corpus.length, size, 2, width, **KINDS[params["kind"]])
+    shares = tuple(1 / len(tasks) for _ in tasks)
+    members = [Member(one, (Phase(params["steps"], shares, warmup=60, kind="cosine"),)) for one in params["seeds"]]
+    held = [*tasks, ZERO_SHOT] if len(tasks) > 1 else tasks
+    test = {task: corpus.test[task] for task in held}
+    chosen = replace(corpus, train={task: corpus.train[task] for task in tasks}, test=test)
+    done = train_fleet(shape, members, chosen, 32)
+    values: dict[str, Any] = {"parameters": shape.parameters, **{task: done.final(task) for task in held}}
+    if ZERO_SHOT in test:
+        said = done.translate(test[ZERO_SHOT].source[:TRANSLATED])      # [seeds, rows, steps]
+        values["off target"] = [_off_target([corpus.decode(row.tolist()) for row in rows]) for rows in said]
+        values["off target, references"] = _off_target(
+            [corpus.decode(row.tolist()) for row in test[ZERO_SHOT].target[:TRANSLATED]]
+        )
+    return values
+
+
+def _off_target(texts: list[str]) -> float:
+    """The share of texts that are not taken for Icelandic."""
+    import py3langid
+
+    py3langid.set_languages(["en", "fr", "is"])
+    return float(np.mean([py3langid.classify(text)[0] != "is" for text in texts]))
+
+
+def judge(results: Results) -> list[Claim]:
+    losses = {(one.params["kind"], one.params["d_model"]): np.array(one.values[TASK])
+              for one in results if len(one.params["tasks"]) == 1}  # fmt: skip
+    small, large = sorted({size for _, size in losses})
+
+    def gaps(kind: str, other: str) -> dict[int, np.ndarray]:
+        return {size: losses[kind, size] - losses[other, size] for size in (small, large)}
+
+    def over_seeds(found: Mapping[int, np.ndarray]) -> Estimate:
+        return mean(np.mean(list(found.values()), axis=0).tolist())
+
+    masked, likeness = gaps("causal", "prefix"), gaps("prefix", "encdec")
+    relative = {size: gap / losses["encdec", size] for size, gap in likeness.items()}
+    off = {one.params["kind"]: np.array(one.values["off target"]) for one in results if "off target" in one.values}
+    shares = ", ".join(f"{kind} {values.mean():.2f}" for kind, values in off.items())
+    return [
+        Claim.above("A causal source mask hurts", "loss, causal - prefix", over_seeds(masked), 0.0),
+        Claim.above("The source loss hurts", "loss, with - without it", over_seeds(gaps("causal + source", "causal")),
+                    0.0),
+        Claim.above("The mask's gap narrows with size", "gap of the small - of the large model",
+                    mean((masked[small] - masked[large]).tolist()), 0.0),
+        Claim.within("Prefix and encoder-decoder agree", "relative difference", over_seeds(relative), -0.02, 0.02),
+        Claim.below("Zero-shot, prefix is less often off target than causal", f"difference of shares ({shares})",
+                    mean((off["prefix"] - off["causal"]).tolist()), 0.0),
+    ]  # fmt: skip
+
+
+def plot(results: Results, folder: Path) -> dict[str, Path]:
+    """Loss against parameters of every kind; zero-shot shares."""
+    draws = {"English into French": _losses(results), "French into Icelandic, never trained": _shares(results)}
+    return {"Bars and dots are means over seeds": panels(draws, folder / "architectures.png")}
+
+
+def _losses(results: Results) -> Callable[[Any], None]:
+    def draw(axes: Any) -> None:
+        for number, kind in enumerate(KINDS):
+            found = sorted((one.values["parameters"], np.mean(one.values[TASK])) for one in results
+                           if one.params["kind"] == kind and len(one.params["tasks"]) == 1)  # fmt: skip
+            axes.plot(*zip(*found, strict=True), "o-", ms=4, lw=1, color=f"C{number}", label=kind)
+        axes.set_xscale("log")
+        axes.set_xlabel("parameters", fontsize=8)
+        axes.set_ylabel("nats a token", fontsize=8)
+
+    return draw
+
+
+def _shares(results: Results) -> Callable[[Any], None]:
+    def draw(axes: Any) -> None:
+        found = [one for one in results if "off target" in one.values]
+        axes.bar([one.params["kind"] for one in found], [np.mean(one.values["off target"]) for one in found], width=0.5)
+        axes.axhline(found[0].values["off target, references"], color="grey", lw=0.8, ls=":", label="references")
+        axes.set_ylabel("share off target", fontsize=8)
+
+    return draw
+
+
+STUDY = Study(
+    "Language-model architectures for translation",
+    "Zhang, Ghorbani, Bapna, Cheng, Garcia, Shen and Firat 2022",
+    PROTOCOL, cells, run, judge, plot, prepare,
+)  # fmt: skip
