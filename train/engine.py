@@ -18,8 +18,7 @@ from omni.files import write_text
 from omni.model.tensor_parallel import TensorParallel
 from omni.model.transformer import Batch, Losses, OmniTransformer
 from omni.train import backend
-from omni.train.curvature.hessian import CurvatureError
-from omni.train.curvature.running import ALARM, Probe
+from omni.train.curvature.running import Probe, total
 from omni.train.data.loader import GlobalBatch, Loader, Share, rows_at
 from omni.train.environment import prepare_process
 from omni.train.faults.guard import Guard, write_down
@@ -29,6 +28,7 @@ from omni.train.monitor.log import Monitor
 from omni.train.monitor.stopwatch import Stopwatch
 from omni.train.monitor.tally import Tally, unigram_losses
 from omni.train.monitor.vitals import Vitals
+from omni.train.multitask.running import TaskWeights
 from omni.train.recipe import Recipe
 from omni.train.stages import Stages
 from omni.train.start.construct import construct
@@ -69,6 +69,7 @@ class Trainer:
         self.engine, self.optimizer = backend.start(
             self._model, self.config, recipe, self.share, self.device, self.step_module
         )
+        self.weigher = self._weigher() if recipe.multitask.method != "none" else None
         self.saver = Saver(run, recipe, self.engine, self.optimizer, self.config)
 
     def train(self) -> int | None:
@@ -146,6 +147,8 @@ class Trainer:
         scale = self.share.accumulation * self.world / self.recipe.parallel.tensor / whole
         self.engine.train()
         summed, loss = torch.zeros((), device=self.device), 0.0
+        if self.weigher:
+            self.weigher.begin(batch, self.step)
         for number, losses in enumerate(self.losses(batch, tally), start=1):
             summed += losses.each.detach().sum()
             self.watch.lap("forward")
@@ -166,7 +169,7 @@ class Trainer:
     def losses(self, batch: GlobalBatch, tally: Tally) -> Iterator[Losses]:
         """The losses of each micro-batch, noted in `tally`, when it is asked for."""
         for micro, tasks in zip(batch.micro, batch.tasks, strict=True):
-            losses = self._forward(micro)
+            losses = self.weigher.losses(micro, tasks, self._forward) if self.weigher else self._forward(micro)
             tally.add(losses, tasks)
             yield losses
 
@@ -205,6 +208,9 @@ class Trainer:
             losses = {"loss": tally.mean, "tasks": tally.by_task(), "modalities": tally.by_modality()}
             monitor.valid({"step": self.step, **losses})
 
+    def _weigher(self) -> TaskWeights:
+        return TaskWeights(self.recipe.multitask, self.data.tasks, self.engine, total, self.recipe.seed)
+
     def _probe(self) -> Probe:
         """On the run's first rows, whatever step it is at."""
         share = Share(self.recipe.monitor.rows, self.share.micro, self.share.rank, self.share.world)
@@ -215,21 +221,11 @@ class Trainer:
     def _look(self, probe: Probe, monitor: Monitor | None) -> None:
         """Log the curvature, and say it when the rate of the steps to come is too high for it."""
         rates = [self.stages.factor(step) for step in range(self.step - 1, self.step + self.recipe.monitor.curvature)]
-        try:
-            record = probe.look().record(max(rates) / rates[0])
-        except CurvatureError as error:
-            if monitor:
-                print(f"omni: step {self.step}: {error}", file=sys.stderr)
-            return
-        if not monitor:
-            return
-        monitor.curvature({"step": self.step, **record})
-        if record["ratio_ahead"] > ALARM:
-            print(
-                f"omni: step {self.step}: the loss is {record['ratio_ahead']:.1f} times as sharp as the steps to come"
-                " can follow; they may diverge: lower optimizer.lr, or warm up for longer",
-                file=sys.stderr,
-            )
+        record, words = probe.report(max(rates) / rates[0])
+        if monitor and record:
+            monitor.curvature({"step": self.step, **record})
+        if monitor and words:
+            print(f"omni: step {self.step}: {words}", file=sys.stderr)
 
     def _record(self, tally: Tally, steps_seen: float, seconds: float, steps: int) -> dict[str, Any]:
         parts, rows = self.watch.take(), range(self.cursor - steps * self.share.rows, self.cursor)

@@ -32,6 +32,7 @@ class ModelRecipe:
     text_weight: float | None = None
     tie_embeddings: bool | None = None
     prefix: bool | None = None
+    weight_bits: int | None = None
 
     def config(self, vocab: "Vocabulary") -> "ModelConfig":
         """The model's shape over the ids of `vocab`. Raises InputError for an unknown preset or an impossible shape."""
@@ -133,6 +134,15 @@ class FaultsRecipe:
 
 
 @dataclass(frozen=True)
+class MultitaskRecipe:
+    """How the tasks of a batch make one gradient (docs/multitask.md). none: every trained step counts alike; else each
+    task's mean loss has a weight: `weights` (1 unless named) with scalarization, chance, or a rule over gradients."""
+
+    method: Literal["none", "scalarization", "rlw-dirichlet", "mgda", "pcgrad", "imtl-g", "cagrad", "nash-mtl"] = "none"
+    weights: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class MonitorRecipe:
     """curvature: steps between looks at the sharpness of the loss and its ratio to where the optimizer becomes
     unstable, 0 for none; rows: packed rows, always the same, on which it is measured."""
@@ -177,6 +187,7 @@ class Recipe:
     checkpoint: CheckpointRecipe = field(default_factory=CheckpointRecipe)
     faults: FaultsRecipe = field(default_factory=FaultsRecipe)
     monitor: MonitorRecipe = field(default_factory=MonitorRecipe)
+    multitask: MultitaskRecipe = field(default_factory=MultitaskRecipe)
     zero: Literal[0, 1, 2, 3] = 1
     offload: OffloadRecipe = field(default_factory=OffloadRecipe)
     activation_checkpointing: bool = False
@@ -198,6 +209,11 @@ class Recipe:
         if self.monitor.curvature and (self.dpo.beta or self.parallel.size > 1 or self.zero == 3):
             raise InputError("monitor.curvature: needs whole weights and a loss over tokens; it goes with zero 0 to 2,"
                              " parallel.* 1 and no dpo")  # fmt: skip
+        if self.multitask.method != "none" and (self.dpo.beta or self.parallel.size > 1 or self.zero == 3):
+            raise InputError("multitask: goes with zero 0 to 2, parallel.* 1 and no dpo")
+        loss_weights = self.multitask.weights.values()
+        if loss_weights and (self.multitask.method != "scalarization" or min(loss_weights) < 0):
+            raise InputError("multitask.weights: go with method: scalarization and are 0 or more")
         if self.dpo.beta and (self.train_on == "everything" or self.parallel.sequence > 1):
             raise InputError("dpo: compares answers, each on one process; use train_on: answers, parallel.sequence: 1")
         check(self.init, self.lora, self.dpo, self.optimizer.groups, self.optimizer.kind)

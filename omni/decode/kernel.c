@@ -1,18 +1,20 @@
 /* One step of the Transformer for one row: from its embedding to the state after the last norm.
 
    It reads every weight once, in order, and writes the step's keys and values into the cache; nothing is allocated.
-   Matrices are [rows][cols]; where a matrix has scales it is int8 and row r stands for scale[r] * weight[r].
+   Matrices are [rows][cols]; where a matrix has scales, row r stands for scale[r] * weight[r], and weights are int8 or,
+   if bits is 1, signs, eight in a byte (omni/model/binary.py).
    Plain loops: the compiler makes vector instructions of them (-O3 -ffast-math -march=native). */
 
 #include <math.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 enum { ATTENTION_NORM, Q_NORM, K_NORM, FEED_FORWARD_NORM, QKV_BIAS, QKV, QKV_SCALE, OUT, OUT_SCALE, GATE_UP,
        GATE_UP_SCALE, DOWN, DOWN_SCALE, POINTERS };
 
 typedef struct {
-    int64_t layers, d_model, d_ff, heads, kv_heads, head_dim, max_steps;
+    int64_t layers, d_model, d_ff, heads, kv_heads, head_dim, max_steps, bits;
     float eps;
 } Shape;
 
@@ -28,13 +30,40 @@ typedef struct {
 DOT_ROWS(dot_rows, float)
 DOT_ROWS(dot_rows_int8, int8_t)
 
-static void multiply(float *y, const void *const *matrix, const float *x, int64_t rows, int64_t cols) {
+/* A byte's signs as the sign bits of eight floats, to be flipped by xor. */
+typedef uint32_t Signs __attribute__((vector_size(32)));
+typedef float Eight __attribute__((vector_size(32)));
+static Signs signs_of[256];
+__attribute__((constructor)) static void fill_signs(void) {
+    for (uint32_t byte = 0; byte < 256; byte++)
+        for (int bit = 0; bit < 8; bit++) signs_of[byte][bit] = (byte >> bit & 1) << 31;
+}
+
+/* y[r] = signs[r] . x; cols is a multiple of 8. */
+static void dot_rows_bits(float *restrict y, const uint8_t *restrict w, const float *restrict x, int64_t rows,
+                          int64_t cols) {
+    for (int64_t r = 0; r < rows; r++, w += cols / 8) {
+        Eight sums[2] = {{0}, {0}};
+        for (int64_t c = 0; c < cols / 8; c++) {
+            Signs eight;
+            memcpy(&eight, x + 8 * c, sizeof eight);
+            sums[c & 1] += (Eight)(eight ^ signs_of[w[c]]);
+        }
+        Eight sum = sums[0] + sums[1];
+        y[r] = ((sum[0] + sum[1]) + (sum[2] + sum[3])) + ((sum[4] + sum[5]) + (sum[6] + sum[7]));
+    }
+}
+
+static void multiply(float *y, const void *const *matrix, const float *x, int64_t rows, int64_t cols, int64_t bits) {
     const float *scale = matrix[1];
     if (!scale) {
         dot_rows(y, matrix[0], x, rows, cols);
         return;
     }
-    dot_rows_int8(y, matrix[0], x, rows, cols);
+    if (bits == 1)
+        dot_rows_bits(y, matrix[0], x, rows, cols);
+    else
+        dot_rows_int8(y, matrix[0], x, rows, cols);
     for (int64_t r = 0; r < rows; r++) y[r] *= scale[r];
 }
 
@@ -100,16 +129,16 @@ void omni_step(const Shape *s, const void *const *layers, float *const *keys, fl
     for (int64_t n = 0; n < s->layers; n++) {
         const void *const *layer = layers + n * POINTERS;
         rms_norm(normed, x, layer[ATTENTION_NORM], d, s->eps);
-        multiply(wide, layer + QKV, normed, qkv_rows, d);
+        multiply(wide, layer + QKV, normed, qkv_rows, d, s->bits);
         const float *bias = layer[QKV_BIAS];
         for (int64_t i = 0; bias && i < qkv_rows; i++) wide[i] += bias[i];
         attention(s, layer, keys[n], values[n], cos, sin, at, wide, mixed, scores);
-        multiply(added, layer + OUT, mixed, d, heads);
+        multiply(added, layer + OUT, mixed, d, heads, s->bits);
         for (int64_t i = 0; i < d; i++) x[i] += added[i];
         rms_norm(normed, x, layer[FEED_FORWARD_NORM], d, s->eps);
-        multiply(wide, layer + GATE_UP, normed, 2 * ff, d);
+        multiply(wide, layer + GATE_UP, normed, 2 * ff, d, s->bits);
         for (int64_t i = 0; i < ff; i++) wide[i] = wide[i] / (1 + expf(-wide[i])) * wide[ff + i];
-        multiply(added, layer + DOWN, wide, d, ff);
+        multiply(added, layer + DOWN, wide, d, ff, s->bits);
         for (int64_t i = 0; i < d; i++) x[i] += added[i];
     }
     rms_norm(x, x, layers[s->layers * POINTERS], d, s->eps);

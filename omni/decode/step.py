@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from omni.decode.compiler import POINTERS, Shape, kernel
 from omni.decode.memory import in_huge_pages
 from omni.model.attention import Attention
+from omni.model.binary import pack
 from omni.model.cache import Cache
 from omni.model.transformer import Block, OmniTransformer
 
@@ -35,21 +36,28 @@ def fast_step(model: OmniTransformer, int8: bool = False) -> Step:
     """`model.extend` for one step of one row, on one thread: within rounding the same state, in about half the time.
 
     int8: the blocks' matrices as 8-bit integers with a scale a row, which is four times less to read.
-    Batches take `model.extend`, and everything does on a GPU, in another precision than fp32, and without a C compiler.
+    A model of one-bit matrices is read with eight weights a byte, as they are when this is called.
+    Batches take `model.extend`, and everything does on a GPU, in another precision than fp32, without a C compiler, and
+    one-bit matrices whose rows are no whole bytes.
     """
-    step = kernel() if model.table.device.type == "cpu" and model.table.dtype == torch.float32 else None
-    return model.extend if step is None else _KernelStep(model, step, int8)
+    here = model.table.device.type == "cpu" and model.table.dtype == torch.float32
+    c, bits = model.config, 8 if int8 else model.config.weight_bits
+    if c.weight_bits == 1:
+        bits, here = 1, here and not any(size % 8 for size in (c.d_model, c.d_ff, c.n_heads * c.head_dim))
+    step = kernel() if here else None
+    return model.extend if step is None else _KernelStep(model, step, bits)
 
 
 class _KernelStep:
     """Holds what the kernel's pointers point to. The weights themselves are read, so training goes on to show here."""
 
-    def __init__(self, model: OmniTransformer, step: Callable[..., None], int8: bool) -> None:
+    def __init__(self, model: OmniTransformer, step: Callable[..., None], bits: int) -> None:
         c = self.config = model.config
         self.model, self.run = model, step
-        self.held = [tensor for block in model.blocks for tensor in _tensors(block, int8)]
+        self.held = [tensor for block in model.blocks for tensor in _tensors(block, bits)]
         self.held.append(model.norm.weight.detach())
-        if int8:
+        self.bits = bits
+        if bits < 32:
             moved = iter(in_huge_pages([tensor for tensor in self.held if tensor is not None]))
             self.held = [None if tensor is None else next(moved) for tensor in self.held]
         addresses = [None if tensor is None else tensor.data_ptr() for tensor in self.held]
@@ -68,14 +76,14 @@ class _KernelStep:
         scratch = x.new_empty(self.scratch_size + cache.max_steps)
         rope, layers = self.model.rope, self.config.n_layers
         keys, values = ((ctypes.c_void_p * layers)(*map(Tensor.data_ptr, past)) for past in (cache.keys, cache.values))
-        shape = Shape(*self.sizes, cache.max_steps, self.config.norm_eps)
+        shape = Shape(*self.sizes, cache.max_steps, self.bits, self.config.norm_eps)
         cos, sin = (table.data_ptr() + at * self.row for table in (rope.cos, rope.sin))
         self.run(ctypes.addressof(shape), self.layers, keys, values, cos, sin, at, x.data_ptr(), scratch.data_ptr())
         cache.length = at + 1
         return x
 
 
-def _tensors(block: Block, int8: bool) -> Iterator[Tensor | None]:
+def _tensors(block: Block, bits: int) -> Iterator[Tensor | None]:
     """A layer's tensors in the order of the enum in kernel.c."""
     attention: Attention = block.attention
     for norm in (block.attention_norm, attention.q_norm, attention.k_norm, block.feed_forward_norm):
@@ -83,7 +91,7 @@ def _tensors(block: Block, int8: bool) -> Iterator[Tensor | None]:
     yield None if attention.qkv.bias is None else attention.qkv.bias.detach()
     for linear in (attention.qkv, attention.out, block.feed_forward.gate_up, block.feed_forward.down):
         weight = linear.weight.detach()                                 # [rows, cols]
-        yield from quantized(weight) if int8 else (weight.contiguous(), None)
+        yield from {1: pack, 8: quantized}[bits](weight) if bits < 32 else (weight.contiguous(), None)
 
 
 def quantized(weight: Tensor) -> tuple[Tensor, Tensor]:

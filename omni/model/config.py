@@ -29,6 +29,7 @@ class ModelConfig:
     qk_norm and z_loss keep mixed modalities stable (Chameleon 2024). `prefix` lets a prompt's steps see each other.
     text_weight: of text and control tokens in the loss that is minimised; speech has many more codes than its text has
     tokens.
+    weight_bits: 1 for blocks of one-bit matrices (omni.model.binary), 32 for floats.
     head_size (of each head, where that is not d_model / n_heads), rope_scaling and qkv_bias serve imported models.
     """
 
@@ -51,6 +52,7 @@ class ModelConfig:
     text_weight: float = 1.0
     tie_embeddings: bool = True
     prefix: bool = False
+    weight_bits: int = 32
     head_size: int | None = None
     rope_scaling: RopeScaling | None = None
     qkv_bias: bool = False
@@ -59,6 +61,8 @@ class ModelConfig:
         for name in ("d_model", "n_layers", "n_heads", "n_kv_heads", "d_ff", "channels", "max_steps", "text_weight"):
             if getattr(self, name) <= 0:
                 raise InputError(f"model.{name}: must be positive, got {getattr(self, name)}")
+        if self.weight_bits not in (1, 32):
+            raise InputError(f"model.weight_bits: must be 1 or 32, got {self.weight_bits}")
         if self.head_size is None and self.d_model % self.n_heads:
             divisors = [n for n in range(1, 129) if self.d_model % n == 0 and (self.d_model // n) % 2 == 0]
             raise InputError(

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from omni.model.attention import Attention, Rope
+from omni.model.binary import linear
 from omni.model.cache import Cache
 from omni.model.config import ModelConfig
 from omni.model.documents import Documents
@@ -59,8 +60,8 @@ class FeedForward(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.gate_up = nn.Linear(config.d_model, 2 * config.d_ff, bias=False)
-        self.down = nn.Linear(config.d_ff, config.d_model, bias=False)
+        self.gate_up = linear(config.weight_bits, config.d_model, 2 * config.d_ff)
+        self.down = linear(config.weight_bits, config.d_ff, config.d_model)
 
     def forward(self, x: Tensor) -> Tensor:
         gate, up = self.gate_up(x).chunk(2, dim=-1)

@@ -71,6 +71,22 @@ class Probe:
             ratio, sure_too = self._top("scaled", Scaled(hessian, scale))
         return Look(sharpness, ratio, scale.threshold, sure and sure_too, time.monotonic() - began)
 
+    def report(self, ahead: float) -> tuple[dict[str, Any] | None, str | None]:
+        """What a look's record in log.jsonl is, and what there is to say about it, or None. Every process calls it.
+
+        ahead: the largest rate before the next look, as a multiple of this one's
+        """
+        try:
+            record = self.look().record(ahead)
+        except CurvatureError as error:
+            return None, str(error)
+        if record["ratio_ahead"] <= ALARM:
+            return record, None
+        return record, (
+            f"the loss is {record['ratio_ahead']:.1f} times as sharp as the steps to come can follow; they may diverge:"
+            " lower optimizer.lr, or warm up for longer"
+        )
+
     def _top(self, name: str, operator: Operator) -> tuple[Eigenpair, bool]:
         """The largest eigenvalue, or as much of it as the products allowed and False."""
         try:

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from omni.errors import InputError
 from omni.files import atomic_path, read_json, sha256, write_json, write_text
+from omni.train.recipe import Recipe
 from omni.train.state.places import Fragment, Place
 
 VERSION = 2
@@ -224,7 +225,8 @@ def check_same_run(saved: State, now: State, run: Path, changed_recipe: bool = F
         raise InputError(f"{run}: the vocabulary is not the one of its checkpoint{mends}")
     if saved.data != now.data:
         raise InputError(f"{run}: the data are not those of its checkpoint{mends}")
-    old, new = _flat(saved.recipe), _flat(now.recipe)
+    old = _flat(Recipe(data=["."]).as_dict()) | _flat(saved.recipe)     # a key that omni had not yet, at its default
+    new = _flat(now.recipe)
     differing = [key for key in {**old, **new} if old.get(key) != new.get(key) and not _free(key)]
     must = [key for key in differing if _fixed(key) or not changed_recipe]
     if must:

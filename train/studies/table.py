@@ -8,15 +8,16 @@ from omni.errors import InputError
 if TYPE_CHECKING:
     from omni.train.studies.harness.study import Study
 
-DYNAMICS, TRANSLATION = "omni.train.studies.dynamics", "omni.train.studies.translation"
-STUDIES: dict[str, tuple[str, str]] = {                                 # name: (module, what it asks)
+TRANSLATION, DYNAMICS = "omni.train.studies.translation", "omni.train.studies.dynamics"
+STUDIES = {                                                             # name: (module, what it asks)
+    "multilingual-scaling": (f"{TRANSLATION}.multilingual_scaling", "one law of loss by size for every mixture?"),
     "order-matters": (f"{TRANSLATION}.order_matters", "pretraining before a mixture, or a fixed mixture?"),
     "epsilon-mbr": (f"{TRANSLATION}.epsilon_mbr", "which samples are the best candidates for MBR?"),
-    "multilingual-scaling": (f"{TRANSLATION}.multilingual_scaling", "one law of loss by size for every mixture?"),
-    "lm-architectures": (f"{TRANSLATION}.architectures", "masks and losses of language models as translators"),
     "data-scaling": (f"{TRANSLATION}.data_scaling", "how does loss fall with the number of training pairs?"),
-    "edge-of-stability": (f"{DYNAMICS}.edge", "where training settles, and what moves it"),
-    "curvature": (f"{DYNAMICS}.instability", "what lets a high learning rate train"),
+    "lm-architectures": (f"{TRANSLATION}.architectures", "masks and losses of language models as translators"),
+    "edge-of-stability": (f"{DYNAMICS}.edge", "where does training settle, and what moves it?"),
+    "curvature": (f"{DYNAMICS}.instability", "what lets a high learning rate train?"),
+    "multitask": (f"{DYNAMICS}.multitask", "do multi-task optimizers beat weighted sums?"),
 }
 
 

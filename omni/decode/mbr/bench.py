@@ -15,7 +15,7 @@ EPILOG = """example:
 The candidates are variants of a sentence: words changed, dropped and doubled. Both choose among the same, in turns;
 mbrs runs on as many processes as there are cores, and where its Rust part (fastchrf) is installed, that is measured
 too."""
-SENTENCE = "the small bird sat on a branch of the old apple tree and sang until night"
+SENTENCE = "the small bird sat on the old apple tree"                  # about as long as a message of a catalogue
 SMALL = 32                                                              # candidates of the many small sets
 
 

@@ -115,7 +115,7 @@ def test_a_verdict_follows_from_the_interval(one: float, other: float, bound: fl
     low, high = sorted((one, other))
     estimate = Estimate((low + high) / 2, low, high, 3)
     verdict = Claim.above("c", "s", estimate, bound).verdict
-    assert verdict == ("shown" if low >= bound else "not shown" if high < bound else "inconclusive")
+    assert verdict == ("shown" if low > bound else "not shown" if high <= bound else "inconclusive")
     mirrored = Claim.below("c", "s", Estimate(-estimate.value, -high, -low, 3), -bound).verdict
     assert mirrored == verdict
 

@@ -38,26 +38,26 @@ class Claim:
     @classmethod
     def above(cls, claim: str, statistic: str, estimate: Estimate, bound: float) -> "Claim":
         """That the statistic is above `bound`: shown when the whole interval is, not shown when none of it is."""
-        return cls.within(claim, statistic, estimate, bound, math.inf)
+        return cls._judged(claim, statistic, estimate, estimate.low > bound, estimate.high <= bound)
 
     @classmethod
     def below(cls, claim: str, statistic: str, estimate: Estimate, bound: float) -> "Claim":
         """That the statistic is below `bound`."""
-        return cls.within(claim, statistic, estimate, -math.inf, bound)
+        return cls._judged(claim, statistic, estimate, estimate.high < bound, estimate.low >= bound)
 
     @classmethod
     def within(cls, claim: str, statistic: str, estimate: Estimate, least: float, most: float) -> "Claim":
-        """That the statistic lies in least..most: shown when the whole interval does, not shown when none of it does.
+        """That the statistic is in least..most: shown when all of the interval is, not shown when none of it is."""
+        inside, outside = least <= estimate.low and estimate.high <= most, estimate.high < least or estimate.low > most
+        return cls._judged(claim, statistic, estimate, inside, outside)
 
-        An estimate that is no number, or whose interval is none, is inconclusive.
-        """
+    @classmethod
+    def _judged(cls, claim: str, statistic: str, estimate: Estimate, shown: bool, refuted: bool) -> "Claim":
+        """An estimate that is no number, or whose interval is none, is inconclusive."""
         numbers = (estimate.value, estimate.low, estimate.high)
         verdict: Verdict = "inconclusive"
         if not any(map(math.isnan, numbers)):
-            if least <= estimate.low and estimate.high <= most:
-                verdict = "shown"
-            elif estimate.high < least or estimate.low > most:
-                verdict = "not shown"
+            verdict = "shown" if shown else "not shown" if refuted else "inconclusive"
         value, low, high = (number if math.isfinite(number) else None for number in numbers)
         return cls(claim, statistic, value, low, high, estimate.seeds, verdict)
 

@@ -41,7 +41,7 @@ Claims, with Student's 95 % interval over seeds.
 """
 DATA = (500, 1000, 2000, 4000, 8000)
 TASK, REVERSE = "en-fr", "fr-en"
-NOISE, BATCH, PARTS = 0.1, 32, 6
+NOISE, BATCH, PARTS, REVERSE_STEPS = 0.1, 32, 6, 1000
 
 
 def cells(quick: bool) -> list[Cell]:
@@ -87,7 +87,7 @@ def _back_translated(corpus: Corpus, seed: int) -> Ids:
     """The sources that a French-English model gives for the French side of the training pairs."""
     shape = Shape(corpus.vocab, corpus.length, 32, 2, 128)
     reverse = replace(corpus, train={REVERSE: corpus.train[REVERSE]}, test={REVERSE: corpus.test[REVERSE]})
-    done = train_fleet(shape, [Member(1000 + seed, (Phase(1000, (1.0,), warmup=60),))], reverse, BATCH)
+    done = train_fleet(shape, [Member(1000 + seed, (Phase(REVERSE_STEPS, (1.0,), warmup=60),))], reverse, BATCH)
     tags = corpus.train[TASK].source[0, 0], corpus.train[REVERSE].source[0, 0]
     french = corpus.train[TASK].target[: max(DATA)]
     asked = np.full((len(french), corpus.length + 1), PAD, np.int64)

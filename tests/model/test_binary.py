@@ -1,0 +1,99 @@
+"""One-bit matrices: values and gradients by definition, packing, variance, and the decoder's kernel."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+
+from omni.decode.step import fast_step, settle
+from omni.errors import InputError
+from omni.model.binary import BinaryLinear, binarized, pack, pack_state, unpack, unpack_state
+from omni.model.cache import Cache
+from omni.model.config import ModelConfig
+from omni.model.transformer import OmniTransformer
+
+SHAPE = ModelConfig(
+    d_model=48, n_layers=2, n_heads=4, n_kv_heads=2, d_ff=64, vocab_size=50, max_steps=64, weight_bits=1
+)  # fmt: skip
+
+
+def built(config: ModelConfig) -> OmniTransformer:
+    torch.manual_seed(0)
+    model = OmniTransformer(config).eval()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, mean=0.05, std=0.3)
+    return model
+
+
+@settings(deadline=None)
+@given(st.integers(1, 5), st.integers(1, 20), st.integers(0, 999))
+def test_a_row_is_signs_of_half_its_bound(rows: int, cols: int, seed: int) -> None:
+    x = torch.randn(rows, cols, generator=torch.Generator().manual_seed(seed))
+    bound = x.abs().amax(dim=1, keepdim=True)
+    clipped = (x / bound).clamp(-1 + 1e-6, 1 - 1e-6)
+    torch.testing.assert_close(binarized(x), (clipped.floor() + 0.5) * bound)   # the paper's formula
+    assert binarized(torch.tensor([0.0, -0.0, 2.0])).tolist() == [1.0, 1.0, 1.0]
+
+
+def test_the_gradient_passes_straight_through_what_is_not_clipped() -> None:
+    x = torch.tensor([[0.1, -0.4, 1.0, -0.9]], requires_grad=True)
+    (binarized(x) * torch.tensor([1.0, 2.0, 3.0, 4.0])).sum().backward()
+    assert x.grad is not None and x.grad.tolist() == [[1.0, 2.0, 0.0, 4.0]]
+
+
+@settings(deadline=None)
+@given(st.integers(1, 5), st.integers(1, 40), st.integers(0, 999))
+def test_packing_keeps_every_sign(rows: int, cols: int, seed: int) -> None:
+    weight = torch.randn(rows, cols, generator=torch.Generator().manual_seed(seed))
+    bits, scale = pack(weight)
+    assert bits.dtype == torch.uint8 and bits.shape == (rows, math.ceil(cols / 8))
+    torch.testing.assert_close(unpack(bits, scale, cols), binarized(weight))
+
+
+def test_a_packed_model_is_the_same_and_sixteen_times_smaller(tmp_path: Path) -> None:
+    model = built(replace(SHAPE, d_model=256, d_ff=512))
+    save_file(pack_state(model), tmp_path / "packed.safetensors")
+    again = built(replace(SHAPE, d_model=256, d_ff=512))
+    again.load_state_dict(unpack_state(load_file(tmp_path / "packed.safetensors"), again))
+    ids = torch.randint(1, 50, (1, 9, 1))
+    states = [one.extend(ids, Cache.empty(one.config, 1, 64, one.table)) for one in (model, again)]
+    torch.testing.assert_close(*states)
+    matrices = [module for module in model.modules() if isinstance(module, BinaryLinear)]
+    assert len(matrices) == 8
+    kept = sum(tensor.nbytes for name, tensor in pack_state(model).items() if name.endswith((".bits", ".scale")))
+    assert 15 < sum(2 * module.weight.numel() for module in matrices) / kept < 16
+
+
+@pytest.mark.parametrize("d", [64, 1024])
+def test_bare_signs_inflate_the_variance_and_the_scaled_form_does_not(d: int) -> None:
+    """Inputs of unit variance and weights of variance 1/d: a float layer's output has variance 1."""
+    generator = torch.Generator().manual_seed(0)
+    x, weight = torch.randn(500, d, generator=generator), torch.randn(200, d, generator=generator) / math.sqrt(d)
+    signs, scaled = x @ weight.sign().T, x @ binarized(weight).T
+    assert float(signs.var()) == pytest.approx(d, rel=0.1)
+    assert 1 < float(scaled.var()) < 4                                  # (max / 2)^2, which grows as log d
+
+
+@torch.no_grad()
+@settings(deadline=None, max_examples=12)
+@given(st.booleans(), st.sampled_from([None, 6, 8]), st.integers(1, 12), st.booleans())
+def test_the_kernel_reads_bits_to_the_same_states(qk_norm: bool, head: int | None, steps: int, bias: bool) -> None:
+    model = built(replace(SHAPE, qk_norm=qk_norm, head_size=head, qkv_bias=bias))
+    ids = torch.randint(1, 50, (1, 5 + steps, 1))
+    plain, fast = (Cache.empty(model.config, 1, 64, model.table) for _ in range(2))
+    states = model.extend(ids, plain)[:, 5:]
+    settle(model)
+    step = fast_step(model)
+    model.extend(ids[:, :5], fast)
+    said = torch.cat([step(one, fast) for one in ids[:, 5:].split(1, dim=1)], dim=1)
+    torch.testing.assert_close(said, states, rtol=1e-4, atol=1e-4)
+
+
+def test_other_widths_are_refused() -> None:
+    with pytest.raises(InputError, match="weight_bits"):
+        replace(SHAPE, weight_bits=4)

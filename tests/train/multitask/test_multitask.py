@@ -1,0 +1,154 @@
+"""Combined gradients against torchjd's own, dense Jacobians and closed forms."""
+
+import math
+from importlib.util import find_spec
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torchjd import aggregation
+from torchjd.autojac import jac_to_grad, mtl_backward
+
+from omni.errors import InputError
+from omni.train.multitask import METHODS, GradNorm, RandomWeights, Scalarization, method, temperature_weights
+
+AGGREGATORS = {
+    "mgda": aggregation.MGDA,
+    "pcgrad": aggregation.PCGrad,
+    "imtl-g": aggregation.IMTLG,
+    "gradvac": aggregation.GradVac,
+    "cagrad": lambda: aggregation.CAGrad(c=0.5),
+}
+SOLVER = find_spec("cvxpy") is not None                                # of cagrad and nash-mtl
+
+
+class Two(nn.Module):
+    def __init__(self, tasks: int = 3) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.trunk = nn.Sequential(nn.Linear(6, 10), nn.Tanh(), nn.Linear(10, 8), nn.Tanh())
+        self.heads = nn.ModuleList(nn.Linear(8, 2) for _ in range(tasks))
+        self.x, self.y = torch.randn(20, 6), torch.randn(tasks, 20, 2)
+
+    def losses(self) -> tuple[Tensor, list[Tensor]]:
+        z = self.trunk(self.x)
+        return z, [F.mse_loss(head(z), y) * 10**at for at, (head, y) in enumerate(zip(self.heads, self.y, strict=True))]
+
+    def combined(self, name: str, most: int = 10**9, by_features: bool = False) -> tuple[list[Tensor], Tensor]:
+        self.zero_grad()
+        z, losses = self.losses()
+        torch.manual_seed(1)
+        shared, own = list(self.trunk.parameters()), list(self.heads.parameters())
+        weights = method(name, len(losses), most=most).backward(losses, shared, own, [z] if by_features else ())
+        return [p.grad.clone() for p in (*shared, *own) if p.grad is not None], weights
+
+
+@pytest.mark.parametrize("name", AGGREGATORS)
+@pytest.mark.parametrize("most", [10**9, 60])
+def test_gradients_are_those_of_torchjd(name: str, most: int) -> None:
+    if name == "cagrad" and not SOLVER:
+        pytest.skip("needs cvxpy")
+    model = Two()
+    ours, _ = model.combined(name, most)
+    model.zero_grad()
+    z, losses = model.losses()
+    torch.manual_seed(1)
+    mtl_backward(losses, features=z)
+    jac_to_grad(model.trunk.parameters(), AGGREGATORS[name]())  # type: ignore[operator]
+    theirs = [p.grad for p in model.parameters() if p.grad is not None]
+    for one, two in zip(ours, theirs, strict=True):
+        assert torch.allclose(one, two, rtol=1e-4, atol=1e-5)
+
+
+def test_memory_bound_and_features_change_nothing_for_one_layer() -> None:
+    """Gradients by features have other products; they agree where these are the same up to a rotation."""
+    model = Two()
+    for name in ("mgda", "imtl-g"):
+        whole, weights = model.combined(name)
+        parts, again = model.combined(name, most=30)
+        assert torch.allclose(weights, again, atol=1e-5)
+        assert all(torch.allclose(a, b, rtol=1e-4, atol=1e-5) for a, b in zip(whole, parts, strict=True))
+        by_features, weights = model.combined(name, by_features=True)
+        z, losses = model.losses()
+        total = sum((w * one for w, one in zip(weights.tolist(), losses, strict=True)), torch.zeros(()))
+        expected = torch.autograd.grad(total, list(model.trunk.parameters()))
+        assert all(torch.allclose(a, b, rtol=1e-4, atol=1e-5) for a, b in zip(by_features, expected, strict=False))
+        assert z.requires_grad
+
+
+def test_graddrop_takes_one_sign_each() -> None:
+    model = Two()
+    found, _ = model.combined("graddrop", most=60)
+    _, losses = model.losses()
+    rows = [torch.autograd.grad(one, list(model.trunk.parameters()), retain_graph=True) for one in losses]
+    for got, *column in zip(found, *rows, strict=False):
+        matrix = torch.stack(column)
+        up, down = (matrix * (matrix > 0)).sum(0), (matrix * (matrix < 0)).sum(0)
+        assert bool((torch.isclose(got, up, atol=1e-6) | torch.isclose(got, down, atol=1e-6)).all())
+
+
+def test_every_method_lowers_the_losses() -> None:
+    for name in METHODS:
+        try:
+            combine = method(name, 2)
+        except InputError as error:
+            assert name in ("nash-mtl", "cagrad") and not SOLVER and "pip install" in str(error)
+            continue
+        model = Two(2)
+        optimizer = torch.optim.Adam([*model.parameters(), *getattr(combine, "parameters", [])], lr=0.01)
+        first = [float(one) for one in model.losses()[1]]
+        for _ in range(60):
+            optimizer.zero_grad()
+            z, losses = model.losses()
+            combine.backward(losses, list(model.trunk.parameters()), list(model.heads.parameters()), [z])
+            optimizer.step()
+        assert all(float(new) < old for new, old in zip(model.losses()[1], first, strict=True)), name
+
+
+@given(st.lists(st.floats(0.01, 10), min_size=2, max_size=4))
+@settings(max_examples=20, deadline=None)
+def test_scalarization_is_a_weighted_sum(weights: list[float]) -> None:
+    x = torch.randn(len(weights), requires_grad=True)
+    used = Scalarization.fixed(weights).backward([x[at] ** 2 for at in range(len(weights))])
+    assert used.tolist() == pytest.approx(weights)
+    assert x.grad is not None and torch.allclose(x.grad, 2 * x.detach() * torch.tensor(weights), rtol=1e-5)
+
+
+def test_gradnorm_moves_weights_against_the_norms() -> None:
+    """One step by hand: Adam's first step is lr against the sign of the slope (Chen et al. 2018, algorithm 1)."""
+    w = torch.ones(2, requires_grad=True)
+    combine = GradNorm(2, lr=0.1)
+    used = combine.backward([w.sum(), (10 * w).sum()], [w])
+    assert used.tolist() == [1, 1] and w.grad is not None and torch.allclose(w.grad, torch.full((2,), 11.0))
+    expected = torch.tensor([1.1, 0.9])                                 # the small norm is raised, the large lowered
+    assert torch.allclose(combine.weights.detach(), expected, atol=1e-4)
+
+
+def test_random_weights_are_flat_on_the_simplex() -> None:
+    draw = RandomWeights(0)
+    found = torch.stack([torch.stack([draw(row) for row in torch.eye(3)]) for _ in range(2000)])
+    first = found[:, 0]                                                 # one weight of each draw: Beta(1, 2)
+    assert float(first.mean()) == pytest.approx(1 / 3, abs=0.03)
+    assert float(first.var()) == pytest.approx(2 / 36, abs=0.01)
+
+
+def test_temperature() -> None:
+    assert temperature_weights([1, 3], 1.0) == pytest.approx([0.5, 1.5])
+    assert temperature_weights([1, 100], 1e9) == pytest.approx([1, 1])
+    assert math.isclose(sum(temperature_weights([5, 7, 9], 2.0)), 3)
+
+
+def test_bad_input() -> None:
+    for arguments in (("magic", 2), ("mgda", 2, [1.0, 1.0]), ("scalarization", 2, [1.0])):
+        with pytest.raises(InputError, match="multitask"):
+            method(*arguments)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="not all 0"):
+        Scalarization.fixed([0.0, 0.0])
+    with pytest.raises(InputError, match="positive"):
+        temperature_weights([0, 1], 1.0)
+    x = torch.zeros(1, requires_grad=True)
+    with pytest.raises(InputError, match="not finite"):
+        method("mgda", 2).backward([(x / 0).sum(), x.sum()], [x])

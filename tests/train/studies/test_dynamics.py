@@ -1,0 +1,89 @@
+"""The studies of training dynamics: what their cells measure, and what their judges make of planted results."""
+
+import math
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from omni.train.studies.dynamics import edge, instability, multitask
+from omni.train.studies.dynamics.descent import descend
+from omni.train.studies.dynamics.problems import problem
+from omni.train.studies.harness.study import Cell, Result
+from omni.train.studies.table import load_study
+
+SETTINGS = {**edge.BASE, "steps": 20, "looks": 2}
+
+
+def test_a_look_is_that_of_dense_algebra_and_full_batches_ignore_their_seed() -> None:
+    small = problem("mlp", 0)
+    found = descend(small, SETTINGS, 0)
+    again = descend(problem("mlp", 0), SETTINGS, 7)
+    assert found == again and found["step"] == [10, 20]
+    weight = small.parameters[-1]                                       # a block is a lower bound on the whole
+    (first,) = torch.autograd.grad(small.whole(), [weight], create_graph=True)
+    block = torch.stack([torch.autograd.grad(one, [weight], retain_graph=True)[0] for one in first])
+    assert 0 < float(torch.linalg.eigvalsh(block)[-1]) <= found["sharpness"][-1] * 1.01
+
+
+def test_a_quadratic_bowl_is_judged_by_its_threshold() -> None:
+    """Planted columns: everything at the edge is shown, everything far below is not."""
+    for level, verdict in ((1.0, "shown"), (0.5, "not shown")):
+        results = [planted(cell, level) for cell in edge.cells(False)]
+        claims = {claim.claim: claim.verdict for claim in edge.judge(results)}
+        assert all(claims[f"{name} settles at its threshold"] == verdict for name in edge.SETTLES)
+
+
+def planted(cell: Cell, level: float) -> Result:
+    looks = cell.params["looks"]
+    ratios = [0.3, *[level + 0.001 * cell.seed] * (looks - 1)]
+    columns = {"step": list(range(looks)), "loss": [1.0] * looks, "ratio": ratios}
+    same = {"sharpness": [10.0 + 0.01 * cell.seed] * looks, "preconditioned": [5.0 + 0.01 * cell.seed] * looks}
+    return Result(cell.params, cell.seed, {**columns, **same}, 1.0)
+
+
+def test_instability_judges_highest_rates() -> None:
+    def result(cell: Cell) -> Result:
+        limit = {"none": 0.02, "warmup": 0.16, "clipping": 0.01}.get(cell.params["remedy"], 0.16)
+        loss = 0.01 if cell.params["lr"] <= limit else None
+        sharpness = {"0": 500.0 + cell.seed, "100": 2 / cell.params["lr"] * (1 + 0.01 * cell.seed)}
+        return Result(cell.params, cell.seed, {"loss": loss, "sharpness": sharpness}, 1.0)
+
+    claims = {claim.claim: claim for claim in instability.judge([result(cell) for cell in instability.cells(False)])}
+    assert claims["warmup lets a higher rate train"].value == pytest.approx(3)
+    assert claims["clipping lets a higher rate train"].value == pytest.approx(-1)
+    assert claims["warmup allows as much as fixup"].value == pytest.approx(0)
+    assert claims["rate x sharpness is 2 or less when the warmup ends"].verdict == "shown"
+    falls = claims["the sharpness falls at least fivefold during warmup"]
+    assert falls.value == pytest.approx(math.log2(500 / 12.5), rel=0.05)
+
+
+def test_a_cell_of_instability_diverges_or_trains() -> None:
+    settings: dict[str, Any] = {"remedy": "none", "steps": 60}
+    assert instability.run({**settings, "lr": 1.0}, 0, Path())["loss"] is None
+    assert instability.run({**settings, "lr": 0.005}, 0, Path())["loss"] < 1.5
+
+
+def test_the_gain_over_a_front() -> None:
+    """Of the front (0, 2), (1, 1), (2, 0): a point on it gains nothing, one below it its distance."""
+    front = [[[0.0, 2.0]], [[1.0, 1.0]], [[2.0, 0.0]]]
+    assert multitask.gain(front, [[1.0, 1.0]], [0]) == pytest.approx(0, abs=1e-9)
+    assert multitask.gain(front, [[0.8, 0.8]], [0]) == pytest.approx(0.2)
+    assert multitask.gain(front, [[1.5, 1.0]], [0]) <= 0
+
+
+def test_a_cell_of_multitask_learns_both_and_splits_are_apart() -> None:
+    found = multitask.run({"method": "pcgrad", "weight": None, "lr": 0.003, "steps": 60}, 0, Path())
+    assert max(found["test"]) < math.log(10) and found["per_second"] > 0
+    starts = [span[:2] for span in multitask.SPLITS.values()]
+    assert all(stop <= start for (_, stop), (start, _) in pairwise(starts))
+
+
+@pytest.mark.parametrize("name", ["edge-of-stability", "curvature", "multitask"])
+def test_quick_cells_are_fewer_and_unlike(name: str) -> None:
+    study = load_study(name)
+    quick, full = list(study.cells(True)), list(study.cells(False))
+    assert 0 < len(quick) < len(full)
+    assert len({cell.key for cell in full}) == len(full)

@@ -1,0 +1,151 @@
+"""The studies of translation: what they judge, on results whose answer is known, and a small real run of each."""
+
+import itertools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from omni.train.fleet.pairs import build_corpus, direction
+from omni.train.scaling.fraction import fraction_at
+from omni.train.studies.harness.study import Cell, Result, Study
+from omni.train.studies.table import STUDIES, load_study
+from omni.train.studies.translation import data_scaling, epsilon_mbr, multilingual_scaling, order_matters
+
+OURS = [name for name, (module, _) in STUDIES.items() if "translation" in module]
+losses = st.floats(0, 3)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_study_has_a_protocol_and_a_smaller_version(name: str) -> None:
+    study = load_study(name)
+    quick, full = study.cells(True), study.cells(False)
+    assert "Claims" in study.protocol and "Quick" in study.protocol
+    for cells in (quick, full):
+        assert len({cell.key for cell in cells}) == len(cells)
+    assert _work(quick) < _work(full)
+
+
+def _work(cells: "list[Cell] | Any") -> float:
+    return sum(cell.params.get("steps", 0) * cell.params.get("batch", 1) for cell in cells)
+
+
+@given(st.lists(st.tuples(losses, losses), max_size=6))
+def test_the_dominated_area_is_that_of_a_fine_grid(front: list[tuple[float, float]]) -> None:
+    """Inclusion and exclusion of rectangles, instead of a sweep."""
+    worst, area = (2.5, 2.5), 0.0
+    inside = [point for point in front if point[0] < worst[0] and point[1] < worst[1]]
+    for size in range(1, len(inside) + 1):
+        for chosen in itertools.combinations(inside, size):
+            corner = max(point[0] for point in chosen), max(point[1] for point in chosen)
+            area += (-1) ** (size + 1) * (worst[0] - corner[0]) * (worst[1] - corner[1])
+    assert order_matters.dominated(front, worst) == pytest.approx(area, abs=1e-9)
+
+
+def order_results(gain: float) -> list[Result]:
+    """Seeds in which pretraining moves the static front by `gain` in both losses."""
+    results = []
+    for seed in range(5):
+        noise, runs = np.random.default_rng(seed), []
+        ways = [("static", q, 0.0) for q in order_matters.STATIC]
+        ways += [(kind, q, 0.8) for kind in ("pretrained", "restart") for q in order_matters.JOINT]
+        for kind, q, r in ways:
+            better = gain if kind == "pretrained" else 0.0
+            high, low = 1 + q, 1 + 0.1 / q
+            jitter = 0.001 * noise.normal()
+            runs.append({"kind": kind, "q": q, "r": r, "high": high - better + jitter, "low": low - better, "low_train":
+                         low + 5 * better})  # fmt: skip
+        results.append(Result({}, seed, {"runs": runs}, 1.0))
+    return results
+
+
+@pytest.mark.parametrize(("gain", "verdicts"), [(0.1, {"shown"}), (-0.1, {"not shown", "inconclusive"})])
+def test_order_matters_judges_a_planted_gain(gain: float, verdicts: set[str]) -> None:
+    claims = order_matters.judge(order_results(gain))
+    assert claims[0].verdict in verdicts and claims[3].verdict in verdicts
+    assert claims[0].seeds == 5
+
+
+def scaling_results(drift: float) -> list[Result]:
+    """Losses by the law, with an exponent that changes by `drift` of itself over the weights."""
+    results = []
+    for seed, size in itertools.product(range(2), (6e3, 2.5e4, 5.5e4, 1e5)):
+        random = np.random.default_rng(seed * 1000 + int(size))
+        found = {}
+        for number, task in enumerate(multilingual_scaling.TASKS["en-xx"]):
+            weights = np.array([p if number == 0 else 1 - p for p in multilingual_scaling.WEIGHTS])
+            share = np.maximum(fraction_at(weights, 0.05, 1.0, 1.0), 1e-6)
+            alpha = 0.25 * (1 + drift * (weights - 0.5) / 0.9)
+            found[task] = (25 * (share * size) ** -alpha + 1 + 0.001 * random.normal(size=len(weights))).tolist()
+        results.append(Result({"mixture": "en-xx"}, seed, {"parameters": size, **found}, 1.0))
+    planted = {"alpha_error": 0.01, "fraction_error": 0.01}
+    return [*results, *(Result({"planted": True}, seed, planted, 1.0) for seed in range(3))]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("drift", "verdict"), [(0.0, "shown"), (0.8, "not shown")])
+def test_multilingual_scaling_judges_planted_laws(drift: float, verdict: str) -> None:
+    claims = multilingual_scaling.judge(scaling_results(drift))
+    assert claims[0].verdict == verdict
+    if not drift:
+        assert [claim.verdict for claim in claims[:4]] == ["shown"] * 4
+        assert claims[4].verdict == "inconclusive" and claims[4].value is None  # nothing into English was run
+
+
+def test_data_scaling_judges_planted_exponents() -> None:
+    exponents = {"decoder": 0.3, "encdec": 0.3, "noise": 0.31, "back": 0.2}
+    results = []
+    for (kind, exponent), seed in itertools.product(exponents.items(), range(3)):
+        data = np.array(data_scaling.DATA, np.float64)
+        found = 8 * (1 / data + 1e-5) ** exponent * (1 + 1e-4 * seed)
+        params = {"kind": kind, "data": list(data_scaling.DATA)}
+        results.append(Result(params, seed, {"losses": found.tolist(), "steps": [1] * 5}, 1.0))
+    assert [claim.verdict for claim in data_scaling.judge(results)] == ["shown"] * 4
+
+
+def test_epsilon_mbr_pairs_its_lines() -> None:
+    """A small gain on every line is shown, though lines differ by far more."""
+    lines = np.random.default_rng(0).uniform(10, 90, size=60)
+    ways = {epsilon_mbr.BEAM: 0.0, **dict.fromkeys(epsilon_mbr.WAYS, 0.0), epsilon_mbr.OURS: 1.0}
+    values = {}
+    for way, gain in ways.items():
+        for name in (way, f"one {way}"):
+            values[name] = {measure: (lines + gain).tolist() for measure in ("chrf", "bleu")}
+    claims = epsilon_mbr.judge([Result({}, 0, values, 1.0)])
+    assert {claim.verdict for claim in claims} == {"shown"}
+
+
+@pytest.fixture(scope="module")
+def shared(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A corpus of the prepared folder's few lines, with the names of real tasks."""
+    folder = tmp_path_factory.mktemp("shared")
+    found = build_corpus(prepared, [direction("en-fr"), direction("fr-en")], pieces=300)
+    names = ("en-fr", "en-is", "fr-en", "is-en", "fr-is")
+    pairs = [list(side.values()) for side in (found.train, found.test)]
+    train, test = ({name: side[number % 2] for number, name in enumerate(names)} for side in pairs)
+    from dataclasses import replace
+
+    replace(found, train=train, test=test).save(folder / "corpus")
+    return folder
+
+
+TINY: Mapping[str, Mapping[str, Any]] = {
+    "multilingual-scaling": {"mixture": "en-xx", "d_model": 16, "steps": 3, "batch": 4},
+    "epsilon-mbr": {"steps": 3, "lines": 2, "draws": 4},
+    "data-scaling": {"kind": "back", "steps": 6, "data": [2, 3]},
+    "lm-architectures": {"kind": "top-only", "tasks": ["en-fr"], "d_model": 16, "steps": 3, "seeds": [0, 1]},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TINY)
+def test_a_cell_runs_and_repeats_itself(name: str, shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study: Study = load_study(name)
+    monkeypatch.setattr(data_scaling, "REVERSE_STEPS", 3)
+    first, second = (study.run(TINY[name], 1, shared) for _ in range(2))
+    assert first == second
+    assert all(np.isfinite(value).all() for value in first.values() if isinstance(value, list))

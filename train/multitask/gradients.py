@@ -1,0 +1,144 @@
+"""Methods that look at each task's gradient, a bounded number of them in memory at a time."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from omni.errors import InputError
+
+MOST = 200_000_000                                                      # numbers of gradients in memory, of all tasks
+
+
+class Gramian:
+    """Weights that follow from the products of the tasks' gradients, [tasks, tasks] (MGDA, PCGrad, IMTL-G, ...).
+
+    The products are summed over groups of parameters, so that the gradients of all tasks never are in memory for more
+    numbers than `most`; where one group holds everything, they are kept and combined, else the weighted loss is
+    differentiated once more.
+    """
+
+    def __init__(self, weighting: Callable[[Tensor], Tensor], most: int = MOST) -> None:
+        """weighting: the products [tasks, tasks] to weights [tasks]"""
+        self.weighting, self.most = weighting, most
+
+    def backward(
+        self,
+        losses: Sequence[Tensor],
+        shared: Sequence[Tensor],
+        own: Sequence[Tensor] = (),
+        features: Sequence[Tensor] = (),
+    ) -> Tensor:
+        """Add to .grad the weighted gradient of the shared parameters, and for `own`, those of single tasks, that of
+        the plain sum. Returns the weights [tasks].
+
+        features: what the tasks read of the shared parameters' work. Where given, the products are those of gradients
+        by them, and everything below is gone through only once.
+        """
+        if features:
+            return self._by_features(losses, shared, own, features)
+        groups = list(divided(shared, self.most // len(losses)))
+        if len(groups) == 1:
+            return self._at_once(losses, shared, own)
+        products = sum((_products(_rows(losses, group)) for group in groups), torch.zeros(()))
+        weights = self.weighting(checked(products))
+        _add(own, torch.autograd.grad(_sum(losses), own, retain_graph=True) if own else ())
+        _add(shared, torch.autograd.grad(weights @ torch.stack(list(losses)), shared, materialize_grads=True))
+        return weights
+
+    def _at_once(self, losses: Sequence[Tensor], shared: Sequence[Tensor], own: Sequence[Tensor]) -> Tensor:
+        both = [*shared, *own]
+        rows = [torch.autograd.grad(one, both, retain_graph=True, materialize_grads=True) for one in losses]
+        weights = self.weighting(checked(_products([row[: len(shared)] for row in rows])))
+        scales = weights.tolist()
+        for at, parameter in enumerate(both):
+            pairs = zip(rows, scales if at < len(shared) else [1.0] * len(rows), strict=True)
+            _add([parameter], [_weighted([(row[at], scale) for row, scale in pairs])])
+        return weights
+
+    def _by_features(
+        self, losses: Sequence[Tensor], shared: Sequence[Tensor], own: Sequence[Tensor], features: Sequence[Tensor]
+    ) -> Tensor:
+        rows = _rows(losses, features)
+        weights = self.weighting(checked(_products(rows)))
+        _add(own, torch.autograd.grad(_sum(losses), own, retain_graph=True) if own else ())
+        scales = weights.tolist()
+        along = [_weighted(list(zip(column, scales, strict=True))) for column in zip(*rows, strict=True)]
+        _add(shared, torch.autograd.grad(features, shared, along, retain_graph=True, materialize_grads=True))
+        return weights
+
+
+class Elementwise:
+    """An aggregation of the tasks' gradients, [tasks, numbers] to [numbers], each number by itself (GradDrop)."""
+
+    def __init__(self, aggregate: Callable[[Tensor], Tensor], most: int = MOST) -> None:
+        self.aggregate, self.most = aggregate, most
+
+    def backward(
+        self,
+        losses: Sequence[Tensor],
+        shared: Sequence[Tensor],
+        own: Sequence[Tensor] = (),
+        features: Sequence[Tensor] = (),
+    ) -> Tensor:
+        """As Gramian.backward; there are no weights: all are one. `features` makes no difference."""
+        _add(own, torch.autograd.grad(_sum(losses), own, retain_graph=True) if own else ())
+        for group in divided(shared, self.most // len(losses)):
+            rows = _rows(losses, group)
+            for parameter, *column in zip(group, *rows, strict=True):
+                matrix = checked(torch.stack([one.flatten() for one in column]))  # [tasks, numbers]
+                moves = matrix.any(dim=0)                               # where none has a gradient there is no sign
+                found = torch.zeros_like(matrix[0])
+                found[moves] = self.aggregate(matrix[:, moves])
+                _add([parameter], [found.view_as(parameter)])
+        return torch.ones(len(losses))
+
+
+def divided(parameters: Sequence[Tensor], most: int) -> Iterator[list[Tensor]]:
+    """Consecutive groups of at most `most` numbers, or of a single parameter with more."""
+    group: list[Tensor] = []
+    for parameter in parameters:
+        if group and sum(one.numel() for one in group) + parameter.numel() > most:
+            yield group
+            group = []
+        group.append(parameter)
+    yield group
+
+
+def checked(values: Tensor) -> Tensor:
+    """Raises InputError where a gradient is not finite, which no method survives."""
+    if not bool(values.isfinite().all()):
+        raise InputError("multitask: a task's gradient is not finite; lower the learning rate, or look at its data")
+    return values
+
+
+def _rows(losses: Sequence[Tensor], sources: Sequence[Tensor]) -> list[tuple[Tensor, ...]]:
+    """Gradients of every loss by every source; the graphs stay."""
+    return [torch.autograd.grad(one, sources, retain_graph=True, materialize_grads=True) for one in losses]
+
+
+def _products(rows: Sequence[Sequence[Tensor]]) -> Tensor:
+    """[tasks, tasks], source by source, nothing copied."""
+    found = torch.zeros(len(rows), len(rows))
+    for column in zip(*rows, strict=True):
+        flat = [one.detach().reshape(-1) for one in column]
+        for i, left in enumerate(flat):
+            for j in range(i + 1):
+                found[i, j] += left @ flat[j]
+    return found + found.tril(-1).T
+
+
+def _weighted(pairs: Sequence[tuple[Tensor, float]]) -> Tensor:
+    total = pairs[0][0] * pairs[0][1]
+    for gradient, scale in pairs[1:]:
+        total.add_(gradient, alpha=scale)
+    return total
+
+
+def _sum(losses: Sequence[Tensor]) -> Tensor:
+    return torch.stack(list(losses)).sum()
+
+
+def _add(parameters: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        parameter.grad = gradient.detach() if parameter.grad is None else parameter.grad + gradient.detach()

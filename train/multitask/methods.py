@@ -1,0 +1,106 @@
+"""Multi-task optimizers by name: torchjd's where it has them, ours where it does not."""
+
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from omni.errors import InputError
+from omni.train.multitask.gradients import MOST, Elementwise, Gramian
+from omni.train.multitask.losses import GradNorm, RandomWeights, Scalarization
+
+
+class Method(Protocol):
+    """What turns the losses of tasks into one gradient."""
+
+    def backward(
+        self,
+        losses: Sequence[Tensor],
+        shared: Sequence[Tensor],
+        own: Sequence[Tensor] = (),
+        features: Sequence[Tensor] = (),
+    ) -> Tensor:
+        """Add the gradient to .grad of the shared parameters and of those of single tasks. Returns weights [tasks]."""
+
+
+METHODS = {
+    "scalarization": "a weighted sum (Xin et al. 2022: hard to beat)",
+    "mgda": "the shortest common descent direction (Désidéri 2012; Sener and Koltun 2018)",
+    "pcgrad": "conflicting gradients projected (Yu et al. 2020)",
+    "gradnorm": "gradient norms balanced (Chen et al. 2018)",
+    "imtl-g": "equal projections on every gradient (Liu et al. 2021)",
+    "imtl-l": "losses scaled alike (Liu et al. 2021)",
+    "rlw-normal": "random weights, softmax of normal (Lin et al. 2022)",
+    "rlw-dirichlet": "random weights, flat Dirichlet (Lin et al. 2022)",
+    "graddrop": "signs drawn by agreement (Chen et al. 2020)",
+    "gradvac": "cosines raised to their running mean (Wang et al. 2021)",
+    "cagrad": "the worst task's progress near the mean (Liu et al. 2021)",
+    "nash-mtl": "Nash's bargain (Navon et al. 2022)",
+    "uncertainty": "learnt noise of every task (Kendall et al. 2018)",
+}
+
+
+def method(
+    name: str, tasks: int, weights: Sequence[float] | None = None, most: int = MOST, seed: int = 0
+) -> Method:
+    """A method by name, for a number of tasks.
+
+    weights: of `scalarization`, one each where left out; most: numbers of gradients in memory, of all tasks
+    Raises InputError for an unknown name, weights that do not fit, or a package that is missing.
+    """
+    if name not in METHODS:
+        raise InputError(f"multitask: unknown method {name!r}; use one of {', '.join(METHODS)}")
+    if weights is not None and (name != "scalarization" or len(weights) != tasks):
+        raise InputError(f"multitask.weights: {len(weights)} weights for {tasks} tasks; they belong to scalarization")
+    if name == "scalarization":
+        return Scalarization.fixed(weights or [1.0] * tasks)
+    if name == "gradnorm":
+        return GradNorm(tasks)
+    if name == "rlw-dirichlet":
+        return Scalarization(RandomWeights(seed))
+    if find_spec("torchjd") is None:
+        raise InputError(f"multitask: {name} is torchjd's; pip install torchjd")
+    return _of_torchjd(name, tasks, most)
+
+
+def _of_torchjd(name: str, tasks: int, most: int) -> Method:
+    from torchjd import aggregation, scalarization
+
+    learnt: dict[str, Callable[[], Any]] = {
+        "imtl-l": lambda: scalarization.IMTLL(tasks),
+        "uncertainty": lambda: scalarization.UW(tasks),
+        "rlw-normal": scalarization.Random,
+    }
+    if name in learnt:
+        combine = learnt[name]()
+        return Scalarization(combine, list(combine.parameters()))
+    if name == "graddrop":
+        return Elementwise(aggregation.GradDrop(), most)
+    weightings: dict[str, Callable[[], Any]] = {
+        "nash-mtl": lambda: _nash(tasks),
+        "mgda": aggregation.MGDAWeighting,
+        "pcgrad": aggregation.PCGradWeighting,
+        "imtl-g": aggregation.IMTLGWeighting,
+        "gradvac": aggregation.GradVacWeighting,
+        "cagrad": lambda: aggregation.CAGradWeighting(c=0.5),
+    }
+    try:
+        return Gramian(weightings[name](), most)
+    except ImportError as error:                                        # a solver of its own
+        raise InputError(f"multitask: {error}") from None
+
+
+def _nash(tasks: int) -> Callable[[Tensor], Tensor]:
+    """Nash-MTL's weights follow from the products alone, so that a root of them stands in for the gradients."""
+    from torchjd.aggregation import NashMTL
+
+    weighting = NashMTL(n_tasks=tasks).weighting
+
+    def weigh(products: Tensor) -> Tensor:
+        values, vectors = torch.linalg.eigh(products)
+        weights: Tensor = weighting(vectors * values.clamp(min=0).sqrt())
+        return weights
+
+    return weigh

@@ -1,0 +1,103 @@
+"""Multi-task optimizers in a run: weights of the tasks' mean losses, alike in all processes, for every global batch.
+
+The gradients that a rule looks at are computed past DeepSpeed, task by task, and summed over the processes; what
+DeepSpeed sees is the weighted loss. So they cost a pass over the batch beside that of training, more where memory does
+not hold the gradients of all tasks at once, and go with any optimizer and ZeRO 0 to 2.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from omni.errors import InputError
+from omni.model.transformer import Batch, Losses
+from omni.train.data.loader import GlobalBatch
+from omni.train.multitask.gradients import Gramian, checked, divided
+from omni.train.multitask.losses import dirichlet
+from omni.train.multitask.methods import method
+from omni.train.recipe import MultitaskRecipe
+
+Forward = Callable[[Batch], Losses]
+
+
+class TaskWeights:
+    """Weights of the tasks of a run by the recipe's rule; they add up to one over the tasks of a batch."""
+
+    def __init__(
+        self, plan: MultitaskRecipe, tasks: Sequence[str], engine: Any, total: Callable[[Tensor], Tensor], seed: int
+    ) -> None:
+        """engine: of DeepSpeed around the model; total: the sum over processes. Raises InputError for unknown tasks."""
+        for name in plan.weights:
+            if name not in tasks:
+                raise InputError(f"multitask.weights: no task {name!r}; there are {', '.join(tasks)}")
+        self.tasks, self.engine, self.total, self.seed = list(tasks), engine, total, seed
+        self.fixed = torch.tensor([plan.weights.get(task, 1.0) for task in tasks])
+        self.rule = None if plan.method in ("scalarization", "rlw-dirichlet") else method(plan.method, len(tasks))
+        self.random = plan.method == "rlw-dirichlet"
+        self.weights = torch.ones(len(tasks))                           # of the last batch, 0 for tasks not in it
+        self.scale = torch.ones(len(tasks))                             # from a sum over steps to the weighted mean
+
+    def begin(self, batch: GlobalBatch, step: int) -> None:
+        """Weigh the tasks of a global batch. Every process calls it."""
+        counts = torch.zeros(len(self.tasks))
+        for micro, tasks in zip(batch.micro, batch.tasks, strict=True):
+            counts.index_add_(0, torch.from_numpy(tasks), trained_steps(micro).float())
+        counts = self.total(counts)
+        here = counts.nonzero().flatten()                               # tasks of the batch, alike everywhere
+        with torch.random.fork_rng(devices=[]):                         # the rule's chance is that of the step
+            torch.manual_seed(self.seed * 1_000_003 + step)
+            found = self._weigh(batch, here, counts)
+        self.weights = torch.zeros(len(self.tasks))
+        self.weights[here] = found / found.sum().clamp(min=1e-12)
+        self.scale = self.weights * batch.trained / counts.clamp(min=1)
+
+    def losses(self, micro: Batch, tasks: np.ndarray, forward: Forward) -> Losses:
+        """Of a micro-batch whose rows belong to `tasks` [rows]; in the total each task counts by its weight."""
+        parts, rows = [], []
+        for task in np.unique(tasks):
+            index = torch.from_numpy(np.flatnonzero(tasks == task))
+            part = forward(taken(micro, index))
+            parts.append(Losses(part.total * float(self.scale[task]), part.each, part.row, part.target))
+            rows.append(index.to(part.row.device)[part.row])
+        total = torch.stack([part.total for part in parts]).sum()
+        each, target = (torch.cat([getattr(part, name) for part in parts]) for name in ("each", "target"))
+        return Losses(total, each, torch.cat(rows), target)
+
+    def _weigh(self, batch: GlobalBatch, here: Tensor, counts: Tensor) -> Tensor:
+        if self.random:
+            return dirichlet(len(here))
+        if self.rule is None or len(here) < 2:
+            return self.fixed[here]
+        assert isinstance(self.rule, Gramian)
+        parameters = [one for one in self.engine.module.parameters() if one.requires_grad]
+        products = torch.zeros(len(here), len(here))
+        for group in divided(parameters, self.rule.most // len(here)):
+            rows = torch.stack([self._gradient(batch, int(task), float(counts[task]), group) for task in here])
+            products += (rows @ rows.T).cpu()
+        return self.rule.weighting(checked(products)).clamp(min=0)
+
+    def _gradient(self, batch: GlobalBatch, task: int, count: float, group: Sequence[Tensor]) -> Tensor:
+        """Of the task's mean loss over all processes, by some parameters: [numbers]."""
+        flat = torch.zeros(sum(one.numel() for one in group), device=group[0].device)
+        for micro, tasks in zip(batch.micro, batch.tasks, strict=True):
+            index = torch.from_numpy(np.flatnonzero(tasks == task))
+            if len(index):
+                part = taken(micro, index).to(self.engine.device)
+                loss = self.engine.module(part.ids, part.loss, part.document, part.prefix)[0] / count
+                found = torch.autograd.grad(loss, group, materialize_grads=True)
+                flat += torch.cat([one.reshape(-1).float() for one in found])
+        return self.total(flat)
+
+
+def trained_steps(batch: Batch) -> Tensor:
+    """Steps of each row that are trained: [rows]."""
+    follows = (batch.document[:, 1:] == batch.document[:, :-1]) & (batch.document[:, 1:] > 0)
+    return (batch.loss[:, 1:] & follows).sum(dim=1)
+
+
+def taken(batch: Batch, rows: Tensor) -> Batch:
+    """Some rows of a batch."""
+    return Batch(batch.ids[rows], batch.loss[rows], batch.document[rows], batch.prefix[rows])

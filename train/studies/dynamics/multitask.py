@@ -1,0 +1,195 @@
+"""Do multi-task optimizers help? Their losses beside the front of plain weighted sums (Xin et al. 2022)."""
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from omni.train.multitask import method
+from omni.train.studies.dynamics.plots import front
+from omni.train.studies.harness.claims import Claim, mean
+from omni.train.studies.harness.study import Cell, Result, Results, Study
+
+PROTOCOL = """
+Problem. Two handwritten digits of scikit-learn, overlapping in a picture of 8 x 12 pixels (the larger value of either
+counts), as in MultiMNIST; the tasks are to name the left and the right one. Train, validation and test digits are
+different ones (1,000, 300 and 497); pictures pair them at random, 1,000, 500 and 1,000 of them. A shared network of two
+hidden layers of 48 (ReLU) and a linear head a task, cross-entropy, Adam, batches of 100, 400 steps (quick 200),
+validation every 20 steps; what is reported is the test loss at the step with the best validation sum (early stopping).
+
+Front. Weighted sums with weights (w, 1 - w), w in 0.1, 0.25, 0.5, 0.75, 0.9. Methods: MGDA, PCGrad, GradNorm, IMTL-G,
+IMTL-L, random weights (normal, Dirichlet), GradDrop, GradVac, uncertainty; products of gradients over the shared
+parameters. All at rates 0.0003, 0.001, 0.003, 0.01 (quick: the first three), the one with the best mean validation sum
+over seeds being taken for each method and weight. Seeds 0-4 (quick 0-2) draw pictures, weights and batches.
+
+Gain of a method over the front: the largest, over directions u = (a, 1 - a), of the front's least u . loss less the
+method's, where loss is the mean over seeds; it is above 0 where the method lies below the convex front. Measured in
+seed deviations: over the median, over the front's weights, of the deviation between seeds of (loss_1 + loss_2)/2.
+
+Claims. For each method the gain is below 2 seed deviations (interval: bootstrap over seeds). A sparse grid misleads: at
+w = 0.5, the spread of the mean test loss over the rates, largest less smallest, over the seed deviation at the best
+rate, is above 2. Early stopping matters: at w = 0.5 and the largest rate, the log of the test loss at the end over that
+at the best validation is above 0.
+"""
+
+WEIGHTS = (0.1, 0.25, 0.5, 0.75, 0.9)
+RATES = (0.0003, 0.001, 0.003, 0.01)
+GRADIENT_METHODS = (
+    "mgda", "pcgrad", "gradnorm", "imtl-g", "imtl-l", "rlw-normal", "rlw-dirichlet", "graddrop", "gradvac",
+    "uncertainty",
+)  # fmt: skip
+SPLITS = {"train": (0, 1000, 1000), "valid": (1000, 1300, 500), "test": (1300, 1797, 1000)}  # digits from, to; pictures
+WIDTH, BATCH, EVERY = 48, 100, 20
+
+
+def cells(quick: bool) -> list[Cell]:
+    steps, seeds, rates = (200, 3, RATES[:3]) if quick else (400, 5, RATES)
+    ways: list[dict[str, Any]] = [{"method": name, "weight": None} for name in GRADIENT_METHODS]
+    ways += [{"method": "scalarization", "weight": weight} for weight in WEIGHTS]
+    return [Cell({**way, "lr": lr, "steps": steps}, seed) for way in ways for lr in rates for seed in range(seeds)]
+
+
+def pictures(split: str, seed: int) -> tuple[Tensor, Tensor]:
+    """Overlapping digits: pixels [pictures, 96] and their classes [pictures, 2]."""
+    from sklearn.datasets import load_digits
+
+    images, classes = load_digits(return_X_y=True)
+    first, last, count = SPLITS[split]
+    draw = torch.Generator().manual_seed(1000 * seed + first)
+    pairs = torch.randint(first, last, (count, 2), generator=draw)
+    tiles = torch.from_numpy(images).float().view(-1, 8, 8)
+    left, right = F.pad(tiles[pairs[:, 0]], (0, 4)), F.pad(tiles[pairs[:, 1]], (4, 0))  # [pictures, 8, 12]
+    pixels = torch.maximum(left, right).flatten(1) / 8 - 1
+    return pixels, torch.from_numpy(classes).long()[pairs]
+
+
+class Network(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.trunk = nn.Sequential(nn.Linear(96, WIDTH), nn.ReLU(), nn.Linear(WIDTH, WIDTH), nn.ReLU())
+        self.heads = nn.ModuleList(nn.Linear(WIDTH, 10) for _ in range(2))
+
+    def losses(self, pixels: Tensor, classes: Tensor) -> list[Tensor]:
+        features = self.trunk(pixels)
+        return [F.cross_entropy(head(features), y) for head, y in zip(self.heads, classes.T, strict=True)]
+
+
+def run(params: Mapping[str, Any], seed: int, shared: Path) -> Mapping[str, Any]:
+    """valid: least sum of the losses; test: both losses there; end: both at the end; per_second: steps"""
+    import time
+
+    torch.manual_seed(seed)
+    data, network = {split: pictures(split, seed) for split in SPLITS}, Network()
+    weights = None if params["weight"] is None else [params["weight"], 1 - params["weight"]]
+    combine = method(params["method"], 2, weights, seed=seed)
+    learnt = getattr(combine, "parameters", [])
+    optimizer = torch.optim.Adam([*network.parameters(), *learnt], lr=params["lr"])
+    trunk, heads = list(network.trunk.parameters()), list(network.heads.parameters())
+    pixels, classes = data["train"]
+    best, test, spent = math.inf, [math.nan, math.nan], 0.0
+    for step in range(params["steps"]):
+        batch = torch.randint(len(pixels), (BATCH,))
+        began = time.process_time()
+        optimizer.zero_grad()
+        combine.backward(network.losses(pixels[batch], classes[batch]), trunk, heads)
+        optimizer.step()
+        spent += time.process_time() - began
+        if (step + 1) % EVERY == 0:
+            found = sum(_losses(network, data["valid"]))
+            if found < best:
+                best, test = found, _losses(network, data["test"])
+    return {
+        "valid": best if math.isfinite(best) else None,
+        "test": test,
+        "end": _losses(network, data["test"]),
+        "per_second": params["steps"] / spent,
+    }
+
+
+def _losses(network: Network, data: tuple[Tensor, Tensor]) -> list[float]:
+    with torch.no_grad():
+        return [float(loss) for loss in network.losses(*data)]
+
+
+def chosen(results: Results) -> dict[tuple[str, float | None], list[Result]]:
+    """Runs of every method and weight at its best rate, by seed."""
+    ways: dict[tuple[str, float | None], dict[float, list[Result]]] = {}
+    for one in results:
+        ways.setdefault((one.params["method"], one.params["weight"]), {}).setdefault(one.params["lr"], []).append(one)
+
+    def valid(runs: Sequence[Result]) -> float:
+        return statistics.fmean(math.inf if one.values["valid"] is None else one.values["valid"] for one in runs)
+
+    return {way: min(by_rate.values(), key=valid) for way, by_rate in ways.items()}
+
+
+Losses = list[list[float]]                                              # of each seed, both tasks
+
+
+def gain(front_of: Sequence[Losses], losses: Losses, seeds: Sequence[int]) -> float:
+    """How far below the convex front of weighted sums a method lies, as the protocol has it, over some seeds."""
+    points = [[statistics.fmean(one[seed][task] for seed in seeds) for task in (0, 1)] for one in front_of]
+    mine = [statistics.fmean(losses[seed][task] for seed in seeds) for task in (0, 1)]
+    shares = [at / 50 for at in range(51)]
+    return max(min(a * x + (1 - a) * y for x, y in points) - a * mine[0] - (1 - a) * mine[1] for a in shares)
+
+
+def judge(results: Results) -> list[Claim]:
+    import numpy as np
+
+    from omni.train.studies.harness.claims import Estimate
+
+    best = chosen(results)
+    fronts = [[list(one.values["test"]) for one in best[("scalarization", weight)]] for weight in WEIGHTS]
+    seeds = range(len(fronts[0]))
+    deviation = statistics.median(statistics.stdev(sum(losses) / 2 for losses in one) for one in fronts)
+    random, claims = np.random.default_rng(0), []
+    draws = random.integers(len(seeds), size=(1000, len(seeds))).tolist()
+    for name in GRADIENT_METHODS:
+        losses = [list(one.values["test"]) for one in best[(name, None)]]
+        drawn = [gain(fronts, losses, draw) / deviation for draw in draws]
+        low, high = np.percentile(drawn, [2.5, 97.5])
+        found = Estimate(gain(fronts, losses, seeds) / deviation, float(low), float(high), len(seeds))
+        claims.append(Claim.below(f"{name} does not beat weighted sums", "gain in seed deviations", found, 2.0))
+    even = [one for one in results if one.params["weight"] == 0.5]
+    rates = sorted({one.params["lr"] for one in even})
+    sums = {rate: [sum(one.values["test"]) / 2 for one in even if one.params["lr"] == rate] for rate in rates}
+    spread = [(max(sums[r][s] for r in rates) - min(sums[r][s] for r in rates)) / deviation for s in seeds]
+    words = "the learning rate matters more than the seed"
+    claims.append(Claim.above(words, "spread in deviations", mean(spread), 2.0))
+    late = [one for one in even if one.params["lr"] == rates[-1]]
+    logs = [math.log(sum(one.values["end"]) / sum(one.values["test"])) for one in late]
+    claims.append(Claim.above("stopping on validation matters", "log of end over best", mean(logs), 0.0))
+    return claims
+
+
+def plot(results: Results, folder: Path) -> Mapping[str, Path]:
+    """Test losses of both tasks: the front, and the methods with their deviations over seeds."""
+    best = chosen(results)
+
+    def of(way: tuple[str, float | None]) -> tuple[tuple[float, float], tuple[float, float]]:
+        tasks = list(zip(*(one.values["test"] for one in best[way]), strict=True))
+        x, y = (statistics.fmean(task) for task in tasks)
+        dx, dy = (statistics.stdev(task) for task in tasks)
+        return (x, y), (dx, dy)
+
+    line = [of(("scalarization", weight))[0] for weight in WEIGHTS]
+    names = ("test loss of the left digit", "test loss of the right digit")
+    front(line, {name: of((name, None)) for name in GRADIENT_METHODS}, names, folder / "front.png")
+    return {"Both tasks' test losses, each method at its best rate": folder / "front.png"}
+
+
+STUDY = Study(
+    "Do multi-task optimizers help?",
+    "Xin, Ghorbani, Gilmer, Garg and Firat 2022",
+    PROTOCOL,
+    cells,
+    run,
+    judge,
+    plot,
+)
