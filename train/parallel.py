@@ -68,6 +68,7 @@ def _check_tensor(recipe: "Recipe") -> None:
         "lora.rank: 0": not recipe.lora.rank,
         "dpo.beta: 0": not recipe.dpo.beta,
         "compile: false": not recipe.compile,
+        "model.weight_bits: 32": recipe.model.weight_bits in (None, 32),
     }
     for words, met in needed.items():
         if not met:

@@ -118,5 +118,7 @@ def _check(config: ModelConfig) -> None:
             f"a model with {config.channels} channels a step has heads that Llama, Qwen2 and Qwen3 lack;"
             " only the flat audio layout has one"
         )
+    if config.weight_bits == 1:
+        raise InputError("a model of one-bit matrices has no class in transformers")
     if config.qk_norm and config.qkv_bias:
         raise InputError("a model with both QK-norm and biases is neither Qwen2, which lacks one, nor Qwen3, the other")

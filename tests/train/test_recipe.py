@@ -53,6 +53,7 @@ def test_a_drive_needs_zero_3_and_a_folder(recipe_file: Path) -> None:
         ("lora.rank", "2"),
         ("dpo.beta", "0.1"),
         ("compile", "true"),
+        ("model.weight_bits", "1"),
     ],
 )
 def test_what_shared_blocks_do_not_go_with_is_named(recipe_file: Path, key: str, value: str) -> None:

@@ -72,7 +72,7 @@ def measure(candidates: int, rounds: int) -> Any:
     mbr(variants(8, 0), chrf)                                           # compiles the kernel, once a machine
     small = [variants(SMALL, 1000 + seed) for seed in range(20)]
     theirs = [index for index, _ in peer_choices(small, workers=1)]
-    same = [mbr(one, chrf).index == index for one, index in zip(small, theirs, strict=True)]
+    same = [one[mbr(one, chrf).index] == one[index] for one, index in zip(small, theirs, strict=True)]
     times: dict[str, list[float]] = {name: [] for name in ("ours", "one_thread", "mbrs", "fastchrf")}
     for seed in progress(range(rounds), "choosing in turns", unit="round"):
         said = variants(candidates, seed)
@@ -84,7 +84,7 @@ def measure(candidates: int, rounds: int) -> Any:
             if name in times and (name == "mbrs" or find_spec("fastchrf")):
                 ((chosen, seconds),) = peer_choices([said], cores, fast=name == "fastchrf")
                 times[name].append(seconds)
-                same.append(chosen == index)
+                same.append(said[chosen] == said[index])
     for name, seconds_of in times.items():
         if seconds_of:
             report.add(f"seconds_{name}", statistics.median(seconds_of), "s", n=rounds)

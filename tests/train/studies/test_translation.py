@@ -149,3 +149,13 @@ def test_a_cell_runs_and_repeats_itself(name: str, shared: Path, monkeypatch: py
     first, second = (study.run(TINY[name], 1, shared) for _ in range(2))
     assert first == second
     assert all(np.isfinite(value).all() for value in first.values() if isinstance(value, list))
+
+
+def test_recipes_at_the_papers_scale_are_planned(capsys: pytest.CaptureFixture[str]) -> None:
+    from omni.cli import main
+
+    found = sorted(Path(order_matters.__file__).parent.glob("recipes/*.yaml"))
+    assert {path.stem for path in found} <= set(STUDIES)
+    for path in found:
+        assert main(["plan", str(path), "--gpus", "8", "--gpu", "h100"]) == 0
+        assert "tokens" in capsys.readouterr().out
