@@ -1,6 +1,7 @@
 """What Inspect finds of ours by name (entry point `omni` of group inspect_ai): the providers and all tasks."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from omni.errors import InputError
 from omni.eval.aloud.convert import text_qa_aloud
@@ -30,6 +31,12 @@ SAFETY: tuple[Maker, ...] = (
 )  # fmt: skip
 PREPAREDNESS: tuple[Maker, ...] = (cybersecurity, biology, autonomy)
 SUITES: dict[str, tuple[Maker, ...]] = {"capability": CAPABILITY, "safety": SAFETY, "preparedness": PREPAREDNESS}
+
+
+def sources(name: str) -> tuple[Path, ...]:
+    """Where the code of a suite lies that is not the evaluation's own."""
+    root = Path(__file__).parent
+    return {"safety": (root / "policy.toml", root / "suites"), "preparedness": (root / "preparedness",)}.get(name, ())
 
 
 def suite(name: str, only: Sequence[str] | None = None) -> list[Maker]:
