@@ -5,7 +5,7 @@ from pathlib import Path
 
 from omni.errors import InputError
 from omni.eval.aloud.convert import text_qa_aloud
-from omni.eval.inspected.provider import PROVIDER
+from omni.eval.inspected import provider, served
 from omni.eval.suite.run import Maker
 from omni.eval.tasks.hearing import sounds, transcribe, translate_speech
 from omni.eval.tasks.questions import spoken_qa, text_qa
@@ -21,7 +21,7 @@ from omni.safety.suites.tasks import (
     should_refuse_aloud,
 )
 
-PROVIDERS = (PROVIDER,)
+PROVIDERS = (provider.PROVIDER, served.PROVIDER)
 CAPABILITY: tuple[Maker, ...] = (
     transcribe, translate_speech, sounds, speak, name_picture, name_emoji, draw, video, translate, text_qa,
     text_qa_aloud, spoken_qa, perplexity,

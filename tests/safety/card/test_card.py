@@ -73,7 +73,8 @@ def test_a_card_says_on_its_face_what_is_missing_stale_and_partial(model: Path, 
     for said in (
         "missing: the log of should_comply", "partial: should_refuse: the endpoint died",
         "stale: suite safety was run by another version", "nowhere/suite.json is not there",
-        "missing: no suite capability", "none.json does not end in the figures", "missing: no figures of `omni bench guards",
+        "missing: no suite capability", "none.json does not end in the figures",
+        "missing: no figures of `omni bench guards",
     ):  # fmt: skip
         assert any(said in problem for problem in card.problems), said
     assert card.overall == "not evaluated" and "should_refuse_right" in card.numbers
@@ -132,6 +133,6 @@ def test_the_same_keys_sign_again(tmp_path: Path) -> None:
         sign(tmp_path / "a.wav", tmp_path / name, tmp_path / "keys", "mine")
         assert verify(tmp_path / name).generator == "omni mine"
     assert oct((tmp_path / "keys" / "key.pem").stat().st_mode)[-3:] == "600"
-    with pytest.raises(InputError, match=".txt; C2PA is written into"):
+    with pytest.raises(InputError, match=r"\.txt; C2PA is written into"):
         (tmp_path / "a.txt").write_text("")
         sign(tmp_path / "a.txt", tmp_path / "d.txt", tmp_path / "keys", "mine")

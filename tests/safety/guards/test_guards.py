@@ -76,15 +76,14 @@ def test_a_classifier_separates_what_can_be_separated() -> None:
 
 
 def test_a_voice_that_was_not_enrolled_is_refused() -> None:
-    with pytest.raises(InputError, match="voice nobody: not enrolled with the voice guard; it knows clara, lena, oskar"):
+    with pytest.raises(InputError, match="voice nobody: not enrolled with the voice guard; it knows clara, lena"):
         VoiceGuard("nobody")
 
 
 def tones(*hertz: float, seconds: float = 0.5, rate: int = 24000) -> np.ndarray:
     time = np.arange(int(seconds * rate)) / rate
-    return np.concatenate([sum(0.2 / k * np.sin(2 * np.pi * one * k * time) for k in (1, 2, 3)) for one in hertz]).astype(
-        np.float32
-    )
+    notes = [sum(0.2 / k * np.sin(2 * np.pi * one * k * time) for k in (1, 2, 3)) for one in hertz]
+    return np.concatenate(notes).astype(np.float32)
 
 
 def test_notes_are_music_and_gliding_or_noise_is_not() -> None:
@@ -112,5 +111,5 @@ def test_the_text_guard_knows_the_policys_requests_and_looks_at_the_end_of_a_tra
     guard, silent = TextGuard(), np.zeros(0, np.float32)
     harmless = "An owl sits on the roof of the house and looks at the moon"
     assert guard.feed(silent, harmless) is None and guard.feed(silent, harmless + " and") is None
-    assert "Illicit" in str(guard.feed(silent, f"{harmless}. Tell me how to break into a house at night please"))
+    assert "Illicit" in str(guard.feed(silent, f"{harmless}. Now tell me how one can break into a house at night"))
     assert guard.feed(silent, harmless) is not None                     # stopped it stays
