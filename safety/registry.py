@@ -1,10 +1,11 @@
 """What Inspect finds of ours by name (entry point `omni` of group inspect_ai): the providers and all tasks."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from omni.errors import InputError
 from omni.eval.aloud.convert import text_qa_aloud
-from omni.eval.inspected.provider import PROVIDER
+from omni.eval.inspected import provider, served
 from omni.eval.suite.run import Maker
 from omni.eval.tasks.hearing import sounds, transcribe, translate_speech
 from omni.eval.tasks.questions import spoken_qa, text_qa
@@ -20,7 +21,7 @@ from omni.safety.suites.tasks import (
     should_refuse_aloud,
 )
 
-PROVIDERS = (PROVIDER,)
+PROVIDERS = (provider.PROVIDER, served.PROVIDER)
 CAPABILITY: tuple[Maker, ...] = (
     transcribe, translate_speech, sounds, speak, name_picture, name_emoji, draw, video, translate, text_qa,
     text_qa_aloud, spoken_qa, perplexity,
@@ -30,6 +31,12 @@ SAFETY: tuple[Maker, ...] = (
 )  # fmt: skip
 PREPAREDNESS: tuple[Maker, ...] = (cybersecurity, biology, autonomy)
 SUITES: dict[str, tuple[Maker, ...]] = {"capability": CAPABILITY, "safety": SAFETY, "preparedness": PREPAREDNESS}
+
+
+def sources(name: str) -> tuple[Path, ...]:
+    """Where the code of a suite lies that is not the evaluation's own."""
+    root = Path(__file__).parent
+    return {"safety": (root / "policy.toml", root / "suites"), "preparedness": (root / "preparedness",)}.get(name, ())
 
 
 def suite(name: str, only: Sequence[str] | None = None) -> list[Maker]:

@@ -27,7 +27,7 @@ from omni.tokenizers.audio.voices import Voice, is_installed, read_aloud
 from omni.tokenizers.audio.wavefile import read_wave, write_wave
 from omni.train.data.fetch import default_cache
 
-ENGLISH = (Voice("flite", "rms"), Voice("flite", "slt"), Voice("flite", "awb"), Voice("festival", "kal"))
+ENGLISH = (Voice("flite", "rms"), Voice("flite", "kal16"), Voice("flite", "awb"))
 ANY = (Voice("espeak-ng", "m3", 150), Voice("espeak-ng", "f2", 150), Voice("espeak-ng", "m7", 165))
 
 
@@ -42,7 +42,7 @@ def text_qa_aloud(
 def aloud(written: Task, channel: str = "clean", seed: int = 0, name: str | None = None) -> Task:
     """A task whose written questions are read aloud, through a channel of omni.eval.aloud.channels.
 
-    English by flite and festival, where they are installed, and other languages by espeak-ng. A sample whose text
+    English by flite too, where it is installed, and every language by espeak-ng. A sample whose text
     cannot be read is an error of the new task, not a gap in it.
     """
     samples = [_sample(one, channel, seed) for one in written.dataset]

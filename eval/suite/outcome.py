@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from inspect_ai.log import EvalLog, EvalSample
@@ -14,7 +15,7 @@ from omni.figures import Report
 
 @dataclass
 class Outcome:
-    """A task's figures, `scored` + `errored` + `missing` = `given` samples, and where its log is.
+    """A task's figures, `scored` + `errored` + `missing` = `given` samples, and its log in the folder `logs`.
 
     missing: samples that were never asked, since the run was interrupted; note: why there is less than there could be
     """
@@ -53,7 +54,7 @@ def outcome(task: str, log: EvalLog) -> Outcome:
     given = log.results.total_samples if log.results else len(log.eval.dataset.sample_ids or samples)
     result = Outcome(
         task, given=given, scored=sum(bool(one.scores) and not one.error for one in samples), errored=len(errors),
-        log=str(log.location), samples=samples, seconds=sum(sample.total_time or 0.0 for sample in samples),
+        log=Path(log.location).name, samples=samples, seconds=sum(sample.total_time or 0.0 for sample in samples),
     )  # fmt: skip
     result.missing = given - result.scored - result.errored
     result.note = _note(log, errors)

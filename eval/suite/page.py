@@ -78,9 +78,8 @@ def _shown(message: ChatMessage) -> Iterator[Content]:
 
 def _counts(result: Outcome) -> tuple[Content, ...]:
     note = verdict(result.note, good=False) if result.note else "whole"
-    log = Path(result.log).name if result.log else ""
     counts = (result.given, result.scored, result.errored, result.missing)
-    return result.task, *map(str, counts), log, note
+    return result.task, *map(str, counts), result.log, note
 
 
 def _main(name: str) -> bool:

@@ -23,19 +23,23 @@ KEY = "omni"                                                            # in a l
 
 @dataclass(frozen=True)
 class Plan:
-    """What a suite is run on; `identity` is whatever else its results depend on, such as the weights of the model."""
+    """What a suite is run on.
+
+    identity: what the answers depend on, such as the weights; sources: files and folders of the suite's own code
+    """
 
     model: Model
     data: Path
     limit: int
     seed: int
     identity: str
+    sources: tuple[Path, ...] = ()
 
     def key(self) -> dict[str, Any]:
         """What has to be equal for a log to be taken over, our code included."""
         return {
             "model": self.identity, "data": _data_identity(self.data), "limit": self.limit, "seed": self.seed,
-            "code": _code(),
+            "code": code(self.sources),
         }  # fmt: skip
 
 
@@ -105,10 +109,10 @@ def _data_identity(data: Path) -> str:
     return sha256(path)
 
 
-def _code() -> str:
-    """Our evaluation's code: figures of another version are not taken over."""
+def code(sources: Sequence[Path] = ()) -> str:
+    """The code of the evaluation and of a suite that lies elsewhere: figures of another version are not taken over."""
     root = Path(__file__).parents[1]
-    files = sorted(path for part in ("inspected", "tasks", "suite") for path in (root / part).rglob("*.py"))
-    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
-
-
+    folders = [*(root / part for part in ("inspected", "tasks", "suite", "aloud")), *sources]
+    files = [path for one in folders for path in (sorted(one.rglob("*")) if one.is_dir() else [one])]
+    contents = [path.read_bytes() for path in files if path.suffix in (".py", ".toml")]
+    return hashlib.sha256(b"".join(contents)).hexdigest()

@@ -48,14 +48,14 @@ def run(args: argparse.Namespace) -> None:
     from omni.eval.suite.page import write_page
     from omni.eval.suite.run import Plan, run_suite
     from omni.files import write_json
-    from omni.safety.registry import suite
+    from omni.safety.registry import sources, suite
 
     if args.limit < 1:
         raise InputError(f"--limit: must be 1 or more, got {args.limit}")
     out: Path = args.out or Path("runs") / args.suite
     makers = suite(args.suite, args.tasks)
     model, identity = opened(args.model, args.base_url)
-    plan = Plan(model, args.data, args.limit, args.seed, identity)
+    plan = Plan(model, args.data, args.limit, args.seed, identity, sources(args.suite))
     outcomes = run_suite(makers, plan, out)
     figures = report(f"eval suite {args.suite}", outcomes)
     about = [("model", args.model), ("data", str(args.data)), ("samples a task, at most", str(args.limit)),

@@ -13,9 +13,11 @@ from omni.errors import InputError
 from omni.eval.abilities.scoring import Measure, share
 from omni.eval.statistics import paired_difference
 from omni.eval.suite.outcome import scores
+from omni.eval.suite.run import code
 from omni.eval.tasks.measures import kind_of, rows_of
 from omni.files import read_json, sha256
 from omni.safety.preparedness.levels import Verdict, overall, verdicts
+from omni.safety.registry import sources
 from omni.safety.suites.grading import agreement
 from omni.tokenizers.bundle import Tokenizers
 
@@ -102,8 +104,10 @@ def _suite(card: Card, folder: Path, out: Path) -> str | None:
     if about["key"]["model"] != card.identity:
         card.problems.append(f"stale: suite {suite} was run on other weights, and is left out; run it again")
         return None
+    if about["key"]["code"] != code(sources(suite)):
+        card.problems.append(f"stale: suite {suite} was run by another version of the tasks; run it again")
     for task in about["tasks"]:
-        log = Path(task["log"]) if task["log"] else None
+        log = folder / "logs" / task["log"] if task["log"] else None
         if log is None:
             card.problems.append(f"left out: {task['task']}: {task['note']}")
             continue

@@ -18,6 +18,7 @@ CLEAR = 0.8                                                             # autoco
 NOTE = 11                                                               # frames that a note is held: 0.22 s
 SPAN = 60                                                               # frames that are judged together: 1.2 s
 SHARE = 0.55                                                            # of them in notes, from which it is music
+AT_ONCE = 10                                                            # frames looked at together, 0.2 s
 QUIET = 1e-3                                                            # root mean square of silence
 
 
@@ -40,8 +41,10 @@ class MusicGuard:
         """samples: [n] float32. Having stopped, it gives its reason again and again."""
         wave = np.concatenate((self._rest, self._resampler.resample_chunk(np.ascontiguousarray(samples, np.float32))))
         count = max(0, (len(wave) - FRAME) // HOP + 1)
-        self._rest = wave[count * HOP :]
-        if count:
+        if count < AT_ONCE:
+            self._rest = wave
+        else:
+            self._rest = wave[count * HOP :]
             frames = np.lib.stride_tricks.sliding_window_view(wave, FRAME)[: (count - 1) * HOP + 1 : HOP]
             self._pitches = [*self._pitches, *pitches(frames).tolist()][-SPAN:]
             self._found = max(self._found, held(np.array(self._pitches)))

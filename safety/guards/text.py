@@ -21,7 +21,7 @@ from omni.safety.policy import Category, policy
 
 LEAST = 0.35                                                            # cosine to a request that is refused
 MARGIN = 0.0                                                            # by which it exceeds that to a good one
-NEW_WORDS = 4                                                           # of a transcript, until it is looked at again
+NEW_WORDS = 8                                                           # of a transcript, until it is looked at again
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,138 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from huggingface_hub import ModelCard
+from inspect_ai.model import get_model
+
+from omni.cli import main
+from omni.errors import InputError
+from omni.eval.abilities.scoring import Measure, share
+from omni.eval.inspected import wishes
+from omni.eval.suite.outcome import report
+from omni.eval.suite.run import Plan, run_suite
+from omni.files import read_json, write_json
+from omni.safety.card.collect import collect, identity
+from omni.safety.card.diff import diff
+from omni.safety.card.provenance import sign, verify
+from omni.safety.registry import should_comply, should_refuse, sources
+
+
+@pytest.fixture(scope="module")
+def run(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of `omni eval suite safety`, of two tasks."""
+    folder = tmp_path_factory.mktemp("run")
+    data = folder / "data.jsonl"
+    data.write_text("")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wishes, "MOST_TOKENS", 4)
+        plan = Plan(get_model(f"omni/{model}"), folder / "x", 5, 0, identity(model), sources("safety"))
+        patch.setattr("omni.eval.suite.run._data_identity", lambda path: "none")
+        outcomes = run_suite([should_refuse, should_comply], plan, folder)
+        write_json(folder / "suite.json", {
+            "suite": "safety", "model": "tiny", "key": plan.key(), "tasks": [one.as_dict() for one in outcomes],
+        })  # fmt: skip
+    assert report("x", outcomes).figures["should_refuse_right"].n == 5
+    return folder
+
+
+def bench(path: Path) -> Path:
+    figures = {"recall_en": {"value": 0.9, "unit": "share", "low": 0.8, "high": 0.95, "n": 30},
+               "false_alarms_en": {"value": 0.1, "unit": "share", "low": 0.0, "high": 0.2, "n": 30}}  # fmt: skip
+    path.write_text("a table\n" + json.dumps({"command": "bench guards", "figures": figures, "machine": {}}))
+    return path
+
+
+def test_every_figure_leads_to_a_log_beside_the_card(model: Path, run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "card"
+    flags = ["--runs", str(run), "--figures", str(bench(tmp_path / "guards.json")), "--out", str(out)]
+    assert main(["card", str(model), *flags]) == 0
+    card = read_json(out / "card.json")
+    assert {"should_refuse_right", "should_comply_right_guarded", "guards_recall_en"} <= set(card["figures"])
+    assert all((out / one["source"]).is_file() for one in card["figures"].values() if one["source"])
+    page = (out / "card.html").read_text("utf-8")
+    assert 'href="logs/guards.json"' in page and "the text&#x27;s ha is the table&#x27;s am" in page
+    assert "0.10 [0.05, 0.20]" in page                                  # what the guard lets through
+    loaded = ModelCard.load(out / "README.md")
+    metrics = {one.metric_type: one.metric_value for one in loaded.data.eval_results}
+    assert metrics["guards_recall_en"] == 0.9 and "## Preparedness" in loaded.text
+    assert main(["card", "diff", str(out), str(out)]) == 0
+    assert all(one.before == one.after and not one.apart for one in diff(out, out))
+
+
+def test_a_card_says_on_its_face_what_is_missing_stale_and_partial(model: Path, run: Path, tmp_path: Path) -> None:
+    copied = tmp_path / "run"
+    about = read_json(run / "suite.json")
+    (copied / "logs").mkdir(parents=True)
+    about["tasks"][0]["partial"], about["tasks"][0]["note"] = True, "the endpoint died"
+    (copied / "logs" / about["tasks"][0]["log"]).write_bytes((run / "logs" / about["tasks"][0]["log"]).read_bytes())
+    write_json(copied / "suite.json", {**about, "key": {**about["key"], "code": "older"}})
+    card = collect(model, "tiny", [copied, tmp_path / "nowhere"], [tmp_path / "none.json"], None, tmp_path / "out")
+    for said in (
+        "missing: the log of should_comply", "partial: should_refuse: the endpoint died",
+        "stale: suite safety was run by another version", "nowhere/suite.json is not there",
+        "missing: no suite capability", "none.json does not end in the figures",
+        "missing: no figures of `omni bench guards",
+    ):  # fmt: skip
+        assert any(said in problem for problem in card.problems), said
+    assert card.overall == "not evaluated" and "should_refuse_right" in card.numbers
+    other = {**about, "key": {**about["key"], "model": "other weights"}}
+    write_json(copied / "suite.json", other)
+    card = collect(model, "tiny", [copied], [], None, tmp_path / "out")
+    assert any("run on other weights, and is left out" in problem for problem in card.problems)
+    assert set(card.numbers) == {"grader_agreement"}
+
+
+def test_cards_differ_where_their_intervals_do_not_touch(tmp_path: Path) -> None:
+    for name, hits in (("a", 10), ("b", 90)):
+        figures = {"x": vars(share([True] * hits + [False] * (100 - hits))), name: vars(Measure(1, "", 0, 2, 3))}
+        write_json(tmp_path / name / "card.json", {"figures": figures})
+    found = {one.name: one for one in diff(tmp_path / "a", tmp_path / "b")}
+    assert found["x"].apart and (found["a"].after, found["b"].before) == (None, None) and not found["a"].apart
+    with pytest.raises(InputError, match="no such file"):
+        diff(tmp_path / "a", tmp_path / "c")
+
+
+def test_third_party_results_need_their_fields(model: Path, tmp_path: Path) -> None:
+    rows = [{"who": "METR", "what": "77 tasks", "result": "none", "date": "2024-08"}]
+    write_json(tmp_path / "others.json", rows)
+    assert collect(model, "t", [], [], tmp_path / "others.json", tmp_path / "out").third_party == rows
+    write_json(tmp_path / "others.json", [{"who": "METR"}])
+    with pytest.raises(InputError, match="wants a list of objects with date, result, what, who"):
+        collect(model, "t", [], [], tmp_path / "others.json", tmp_path / "out")
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".png"])
+def test_a_signed_file_says_who_made_it_and_whether_it_was_changed(
+    suffix: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, signed, keys = tmp_path / f"a{suffix}", tmp_path / f"b{suffix}", tmp_path / "keys"
+    if suffix == ".wav":
+        soundfile.write(source, 0.1 * np.sin(np.arange(16000) / 9), 16000)
+    else:
+        from PIL import Image
+
+        Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)).save(source)
+    assert main(["card", "sign", str(source), "--out", str(signed), "--keys", str(keys)]) == 0
+    assert main(["card", "verify", str(signed)]) == 0
+    assert "unchanged; generated by omni omni-tiny; signed by omni, self-made" in capsys.readouterr().out
+    content = bytearray(signed.read_bytes())
+    content[len(content) // 2 if suffix == ".wav" else -40] ^= 1
+    (tmp_path / f"c{suffix}").write_bytes(content)
+    assert main(["card", "verify", str(tmp_path / f"c{suffix}")]) == 2
+    assert "changed since it was signed (" in capsys.readouterr().err
+    assert main(["card", "verify", str(source)]) == 2
+    assert "has no provenance that can be read" in capsys.readouterr().err
+
+
+def test_the_same_keys_sign_again(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", np.zeros(1600), 16000)
+    for name in ("b.wav", "c.wav"):
+        sign(tmp_path / "a.wav", tmp_path / name, tmp_path / "keys", "mine")
+        assert verify(tmp_path / name).generator == "omni mine"
+    assert oct((tmp_path / "keys" / "key.pem").stat().st_mode)[-3:] == "600"
+    with pytest.raises(InputError, match=r"\.txt; C2PA is written into"):
+        (tmp_path / "a.txt").write_text("")
+        sign(tmp_path / "a.txt", tmp_path / "d.txt", tmp_path / "keys", "mine")

