@@ -19,7 +19,7 @@ help: ## list these
 run: $(VENV)/.installed ## install, then train a small model on real data: runs/quickstart/report.html (ARGS=--minutes 60)
 	$(BIN)/omni quickstart $(ARGS)
 
-demo: $(VENV)/.live ## talk with omni-tiny in the browser: http://127.0.0.1:8700/ (ARGS="--port 9000")
+demo: $(VENV)/.live ## talk with omni-tiny in the browser; it says where (ARGS="--port 9000")
 	$(BIN)/omni serve $(ARGS)
 
 ask: $(VENV)/.installed ## ask omni-tiny about a picture, aloud and in French: runs/ask

@@ -84,10 +84,10 @@ def test_text_and_pictures_are_answered_in_writing(talking: Talking) -> None:
 def test_an_interrupted_answer_is_forgotten_from_where_it_was_not_heard(talking: Talking, spoken: np.ndarray) -> None:
     talking.say("conversation.item.create", item=text("How are you?"))
     talking.raw(json.dumps({"type": "response.create"}), steps=1)
-    response = talking.session.current
+    response = talking.session.speaking.current
     while response.sent < 0.12:
         talking.work(1)
-    assert talking.session.current is response
+    assert talking.session.speaking.current is response
     events = talking.hear(np.concatenate((silence(0.1), spoken[:12_000])), steps=0)
     assert "input_audio_buffer.speech_started" in kinds(events)
     done = only(events, "response.done")["response"]
@@ -229,7 +229,7 @@ def test_what_clients_send_by_default_is_accepted(talking: Talking) -> None:
     talking.say("conversation.item.create", item=text("Hello"))
     events = talking.say("response.create")
     audio = b"".join(base64.b64decode(e["delta"]) for e in events if e["type"] == "response.output_audio.delta")
-    assert len(audio) / 8000 == pytest.approx(talking.session.last.sent)
+    assert len(audio) / 8000 == pytest.approx(talking.session.speaking.last.sent)
 
 
 class Strict:
@@ -254,5 +254,5 @@ def test_a_guard_stops_the_answer_and_so_does_one_that_fails(pipeline, fails: bo
     events = talking.say("response.create")
     done = only(events, "response.done")["response"]
     assert (done["status"], done["status_details"]["reason"]) == ("incomplete", "content_filter")
-    assert talking.session.last.sent <= 3000 / 24_000
+    assert talking.session.speaking.last.sent <= 3000 / 24_000
     assert not talking.worker.busy

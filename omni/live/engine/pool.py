@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import pickle
 import socket
 import subprocess
 import sys
@@ -10,8 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from omni.errors import InputError
-from omni.live.engine import messages
-from omni.live.engine.worker import HEADER
+from omni.live.engine import messages, wire
 
 log = logging.getLogger("omni.live")
 PAUSE = 0.5                                                             # seconds before a dead process is started again
@@ -57,8 +55,7 @@ class Process:
     def tell(self, message: messages.Told) -> None:
         """Say something to the model; nothing happens while it is dead."""
         if self._writer is not None and not self._writer.is_closing():
-            data = pickle.dumps(message, protocol=5)
-            self._writer.write(HEADER.pack(len(data)) + data)
+            self._writer.write(wire.pack(message))
 
     def stop(self) -> None:
         """End the process for good."""
@@ -96,9 +93,9 @@ class Process:
 
     @staticmethod
     async def _next(reader: asyncio.StreamReader) -> messages.Told:
-        (size,) = HEADER.unpack(await reader.readexactly(HEADER.size))
-        message: messages.Told = pickle.loads(await reader.readexactly(size))  # from our own child
-        return message
+        sizes = wire.HEADER.unpack(await reader.readexactly(wire.HEADER.size))
+        text, tail = [await reader.readexactly(size) for size in sizes]
+        return wire.unpack(text, tail)
 
 
 @dataclass

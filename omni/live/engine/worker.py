@@ -5,10 +5,8 @@
 
 import argparse
 import os
-import pickle
 import select
 import socket
-import struct
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -21,13 +19,10 @@ import torch
 from omni.decode.pieces import Piece
 from omni.decode.pipeline import Pipeline
 from omni.errors import InputError
-from omni.live.engine import messages
+from omni.live.engine import messages, wire
 from omni.live.engine.ending import Ending
 from omni.live.engine.talk import Speech, Talk
 from omni.shipped import NAME, shipped_model
-
-HEADER = struct.Struct("!I")
-AHEAD = 30.0                                                            # seconds of sound made before its time
 
 
 @dataclass
@@ -169,19 +164,16 @@ def _full(want: Any, speech: Speech) -> bool:
 # ---- the process
 
 
-def send(to: socket.socket, message: messages.Told) -> None:
-    """One message, whole."""
-    data = pickle.dumps(message, protocol=5)
-    to.sendall(HEADER.pack(len(data)) + data)
-
-
 def serve(door: socket.socket, pipeline: Pipeline, name: str, ending: Ending | None = None) -> None:
     """Work until the door closes."""
     codec = pipeline.tokenizers.audio
     assert codec is not None
     vocab = pipeline.vocab
-    send(door, messages.Ready("", codec.sample_rate, vocab.voices, vocab.languages, name))
-    worker, data = Worker(pipeline, partial(send, door), ending), bytearray()
+    def say(message: messages.Told) -> None:
+        door.sendall(wire.pack(message))
+
+    say(messages.Ready("", codec.sample_rate, vocab.voices, vocab.languages, name))
+    worker, data = Worker(pipeline, say, ending), bytearray()
     while True:
         readable, _, _ = select.select([door], [], [], 0 if worker.busy else None)
         if readable:
@@ -189,21 +181,10 @@ def serve(door: socket.socket, pipeline: Pipeline, name: str, ending: Ending | N
             if not received:
                 return
             data += received
-            for message in _whole(data):
+            for message in wire.whole(data):
                 worker.take(message)
         if worker.busy:
             worker.work()
-
-
-def _whole(data: bytearray) -> Iterator[messages.Told]:
-    """The messages that are complete; takes them out of `data`."""
-    while len(data) >= HEADER.size:
-        (size,) = HEADER.unpack_from(data)
-        if len(data) < HEADER.size + size:
-            return
-        message = pickle.loads(bytes(data[HEADER.size : HEADER.size + size]))  # from our own door, over our own socket
-        del data[: HEADER.size + size]
-        yield message
 
 
 def main() -> None:

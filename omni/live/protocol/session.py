@@ -1,7 +1,6 @@
 """One client's session: its events in, what the model says, and the events out. No I/O and no waiting in here."""
 
 import copy
-import time
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -13,12 +12,13 @@ from omni.live.guard import Guards
 from omni.live.hearing.pcm import Wave
 from omni.live.hearing.turns import Change
 from omni.live.hearing.vad import RATE
-from omni.live.protocol import events, items, tools
+from omni.live.protocol import events, items
 from omni.live.protocol.events import Event, RefusedError, server
 from omni.live.protocol.history import ROOT, History, unknown
 from omni.live.protocol.microphone import Microphone, milliseconds
 from omni.live.protocol.response import Response
 from omni.live.protocol.settings import Settings
+from omni.live.protocol.speaking import Speaking
 
 
 class Session:
@@ -33,18 +33,13 @@ class Session:
         limits: Callable[[], list[Event]] | None = None,
     ) -> None:
         """seconds: how long the session may last; limits: what the client may still send, told with every response."""
-        self.line, self.send, self.guards, self.limits = line, send, guards, limits
+        self.line, self.send = line, send
         self.settings = Settings(line.facts, seconds)
         self.items = History()
-        self.responses: dict[str, Response] = {}                        # those that are not over
-        self.current: Response | None = None                            # the one that speaks in the conversation
-        self.last: Response | None = None                               # the latest that did
-        self.draft: Response | None = None                              # begun in a pause, not told to anybody yet
-        self._voices_fixed = False
+        self.speaking = Speaking(line, send, self.items, guards, limits)
         self._due = False                                               # a response is owed once the current one ends
         self._turn = events.fresh("item")                               # what the user is saying will be this item
         self._judged = 0
-        self._spoke: float | None = None                                # when the user was last answered
         self.microphone = Microphone(self.settings, line.facts.sample_rate)
         send(server("session.created", session=self.settings.session))
 
@@ -70,11 +65,11 @@ class Session:
         after = copy.copy(before)
         after.update(changes)
         old, new = (each.session["audio"]["output"]["voice"] for each in (before, after))
-        if self._voices_fixed and old != new:
+        if self.speaking.voiced and old != new:
             raise RefusedError("the voice cannot change once it was heard; open a new session", "cannot_update_voice")
         self.settings = after
         if before.rules != after.rules or before.input_format != after.input_format:
-            self._drop_draft()
+            self.speaking.drop_draft()
             self._listen()
         self.send(server("session.updated", session=after.session))
 
@@ -96,19 +91,19 @@ class Session:
             raise RefusedError("the input audio buffer is empty; append audio first", "input_audio_buffer_commit_empty")
         if microphone.turns is not None and not microphone.speaking:
             self._tell_model(microphone.from_sample(microphone.since))
-        self._drop_draft()
+        self.speaking.drop_draft()
         self._end_turn(respond=False)
 
     def _clear(self, event: Event) -> None:
-        self._drop_draft()
+        self.speaking.drop_draft()
         self.line.tell(messages.Unhear(self.line.name))
         self._listen()
         self.send(server("input_audio_buffer.cleared"))
 
     def _clear_output(self, event: Event) -> None:
         """Of use over WebRTC alone; over a WebSocket the client holds the buffer, so stopping the answer is all."""
-        if self.current is not None:
-            self._cancel(self.current, "client_cancelled")
+        if self.speaking.current is not None:
+            self.speaking.cancel(self.speaking.current, "client_cancelled")
 
     def _create(self, event: Event) -> None:
         item, after = event["item"], event.get("previous_item_id")
@@ -130,88 +125,77 @@ class Session:
 
     def _truncate(self, event: Event) -> None:
         name, end = event["item_id"], event["audio_end_ms"]
-        response = next((each for each in (self.current, self.last) if each is not None and each.item == name), None)
+        response = self.speaking.spoken(name)
         if response is None and name not in self.items:
             raise unknown(name)
-        if response is None or not response.speaks:
+        if response is None:
             raise RefusedError("only the latest spoken answer can be truncated", param="item_id")
         if not 0 <= end <= response.sent * 1000 + 1:
             length = f"the answer has {response.sent * 1000:.0f} ms"
             raise RefusedError(f"audio_end_ms is {end}, but {length}", param="audio_end_ms")
         if event["content_index"] != 0:
             raise RefusedError("an answer has one content part; use 0", param="content_index")
-        self._shorten(response, end / 1000)
+        self.speaking.shorten(response, end / 1000)
         self.send(server("conversation.item.truncated", item_id=name, content_index=0, audio_end_ms=end))
 
     def _respond(self, event: Event) -> None:
         wanted = event.get("response") or {}
         settings = self.settings.with_response(wanted)
         if wanted.get("conversation") == "none":
-            self._ask(settings, wanted.get("metadata"), self._given(wanted.get("input")), in_conversation=False)
+            self.speaking.ask(settings, wanted.get("metadata"), self._given(wanted.get("input")), apart=True)
             return
         if wanted.get("input"):
             raise RefusedError('input is for responses out of band; add conversation: "none"', param="response.input")
-        if self.current is not None:
+        if self.speaking.current is not None:
             raise RefusedError(
-                f"the conversation has an active response {self.current.id}; wait until it is done, or cancel it",
+                f"a response is active ({self.speaking.current.id}); wait until it is done, or cancel it",
                 "conversation_already_has_active_response",
             )
-        self._drop_draft()
-        self._ask(settings, wanted.get("metadata"))
+        self.speaking.drop_draft()
+        self.speaking.ask(settings, wanted.get("metadata"))
 
     def _cancel_response(self, event: Event) -> None:
         name = event.get("response_id")
-        found = self.responses.get(name) if name else self.current
-        if found is None or found is self.draft:
+        found = self.speaking.find(name) if name else self.speaking.current
+        if found is None or found is self.speaking.draft:
             raise RefusedError("there is no active response to cancel", "response_cancel_not_active", "response_id")
-        self._cancel(found, "client_cancelled")
+        self.speaking.cancel(found, "client_cancelled")
 
     # ---- from the model
 
     def told(self, message: messages.Told) -> None:
         """One message of the model."""
+        response = self.speaking.find(getattr(message, "answer", None))
         match message:
-            case messages.Said() if message.answer in self.responses:
-                self._said(self.responses[message.answer], message)
-            case messages.Ended() if message.answer in self.responses:
-                response = self.responses[message.answer]
-                response.end(message)
-                self._over(response)
+            case messages.Said() if response is not None:
+                self.speaking.said(response, message)
+            case messages.Ended() if response is not None:
+                self.speaking.ended(response, message)
             case messages.Judged() if message.number == self._judged and self.microphone.turns is not None:
                 self.microphone.turns.ended = message.ended
             case messages.Transcribed():
                 self._transcribed(message)
             case messages.Failed():
-                self._failed(message)
+                self._failed(message, response)
             case _:
                 pass
+        if self._due and self.speaking.current is None:
+            self._due = False
+            self.speaking.ask(self.settings)
 
     def lost(self) -> None:
         """The model's process has died, and with it what it knew of the conversation."""
-        for response in list(self.responses.values()):
-            if response.begun:
-                response.finish("failed", error={"type": "server_error", "code": "model_died"})
+        self.speaking.fail_all()
         message = "the model's process died and with it this conversation; open a new session"
         self.send(events.error(message, "model_died", kind="server_error"))
 
-    def _said(self, response: Response, said: messages.Said) -> None:
-        reason = response.say(said)
-        self._voices_fixed |= response.begun and response.sent > 0
-        if reason is not None:
-            self.line.tell(messages.Stop(self.line.name, response.id))
-            response.finish("incomplete", "content_filter")
-            self._over(response)
-            self.send(events.error(reason, "content_filter", kind="guard"))
-
-    def _failed(self, message: messages.Failed) -> None:
-        response = self.responses.get(message.answer or "")
-        if response is self.draft and response is not None:
-            self._drop_draft()
+    def _failed(self, message: messages.Failed, response: Response | None) -> None:
+        if response is not None and response is self.speaking.draft:
+            self.speaking.drop_draft()
             return
         self.send(events.error(message.message, "model_refused"))
         if response is not None:
-            response.finish("failed", error={"type": "invalid_request_error", "code": "model_refused"})
-            self._over(response)
+            self.speaking.failed(response, "model_refused", "invalid_request_error")
 
     def _transcribed(self, message: messages.Transcribed) -> None:
         if message.item in self.items:
@@ -234,7 +218,7 @@ class Session:
         elif change.kind == "paused":
             self._speculate()
         elif change.kind == "resumed":
-            self._drop_draft()
+            self.speaking.drop_draft()
         else:
             self._end_turn(respond=True, at=change.at)
 
@@ -244,34 +228,32 @@ class Session:
         start = max(0, at - rules.prefix_ms * RATE // 1000)
         self.send(server("input_audio_buffer.speech_started", audio_start_ms=milliseconds(start), item_id=self._turn))
         if self._detection.get("interrupt_response", True):
-            self._interrupt()
+            self.speaking.interrupt()
         self._tell_model(microphone.from_sample(start))
 
     def _speculate(self) -> None:
         """The user pauses: let the model judge whether that was all, and begin an answer in case it was."""
         self._judged += 1
         self.line.tell(messages.Judge(self.line.name, self._judged))
-        if self._detection.get("create_response", True) and self.current is None:
-            self.draft = self._new(self.settings, None)
-            self._order(self.draft, draft=self._turn)
+        if self._detection.get("create_response", True) and self.speaking.current is None:
+            self.speaking.draw_up(self.settings, self._turn)
 
     def _end_turn(self, respond: bool, at: int | None = None) -> None:
         """What the user said is an item now; `respond`: and is to be answered, as far as the client wants that."""
-        name, draft, self._turn, self.draft = self._turn, self.draft, events.fresh("item"), None
+        name, self._turn = self._turn, events.fresh("item")
         if at is not None:
             self.send(server("input_audio_buffer.speech_stopped", audio_end_ms=milliseconds(at), item_id=name))
-        if draft is not None:
-            self.line.tell(messages.Keep(self.line.name, draft.id))
-        else:
+        draft = self.speaking.keep_draft()
+        if draft is None:
             self.line.tell(messages.Commit(self.line.name, name))
         self.send(server("input_audio_buffer.committed", item_id=name, previous_item_id=self.items.last))
         self._add(items.user_audio(name), None)
         self.microphone.empty()
         if draft is not None:
-            self._begin(draft)
+            self.speaking.begin(draft)
         elif respond and self._detection.get("create_response", True):
-            if self.current is None:
-                self._ask(self.settings, None)
+            if self.speaking.current is None:
+                self.speaking.ask(self.settings)
             else:
                 self._due = True
         transcription = self.settings.transcription
@@ -280,23 +262,12 @@ class Session:
             known = language if language in self.line.facts.languages else None
             self.line.tell(messages.Transcribe(self.line.name, name, known))
 
-    def _interrupt(self) -> None:
-        """The user speaks: stop the answer, and let the conversation hold what can have been heard of it."""
-        now = time.monotonic()
-        response = self.current or self.last
-        if self.current is not None:
-            self._cancel(self.current, "turn_detected")
-        if response is not None and response.speaks and response.heard(now) < response.sent:
-            self._shorten(response, response.heard(now))
-
     def _idle(self) -> None:
         """Nobody says anything any more: speak to the user, where the client wants that."""
-        microphone, rules = self.microphone, self.settings.rules
-        if rules is None or rules.idle_ms is None or self._spoke is None or self.current or microphone.speaking:
+        microphone, rules, quiet = self.microphone, self.settings.rules, self.speaking.quiet_for()
+        if rules is None or rules.idle_ms is None or quiet is None or microphone.speaking:
             return
-        rest = max(0.0, self.last.sent - self.last.heard(time.monotonic())) if self.last else 0.0
-        if time.monotonic() - self._spoke - rest > rules.idle_ms / 1000:
-            self._spoke = None
+        if quiet > rules.idle_ms / 1000:
             start = max(microphone.since, microphone.heard - rules.idle_ms * RATE // 1000)
             span = {"audio_start_ms": milliseconds(start), "audio_end_ms": milliseconds(microphone.heard)}
             self.send(server("input_audio_buffer.timeout_triggered", **span, item_id=self._turn))
@@ -309,66 +280,6 @@ class Session:
     @property
     def _detection(self) -> Event:
         return self.settings.turn_detection or {}
-
-    # ---- answering
-
-    def _ask(
-        self, settings: Settings, metadata: Any, said: tuple[Part, ...] | None = None, in_conversation: bool = True
-    ) -> None:
-        response = self._new(settings, metadata, in_conversation)
-        self._order(response, said=said)
-        self._begin(response)
-
-    def _new(self, settings: Settings, metadata: Any, in_conversation: bool = True) -> Response:
-        guard = self.guards(settings.voice) if self.guards else None
-        response = Response(settings, self.line.facts.sample_rate, guard, in_conversation, metadata)
-        self.responses[response.id] = response
-        return response
-
-    def _order(self, response: Response, draft: str | None = None, said: tuple[Part, ...] | None = None) -> None:
-        session = response.settings.session
-        system = "\n".join(filter(None, (session["instructions"], tools.instructions(session["tools"]))))
-        item = response.item if response.in_conversation else None
-        order = messages.Answer(self.line.name, response.id, response.settings.ask, item, draft, said, system)
-        self.line.tell(order)
-
-    def _begin(self, response: Response) -> None:
-        if response.in_conversation:
-            self.current = response
-        response.begin(self.send, self.items.put)
-        if self.limits is not None:
-            self.send(server("rate_limits.updated", rate_limits=self.limits()))
-        self._voices_fixed |= response.sent > 0
-        self._over(response)
-
-    def _over(self, response: Response) -> None:
-        """Take note when a response has ended."""
-        if not response.done:
-            return
-        self.responses.pop(response.id, None)
-        if response is self.current:
-            self.current, self.last, self._spoke = None, response, time.monotonic()
-            if self._due:
-                self._due = False
-                self._ask(self.settings, None)
-
-    def _cancel(self, response: Response, reason: str) -> None:
-        self.line.tell(messages.Stop(self.line.name, response.id))
-        response.finish("cancelled", reason)
-        self._over(response)
-
-    def _drop_draft(self) -> None:
-        """Forget an answer that nobody was told of."""
-        if self.draft is not None:
-            self.line.tell(messages.Stop(self.line.name, self.draft.id))
-            self.responses.pop(self.draft.id, None)
-            self.draft = None
-
-    def _shorten(self, response: Response, seconds: float) -> None:
-        """Let the conversation hold only this much of a spoken answer, and no transcript of the rest."""
-        self.line.tell(messages.Truncate(self.line.name, response.item, seconds + response.skipped))
-        if response.item in self.items:
-            self.items[response.item]["content"] = [{"type": "output_audio", "transcript": None}]
 
     # ---- items
 

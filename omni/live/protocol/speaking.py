@@ -1,0 +1,155 @@
+"""The assistant's side of a session: which responses there are, which one speaks, how one is begun and stopped."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from omni.decode.parts import Part
+from omni.live.engine import messages
+from omni.live.engine.pool import Line
+from omni.live.guard import Guards
+from omni.live.protocol import events, tools
+from omni.live.protocol.events import Event, server
+from omni.live.protocol.history import History
+from omni.live.protocol.response import Response
+from omni.live.protocol.settings import Settings
+
+Send = Callable[[Event], None]
+Limits = Callable[[], list[Event]]
+
+
+class Speaking:
+    """Responses of one session.
+
+    current: the one that speaks in the conversation; last: the latest that did; draft: begun in a pause of the user's,
+    told to nobody yet; voiced: whether any was heard; finished: when `last` was over, time.monotonic()
+    """
+
+    def __init__(self, line: Line, send: Send, history: History, guards: Guards | None, limits: Limits | None) -> None:
+        self.current: Response | None = None
+        self.last: Response | None = None
+        self.draft: Response | None = None
+        self.voiced = False
+        self.finished: float | None = None
+        self._line, self._send, self._history, self._guards, self._limits = line, send, history, guards, limits
+        self._responses: dict[str, Response] = {}                       # those that are not over
+
+    def find(self, name: str | None) -> Response | None:
+        """A response that is not over, by its id."""
+        return self._responses.get(name or "")
+
+    def ask(
+        self, settings: Settings, metadata: Any = None, said: tuple[Part, ...] | None = None, apart: bool = False
+    ) -> None:
+        """Begin a response; apart: out of band, to the conversation or to what is `said`."""
+        response = self._new(settings, metadata, not apart)
+        self._order(response, None, said)
+        self.begin(response)
+
+    def draw_up(self, settings: Settings, turn: str) -> None:
+        """Begin an answer to what is being said, which will be the item `turn`, in case that was all."""
+        self.draft = self._new(settings, None, True)
+        self._order(self.draft, turn, None)
+
+    def drop_draft(self) -> None:
+        """Forget an answer that nobody was told of."""
+        if self.draft is not None:
+            self._line.tell(messages.Stop(self._line.name, self.draft.id))
+            self._responses.pop(self.draft.id, None)
+            self.draft = None
+
+    def keep_draft(self) -> Response | None:
+        """The draft is the answer; `begin` it once the client knows what it answers. None where there is none."""
+        draft, self.draft = self.draft, None
+        if draft is not None:
+            self._line.tell(messages.Keep(self._line.name, draft.id))
+        return draft
+
+    def begin(self, response: Response) -> None:
+        """Tell the client of a response."""
+        if response.in_conversation:
+            self.current = response
+        response.begin(self._send, self._history.put)
+        if self._limits is not None:
+            self._send(server("rate_limits.updated", rate_limits=self._limits()))
+        self.voiced |= response.sent > 0
+        self._over(response)
+
+    def said(self, response: Response, said: messages.Said) -> None:
+        """The model says more of it."""
+        reason = response.say(said)
+        self.voiced |= response.begun and response.sent > 0
+        if reason is not None:
+            self._line.tell(messages.Stop(self._line.name, response.id))
+            response.finish("incomplete", "content_filter")
+            self._over(response)
+            self._send(events.error(reason, "content_filter", kind="guard"))
+
+    def ended(self, response: Response, message: messages.Ended) -> None:
+        """The model has said all of it."""
+        response.end(message)
+        self._over(response)
+
+    def failed(self, response: Response, code: str, kind: str) -> None:
+        """The model cannot go on with it."""
+        response.finish("failed", error={"type": kind, "code": code})
+        self._over(response)
+
+    def fail_all(self) -> None:
+        """The model is gone."""
+        for response in list(self._responses.values()):
+            self.failed(response, "model_died", "server_error")
+
+    def cancel(self, response: Response, reason: str) -> None:
+        """Stop it: client_cancelled or turn_detected."""
+        self._line.tell(messages.Stop(self._line.name, response.id))
+        response.finish("cancelled", reason)
+        self._over(response)
+
+    def interrupt(self) -> None:
+        """The user speaks: stop the answer, and let the conversation hold what can have been heard of it."""
+        now = time.monotonic()
+        response = self.current or self.last
+        if self.current is not None:
+            self.cancel(self.current, "turn_detected")
+        if response is not None and response.speaks and response.heard(now) < response.sent:
+            self.shorten(response, response.heard(now))
+
+    def shorten(self, response: Response, seconds: float) -> None:
+        """Let the conversation hold only this much of a spoken answer, and no transcript of the rest."""
+        self._line.tell(messages.Truncate(self._line.name, response.item, seconds + response.skipped))
+        if response.item in self._history:
+            self._history[response.item]["content"] = [{"type": "output_audio", "transcript": None}]
+
+    def spoken(self, item: str) -> Response | None:
+        """The latest spoken response, if it is this item."""
+        found = (each for each in (self.current, self.last) if each is not None and each.item == item and each.speaks)
+        return next(found, None)
+
+    def quiet_for(self) -> float | None:
+        """Seconds since the user can have heard the end of the latest answer; None before one and during one."""
+        if self.current is not None or self.last is None or self.finished is None:
+            return None
+        now = time.monotonic()
+        return now - self.finished - max(0.0, self.last.sent - self.last.heard(now))
+
+    def _new(self, settings: Settings, metadata: Any, in_conversation: bool) -> Response:
+        guard = self._guards(settings.voice) if self._guards else None
+        response = Response(settings, self._line.facts.sample_rate, guard, in_conversation, metadata)
+        self._responses[response.id] = response
+        return response
+
+    def _order(self, response: Response, draft: str | None, said: tuple[Part, ...] | None) -> None:
+        session = response.settings.session
+        system = "\n".join(filter(None, (session["instructions"], tools.instructions(session["tools"]))))
+        item = response.item if response.in_conversation else None
+        order = messages.Answer(self._line.name, response.id, response.settings.ask, item, draft, said, system)
+        self._line.tell(order)
+
+    def _over(self, response: Response) -> None:
+        """Take note when a response has ended."""
+        if not response.done:
+            return
+        self._responses.pop(response.id, None)
+        if response is self.current:
+            self.current, self.last, self.finished = None, response, time.monotonic()
