@@ -25,7 +25,7 @@ VERBS = {
     "card": "the System Card of a model; `card diff`, and provenance by `card sign` and `card verify`",
     "bench": "measure training and decoding against transformers",
     "serve": "a model behind the Realtime and chat protocols, with a page to talk to it",
-    "plan": "memory, communication, speed and cost of a model before it is trained",
+    "plan": "memory, communication, speed and cost of a model before it is trained; `plan serve` of live speech",
 }
 # Words that a verb's first argument could be mistaken for: RECIPE may be any name, `./report` or `report.yaml` too.
 WITHIN: dict[tuple[str, ...], str] = {
@@ -35,6 +35,7 @@ WITHIN: dict[tuple[str, ...], str] = {
     ("eval", "abilities"): "eval_abilities",
     ("eval", "suite"): "eval_suite",
     ("eval", "compare"): "eval_compare",
+    ("plan", "serve"): "plan_serve",
     ("card", "diff"): "card_diff",
     ("card", "sign"): "card_sign",
     ("card", "verify"): "card_verify",

@@ -1,0 +1,44 @@
+"""`omni plan serve`: how many live conversations a model can hold on a device."""
+
+import argparse
+
+EPILOG = """examples:
+  omni plan serve tiny --gpu cpu
+  omni plan serve 7b --gpu h100 --context 8192
+One by one is how `omni serve` takes steps; batched is what a step for all conversations at once would allow."""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """The model, the device, and what a second of speech takes."""
+    parser.description = "Live conversations at once, by the memory that a step reads and the FLOPs that it takes."
+    parser.epilog = EPILOG
+    parser.add_argument("model", metavar="PRESET|RECIPE", help="as of `omni plan`")
+    parser.add_argument("--gpu", default="h100", help="h100, a100-80 … or cpu: one core of this machine, measured")
+    parser.add_argument("--context", type=int, default=2048, metavar="STEPS", help="of past (default: %(default)s)")
+    parser.add_argument("--steps", type=float, default=25.0, help="a second of speech takes (default: %(default)g)")
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON on the last line")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print the table."""
+    from omni.commands.plan import _recipe, _usual_vocabulary
+    from omni.errors import InputError
+    from omni.figures import Report
+    from omni.train.plan.hardware import hardware
+    from omni.train.plan.serving import Serving
+
+    if args.context <= 0 or not 0 < args.steps < float("inf"):
+        raise InputError(f"--context {args.context}, --steps {args.steps:g}: both must be positive")
+    recipe, _ = _recipe(args.model.removeprefix("omni-"))
+    config = recipe.model.config(_usual_vocabulary())
+    serving = Serving(config, hardware(args.gpu), args.context, args.steps, 4 if args.gpu == "cpu" else 2)
+    report = Report("plan serve")
+    report.add("step_ms", serving.seconds(1) * 1e3, "ms")
+    report.add("sessions_one_by_one", serving.one_by_one, "sessions")
+    report.add("sessions_batched", serving.batched, "sessions")
+    report.add("sessions_in_memory", serving.fitting, "sessions")
+    report.add("memory_weights", serving.weights / 2**30, "GiB")
+    report.add("memory_per_session", serving.past / 2**20, "MiB")
+    print(report.table())
+    if args.json:
+        print(report.json())
