@@ -165,6 +165,7 @@ def visit(playwright: Playwright) -> Iterator[Callable[..., Watched]]:
         running.append(chromium(playwright, microphone))
         browser = running[-1].__enter__()
         page = browser.new_context(bypass_csp=ear, **context).new_page()  # the ear is no part of the page
+        page.set_default_timeout(120_000)                               # a busy machine fails nothing
         watched = Watched(page)
         opened.append(watched)
         if ear:

@@ -39,8 +39,9 @@ def test_speaking_interrupts_and_the_server_is_told_what_was_heard(
     watched.connected()
     for question in LONG:                                               # until an answer is long enough
         asked = ask(watched, question)
+        before = len(watched.received)
         watched.page.click("#speak")                                    # the user begins to speak at once
-        watched.wait(partial(began_since, watched, len(watched.received)))
+        watched.wait(partial(began_since, watched, before))
         watched.page.wait_for_timeout(300)
         if cuts(watched, asked):
             break
