@@ -15,7 +15,7 @@ QUESTION = "What is in this picture?"
 
 
 def answered(watched: Watched, since: int = 0) -> None:
-    watched.wait(lambda: "response.done" in watched.kinds(watched.received[since:]), 60)
+    watched.wait(lambda: "response.done" in watched.kinds(watched.received[since:]))
 
 
 def ask(watched: Watched, text: str) -> None:

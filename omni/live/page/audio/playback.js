@@ -62,9 +62,12 @@ class Playback extends AudioWorkletProcessor {
     const [answer] = this.answers;
     if (!answer) return 0;
     if (answer.waits && (answer.whole || answer.stored >= STORE * sampleRate)) answer.waits = false;
+    if (answer.whole && !answer.stored) {
+      this.over();
+      return this.next();
+    }
     if (answer.waits || !answer.stored) {
-      if (answer.whole && !answer.stored) this.over();
-      else this.miss(answer);
+      this.miss(answer);
       return 0;
     }
     if (!answer.played) this.onset = new Onset();
