@@ -18,8 +18,8 @@ from omni.files import write_text
 from omni.model.tensor_parallel import TensorParallel
 from omni.model.transformer import Batch, Losses, OmniTransformer
 from omni.train import backend
-from omni.train.curvature.running import Probe, total
-from omni.train.data.loader import GlobalBatch, Loader, Share, rows_at
+from omni.train.curvature.running import Probe
+from omni.train.data.loader import GlobalBatch, Loader, rows_at
 from omni.train.environment import prepare_process
 from omni.train.faults.guard import Guard, write_down
 from omni.train.faults.signals import StopSignals
@@ -69,7 +69,7 @@ class Trainer:
         self.engine, self.optimizer = backend.start(
             self._model, self.config, recipe, self.share, self.device, self.step_module
         )
-        self.weigher = self._weigher() if recipe.multitask.method != "none" else None
+        self.weigher = TaskWeights.of(recipe, self.data.tasks, self.engine)
         self.saver = Saver(run, recipe, self.engine, self.optimizer, self.config)
 
     def train(self) -> int | None:
@@ -78,7 +78,7 @@ class Trainer:
         finished = self.step >= self.stages.steps
         monitor = self._monitor() if self.rank == 0 and not finished else None
         rows = chosen_rows(self.valid, self.recipe.validate.rows) if self.valid else []
-        self.probe = self._probe() if self.recipe.monitor.curvature else None
+        self.probe = Probe.of(self.recipe, self.engine, self.optimizer, self.data, self.stages, self.share)
         with StopSignals() as signals, self.watchdog:
             while not finished and not self._loop(signals, monitor, rows):
                 self._return(monitor)
@@ -123,7 +123,9 @@ class Trainer:
                 if rows and (last or (every and self.step % every == 0)):
                     self._validate(rows, monitor)
                 if self.probe and self._due(self.recipe.monitor.curvature):
-                    self._look(self.probe, monitor)
+                    found = self.probe.report(self.stages, self.step)
+                    if monitor:
+                        monitor.curvature(found)
                 if save:
                     self._save(wait=last or stop)
                     saved_at = time.monotonic()
@@ -207,25 +209,6 @@ class Trainer:
         if monitor:
             losses = {"loss": tally.mean, "tasks": tally.by_task(), "modalities": tally.by_modality()}
             monitor.valid({"step": self.step, **losses})
-
-    def _weigher(self) -> TaskWeights:
-        return TaskWeights(self.recipe.multitask, self.data.tasks, self.engine, total, self.recipe.seed)
-
-    def _probe(self) -> Probe:
-        """On the run's first rows, whatever step it is at."""
-        share = Share(self.recipe.monitor.rows, self.share.micro, self.share.rank, self.share.world)
-        batch = Loader(self.data, self.stages.order, share).batch(0)
-        keep = not self.recipe.activation_checkpointing
-        return Probe(self.engine, self.optimizer, self.recipe.zero, batch, keep)
-
-    def _look(self, probe: Probe, monitor: Monitor | None) -> None:
-        """Log the curvature, and say it when the rate of the steps to come is too high for it."""
-        rates = [self.stages.factor(step) for step in range(self.step - 1, self.step + self.recipe.monitor.curvature)]
-        record, words = probe.report(max(rates) / rates[0])
-        if monitor and record:
-            monitor.curvature({"step": self.step, **record})
-        if monitor and words:
-            print(f"omni: step {self.step}: {words}", file=sys.stderr)
 
     def _record(self, tally: Tally, steps_seen: float, seconds: float, steps: int) -> dict[str, Any]:
         parts, rows = self.watch.take(), range(self.cursor - steps * self.share.rows, self.cursor)

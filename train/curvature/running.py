@@ -14,12 +14,14 @@ from omni.model.twice import twice_differentiable
 from omni.train.curvature.hessian import CurvatureError, Hessian, Operator, Scaled
 from omni.train.curvature.lanczos import Eigenpair, UnconvergedError, top_eigenvalue
 from omni.train.curvature.precondition import MOMENTS, Preconditioner
-from omni.train.data.loader import GlobalBatch
+from omni.train.data.loader import Dataset, GlobalBatch, Loader, Share
 from omni.train.optimizers import Adafactor, AnyOptimizer, Muon
+from omni.train.recipe import Recipe
+from omni.train.stages import Stages
 from omni.train.state.fragments import fragments, optimizer_steps
 
 TOLERANCE = 0.05                                                        # of the eigenvalue: a monitor's accuracy
-MOST, BASIS = 24, 12                                                    # products, and vectors in memory
+MOST, BASIS = 24, 6                                                     # products, and vectors in memory
 ALARM = 1.5                                                             # times the threshold
 
 
@@ -52,11 +54,14 @@ class Look:
 class Probe:
     """Sharpness of a run's loss on one batch, plain and as its optimizer feels it; each look starts from the last."""
 
-    def __init__(self, engine: Any, optimizer: AnyOptimizer, zero: int, batch: GlobalBatch, keep: bool = True) -> None:
+    def __init__(
+        self, engine: Any, optimizer: AnyOptimizer, zero: int, batch: GlobalBatch, keep: bool, every: int
+    ) -> None:
         """engine: of DeepSpeed around the model; batch: this process's share of the rows that are looked at
         keep: the recorded gradient between products, for speed; without it less memory is needed
+        every: steps between looks
         """
-        self.engine, self.optimizer, self.zero, self.keep = engine, optimizer, zero, keep
+        self.engine, self.optimizer, self.zero, self.keep, self.every = engine, optimizer, zero, keep, every
         self.parts = [self._part(micro, batch.trained) for micro in batch.micro]
         self.parameters = {n: p for n, p in engine.module.model.named_parameters() if p.requires_grad}
         self.last: dict[str, Tensor] = {}
@@ -71,21 +76,32 @@ class Probe:
             ratio, sure_too = self._top("scaled", Scaled(hessian, scale))
         return Look(sharpness, ratio, scale.threshold, sure and sure_too, time.monotonic() - began)
 
-    def report(self, ahead: float) -> tuple[dict[str, Any] | None, str | None]:
-        """What a look's record in log.jsonl is, and what there is to say about it, or None. Every process calls it.
+    @classmethod
+    def of(
+        cls, recipe: Recipe, engine: Any, optimizer: AnyOptimizer, data: Dataset, stages: Stages, share: Share
+    ) -> "Probe | None":
+        """On a run's first rows, whatever step it is at; None where the recipe does not want one."""
+        if not recipe.monitor.curvature:
+            return None
+        mine = Share(recipe.monitor.rows, share.micro, share.rank, share.world)
+        batch = Loader(data, stages.order, mine).batch(0)
+        return cls(engine, optimizer, recipe.zero, batch, not recipe.activation_checkpointing, recipe.monitor.curvature)
 
-        ahead: the largest rate before the next look, as a multiple of this one's
+    def report(self, stages: Stages, step: int) -> dict[str, Any]:
+        """A look's record after `step` steps, as log.jsonl has it; `warning` where there is something to say. Every
+        process calls it.
         """
+        rates = [stages.factor(at) for at in range(step - 1, step + self.every)]
         try:
-            record = self.look().record(ahead)
+            record = {"step": step, **self.look().record(max(rates) / rates[0])}
         except CurvatureError as error:
-            return None, str(error)
-        if record["ratio_ahead"] <= ALARM:
-            return record, None
-        return record, (
-            f"the loss is {record['ratio_ahead']:.1f} times as sharp as the steps to come can follow; they may diverge:"
-            " lower optimizer.lr, or warm up for longer"
-        )
+            return {"step": step, "warning": str(error)}
+        if record["ratio_ahead"] > ALARM:
+            record["warning"] = (
+                f"the loss is {record['ratio_ahead']:.1f} times as sharp as the steps to come can follow; they may"
+                " diverge: lower optimizer.lr, or warm up for longer"
+            )
+        return record
 
     def _top(self, name: str, operator: Operator) -> tuple[Eigenpair, bool]:
         """The largest eigenvalue, or as much of it as the products allowed and False."""

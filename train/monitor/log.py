@@ -2,6 +2,7 @@
 
 import html
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -47,8 +48,12 @@ class Monitor:
         self.draw(done=False)
 
     def curvature(self, record: dict[str, Any]) -> None:
-        """A look at the curvature: sharpness, preconditioned sharpness, threshold, their ratio."""
-        self._write({"kind": "curvature", **record})
+        """A look at the curvature: sharpness, preconditioned sharpness, threshold, their ratio; or a warning alone."""
+        warning = record.pop("warning", None)
+        if "sharpness" in record:
+            self._write({"kind": "curvature", **record})
+        if warning:
+            print(f"omni: step {record['step']}: {warning}", file=sys.stderr)
 
     def draw(self, done: bool) -> None:
         records = read_log(self.run)

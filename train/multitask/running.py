@@ -14,11 +14,12 @@ from torch import Tensor
 
 from omni.errors import InputError
 from omni.model.transformer import Batch, Losses
+from omni.train.curvature.running import total
 from omni.train.data.loader import GlobalBatch
 from omni.train.multitask.gradients import Gramian, checked, divided
 from omni.train.multitask.losses import dirichlet
 from omni.train.multitask.methods import method
-from omni.train.recipe import MultitaskRecipe
+from omni.train.recipe import MultitaskRecipe, Recipe
 
 Forward = Callable[[Batch], Losses]
 
@@ -39,6 +40,13 @@ class TaskWeights:
         self.random = plan.method == "rlw-dirichlet"
         self.weights = torch.ones(len(tasks))                           # of the last batch, 0 for tasks not in it
         self.scale = torch.ones(len(tasks))                             # from a sum over steps to the weighted mean
+
+    @classmethod
+    def of(cls, recipe: Recipe, tasks: Sequence[str], engine: Any) -> "TaskWeights | None":
+        """As the recipe has it; None where all steps count alike."""
+        if recipe.multitask.method == "none":
+            return None
+        return cls(recipe.multitask, tasks, engine, total, recipe.seed)
 
     def begin(self, batch: GlobalBatch, step: int) -> None:
         """Weigh the tasks of a global batch. Every process calls it."""

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from omni.errors import InputError
 from omni.model.twice import twice_differentiable
-from omni.train.data.loader import Loader, Share
+from omni.train.data.loader import GlobalBatch, Loader, Share
 from omni.train.engine import Trainer
 from omni.train.monitor.log import read_log
+from omni.train.monitor.tally import Tally
 from omni.train.recipe import Recipe
 
 EVERY = {"monitor.curvature": "2", "monitor.rows": "3", "schedule.steps": "4", "valid": "[]", "model.n_layers": "1"}
@@ -33,21 +34,22 @@ def watched(recipe: Path, run: Path, kind: type[Trainer] = Trainer, **overrides:
 
 
 def dense(loss: Any, parameters: list[Tensor]) -> Tensor:
-    """All second derivatives, one row at a time."""
+    """All second derivatives, by a batch of unit vectors."""
     with twice_differentiable():
         first = torch.autograd.grad(loss(), parameters, create_graph=True)
     flat = torch.cat([one.flatten() for one in first])
-    rows = [
-        torch.cat([g.flatten() for g in torch.autograd.grad(one, parameters, retain_graph=True)]) for one in flat
-    ]
-    return torch.stack(rows)
+    rows = torch.autograd.grad(flat, parameters, torch.eye(len(flat)), is_grads_batched=True)
+    return torch.cat([one.flatten(1) for one in rows], dim=1)
 
 
 class Watched(Trainer):
-    """Keeps the dense Hessian and the second moments of the first look."""
+    """Keeps the dense Hessian and the second moments of its last step, after which it looks."""
 
-    def _look(self, probe: Any, monitor: Any) -> None:
-        super()._look(probe, monitor)
+    def optimize(self, batch: GlobalBatch, tally: Tally) -> None:
+        super().optimize(batch, tally)
+        probe = self.probe
+        if probe is None or self.step == 0:
+            return
         parameters = list(probe.parameters.values())
         batch = Loader(self.data, self.stages.order, Share(3, 3)).batch(0)
         model = self.engine.module.model

@@ -140,9 +140,9 @@ def plot(results: Results, folder: Path) -> Mapping[str, Path]:
     panels = {
         "Adam: ratio to the threshold": [*curves(("adam", "adam, lr 0.003", "adam, b1 0.5")), line],
         "other optimizers": [*curves(optimizers), line],
-        "batches, b2, schedule": [*curves(("adam", "batch 256", "batch 32", "b2 0.999", "warmup", "decay")), line],
+        "batches, b2, schedule": [*curves(("batch 256", "batch 32", "b2 0.999", "warmup", "decay")), line],
         "other models": [*curves(("cnn", "omni")), line],
-        "preconditioned sharpness": curves(("adam", "warmup", "decay"), "preconditioned"),
+        "preconditioned sharpness": curves(("warmup", "decay"), "preconditioned"),
         "sharpness": curves(("adam", "gradient descent"), "sharpness"),
     }
     grid(panels, folder / "edge.png")
