@@ -39,18 +39,33 @@ __attribute__((constructor)) static void fill_signs(void) {
         for (int bit = 0; bit < 8; bit++) signs_of[byte][bit] = (byte >> bit & 1) << 31;
 }
 
-/* y[r] = signs[r] . x; cols is a multiple of 8. */
+static float sum_of(Eight x) { return ((x[0] + x[1]) + (x[2] + x[3])) + ((x[4] + x[5]) + (x[6] + x[7])); }
+
+/* y[r] = signs[r] . x; cols is a multiple of 8. Four rows at a time, so that sums do not wait for each other and what is
+   read of x serves all of them. */
 static void dot_rows_bits(float *restrict y, const uint8_t *restrict w, const float *restrict x, int64_t rows,
                           int64_t cols) {
-    for (int64_t r = 0; r < rows; r++, w += cols / 8) {
-        Eight sums[2] = {{0}, {0}};
-        for (int64_t c = 0; c < cols / 8; c++) {
+    int64_t bytes = cols / 8, r = 0;
+    for (; r + 4 <= rows; r += 4, w += 4 * bytes) {
+        Eight first = {0}, second = {0}, third = {0}, fourth = {0};
+        for (int64_t c = 0; c < bytes; c++) {
             Signs eight;
             memcpy(&eight, x + 8 * c, sizeof eight);
-            sums[c & 1] += (Eight)(eight ^ signs_of[w[c]]);
+            first += (Eight)(eight ^ signs_of[w[c]]);
+            second += (Eight)(eight ^ signs_of[w[c + bytes]]);
+            third += (Eight)(eight ^ signs_of[w[c + 2 * bytes]]);
+            fourth += (Eight)(eight ^ signs_of[w[c + 3 * bytes]]);
         }
-        Eight sum = sums[0] + sums[1];
-        y[r] = ((sum[0] + sum[1]) + (sum[2] + sum[3])) + ((sum[4] + sum[5]) + (sum[6] + sum[7]));
+        y[r] = sum_of(first), y[r + 1] = sum_of(second), y[r + 2] = sum_of(third), y[r + 3] = sum_of(fourth);
+    }
+    for (; r < rows; r++, w += bytes) {
+        Eight sum = {0};
+        for (int64_t c = 0; c < bytes; c++) {
+            Signs eight;
+            memcpy(&eight, x + 8 * c, sizeof eight);
+            sum += (Eight)(eight ^ signs_of[w[c]]);
+        }
+        y[r] = sum_of(sum);
     }
 }
 
