@@ -31,10 +31,12 @@ bench: $(VENV)/.tested ## measure training and decoding against transformers: ru
 	$(BIN)/omni bench loader --json | tee runs/bench/loader.log
 	$(BIN)/omni bench checkpoint --json $(ARGS) | tee runs/bench/checkpoint.log
 	$(BIN)/omni bench decode --json $(ARGS) | tee runs/bench/decode.log
+	$(BIN)/omni bench eval --json | tee runs/bench/eval.log
 	@tail -qn1 runs/bench/train.log > runs/bench/train.json
 	@tail -qn1 runs/bench/loader.log > runs/bench/loader.json
 	@tail -qn1 runs/bench/checkpoint.log > runs/bench/checkpoint.json
 	@tail -qn1 runs/bench/decode.log > runs/bench/decode.json
+	@tail -qn1 runs/bench/eval.log > runs/bench/eval.json
 	@echo "figures: runs/bench/*.json"
 
 test: lint ## everything CI runs: lint, then all tests, quick ones first

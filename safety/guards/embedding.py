@@ -1,8 +1,9 @@
 """Who is speaking, as a vector that follows the sound: Resemblyzer's speaker encoder, run frame by frame.
 
-The encoder (GE2E, Wan et al. 2018) is a recurrent network, trained on 1.6 s from a fresh start. Two of them take turns
-here, each started afresh every `SPAN` frames and heard in the second half of its life: so a frame is computed
-twice, however often one wants to know, and what was heard too long ago is forgotten.
+The encoder (GE2E, Wan et al. 2018) is a recurrent network, trained on 1.6 s from a fresh start. Here two of them take
+turns, each started afresh every `SPAN` frames and heard at the end of its life: what was heard 0.32 s ago is forgotten,
+so that a change of voice shows at once. Lives of 0.64 s tell voices apart better (98.2 % of the steps of strangers
+instead of 96.7 %) and take twice as long to notice (a median of 0.59 s): the guard adds the evidence up instead.
 """
 
 import importlib.util
@@ -20,7 +21,7 @@ from omni.errors import InputError
 
 RATE = 16_000                                                           # hertz, of the encoder
 WINDOW, HOP, BANDS = 400, 160, 40                                       # samples, samples, mel bands
-SPAN = 160                                                              # frames of a life, 1.6 s as in training
+SPAN = 32                                                               # frames of a life, 0.32 s
 STEP = 16                                                               # frames heard at once: fewer calls, less time
 LEVEL = 10 ** (-30 / 20)                                                # to which quiet speech is raised
 SILENCE = 10 ** (-50 / 20)                                              # frames below it say nothing about a voice

@@ -28,7 +28,7 @@ HELD_OUT = {                                                            # speake
               "words/lt", "words/gl", "words/sl"),
 }  # fmt: skip
 SECONDS = 6.0                                                           # of a conversation
-PRESETS, OTHERS, CROWD = 14, 6, 14                                      # conversations of each preset, human; the crowd
+PRESETS, OTHERS, CROWD = 10, 3, 12                                      # conversations of each preset, human; the crowd
 DECAY = 3e-4                                                            # weight decay, of the mean loss
 SHORTEST = RATE // 2                                                    # samples of a recording that says anything
 

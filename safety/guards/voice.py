@@ -2,7 +2,7 @@
 
 A linear classifier over the speaker embedding (safety.guards.embedding), one for each preset, says after every 160 ms
 of voice how much likelier the preset is than anybody else. Its evidence is added up, never below nothing (CUSUM, Page
-1954): so a short odd sound is forgiven, and a change of voice shows within two or three steps.
+1954): a doubtful step is forgiven, two of them or a clear one are not.
 """
 
 from dataclasses import dataclass, field
@@ -19,8 +19,8 @@ from omni.safety.guards.embedding import Voiceprint
 
 FILE = Path(__file__).with_name("presets.safetensors")                  # made by safety.guards.enrol
 CLIP = 3.0                                                              # nats that one step may say for or against
-LIMIT = 2.5                                                             # nats against the preset at which it stops
-YOUNG = 3                                                               # first steps of a sound, which say little
+LIMIT = 1.0                                                             # nats against the preset at which it stops
+YOUNG = 2                                                               # first steps of a sound, which say little
 
 
 @dataclass

@@ -1,10 +1,12 @@
 """A model with random weights and 60 stamps, a few prompts and lines, all as small as the parts bear."""
 
+import functools
 import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import inspect_ai._util.package
 import numpy as np
 import pytest
 import torch
@@ -20,6 +22,9 @@ from omni.tokenizers.text import TextTokenizer
 from omni.train.data.items import DATA_FILES, FORMAT_VERSION, SAMPLE_RATE, Item, Recording, fingerprint
 from omni.train.data.lines import line_items
 from omni.vocab import Vocabulary
+
+# Where omni is not installed from this folder, Inspect reads all packages' files at every task to find whose it is.
+inspect_ai._util.package.packages_distributions = functools.cache(inspect_ai._util.package.packages_distributions)
 
 FOLDERS = ("animals/birds", "plants", "vehicles", "food", "people")
 KINDS = ("small", "big", "red", "blue", "green", "black")               # words that the recognizer knows

@@ -1,11 +1,16 @@
 """A whole model with random weights, very small, and our tasks as Inspect finds them."""
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
+import inspect_ai._util.package
 import pytest
 
 import omni.safety.registry  # noqa: F401
+
+# Where omni is not installed from this folder, Inspect reads all packages' files at every task to find whose it is.
+inspect_ai._util.package.packages_distributions = functools.cache(inspect_ai._util.package.packages_distributions)
 
 
 @pytest.fixture(scope="session")
