@@ -225,8 +225,9 @@ def check_same_run(saved: State, now: State, run: Path, changed_recipe: bool = F
         raise InputError(f"{run}: the vocabulary is not the one of its checkpoint{mends}")
     if saved.data != now.data:
         raise InputError(f"{run}: the data are not those of its checkpoint{mends}")
-    old = _flat(Recipe(data=["."]).as_dict()) | _flat(saved.recipe)     # a key that omni had not yet, at its default
-    new = _flat(now.recipe)
+    new, defaults = _flat(now.recipe), _flat(Recipe(data=["."]).as_dict())
+    old = {key: defaults[key] for key in new if key in defaults}        # a key that omni had not yet, at its default
+    old |= _flat(saved.recipe)
     differing = [key for key in {**old, **new} if old.get(key) != new.get(key) and not _free(key)]
     must = [key for key in differing if _fixed(key) or not changed_recipe]
     if must:
