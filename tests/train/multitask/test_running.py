@@ -1,5 +1,7 @@
-"""Multi-task rules in real runs, against a plain loop on whole batches and dense Jacobians. That processes and stages of
-ZeRO change nothing is tested with the curvature's."""
+"""Multi-task rules in real runs, against a plain loop on whole batches and dense Jacobians.
+
+That processes and stages of ZeRO change nothing is tested with the curvature's.
+"""
 
 from pathlib import Path
 
