@@ -22,7 +22,7 @@ from omni.train.state.fragments import fragments, optimizer_steps
 
 TOLERANCE = 0.05                                                        # of the eigenvalue: a monitor's accuracy
 MOST, BASIS = 24, 6                                                     # products, and vectors in memory
-ALARM = 1.5                                                             # times the threshold
+ALARM = 2.0                                                             # times the threshold
 
 
 @dataclass(frozen=True)

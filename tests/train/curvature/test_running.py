@@ -24,6 +24,10 @@ def looks(run: Path) -> list[dict[str, Any]]:
     return [record for record in read_log(run) if record["kind"] == "curvature"]
 
 
+def losses(run: Path) -> list[float]:
+    return [record["loss"] for record in read_log(run) if record["kind"] == "train"]
+
+
 def watched(recipe: Path, run: Path, kind: type[Trainer] = Trainer, **overrides: str) -> Trainer:
     """A run in this process."""
     keys = {key.replace("__", "."): value for key, value in overrides.items()}
@@ -75,17 +79,20 @@ def test_a_look_is_that_of_dense_algebra(recipe_file: Path, tmp_path: Path) -> N
 
 @pytest.mark.slow
 def test_zero_and_ranks_change_nothing(recipe_file: Path, tmp_path: Path) -> None:
-    watched(recipe_file, tmp_path / "0", zero="0")
-    watched(recipe_file, tmp_path / "1", zero="1")
+    """Neither of the curvature nor of what a multi-task rule makes of the gradients."""
+    watched(recipe_file, tmp_path / "0", zero="0", multitask__method="pcgrad")
+    watched(recipe_file, tmp_path / "1", zero="1", multitask__method="pcgrad")
     words = [word for key, value in EVERY.items() for word in (f"--{key}", value)]
     command = [sys.executable, "-m", "omni.cli", "train", str(recipe_file), "--out", str(tmp_path / "2"), *words]
-    subprocess.run([*command, "--zero", "2", "--nproc", "2"], check=True, capture_output=True)
+    more = ["--zero", "2", "--nproc", "2", "--multitask.method", "pcgrad"]
+    subprocess.run([*command, *more], check=True, capture_output=True)
     alone = looks(tmp_path / "0")
     assert [record["step"] for record in alone] == [2, 4] and all(record["converged"] for record in alone)
     for other in ("1", "2"):
         for one, two in zip(alone, looks(tmp_path / other), strict=True):
             for key in ("sharpness", "preconditioned", "threshold", "ratio"):
                 assert two[key] == pytest.approx(one[key], rel=2e-3), key
+        assert losses(tmp_path / other) == pytest.approx(losses(tmp_path / "0"), rel=1e-4)
 
 
 def test_other_optimizers_and_memory(recipe_file: Path, tmp_path: Path) -> None:

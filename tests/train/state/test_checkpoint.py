@@ -113,7 +113,7 @@ def test_what_must_not_change_is_named(tmp_path: Path) -> None:
         check_same_run(saved, replace(state(0), recipe=other), tmp_path)
     check_same_run(saved, replace(state(0), recipe=other), tmp_path, changed_recipe=True)
     check_same_run(saved, replace(state(0), recipe={**RECIPE, "zero": 2}, world=2), tmp_path)
-    with pytest.raises(InputError, match="precision was None and is now 'bf16'"):
+    with pytest.raises(InputError, match="precision was 'fp32' and is now 'bf16'"):
         check_same_run(saved, replace(state(0), recipe={**RECIPE, "precision": "bf16"}), tmp_path, changed_recipe=True)
     changes = (({"data": "x"}, "the data"), ({"vocab": "x"}, "the vocabulary"))
     for changed, message in changes:
