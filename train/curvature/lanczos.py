@@ -8,8 +8,8 @@ from torch import Generator, Tensor
 
 from omni.train.curvature.hessian import CurvatureError, Operator
 
-LEAST = 3                                                               # products before a pair is believed
-NOISE = 0.3                                                             # of chance in a start, against its length
+LEAST = 5                                                               # products before a pair is believed
+NOISE = 1.0                                                             # of chance in a start, against its length
 
 
 @dataclass(frozen=True)
@@ -17,8 +17,8 @@ class Eigenpair:
     """The largest eigenvalue and its vector [size].
 
     residual: |A v - value v| for the vector v of length 1: there is an eigenvalue within it of `value`, always
-    error: bound on |value - the largest|, as a rule far smaller: residual^2 over the gap to the second eigenvalue, if
-    that lies no higher than its own Ritz pair allows, and none hides from the start (Kato 1949)
+    error: estimate of |value - the largest| that is on the safe side: the geometric mean of the residual and the bound
+    of Kato and Temple, residual^2 over the gap to the second eigenvalue, which assumes that none hides from the start
     products: with vectors that it took
     """
 
@@ -111,12 +111,13 @@ class _Krylov:
         return values, vectors
 
     def judge(self) -> tuple[float, float, float]:
-        """The largest Ritz value, the bound on its error and its residual."""
+        """The largest Ritz value, its error and its residual."""
         values, vectors = self.pairs()
         residuals = (0.0 if self.done else self.beta) * vectors[-1].abs()  # [count]
         value, residual = float(values[-1]), float(residuals[-1])
         gap = value - float(values[-2] + residuals[-2]) if len(values) > 1 else 0.0
-        return value, min(residual, residual**2 / gap) if gap > 0 else residual, residual
+        bound = min(residual, residual**2 / gap) if gap > 0 else residual
+        return value, math.sqrt(residual * bound), residual
 
     def best(self) -> Eigenpair:
         value, error, residual = self.judge()
