@@ -21,13 +21,20 @@ KINDS: dict[str, Callable[[str | None], Guard | None]] = {
 
 @dataclass
 class Together:
-    """Several guards over one answer."""
+    """Guards that hear the same. One that raises an error counts as one that found something: it fails closed."""
 
-    guards: list[Guard]
+    guards: Sequence[Guard]
 
     def feed(self, samples: NDArray[np.float32], transcript: str) -> str | None:
         """The first reason that one of them gives."""
-        return next((reason for guard in self.guards if (reason := guard.feed(samples, transcript))), None)
+        for guard in self.guards:
+            try:
+                reason = guard.feed(samples, transcript)
+            except Exception as error:
+                return f"{type(guard).__name__} failed, so nothing more is said ({error})"
+            if reason:
+                return reason
+        return None
 
 
 def guards(names: Sequence[str], voices: Sequence[str]) -> Guards:
