@@ -87,8 +87,9 @@ def scaling_results(drift: float) -> list[Result]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("drift", "verdict"), [(0.0, "shown"), (0.8, "not shown")])
+@pytest.mark.parametrize(("drift", "verdict"), [(0.0, "shown"), (1.6, "inconclusive")])
 def test_multilingual_scaling_judges_planted_laws(drift: float, verdict: str) -> None:
+    """The fits' free floors hide much of a drift (docs/studies/multilingual-scaling.md): a strong one is not shown."""
     claims = multilingual_scaling.judge(scaling_results(drift))
     assert claims[0].verdict == verdict
     if not drift:
