@@ -3,16 +3,23 @@
 from collections import deque
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from omni.decode.pipeline import Pipeline
+from omni.decode.stream import Stream
 from omni.errors import InputError
 from omni.files import read_json
+from omni.layout import waiting
+from omni.sequence import Segment, prompt
 from omni.tokenizers import weights
 
 KIND, FOLDER = "omni-ending", "ending"
 STATES = 6                                                              # latest steps that are looked at
 HIDDEN = 64
+WINDOW = 250                                                            # frames, by which a long turn's past is cut
 
 
 class Ending(nn.Module):
@@ -61,33 +68,41 @@ class Ending(nn.Module):
         return head.eval()
 
 
-class Recent:
-    """The states of the latest steps of what is being heard."""
+class Ear:
+    """Hears what the user is saying by itself, without the conversation before it, as the head was taught to judge it.
 
-    def __init__(self) -> None:
-        self._states: deque[Tensor] = deque(maxlen=STATES)
+    (With the conversation before it the same model's states made the head wait 70 ms longer on average.)
+    """
 
-    def add(self, state: Tensor) -> None:
-        """One more step's state [1, d_model]."""
-        self._states.append(state)
+    def __init__(self, head: Ending, pipeline: Pipeline) -> None:
+        self.head, self.vocab = head, pipeline.vocab
+        self._stream = Stream(pipeline.model, max_steps=2 * WINDOW + 8, step=pipeline.step)
+        self._states: deque[Tensor] = deque(maxlen=STATES)              # each [1, d_model]
 
-    def forget(self) -> None:
-        self._states.clear()
+    def hear(self, codes: NDArray[np.int64]) -> None:
+        """All that is certain of the turn so far [frames, codebooks]; the latest 10 to 20 s of it count."""
+        start = max(0, len(codes) // WINDOW - 1) * WINDOW
+        ids = prompt([Segment("audio", codes[start:])], self.vocab)
+        ids = ids[None, : ids.shape[0] - waiting(self.vocab) - 3]       # without what may still change
+        first = len(self._stream) + 1
+        if not 0 <= ids.shape[1] - first < 2 * STATES:                  # another turn, or much at once
+            first = ids.shape[1]
+            self._states.clear()
+        for steps in range(first, ids.shape[1] + 1):
+            self._stream.hear(ids[:, :steps], prefix=0)
+            self._states.append(self._stream.state())
 
-    def judged(self, head: Ending) -> float | None:
-        """The head's probability; None before anything was heard."""
-        return probability(head, list(self._states)) if self._states else None
+    @torch.inference_mode()
+    def judged(self) -> float | None:
+        """Probability that all was said; None before anything was heard."""
+        if not self._states:
+            return None
+        return float(self.head(padded(torch.cat(list(self._states)))[None]).sigmoid())
 
 
 def padded(states: Tensor) -> Tensor:
     """The latest states [steps, d_model], zeros in front where there are too few: [STATES, d_model]."""
     return nn.functional.pad(states[-STATES:], (0, 0, max(0, STATES - len(states)), 0))
-
-
-@torch.inference_mode()
-def probability(head: Ending, states: list[Tensor]) -> float:
-    """Of the turn's end, after states [1, d_model] of the latest steps."""
-    return float(head(padded(torch.cat(states))[None]).sigmoid())
 
 
 def fingerprint(model: Path | str) -> str:

@@ -16,7 +16,7 @@ from omni.decode.stream import Stream
 from omni.errors import InputError
 from omni.layout import waiting
 from omni.live.engine import messages
-from omni.live.engine.ending import Ending, Recent
+from omni.live.engine.ending import Ear, Ending
 from omni.live.engine.listening import Listening
 from omni.live.engine.messages import Ask, Wave
 from omni.sequence import Segment, prompt
@@ -56,7 +56,7 @@ class Talk:
         self.system: Turn = []
         self.speech: Speech | None = None
         self.ask = Ask()
-        self._ending, self._recent = ending, Recent()
+        self._ear = None if ending is None or pipeline.model.config.prefix else Ear(ending, pipeline)
         self._listening = Listening(codec, pipeline.model.config.max_steps // 2)  # type: ignore[arg-type]
         self._stream = Stream(pipeline.model, step=pipeline.step)
 
@@ -64,13 +64,15 @@ class Talk:
 
     def hear(self, samples: Wave) -> None:
         """The user goes on speaking. The model's past follows, unless an answer is using it."""
+        before = len(self._listening.codes)
         self._listening.hear(samples)
+        if self._ear is not None and len(self._listening.codes) != before:
+            self._ear.hear(self._listening.codes)
         if self.speech is None:
             self._follow()
 
     def unhear(self) -> None:
         """Forget what the user is saying."""
-        self._recent.forget()
         self._listening = Listening(self._listening.codec, self._listening.longest)
 
     def commit(self, item: str) -> None:
@@ -83,7 +85,7 @@ class Talk:
 
     def judge(self) -> float | None:
         """How probable it is that the user has said all; None when this model cannot tell."""
-        return None if self._ending is None else self._recent.judged(self._ending)
+        return None if self._ear is None else self._ear.judged()
 
     # ---- items
 
@@ -211,10 +213,7 @@ class Talk:
         turns = fitting([*turns, [self._listening.certain()]], wants, self.pipeline.model, vocab)
         ids = prompt(chain(*turns), vocab)
         # What may still change: the delay layout's last steps, `</audio>`, `<turn>` and `<assistant>`.
-        before = len(self._stream)
         self._stream.hear(ids[None, : len(ids) - waiting(vocab) - 3], prefix=0)
-        if len(self._stream) > before and self._ending is not None:
-            self._recent.add(self._stream.state())
 
     def _text(self, segment: Segment) -> str:
         assert self.pipeline.tokenizers.text is not None
