@@ -85,7 +85,7 @@ class Ear:
         ids = prompt([Segment("audio", codes[start:])], self.vocab)
         ids = ids[None, : ids.shape[0] - waiting(self.vocab) - 3]       # without what may still change
         first = len(self._stream) + 1
-        if not 0 <= ids.shape[1] - first < 2 * STATES:                  # another turn, or much at once
+        if not 0 <= ids.shape[1] - first < STATES:                      # another turn, or much at once
             first = ids.shape[1]
             self._states.clear()
         for steps in range(first, ids.shape[1] + 1):
