@@ -17,6 +17,7 @@ from omni.decode.pipeline import Pipeline
 from omni.errors import InputError
 from omni.layout import waiting
 from omni.live.engine.ending import STATES, Ending, fingerprint, padded
+from omni.live.hearing.voiced import levels, voiced
 from omni.model.cache import Cache
 from omni.progress import progress
 from omni.sequence import Segment, prompt
@@ -99,15 +100,15 @@ def collect(pipeline: Pipeline, manifest: Manifest, split: str, limit: int, seed
 
 def find_places(wave: Wave, random: np.random.Generator) -> Places | None:
     """Where to cut a clean recording; None for one with too little voice."""
-    levels = np.sqrt(np.square(wave[: len(wave) // HOP * HOP].reshape(-1, HOP)).mean(axis=1))
-    loud = np.flatnonzero(levels > max(10 ** (-50 / 20), float(levels.max(initial=0)) * 10 ** (-35 / 20)))
+    level = levels(wave, SAMPLE_RATE)
+    loud = voiced(level)
     if len(loud) < LEAST:
         return None
     gaps = np.diff(loud) - 1
     pauses = [(int(loud[at]) + 1, int(gaps[at])) for at in np.flatnonzero(gaps >= PAUSE)]
-    smooth = np.convolve(levels, np.ones(3) / 3, "same")
+    smooth = np.convolve(level, np.ones(3) / 3, "same")
     inner = range(int(loud[0]) + LEAST, int(loud[-1]) + 1 - LEAST)
-    dips = [at for at in inner if smooth[at] <= smooth[at - 3 : at + 4].min() and smooth[at] < 0.3 * levels.max()]
+    dips = [at for at in inner if smooth[at] <= smooth[at - 3 : at + 4].min() and smooth[at] < 0.3 * level.max()]
     return Places(int(loud[-1]) + 1, pauses, int(random.choice(dips)) if dips else None)
 
 

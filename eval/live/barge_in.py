@@ -5,13 +5,12 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 
 from omni.eval.live.client import RATE, Client, connected, first_voiced, playback, room
 from omni.eval.live.recordings import Question, questions
-from omni.eval.live.serving import server
+from omni.eval.live.serving import add_flags, asked_server
 from omni.figures import Report
 from omni.files import write_json
 from omni.progress import progress
@@ -33,19 +32,14 @@ class Interruption:
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.description = "Interrupt spoken answers with held-out recordings, and measure when they fall silent."
     parser.epilog = "example:\n  omni bench barge-in --data runs/tiny/data --json"
-    parser.add_argument("--data", type=Path, required=True, help="folder of `omni data prepare`")
+    add_flags(parser, "runs/bench/barge-in")
     parser.add_argument("--turns", type=int, default=60, help="answers to interrupt (default: %(default)s)")
-    parser.add_argument("--url", help="ws://…/v1/realtime of a server (default: one is started)")
-    parser.add_argument("--key", default="", help="its bearer key")
-    parser.add_argument("--model", help="model folder for the server that is started")
-    parser.add_argument("--out", type=Path, default=Path("runs/bench/barge-in"), help="folder for turns.json")
-    parser.add_argument("--json", action="store_true", help="print the figures as JSON on the last line")
 
 
 def run(args: argparse.Namespace) -> None:
     """Measure, print the table and write every interruption."""
     said = questions(args.data, args.turns, seed=2)
-    with server(args.url, args.model) as url:
+    with asked_server(args) as url:
         found, short = asyncio.run(_all(url, args.key, said))
     report = figures(found, short)
     write_json(args.out / "turns.json", {"turns": [asdict(each) for each in found]})

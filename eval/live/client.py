@@ -14,15 +14,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from websockets.asyncio.client import ClientConnection, connect
 
 from omni.errors import InputError
 from omni.live.hearing.pcm import RATES, Resampler, Wave, from_base64, to_bytes
+from omni.live.hearing.voiced import LOUD, levels, voiced
 
 RATE = RATES["audio/pcm"]
 CHUNK = 480                                                             # 20 ms, as microphones and WebRTC hand it over
-LOUD = 10 ** (-50 / 20)
 ROOM = 10 ** (-72 / 20)                                                 # a quiet room's noise where nobody speaks
 
 
@@ -129,24 +128,20 @@ def at_client_rate(wave: Wave, rate: int) -> Wave:
 
 
 def last_voiced(wave: Wave, rate: int = RATE) -> int:
-    """Where a clean recording's speech ends: its last 10 ms above -50 dBFS and above its loudest 10 ms less 35 dB."""
-    levels = _levels(wave, rate // 100)
-    loud = np.flatnonzero(levels > max(LOUD, float(levels.max(initial=0)) * 10 ** (-35 / 20)))
+    """The sample at which the speech of a clean recording ends."""
+    loud = voiced(levels(wave, rate))
     return int(loud[-1] + 1) * (rate // 100) if len(loud) else 0
 
 
 def first_voiced(wave: Wave, below: float, rate: int = RATE) -> int:
-    """Where speech begins: the first 10 ms above -50 dBFS and above the loudest 10 ms less `below` dB."""
-    levels = _levels(wave, rate // 100)
-    loud = np.flatnonzero(levels > max(LOUD, float(levels.max(initial=0)) * 10 ** (-below / 20)))
+    """The sample at which it begins, `below` dB under its loudest."""
+    loud = voiced(levels(wave, rate), below)
     return int(loud[0]) * (rate // 100) if len(loud) else 0
 
 
 def longest_pause(wave: Wave, rate: int = RATE) -> float:
-    """Seconds of the longest silence between two voiced stretches of a clean recording, by the same measure."""
-    levels = _levels(wave, rate // 100)
-    loud = np.flatnonzero(levels > max(LOUD, float(levels.max(initial=0)) * 10 ** (-35 / 20)))
-    return float(np.diff(loud).max(initial=1) - 1) / 100
+    """Seconds of the longest silence between two voiced stretches."""
+    return float(np.diff(voiced(levels(wave, rate))).max(initial=1) - 1) / 100
 
 
 def playback(sound: Sequence[Arrival]) -> tuple[list[float], float]:
@@ -174,9 +169,3 @@ def first_audible(sound: Sequence[Arrival]) -> float | None:
     rms = np.sqrt((energy[CHUNK:] - energy[:-CHUNK]) / CHUNK)           # of the 20 ms from each sample on
     found = np.flatnonzero((rms > LOUD) & (np.abs(whole[: len(rms)]) > LOUD))
     return float(times[found[0]]) if len(found) else None
-
-
-def _levels(wave: Wave, hop: int) -> NDArray[np.float64]:
-    frames = np.square(wave[: len(wave) // hop * hop].reshape(-1, hop), dtype=np.float64)
-    levels: NDArray[np.float64] = np.sqrt(frames.mean(axis=1))
-    return levels

@@ -5,13 +5,12 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 
 from omni.eval.live.client import RATE, Client, connected, first_audible, room
 from omni.eval.live.recordings import Question, of_length, questions
-from omni.eval.live.serving import server
+from omni.eval.live.serving import add_flags, asked_server
 from omni.eval.statistics import bootstrap, wilson
 from omni.figures import Report
 from omni.files import write_json
@@ -45,14 +44,8 @@ class Turn:
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.description = "Say held-out recordings of people to a live server in real time, and measure its answers."
     parser.epilog = "example:\n  omni bench latency --data runs/tiny/data --turns 200 --json"
-    parser.add_argument("--data", type=Path, required=True, help="folder of `omni data prepare`")
+    add_flags(parser, "runs/bench/latency")
     parser.add_argument("--turns", type=int, default=200, help="recordings to say (default: %(default)s)")
-    parser.add_argument("--url", help="ws://…/v1/realtime of a server (default: one is started)")
-    parser.add_argument("--key", default="", help="its bearer key")
-    parser.add_argument("--model", help="model folder for the server that is started")
-    parser.add_argument("--int8", action="store_true", help="of the server that is started: 8-bit weights")
-    parser.add_argument("--out", type=Path, default=Path("runs/bench/latency"), help="folder for turns.json")
-    parser.add_argument("--json", action="store_true", help="print the figures as JSON on the last line")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -60,7 +53,7 @@ def run(args: argparse.Namespace) -> None:
     said = questions(args.data, args.turns)
     pairs = max(1, min(10, args.turns // 10))
     lengths = [of_length(said, seconds, number * 7) for number in range(pairs) for seconds in LENGTHS]
-    with server(args.url, args.model, *(["--int8"] if args.int8 else [])) as url:
+    with asked_server(args) as url:
         turns = asyncio.run(_all(url, args.key, said, "turns"))
         effect = asyncio.run(_all(url, args.key, lengths, "lengths"))
     report = figures(turns, effect)

@@ -1,13 +1,31 @@
 """A server for a measurement: one that runs already, or one of our own on a free port of the loopback interface."""
 
+import argparse
 import os
 import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 
 from omni.errors import InputError
+
+
+def add_flags(parser: argparse.ArgumentParser, out: str) -> None:
+    """What every live benchmark asks: the data, the server, and where it writes."""
+    parser.add_argument("--data", type=Path, required=True, help="folder of `omni data prepare`")
+    parser.add_argument("--url", help="ws://…/v1/realtime of a server (default: one is started)")
+    parser.add_argument("--key", default="", help="its bearer key")
+    parser.add_argument("--model", help="model folder for the server that is started")
+    parser.add_argument("--int8", action="store_true", help="of the server that is started: 8-bit weights")
+    parser.add_argument("--out", type=Path, default=Path(out), help="folder for results (default: %(default)s)")
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON on the last line")
+
+
+def asked_server(args: argparse.Namespace, *flags: str) -> AbstractContextManager[str]:
+    """The server that these flags ask for."""
+    return server(args.url, args.model, *(["--int8"] if args.int8 else []), *flags)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import numpy as np
 
 from omni.eval.live.client import Client, connected, first_audible, playback, room
 from omni.eval.live.recordings import Question, questions
-from omni.eval.live.serving import server
+from omni.eval.live.serving import add_flags, asked_server
 from omni.figures import Report
 from omni.files import write_json
 from omni.progress import progress
@@ -36,23 +36,17 @@ class Level:
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.description = "Hold more and more conversations at once, in real time, until answers have gaps."
     parser.epilog = "example:\n  omni bench sessions --data runs/tiny/data --json"
-    parser.add_argument("--data", type=Path, required=True, help="folder of `omni data prepare`")
+    add_flags(parser, "runs/bench/sessions")
     parser.add_argument("--counts", type=int, nargs="+", default=list(COUNTS), help="sessions (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=25.0, help="at each of them (default: %(default)g)")
-    parser.add_argument("--url", help="ws://…/v1/realtime of a server (default: one is started)")
-    parser.add_argument("--key", default="", help="its bearer key")
-    parser.add_argument("--model", help="model folder for the server that is started")
-    parser.add_argument("--int8", action="store_true", help="of the server that is started: 8-bit weights")
-    parser.add_argument("--out", type=Path, default=Path("runs/bench/sessions"), help="for levels.json, a plot")
-    parser.add_argument("--json", action="store_true", help="print the figures as JSON on the last line")
 
 
 def run(args: argparse.Namespace) -> None:
     """Measure level by level, print the table, write the curve."""
     said = questions(args.data, 40, seed=1)
-    flags = ["--sessions", str(max(args.counts) + 1), *(["--int8"] if args.int8 else [])]
+    flags = ["--sessions", str(max(args.counts) + 1)]
     levels = []
-    with server(args.url, args.model, *flags) as url, progress(None, "levels", len(args.counts), "level") as bar:
+    with asked_server(args, *flags) as url, progress(None, "levels", len(args.counts), "level") as bar:
         for count in sorted(args.counts):
             levels.append(asyncio.run(_level(url, args.key, said, count, args.seconds)))
             bar.update(1)

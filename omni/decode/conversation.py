@@ -102,10 +102,12 @@ def fitting(turns: list[Turn], wants: Sequence[Want], model: OmniTransformer, vo
     """
     half = model.config.max_steps // 2
     answer = min(sum(want.most(vocab) for want in wants), half)
-    if len(_prompt(turns, vocab)) + answer > model.config.max_steps:
-        while len(turns) > 1 and len(_prompt(turns, vocab)) > half:
+    steps = len(_prompt(turns, vocab))
+    if steps + answer > model.config.max_steps:
+        while len(turns) > 1 and steps > half:
             turns = turns[1:]
-    check_room(len(_prompt(turns, vocab)), wants, model, vocab)
+            steps = len(_prompt(turns, vocab))
+    check_room(steps, wants, model, vocab)
     return turns
 
 

@@ -3,7 +3,12 @@
 from collections.abc import Callable
 from typing import Protocol
 
-from omni.live.hearing.pcm import Wave
+import numpy as np
+
+from omni.live.engine.messages import Said
+from omni.live.hearing.pcm import Resampler, Wave
+
+RATE = 24_000                                                           # hertz at which a guard listens
 
 
 class Guard(Protocol):
@@ -15,3 +20,22 @@ class Guard(Protocol):
 
 
 Guards = Callable[[str | None], Guard]                                  # a guard for an answer in this voice
+
+
+class Watch:
+    """One answer under its guard, where there is one, piece by piece."""
+
+    def __init__(self, guard: Guard | None, rate: int) -> None:
+        """rate: of the pieces' samples, in hertz"""
+        self._guard, self._ear, self._text = guard, Resampler(rate, RATE), ""
+
+    def look(self, said: Said) -> str | None:
+        """Why the answer must stop before this piece is handed over; None lets it through."""
+        if self._guard is None:
+            return None
+        self._text += said.text or ""
+        heard = np.zeros(0, np.float32) if said.audio is None else self._ear(said.audio)
+        try:
+            return self._guard.feed(heard, self._text)
+        except Exception as error:
+            return f"the guard failed ({type(error).__name__}), so nothing more is said"

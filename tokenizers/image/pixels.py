@@ -53,13 +53,24 @@ def write_picture(path: Path | str, pixels: Tensor, scale: int = 1) -> None:
 
 def fit(image: Image.Image, size: int) -> Image.Image:
     """The whole picture, upright, centred on a white square of `size` pixels."""
-    image = ImageOps.exif_transpose(image).convert("RGBA")
+    image = upright(image)
     scale = size / max(image.size)
     shape = max(1, round(image.width * scale)), max(1, round(image.height * scale))
     image = image.resize(shape, Image.Resampling.LANCZOS)               # RGBA is resized premultiplied: no dark fringe
     canvas = Image.new("RGBA", (size, size), "white")
     canvas.alpha_composite(image, ((size - shape[0]) // 2, (size - shape[1]) // 2))
     return canvas.convert("RGB")
+
+
+def on_white(image: Image.Image) -> Image.Image:
+    """The picture at its own size, upright, what is transparent on white."""
+    image = upright(image)
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """RGBA, turned as its EXIF orientation says."""
+    return ImageOps.exif_transpose(image).convert("RGBA")
 
 
 def to_pixels(levels: NDArray[np.uint8] | Image.Image) -> Tensor:
@@ -107,7 +118,7 @@ def refuse_giant(path: Path, shape: tuple[int, int]) -> None:
         )
 
 
-def decoding(path: Path, read: Callable[[], T]) -> T:
+def decoding(path: Path | str, read: Callable[[], T]) -> T:
     """Run `read`, turning every way in which Pillow refuses a file into one InputError line."""
     try:
         with warnings.catch_warnings():

@@ -40,9 +40,9 @@ class Gramian:
         groups = list(divided(shared, self.most // len(losses)))
         if len(groups) == 1:
             return self._at_once(losses, shared, own)
-        products = sum((_products(_rows(losses, group)) for group in groups), torch.zeros(()))
+        products = sum((_products(rows_of(losses, group)) for group in groups), torch.zeros(()))
         weights = self.weighting(checked(products))
-        _add(own, torch.autograd.grad(_sum(losses), own, retain_graph=True) if own else ())
+        _add_plain(losses, own)
         _add(shared, torch.autograd.grad(weights @ torch.stack(list(losses)), shared, materialize_grads=True))
         return weights
 
@@ -59,9 +59,9 @@ class Gramian:
     def _by_features(
         self, losses: Sequence[Tensor], shared: Sequence[Tensor], own: Sequence[Tensor], features: Sequence[Tensor]
     ) -> Tensor:
-        rows = _rows(losses, features)
+        rows = rows_of(losses, features)
         weights = self.weighting(checked(_products(rows)))
-        _add(own, torch.autograd.grad(_sum(losses), own, retain_graph=True) if own else ())
+        _add_plain(losses, own)
         scales = weights.tolist()
         along = [_weighted(list(zip(column, scales, strict=True))) for column in zip(*rows, strict=True)]
         _add(shared, torch.autograd.grad(features, shared, along, retain_graph=True, materialize_grads=True))
@@ -82,9 +82,9 @@ class Elementwise:
         features: Sequence[Tensor] = (),
     ) -> Tensor:
         """As Gramian.backward; there are no weights: all are one. `features` makes no difference."""
-        _add(own, torch.autograd.grad(_sum(losses), own, retain_graph=True) if own else ())
+        _add_plain(losses, own)
         for group in divided(shared, self.most // len(losses)):
-            rows = _rows(losses, group)
+            rows = rows_of(losses, group)
             for parameter, *column in zip(group, *rows, strict=True):
                 matrix = checked(torch.stack([one.flatten() for one in column]))  # [tasks, numbers]
                 moves = matrix.any(dim=0)                               # where none has a gradient there is no sign
@@ -112,7 +112,7 @@ def checked(values: Tensor) -> Tensor:
     return values
 
 
-def _rows(losses: Sequence[Tensor], sources: Sequence[Tensor]) -> list[tuple[Tensor, ...]]:
+def rows_of(losses: Sequence[Tensor], sources: Sequence[Tensor]) -> list[tuple[Tensor, ...]]:
     """Gradients of every loss by every source; the graphs stay."""
     return [torch.autograd.grad(one, sources, retain_graph=True, materialize_grads=True) for one in losses]
 
@@ -135,8 +135,10 @@ def _weighted(pairs: Sequence[tuple[Tensor, float]]) -> Tensor:
     return total
 
 
-def _sum(losses: Sequence[Tensor]) -> Tensor:
-    return torch.stack(list(losses)).sum()
+def _add_plain(losses: Sequence[Tensor], own: Sequence[Tensor]) -> None:
+    """Those of single tasks get the gradient of the plain sum; the graph stays."""
+    if own:
+        _add(own, torch.autograd.grad(torch.stack(list(losses)).sum(), own, retain_graph=True))
 
 
 def _add(parameters: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from omni.errors import InputError
-from omni.train.multitask.gradients import checked
+from omni.train.multitask.gradients import checked, rows_of
 
 
 class Scalarization:
@@ -84,7 +84,7 @@ class GradNorm:
         layer = self.layer or list(shared)[-1:]
         stacked = torch.stack(list(losses))
         used = self.weights.detach().clone()
-        rows = [torch.autograd.grad(one, layer, retain_graph=True, materialize_grads=True) for one in losses]
+        rows = rows_of(losses, layer)
         norms = checked(torch.stack([torch.cat([g.flatten() for g in row]).norm() for row in rows]))  # [tasks]
         stacked.backward(used)
         self._move(norms, stacked.detach())

@@ -73,7 +73,7 @@ class Delete(Told):
 
 @dataclass(frozen=True)
 class Truncate(Told):
-    """Only `seconds` of an answer were heard. Answered by `Truncated` with the text that goes with them."""
+    """Only `seconds` of an answer were heard."""
 
     item: str
     seconds: float
@@ -163,12 +163,6 @@ class Failed(Told):
     message: str
     answer: str | None = None
     item: str | None = None
-
-
-@dataclass(frozen=True)
-class Truncated(Told):
-    item: str
-    text: str
 
 
 @dataclass(frozen=True)

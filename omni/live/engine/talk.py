@@ -18,7 +18,7 @@ from omni.layout import waiting
 from omni.live.engine import messages
 from omni.live.engine.ending import Ear, Ending
 from omni.live.engine.listening import Listening
-from omni.live.engine.messages import Ask, Wave
+from omni.live.engine.messages import Wave
 from omni.sequence import Segment, prompt
 from omni.sequence import Sequence as Laid
 
@@ -55,7 +55,7 @@ class Talk:
         self.items: dict[str, Turn] = {}
         self.system: Turn = []
         self.speech: Speech | None = None
-        self.ask = Ask()
+        self.wants: list[Want] = []                                     # of the latest answer: room is left for another
         self._ear = None if ending is None or pipeline.model.config.prefix else Ear(ending, pipeline)
         self._listening = Listening(codec, pipeline.model.config.max_steps // 2)  # type: ignore[arg-type]
         self._stream = Stream(pipeline.model, step=pipeline.step)
@@ -103,17 +103,14 @@ class Talk:
     def delete(self, item: str) -> None:
         self.items.pop(item, None)
 
-    def truncate(self, item: str, seconds: float) -> str:
-        """Of an answer only `seconds` were heard: forget the rest, and of its text as much in proportion.
-
-        Returns the text that stays, whole words of it.
-        """
+    def truncate(self, item: str, seconds: float) -> None:
+        """Of an answer only `seconds` were heard: forget the rest, and of its text as much in proportion, by words."""
         turn, codec = self.items.get(item, []), self._listening.codec
         audio = next((segment for segment in turn if segment.modality == "audio"), None)
         if audio is None or not len(audio.codes):
-            return ""
+            return
         frames = min(len(audio.codes), int(seconds * codec.frame_rate))
-        share, kept, text = frames / len(audio.codes), [], ""
+        share, kept = frames / len(audio.codes), []
         for segment in turn:
             if segment.modality == "audio":
                 segment = Segment("audio", segment.codes[:frames], segment.role, segment.language, segment.voice)
@@ -123,7 +120,6 @@ class Talk:
                 segment = Segment("text", codes, segment.role, segment.language)
             kept.append(segment)
         self.items[item] = kept if frames else []
-        return text
 
     # ---- answering
 
@@ -132,7 +128,6 @@ class Talk:
         apart = order.item is None                                      # leaves the conversation's past alone
         if not apart:
             self.stop()
-            self.ask = order.ask
         wants, sampler, generator = self.pipeline.asked(order.ask.want, **order.ask.how)
         system = self._segments((Text(order.system, "system"),) if order.system else ())
         draft = self._drafted(order.draft)
@@ -144,7 +139,7 @@ class Talk:
         if turns in ([], [system]):
             raise InputError("nothing to answer; say something, or add an item to the conversation")
         if not apart:
-            self.system = system
+            self.system, self.wants = system, wants
         model, vocab = self.pipeline.model, self.pipeline.vocab
         turns = fitting(turns, wants, model, vocab)
         stream = Stream(model, step=self.pipeline.step) if apart else self._stream
@@ -169,6 +164,8 @@ class Talk:
             self.items[speech.item] = speech.said
         speech.draft = None
         self.unhear()
+        if speech.over:
+            self.speech = None
 
     def stop(self) -> None:
         """Say no more; what was handed over has been said."""
@@ -178,6 +175,7 @@ class Talk:
 
     def finished(self, speech: Speech) -> None:
         """All pieces were taken. A draft stays until it is kept or stopped."""
+        speech.over = True
         if self.speech is speech and speech.draft is None:
             self.speech = None
 
@@ -208,9 +206,8 @@ class Talk:
         if self.pipeline.model.config.prefix or not len(self._listening.codes):
             return
         vocab = self.pipeline.vocab
-        wants, _, _ = self.pipeline.asked(self.ask.want, **self.ask.how)
         turns = [turn for turn in (self.system, *self.items.values()) if turn]
-        turns = fitting([*turns, [self._listening.certain()]], wants, self.pipeline.model, vocab)
+        turns = fitting([*turns, [self._listening.certain()]], self.wants, self.pipeline.model, vocab)
         ids = prompt(chain(*turns), vocab)
         # What may still change: the delay layout's last steps, `</audio>`, `<turn>` and `<assistant>`.
         self._stream.hear(ids[None, : len(ids) - waiting(vocab) - 3], prefix=0)

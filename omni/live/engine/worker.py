@@ -73,7 +73,6 @@ class Worker:
                 self._answer(talk, message)
             case messages.Keep():
                 talk.keep(message.answer)
-                self._sweep()
             case messages.Stop():
                 self._stop(talk, message.talk, message.answer)
             case messages.Commit():
@@ -85,8 +84,7 @@ class Worker:
             case messages.Delete():
                 talk.delete(message.item)
             case messages.Truncate():
-                text = talk.truncate(message.item, message.seconds)
-                self.tell(messages.Truncated(message.talk, message.item, text))
+                talk.truncate(message.item, message.seconds)
             case messages.Transcribe():
                 letters = talk.transcription(message.item, message.language)
                 self.jobs.append(Job(message.talk, partial(self._write, message, letters, []), lambda: 1e3))
@@ -118,16 +116,9 @@ class Worker:
         if talk.speech is not None and talk.speech.answer == answer:
             talk.stop()
 
-    def _sweep(self) -> None:
-        """A drafted answer that was whole before it was kept is over now."""
-        for talk in self.talks.values():
-            if talk.speech is not None and talk.speech.over:
-                talk.finished(talk.speech)
-
     def _say(self, name: str, talk: Talk, speech: Speech) -> bool:
         piece = next(speech.pieces, None)
         if piece is None:
-            speech.over = True
             talk.finished(speech)
             said = {segment.modality: int(segment.codes.size) for segment in speech.said}
             cut = any(_full(want, speech) for want in speech.wants)

@@ -29,7 +29,7 @@ def application(pool: Pool, door: Door, guards: Guards | None = None, page: bool
     """The server as an ASGI application; starting it starts the models. page: whether the demo page is served."""
     metrics = Metrics()
     chat = Chat(pool, guards)
-    sounds, began = Sounds(chat), int(time.time())
+    sounds, began = Sounds(pool, guards), int(time.time())
 
     async def models(request: Request) -> Response:
         name = pool.facts.name if pool.facts else ""

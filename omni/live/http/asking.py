@@ -3,7 +3,8 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -12,8 +13,11 @@ from omni.decode.parts import Part
 from omni.live.engine import messages
 from omni.live.engine.messages import Ask
 from omni.live.engine.pool import FullError, Line, Pool
-from omni.live.protocol.events import fresh
+from omni.live.guard import Guards, Watch
+from omni.live.protocol.events import RefusedError, fresh
+from omni.live.protocol.settings import preset
 
+T = TypeVar("T", int, float)
 LARGEST_BODY = 64 << 20                                                 # bytes of one request
 
 
@@ -74,21 +78,67 @@ async def json_body(request: Request) -> dict[str, Any]:
     return body
 
 
-def integer(body: dict[str, Any], name: str, default: int, least: int, most: int) -> int:
-    """A whole number of the request. Raises RefusedRequestError outside of least .. most."""
+def within(body: dict[str, Any], name: str, default: T, least: float, most: float) -> T:
+    """A number of the request, whole where the default is. Raises RefusedRequestError outside of least .. most."""
     value = body.get(name)
     if value is None:
         return default
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+    kinds = int if isinstance(default, int) else int | float
+    if not isinstance(value, kinds) or isinstance(value, bool) or not least <= value <= most:
         raise RefusedRequestError(f"{name} is {value!r}; use {least} to {most}", param=name)
-    return value
+    return type(default)(value)
 
 
-def number(body: dict[str, Any], name: str, default: float, least: float, most: float) -> float:
-    """A number of the request. Raises RefusedRequestError outside of least .. most."""
-    value = body.get(name)
-    if value is None:
-        return default
-    if not isinstance(value, int | float) or isinstance(value, bool) or not least <= value <= most:
-        raise RefusedRequestError(f"{name} is {value!r}; use {least:g} to {most:g}", param=name)
-    return float(value)
+async def watched(
+    said: AsyncIterator[messages.Told], guards: Guards | None, voice: str | None, rate: int
+) -> AsyncIterator[messages.Told]:
+    """The same messages under the guards. Raises RefusedRequestError where one stops the answer, or fails."""
+    watch = Watch(guards(voice) if guards else None, rate)
+    async for message in said:
+        if isinstance(message, messages.Said) and (reason := watch.look(message)) is not None:
+            raise RefusedRequestError(reason, 403, code="content_filter")
+        yield message
+
+
+async def chained(first: messages.Told, rest: AsyncIterator[messages.Told]) -> AsyncIterator[messages.Told]:
+    """A message that was taken already, and those behind it."""
+    yield first
+    async for message in rest:
+        yield message
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the pool's model can do, as requests name it."""
+
+    pool: Pool
+
+    @property
+    def rate(self) -> int:
+        """Of its codec, in hertz."""
+        return self._facts().sample_rate
+
+    @property
+    def name(self) -> str:
+        return self._facts().name
+
+    def voice(self, name: object, param: str) -> str | None:
+        """One of its own voices, the first where none is named. Raises RefusedRequestError for any other."""
+        facts = self._facts()
+        try:
+            chosen = name.get("id") if isinstance(name, dict) else name
+            return preset(str(chosen), facts) if chosen else (*facts.voices, None)[0]
+        except RefusedError as error:
+            raise RefusedRequestError(str(error), param=param) from None
+
+    def language(self, name: object) -> str | None:
+        """One of its languages, English where none is named. Raises RefusedRequestError for any other."""
+        known = self._facts().languages
+        if name is not None and name not in known:
+            raise RefusedRequestError(f"language {name!r} is not one of the model's", param="language")
+        return str(name) if name else ("en" if "en" in known else None)
+
+    def _facts(self) -> messages.Ready:
+        if self.pool.facts is None:
+            raise RefusedRequestError("the model is starting; try again in a moment", 503, kind="server_error")
+        return self.pool.facts

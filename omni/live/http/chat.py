@@ -3,6 +3,7 @@
 import base64
 import binascii
 import json
+import secrets
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -18,11 +19,10 @@ from omni.live.engine.messages import Ask
 from omni.live.engine.pool import Pool
 from omni.live.guard import Guards
 from omni.live.http import sound
-from omni.live.http.asking import RefusedRequestError, answer, integer, json_body, number
-from omni.live.http.guarding import Watch
+from omni.live.http.asking import Known, RefusedRequestError, answer, chained, json_body, watched, within
 from omni.live.protocol.events import RefusedError, fresh
 from omni.live.protocol.items import picture
-from omni.live.protocol.settings import LONGEST_ANSWER, LONGEST_TEXT, preset
+from omni.live.protocol.settings import LONGEST_ANSWER, LONGEST_TEXT
 
 AUDIO_ID_LIVES = 3600                                                   # seconds, as told in `expires_at`
 Body = dict[str, Any]
@@ -32,30 +32,23 @@ class Chat:
     """The endpoint."""
 
     def __init__(self, pool: Pool, guards: Guards | None) -> None:
-        self.pool, self.guards = pool, guards
+        self.pool, self.guards, self.known = pool, guards, Known(pool)
 
     async def __call__(self, request: Request) -> Response:
         body = await json_body(request)
         parts, system = self._messages(body)
         ask, kind = self._ask(body)
-        if integer(body, "n", 1, 1, 128) != 1:
+        if within(body, "n", 1, 1, 128) != 1:
             raise RefusedRequestError("one answer a request; leave n out", param="n")
-        watch = Watch(self.guards, ask.how.get("voice"), self._rate)
-        said = watch.over(answer(self.pool, parts, ask, system))
-        shown = {"id": fresh("chatcmpl"), "created": int(time.time()), "model": str(body.get("model") or self._name)}
+        told = answer(self.pool, parts, ask, system)
+        said = watched(told, self.guards, ask.how.get("voice"), self.known.rate)
+        model = str(body.get("model") or self.known.name)
+        shown = {"id": fresh("chatcmpl"), "created": int(time.time()), "model": model}
         if body.get("stream"):
             first = await anext(said)                                   # so that what is wrong is told by the status
             chunks = self._chunks(chained(first, said), shown, body)
             return StreamingResponse(chunks, media_type="text/event-stream")
         return JSONResponse(await self._whole(said, shown, kind))
-
-    @property
-    def _rate(self) -> int:
-        return self.pool.facts.sample_rate if self.pool.facts else 0
-
-    @property
-    def _name(self) -> str:
-        return self.pool.facts.name if self.pool.facts else ""
 
     def _messages(self, body: Body) -> tuple[tuple[Part, ...], str]:
         """What is said to the model, and the system's instructions."""
@@ -104,7 +97,7 @@ class Chat:
                 data = base64.b64decode(str(inside.get("data") or ""), validate=True)
             except (binascii.Error, ValueError):
                 raise RefusedRequestError("input_audio.data is not base64", param=where) from None
-            return Audio(sound.decoded(data, self._rate, where), self._rate, role)
+            return Audio(sound.decoded(data, self.known.rate, where), self.known.rate, role)
         raise RefusedRequestError(f"{where}: use a text, image_url or input_audio part", param=where)
 
     def _ask(self, body: Body) -> tuple[Ask, str]:
@@ -112,11 +105,11 @@ class Chat:
         modalities = body.get("modalities") or ["text"]
         if not isinstance(modalities, list) or set(modalities) - {"text", "audio"} or "text" not in modalities:
             raise RefusedRequestError('modalities: use ["text"] or ["text", "audio"]', param="modalities")
-        most = integer(body, "max_completion_tokens", integer(body, "max_tokens", LONGEST_TEXT, 1, 4096), 1, 4096)
+        most = within(body, "max_completion_tokens", within(body, "max_tokens", LONGEST_TEXT, 1, 4096), 1, 4096)
         how: Body = {
-            "sampler": Sampler(number(body, "temperature", 1.0, 0, 2), top_p=number(body, "top_p", 1.0, 1e-6, 1)),
-            "seed": integer(body, "seed", int.from_bytes(fresh("s")[-6:].encode(), "big"), -(2**63), 2**63 - 1),
-            "max_tokens": most, "language": self._language(body.get("language")),
+            "sampler": Sampler(within(body, "temperature", 1.0, 0, 2), top_p=within(body, "top_p", 1.0, 1e-6, 1)),
+            "seed": within(body, "seed", secrets.randbits(31), -(2**63), 2**63 - 1),
+            "max_tokens": most, "language": self.known.language(body.get("language")),
         }  # fmt: skip
         if "audio" not in modalities:
             return Ask(("text",), how), "wav"
@@ -124,25 +117,8 @@ class Chat:
         if not isinstance(wanted, dict):
             raise RefusedRequestError('spoken answers need audio: {"voice": …, "format": …}', param="audio")
         kind = sound.kind_of(wanted.get("format"), "wav", "audio.format")
-        how |= {"voice": self.voice(wanted.get("voice"), "audio.voice"), "max_seconds": LONGEST_ANSWER}
+        how |= {"voice": self.known.voice(wanted.get("voice"), "audio.voice"), "max_seconds": LONGEST_ANSWER}
         return Ask(("text", "audio"), how), kind
-
-    def voice(self, name: object, param: str) -> str | None:
-        """One of the model's own voices. Raises RefusedRequestError for any other."""
-        facts = self.pool.facts
-        if facts is None:
-            raise RefusedRequestError("the model is starting; try again in a moment", 503, kind="server_error")
-        try:
-            chosen = name.get("id") if isinstance(name, dict) else name
-            return preset(str(chosen), facts) if chosen else (*facts.voices, None)[0]
-        except RefusedError as error:
-            raise RefusedRequestError(str(error), param=param) from None
-
-    def _language(self, name: object) -> str | None:
-        known = self.pool.facts.languages if self.pool.facts else ()
-        if name is not None and name not in known:
-            raise RefusedRequestError(f"language {name!r} is not one of the model's", param="language")
-        return str(name) if name else ("en" if "en" in known else None)
 
     async def _whole(self, said: AsyncIterator[messages.Told], shown: Body, kind: str) -> Body:
         text, waves, ended = "", [], None
@@ -155,7 +131,7 @@ class Chat:
         assert ended is not None
         answered: Body = {"role": "assistant", "content": text, "refusal": None, "annotations": []}
         if waves:
-            data = base64.b64encode(sound.encoded(np.concatenate(waves), self._rate, kind)).decode()
+            data = base64.b64encode(sound.encoded(np.concatenate(waves), self.known.rate, kind)).decode()
             lives = int(time.time()) + AUDIO_ID_LIVES
             answered |= {"content": None}
             answered["audio"] = {"id": fresh("audio"), "data": data, "expires_at": lives, "transcript": text}
@@ -164,7 +140,7 @@ class Chat:
 
     async def _chunks(self, said: AsyncIterator[messages.Told], shown: Body, body: Body) -> AsyncIterator[str]:
         """Server-sent events. Sound is streamed as PCM16, whatever was asked for, as the original service does."""
-        write, audio = sound.streamer("pcm16", self._rate), fresh("audio")
+        write, audio = sound.streamer("pcm16", self.known.rate), fresh("audio")
         assert write is not None
         speaks = "audio" in (body.get("modalities") or [])
 
@@ -191,12 +167,6 @@ class Chat:
         except RefusedRequestError as error:
             yield f"data: {json.dumps({'error': {'message': str(error), 'type': error.kind}})}\n\n"
         yield "data: [DONE]\n\n"
-
-
-async def chained(first: messages.Told, rest: AsyncIterator[messages.Told]) -> AsyncIterator[messages.Told]:
-    yield first
-    async for message in rest:
-        yield message
 
 
 def _reason(ended: messages.Ended) -> str:

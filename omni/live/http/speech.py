@@ -16,10 +16,10 @@ from omni.decode.parts import Audio, Text
 from omni.decode.samplers import GREEDY
 from omni.live.engine import messages
 from omni.live.engine.messages import Ask
+from omni.live.engine.pool import Pool
+from omni.live.guard import Guards
 from omni.live.http import sound
-from omni.live.http.asking import RefusedRequestError, answer, integer, json_body, number
-from omni.live.http.chat import Chat, chained
-from omni.live.http.guarding import Watch
+from omni.live.http.asking import Known, RefusedRequestError, answer, chained, json_body, watched, within
 from omni.live.protocol.settings import LONGEST_ANSWER, LONGEST_TEXT
 
 LONGEST_INPUT = 4096                                                    # characters, as OpenAI's endpoints have it
@@ -27,10 +27,10 @@ LARGEST_UPLOAD = 25 << 20                                               # bytes,
 
 
 class Sounds:
-    """The endpoints; chat: knows the model's voices and languages."""
+    """The endpoints."""
 
-    def __init__(self, chat: Chat) -> None:
-        self.chat, self.pool = chat, chat.pool
+    def __init__(self, pool: Pool, guards: Guards | None) -> None:
+        self.pool, self.guards, self.known = pool, guards, Known(pool)
 
     async def speak(self, request: Request) -> Response:
         """Text to speech in one of the model's own voices."""
@@ -38,17 +38,16 @@ class Sounds:
         text = body.get("input")
         if not isinstance(text, str) or not 0 < len(text) <= LONGEST_INPUT:
             raise RefusedRequestError(f"input must be a text of 1 to {LONGEST_INPUT} characters", param="input")
-        if number(body, "speed", 1.0, 0.25, 4.0) != 1.0:
+        if within(body, "speed", 1.0, 0.25, 4.0) != 1.0:
             raise RefusedRequestError("this model speaks at its own speed; leave speed out", param="speed")
         kind = sound.kind_of(body.get("response_format"), "mp3", "response_format")
-        voice, language = self.chat.voice(body.get("voice"), "voice"), self.chat._language(body.get("language"))
+        voice, language = self.known.voice(body.get("voice"), "voice"), self.known.language(body.get("language"))
         ask = Ask(("audio",), {"voice": voice, "language": language, "max_seconds": LONGEST_ANSWER})
-        watch = Watch(self.chat.guards, voice, self.chat._rate)
-        said = watch.over(answer(self.pool, (Text(text),), ask))
+        said = watched(answer(self.pool, (Text(text),), ask), self.guards, voice, self.known.rate)
         first = await anext(said)
-        write = sound.streamer(kind, self.chat._rate)
+        write = sound.streamer(kind, self.known.rate)
         if write is not None:
-            head = sound.header(self.chat._rate) if kind == "wav" else b""
+            head = sound.header(self.known.rate) if kind == "wav" else b""
 
             async def stream() -> AsyncIterator[bytes]:
                 yield head
@@ -60,7 +59,7 @@ class Sounds:
         told = [first, *[message async for message in said]]
         waves = [one.audio for one in told if isinstance(one, messages.Said) and one.audio is not None]
         wave = np.concatenate(waves) if waves else np.zeros(1, np.float32)
-        return Response(sound.encoded(wave, self.chat._rate, kind), media_type=sound.MEDIA[kind])
+        return Response(sound.encoded(wave, self.known.rate, kind), media_type=sound.MEDIA[kind])
 
     async def transcribe(self, request: Request) -> Response:
         """Speech to text."""
@@ -70,22 +69,22 @@ class Sounds:
             file, language = form.get("file"), form.get("language")
             if not isinstance(file, UploadFile):
                 raise RefusedRequestError("send the recording as the form's field file", param="file")
-            wave = sound.decoded(await file.read(), self.chat._rate, "file")
+            wave = sound.decoded(await file.read(), self.known.rate, "file")
             shape = str(form.get("response_format") or "json")
             streamed = str(form.get("stream") or "").lower() == "true"
         if shape not in ("json", "text", "verbose_json"):
             message = f"response_format {shape!r}: use json, text or verbose_json"
             raise RefusedRequestError(message, param="response_format")
         ask = Ask(("text",), {
-            "language": self.chat._language(language), "sampler": GREEDY, "max_tokens": LONGEST_TEXT,
+            "language": self.known.language(language), "sampler": GREEDY, "max_tokens": LONGEST_TEXT,
         })  # fmt: skip
-        said = answer(self.pool, (Audio(wave, self.chat._rate),), ask)
+        said = answer(self.pool, (Audio(wave, self.known.rate),), ask)
         if streamed:
             return StreamingResponse(_transcript(said), media_type="text/event-stream")
         text = "".join([one.text or "" async for one in said if isinstance(one, messages.Said)])
         if shape == "text":
             return PlainTextResponse(text + "\n")
-        seconds = len(wave) / self.chat._rate
+        seconds = len(wave) / self.known.rate
         told: dict[str, object] = {"text": text, "usage": {"type": "duration", "seconds": max(1, round(seconds))}}
         if shape == "verbose_json":
             told |= {"duration": seconds, "language": ask.how["language"] or "", "segments": [], "words": []}
@@ -102,7 +101,7 @@ class Sounds:
         if body.get("response_format") not in (None, "b64_json"):
             raise RefusedRequestError("pictures come as b64_json; there are no addresses", param="response_format")
         drawn = []
-        for _ in range(integer(body, "n", 1, 1, 10)):
+        for _ in range(within(body, "n", 1, 1, 10)):
             ask = Ask(("image",), {"seed": secrets.randbits(31)})
             async for message in answer(self.pool, (Text(text),), ask):
                 if isinstance(message, messages.Said) and message.image is not None:

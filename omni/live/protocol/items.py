@@ -62,20 +62,28 @@ def picture(url: str, where: str) -> NDArray[np.uint8]:
     """Pixels [height, width, 3] of a data URL. Raises RefusedError for another URL and for what is no picture."""
     from PIL import Image
 
+    from omni.tokenizers.image.pixels import decoding, on_white
+
     head, _, data = url.partition(",")
     if not head.startswith("data:image/") or not head.endswith(";base64"):
         raise RefusedError("give the picture itself as data:image/png;base64,…; nothing is fetched", param=where)
     if len(data) > LARGEST_PICTURE * 4 / 3:
         raise RefusedError(f"the picture is larger than {LARGEST_PICTURE >> 20} MiB; make it smaller", param=where)
     try:
-        image = Image.open(io.BytesIO(base64.b64decode(data, validate=True)))
-        if image.width * image.height > MOST_PIXELS:
-            raise RefusedError(f"the picture has more than {MOST_PIXELS / 1e6:.0f} million pixels", param=where)
-        rgba = image.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, "white")
-        return np.asarray(Image.alpha_composite(white, rgba).convert("RGB"))
-    except (binascii.Error, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        raise RefusedError("not a picture that can be read; give a PNG or JPEG", param=where) from None
+        file = io.BytesIO(base64.b64decode(data, validate=True))
+    except (binascii.Error, ValueError):
+        raise RefusedError("the picture is not base64; encode the bytes of a PNG or JPEG", param=where) from None
+
+    def read() -> NDArray[np.uint8]:
+        with Image.open(file) as image:
+            if image.width * image.height > MOST_PIXELS:
+                raise RefusedError(f"the picture has more than {MOST_PIXELS / 1e6:.0f} million pixels", param=where)
+            return np.asarray(on_white(image))
+
+    try:
+        return decoding(where, read)
+    except InputError as error:
+        raise RefusedError(str(error), param=where) from None
 
 
 def recording(text: str, encoding: str, where: str) -> Part:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from omni.live.engine import messages
-from omni.live.guard import Guard
+from omni.live.guard import Guard, Watch
 from omni.live.hearing.pcm import RATES, Resampler, Wave, to_base64
 from omni.live.protocol import items, tools
 from omni.live.protocol.events import Event, fresh, server
@@ -16,7 +16,6 @@ from omni.live.protocol.settings import Settings
 QUIET = 10 ** (-50 / 20)                                                # below it nobody hears that an answer has begun
 KEPT = 0.01                                                             # seconds kept before its first sound
 LONGEST_SILENCE = 1.0                                                   # seconds cut from the beginning at most
-GUARDED = 24_000                                                        # hertz at which a guard listens
 
 
 class Response:
@@ -37,9 +36,8 @@ class Response:
         self.first_audio: float | None = None                           # when the first was sent, time.monotonic()
         self.usage: Event | None = None
         self.output: list[Event] = []
-        self._guard, self._rate = guard, model_rate
+        self._watch, self._rate = Watch(guard, model_rate), model_rate
         self._resampler = Resampler(model_rate, RATES[self.encoding])
-        self._ear = Resampler(model_rate, GUARDED)
         self._opened = self._calls = False
         self._held: list[messages.Said] = []                            # of a draft
         self._quiet: list[Wave] = []                                    # silence that nothing followed yet
@@ -71,7 +69,7 @@ class Response:
             return None
         if self.done:
             return None
-        reason = self._guarded(said)
+        reason = self._watch.look(said)
         if reason is not None:
             return reason
         if said.text is not None:
@@ -119,15 +117,6 @@ class Response:
         }  # fmt: skip
 
     # ---- what is sent
-
-    def _guarded(self, said: messages.Said) -> str | None:
-        if self._guard is None:
-            return None
-        heard = np.zeros(0, np.float32) if said.audio is None else self._ear(said.audio)
-        try:
-            return self._guard.feed(heard, self.text + (said.text or ""))
-        except Exception as error:
-            return f"the guard failed ({type(error).__name__}), so nothing more is said"
 
     def _text(self, text: str) -> None:
         self.text += text

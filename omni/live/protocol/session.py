@@ -54,10 +54,6 @@ class Session:
             cause = events.event_id(text)
             self.send(events.error(str(refused), refused.code, refused.param, cause))
 
-    def close(self) -> None:
-        """The client is gone."""
-        self.line.close()
-
     def _update(self, event: Event) -> None:
         before, changes = self.settings, event["session"]
         if changes["type"] == "transcription":
