@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from omni.model.attention import Attention
 from omni.model.config import ModelConfig
+from omni.model.reading import Reading
 from omni.model.sequence_parallel import SequenceParallel
 from omni.model.tensor_parallel import TensorParallel
 from omni.model.transformer import Batch, FeedForward, OmniTransformer
@@ -29,11 +30,13 @@ class Step(nn.Module):
         super().__init__()
         self.model, self.autocast = model, autocast
 
-    def forward(self, ids: Tensor, loss: Tensor, document: Tensor, prefix: Tensor) -> tuple[Tensor, ...]:
+    def forward(
+        self, ids: Tensor, loss: Tensor, document: Tensor, prefix: Tensor, reading: Reading | None = None
+    ) -> tuple[Tensor, ...]:
         # past the model's own hooks: those of ZeRO 3 cannot look into Losses, and this module has the same parameters
         with torch.autocast(ids.device.type, torch.bfloat16, enabled=self.autocast):
-            losses = self.model.forward(Batch(ids, loss, document, prefix))
-        return losses.total, losses.each, losses.row, losses.target
+            losses = self.model.forward(Batch(ids, loss, document, prefix, reading))
+        return losses.total, losses.each, losses.row, losses.target, losses.spelt
 
 
 def start(

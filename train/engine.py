@@ -29,6 +29,7 @@ from omni.train.monitor.stopwatch import Stopwatch
 from omni.train.monitor.tally import Tally, unigram_losses
 from omni.train.monitor.vitals import Vitals
 from omni.train.multitask.running import TaskWeights
+from omni.train.reading import Reader
 from omni.train.recipe import Recipe
 from omni.train.stages import Stages
 from omni.train.start.construct import construct
@@ -55,6 +56,7 @@ class Trainer:
         self.data = load_data(recipe)
         self.valid = load_valid(recipe, self.data)
         self.stages = Stages.of(recipe, self.data)
+        self.reader = Reader.of(recipe, self.data)
         self.share = share_of(recipe, self.rank, self.world)
         self.config = shape_of(recipe, self.data.vocab)
         if self.config.max_steps < recipe.sequence_length:
@@ -171,6 +173,8 @@ class Trainer:
     def losses(self, batch: GlobalBatch, tally: Tally) -> Iterator[Losses]:
         """The losses of each micro-batch, noted in `tally`, when it is asked for."""
         for micro, tasks in zip(batch.micro, batch.tasks, strict=True):
+            if self.reader:
+                micro = self.reader.read(micro, tasks)
             losses = self.weigher.losses(micro, tasks, self._forward) if self.weigher else self._forward(micro)
             tally.add(losses, tasks)
             yield losses
@@ -197,7 +201,7 @@ class Trainer:
 
     def _forward(self, batch: Batch) -> Losses:
         batch = batch.to(self.device)
-        return Losses(*self.engine(batch.ids, batch.loss, batch.document, batch.prefix))
+        return Losses(*self.engine(batch.ids, batch.loss, batch.document, batch.prefix, batch.reading))
 
     def _validate(self, rows: list[tuple[int, int]], monitor: Monitor | None) -> None:
         assert self.valid is not None

@@ -106,6 +106,15 @@ class StageRecipe:
 
 
 @dataclass(frozen=True)
+class ReadingRecipe:
+    """Speech must spell what it says, which teaches to listen sooner (omni.model.reading). weight: of a letter against
+    a trained step's 1, 0 for none; tasks: those whose only text is what their speech says."""
+
+    weight: float = 0.0
+    tasks: list[str] = field(default_factory=lambda: ["transcribe", "say"])
+
+
+@dataclass(frozen=True)
 class ValidateRecipe:
     """every: steps between validations, 0 for none but the last; rows: most packed rows of each task."""
 
@@ -183,6 +192,7 @@ class Recipe:
     batch: BatchRecipe = field(default_factory=BatchRecipe)
     mixture: MixtureRecipe = field(default_factory=MixtureRecipe)
     stages: list[StageRecipe] = field(default_factory=list)
+    reading: ReadingRecipe = field(default_factory=ReadingRecipe)
     validate: ValidateRecipe = field(default_factory=ValidateRecipe)
     checkpoint: CheckpointRecipe = field(default_factory=CheckpointRecipe)
     faults: FaultsRecipe = field(default_factory=FaultsRecipe)
@@ -211,6 +221,9 @@ class Recipe:
                              " parallel.* 1 and no dpo")  # fmt: skip
         if self.multitask.method != "none" and (self.dpo.beta or self.parallel.size > 1 or self.zero == 3):
             raise InputError("multitask: goes with zero 0 to 2, parallel.* 1 and no dpo")
+        alone = self.multitask.method == "none" and self.parallel.size == 1 and not self.dpo.beta
+        if self.reading.weight < 0 or (self.reading.weight and not alone):
+            raise InputError("reading.weight: is 0 or more; above 0 it goes with parallel.* 1, no multitask and no dpo")
         loss_weights = self.multitask.weights.values()
         if loss_weights and (self.multitask.method != "scalarization" or min(loss_weights) < 0):
             raise InputError("multitask.weights: go with method: scalarization and are 0 or more")

@@ -20,6 +20,7 @@ from omni.model.heads import channel_head
 from omni.model.init import initialise
 from omni.model.loss import linear_cross_entropy
 from omni.model.masks import packed_mask, positions_in
+from omni.model.reading import Reading
 from omni.model.sequence_parallel import SequenceParallel
 
 
@@ -30,29 +31,33 @@ class Batch:
     ids: [batch, steps, channels] long; loss: [batch, steps] bool, whether predicting the step is trained
     document: [batch, steps] long, which document of the row a step belongs to, 0 for padding
     prefix: [batch, steps] bool, the fully visible prompt of each document
+    reading: what speech in it says, where states must spell it
     """
 
     ids: Tensor
     loss: Tensor
     document: Tensor
     prefix: Tensor
+    reading: Reading | None = None
 
     def to(self, device: torch.device | str) -> "Batch":
-        return Batch(*(tensor.to(device) for tensor in (self.ids, self.loss, self.document, self.prefix)))
+        ids, loss, document, prefix = (one.to(device) for one in (self.ids, self.loss, self.document, self.prefix))
+        return Batch(ids, loss, document, prefix, None if self.reading is None else self.reading.to(device))
 
 
 @dataclass
 class Losses:
     """What training and evaluation look at, over the trained steps of a batch.
 
-    total: differentiable sum, z-loss and text_weight included; each: [trained] cross-entropy; row: [trained] row of the
-    batch; target: [trained] id of the first channel
+    total: differentiable sum, z-loss, text_weight and reading included; each: [trained] cross-entropy; row: [trained]
+    row of the batch; target: [trained] id of the first channel; spelt: nats of all letters that were read, and how many
     """
 
     total: Tensor
     each: Tensor
     row: Tensor
     target: Tensor
+    spelt: Tensor
 
 
 class FeedForward(nn.Module):
@@ -133,15 +138,22 @@ class OmniTransformer(nn.Module):
         follows = (batch.document[:, 1:] == batch.document[:, :-1]) & (batch.document[:, 1:] > 0)
         trained = batch.loss[:, 1:] & follows                           # [batch, steps - 1]
         ids = batch.ids[:, 1:][trained]                                 # [trained, channels]
-        row = torch.arange(len(trained), device=trained.device)[:, None].expand_as(trained)[trained]
-        states, here = self._predicting(batch, trained)                 # [trained, d_model]
+        row, column = trained.nonzero(as_tuple=True)                    # the state before a step predicts it
+        before, reading = row * batch.ids.shape[1] + column, batch.reading
+        heard = before[:0] if reading is None else reading.place.flatten()
+        states, here = self._states_at(batch, torch.cat((before, heard)))
         if here is not None:                                            # the others are with other processes
             ids, row = ids[here], row[here]
+        states, speaking = states.split([len(row), len(heard)])         # [trained, d_model] and [heard, d_model]
         total, each = self._first_channel(states, ids[:, 0])
         if self.channel_head is not None:
             rest, more = self.channel_head.loss(states, ids, self.embedding.weight)
             total, each = total + rest, each + more
-        return Losses(total, each, row, ids[:, 0])
+        spelt = each.new_zeros(2)
+        if reading is not None:
+            nats = reading.loss(speaking, self.table)
+            total, spelt = total + reading.weight * nats, torch.stack((nats.detach(), reading.lengths.sum()))
+        return Losses(total, each, row, ids[:, 0], spelt)
 
     def _first_channel(self, states: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Summed loss, in which text and control tokens weigh `text_weight`, and each step's own without: [trained]."""
@@ -155,15 +167,15 @@ class OmniTransformer(nn.Module):
             each[these] = own
         return total, each
 
-    def _predicting(self, batch: Batch, trained: Tensor) -> tuple[Tensor, Tensor | None]:
-        """States before trained steps, [batch, steps - 1] bool to [trained, d_model]; which are here, if not all."""
+    def _states_at(self, batch: Batch, index: Tensor) -> tuple[Tensor, Tensor | None]:
+        """States after the last layer at flat indices batch * steps, [n, d_model]; which are here, if not all."""
         if not self._by_document:
-            return self._by_mask(batch)[:, :-1][trained], None
+            return self._by_mask(batch).flatten(0, 1).index_select(0, index), None
         documents = Documents.of(batch.document)
-        before, here = documents.place.view_as(batch.document)[:, :-1][trained], None
+        place, here = documents.place[index], None
         if self.parallel is not None:
-            here, before = self.parallel.mine(before, len(documents.order))
-        return self.norm(self._packed(batch, documents, self.parallel).index_select(0, before)), here
+            here, place = self.parallel.mine(place, len(documents.order))
+        return self.norm(self._packed(batch, documents, self.parallel).index_select(0, place)), here
 
     def hidden(self, batch: Batch) -> Tensor:
         """States after the last layer: [batch, steps, d_model], zero where a row is padded."""

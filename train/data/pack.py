@@ -98,7 +98,8 @@ class Packed:
 def batch_of(rows: Iterable[tuple[Packed, int | None]]) -> Batch:
     """Stack rows of equal length, None for a masked one: ids [batch, steps, channels], the rest [batch, steps]."""
     arrays = zip(*(packed.row(number) for packed, number in rows), strict=True)
-    return Batch(*(torch.from_numpy(np.stack(array)) for array in arrays))
+    ids, loss, document, prefix = (torch.from_numpy(np.stack(array)) for array in arrays)
+    return Batch(ids, loss, document, prefix)
 
 
 class _Rows(NamedTuple):

@@ -12,15 +12,17 @@ from omni.vocab import Vocabulary
 
 SMOOTHING = (1.0, 0.3, 0.1, 0.03, 0.01)                                 # counts added to every id
 SPANS = ("control", "text", "audio", "image")                           # of Vocabulary.spans, in id order
+LETTERS = "letters"                                                     # that speech must spell (omni.model.reading)
 
 
 class Tally:
-    """Loss sums and counts, [tasks + spans, 2]. Every trained step counts once for its task and once for its span."""
+    """Loss sums and counts, [tasks + spans + 1, 2]: every trained step counts once for its task and once for its span,
+    letters that speech must spell for themselves."""
 
     def __init__(self, tasks: Sequence[str], vocab: Vocabulary) -> None:
         self.tasks = tuple(tasks)
         self.stops = torch.tensor([vocab[name].stop for name in SPANS])
-        self.sums = torch.zeros(len(tasks) + len(SPANS), 2, dtype=torch.float64)
+        self.sums = torch.zeros(len(tasks) + len(SPANS) + 1, 2, dtype=torch.float64)
 
     def add(self, losses: Losses, task_of_row: np.ndarray) -> None:
         """Add a batch whose rows belong to `task_of_row` [rows]."""
@@ -30,6 +32,7 @@ class Tally:
         for group in (task, span):
             self.sums[:, 0].index_add_(0, group, each)
             self.sums[:, 1].index_add_(0, group, torch.ones_like(each))
+        self.sums[-1] += losses.spelt.cpu()
 
     @property
     def trained(self) -> float:
@@ -46,7 +49,7 @@ class Tally:
         return self._means(self.tasks, self.sums[: len(self.tasks)])
 
     def by_modality(self) -> dict[str, float]:
-        return self._means(SPANS, self.sums[len(self.tasks) :])
+        return self._means((*SPANS, LETTERS), self.sums[len(self.tasks) :])
 
     @staticmethod
     def _means(names: Sequence[str], sums: Tensor) -> dict[str, float]:

@@ -6,6 +6,7 @@ not hold the gradients of all tasks at once, and go with any optimizer and ZeRO 
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -68,11 +69,11 @@ class TaskWeights:
         for task in np.unique(tasks):
             index = torch.from_numpy(np.flatnonzero(tasks == task))
             part = forward(taken(micro, index))
-            parts.append(Losses(part.total * float(self.scale[task]), part.each, part.row, part.target))
+            parts.append(replace(part, total=part.total * float(self.scale[task])))
             rows.append(index.to(part.row.device)[part.row])
-        total = torch.stack([part.total for part in parts]).sum()
+        total, spelt = (torch.stack([getattr(part, name) for part in parts]).sum(dim=0) for name in ("total", "spelt"))
         each, target = (torch.cat([getattr(part, name) for part in parts]) for name in ("each", "target"))
-        return Losses(total, each, torch.cat(rows), target)
+        return Losses(total, each, torch.cat(rows), target, spelt)
 
     def _weigh(self, batch: GlobalBatch, here: Tensor, counts: Tensor) -> Tensor:
         if self.random:

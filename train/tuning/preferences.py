@@ -173,7 +173,7 @@ class PreferenceTrainer(Trainer):
         assert isinstance(tally, PairTally)
         tally.add_pairs(losses, rewards)
         nothing = torch.zeros(0, dtype=torch.long)                      # pairs have no single row and no single target
-        return Losses(losses.sum() + 0 * policy.sum(), losses.detach(), nothing, nothing)
+        return Losses(losses.sum() + 0 * policy.sum(), losses.detach(), nothing, nothing, losses.new_zeros(2))
 
     def _found(self, cursor: int) -> list[tuple[Packed, int]]:
         """The rows of the global batch at a row."""
