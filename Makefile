@@ -16,7 +16,7 @@ CODE := omni tokenizers train eval safety tests
 help: ## list these
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 8
 
-run: $(VENV)/.installed ## install, then train a small model on real data: runs/quickstart/report.html (ARGS=--minutes 60)
+run: $(VENV)/.evaluates ## install, then train a small model on real data: runs/quickstart/report.html (ARGS=--minutes 60)
 	$(BIN)/omni quickstart $(ARGS)
 
 demo: $(VENV)/.live ## talk with omni-tiny in the browser; it says where (ARGS="--port 9000")
@@ -86,6 +86,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) -e .
 	@touch $@
 
+$(VENV)/.evaluates: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) -e ".[eval]"
+	@touch $@ $(VENV)/.installed
+
 $(VENV)/.live: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) -e ".[live]"
 	@touch $@ $(VENV)/.installed
@@ -93,4 +97,4 @@ $(VENV)/.live: pyproject.toml constraints.txt | $(BIN)/python
 $(VENV)/.tested: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) -e ".[dev]"
 	$(PIP) --no-deps mbrs==0.1.8  # an oracle, which asks for packages of another time; its chrF needs none of them
-	@touch $@ $(VENV)/.installed $(VENV)/.live
+	@touch $@ $(VENV)/.installed $(VENV)/.evaluates $(VENV)/.live

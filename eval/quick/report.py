@@ -31,7 +31,7 @@ def write_report(
     subject: Subject,
     evaluation: Evaluation,
     losses: Mapping[str, TaskLoss],
-    facts: Sequence[tuple[str, str]],
+    facts: Sequence[tuple[str, Content]],
     loss_plot: Path,
 ) -> None:
     """Write the page; everything it shows is inside it. `loss_plot` is a PNG file."""

@@ -1,12 +1,15 @@
 """`omni eval`: every task on held-out items, against chance and baselines, as figures and as a page."""
 
 import argparse
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 if TYPE_CHECKING:
     from omni.eval.quick.evaluate import Evaluation, Subject
     from omni.figures import Report
+    from omni.page import Content
 
 EPILOG = """example:
   omni eval --run runs/quickstart --data runs/quickstart/data --shards runs/quickstart/shards
@@ -43,7 +46,7 @@ def run(args: argparse.Namespace) -> None:
     for task, measured in losses.items():
         report.add(f"{task}_loss_over_unigram", measured.loss / measured.unigram, "1")
     write_json(out / "results.json", evaluation.as_dict())
-    write_report(out / "report.html", subject, evaluation, losses, facts(args.run, subject), args.run / PLOT)
+    write_report(out / "report.html", subject, evaluation, losses, facts(args.run, out, subject), args.run / PLOT)
     print(report.table())
     print(f"report: {out / 'report.html'}\nfigures: {out / 'results.json'}")
     if args.json:
@@ -65,15 +68,16 @@ def load_subject(model: Path, data: Path, shards: Path, seed: int) -> "Subject":
     return Subject(pipeline.model, pipeline.vocab, codes, manifest, choice.languages, choice.sources, seed)
 
 
-def facts(run: Path, subject: "Subject") -> list[tuple[str, str]]:
-    """What was trained, on what, for how long."""
+def facts(run: Path, out: Path, subject: "Subject") -> "list[tuple[str, Content]]":
+    """What was trained, on what, for how long, and the way from a page in `out` to its card, where it has one."""
     from omni.figures import machine
+    from omni.page import Markup
     from omni.train.monitor.log import read_log
 
     trained = [record for record in read_log(run) if record["kind"] == "train"]
     parameters = sum(parameter.numel() for parameter in subject.model.parameters())
     here = machine()
-    rows = [
+    rows: list[tuple[str, Content]] = [
         ("model", f"{parameters / 1e6:.1f}M parameters, token space of {len(subject.vocab)} ids"),
         ("items", f"{len(subject.items('train'))} trained on, {len(subject.items('valid', 'test'))} held out"),
         ("languages", ", ".join(subject.languages)),
@@ -82,6 +86,9 @@ def facts(run: Path, subject: "Subject") -> list[tuple[str, str]]:
     if trained:
         speed = sorted(record["tokens_per_second"] for record in trained)[len(trained) // 2]
         rows.insert(1, ("training", f"{trained[-1]['step']} steps at {speed:,.0f} tokens a second"))
+    if (card := run / "card" / "card.html").is_file():
+        target = quote(os.path.relpath(card, out))
+        rows.append(("System Card", Markup(f'<a href="{target}">what it can and may do</a>')))
     return rows
 
 

@@ -1,5 +1,6 @@
 """The stages of a quickstart, each a run of the verb that a user would type, so that each resumes by itself."""
 
+import importlib.util
 import signal
 import subprocess
 import sys
@@ -14,7 +15,8 @@ from omni.shipped import shipped_model
 
 SOURCES = ("stamps", "prompts", "emoji")
 LANGUAGES = ("en", "es", "fr", "it", "ru")                              # of the prompts; more would get less time each
-EVALUATION_SHARE = 0.12
+EVALUATION_SHARE = 0.18
+CARD_SAMPLES = 8                                                        # a task: a first look
 WEIGHTS = {                                                             # sound takes most tokens; words need the time
     "caption": 2.0, "translate": 2.0, "transcribe": 2.0, "translate_speech": 1.5, "video": 2.0,
     "describe": 0.5, "interpret": 0.5, "draw": 0.7, "say": 0.7,
@@ -41,7 +43,7 @@ class Quickstart:
         self.spent = read_json(self.timings) if self.timings.exists() else {}
         stages: list[tuple[str, Callable[[], None]]] = [
             ("fetch", self.fetch), ("prepare", self.prepare), ("tokenize", self.tokenize), ("train", self.train),
-            ("evaluate", self.evaluate), ("answer", self.answer),
+            ("card", self.card), ("evaluate", self.evaluate), ("answer", self.answer),
         ]  # fmt: skip
         for number, (name, stage) in enumerate(stages, start=1):
             print(f"\n[{number}/{len(stages)}] {name}", flush=True)
@@ -116,6 +118,20 @@ class Quickstart:
         steps = max(20, int(VALIDATIONS_COST * left / rates.seconds_per_step))
         print(f"{rates.tokens_per_second:,.0f} tokens a second: {steps} steps in {left / 60:.1f} minutes")
         return steps
+
+    def card(self) -> None:
+        """The System Card, where Inspect is installed; the report leads to it."""
+        if importlib.util.find_spec("inspect_ai") is None:
+            print("left out: the System Card needs Inspect; pip install 'omni[eval]', then the same command")
+            return
+        card, model = self.out / "card", str(self.out / "model")
+        if (card / "card.html").exists():
+            return
+        suites = [self.out / name for name in ("capability", "safety")]
+        for suite in suites:
+            omni("eval", "suite", suite.name, "--model", model, "--data", str(self.data), "--limit", str(CARD_SAMPLES),
+                 "--out", str(suite))  # fmt: skip
+        omni("card", model, "--runs", *map(str, suites), "--out", str(card))
 
     def evaluate(self) -> None:
         if not (self.out / "report.html").exists():
