@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,13 @@ settings.load_profile("omni")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Slow tests run last, in their own order, so that a failure shows early."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+
+
+@pytest.fixture(autouse=True)
+def no_rank() -> Iterator[None]:
+    """Accelerate leaves RANK in the environment, by which the next test's command would take itself for one of many."""
+    yield
+    os.environ.pop("RANK", None)
 
 
 @pytest.fixture(scope="session")

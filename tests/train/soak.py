@@ -131,11 +131,12 @@ class Soak:
 FAULTS = ("kill", "kill_in_a_save", "stop_and_go_on", "hang", "truncate", "flip", "no_room")
 
 
-def wait_for(condition: Callable[[], bool], what: str, pause: float = 0.05) -> None:
+def wait_for(condition: Callable[[], bool], what: str, pause: float = 0.05, seen: Callable[[], str] = str) -> None:
+    """Until the condition holds. seen: what there is instead, should it not."""
     deadline = time.monotonic() + PATIENCE
     while not condition():
         if time.monotonic() > deadline:
-            raise SystemExit(f"soak: waited {PATIENCE} s for {what}")
+            raise SystemExit(f"soak: waited {PATIENCE} s for {what} {seen()}")
         time.sleep(pause)
 
 
@@ -165,7 +166,11 @@ def soak(root: Path, faults: int, seed: int, steps: int) -> dict[str, object]:
     injected, reached = 0, 0
     for number, fault in enumerate(order, start=1):
         reached = max(reached, disturbed.step()) + disturbed.chance.randint(6, max(7, steps // (faults + 8)))
-        wait_for(lambda: disturbed.step() >= reached and len(disturbed.ranks()) == 2, f"step {reached}")  # noqa: B023
+        wait_for(
+            lambda: disturbed.step() >= reached and len(disturbed.ranks()) == 2,  # noqa: B023
+            f"step {reached} of two ranks",
+            seen=lambda: f"(step {disturbed.step()}, ranks {disturbed.ranks()})",
+        )
         print(f"fault {number} of {faults}: {fault} at step {disturbed.step()}", file=sys.stderr, flush=True)
         disturbed.disturb(fault)
         injected += 1
