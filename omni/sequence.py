@@ -132,26 +132,40 @@ class _Writer:
     trained: frozenset[str]
     ids: list[np.ndarray] = field(default_factory=list)
     loss: list[np.ndarray] = field(default_factory=list)
+    marks: list[tuple[int, bool]] = field(default_factory=list)         # control tokens and their loss, not yet in ids
     length: int = 0
     prefix: int | None = None
 
     def put(self, steps: np.ndarray, loss: bool) -> None:
+        self._settle()
         self.ids.append(steps)
         self.loss.append(np.full(len(steps), loss))
         self.length += len(steps)
 
     def control(self, name: str, loss: bool = False) -> None:
-        self.put(_first_channel(np.array([self.vocab.control(name)]), self.vocab), loss)
+        self.marks.append((self.vocab.control(name), loss))
+        self.length += 1
 
     def segment(self, segment: Segment) -> None:
-        self.put(_first_channel(np.array(segment.header(self.vocab)), self.vocab), loss=False)
+        header = segment.header(self.vocab)
+        self.marks += [(token, False) for token in header]
+        self.length += len(header)
         if self.prefix is None and segment.role == "assistant":
             self.prefix = self.length
         loss = segment.role in self.trained
         self.put(segment.payload(self.vocab), loss)
         self.control(f"</{segment.modality}>", loss)
 
+    def _settle(self) -> None:
+        """Control tokens in a row become one array: an array each is most of the work of a short conversation."""
+        if self.marks:
+            ids, loss = map(np.array, zip(*self.marks, strict=True))
+            self.ids.append(_first_channel(ids, self.vocab))
+            self.loss.append(loss)
+            self.marks = []
+
     def finish(self) -> Sequence:
+        self._settle()
         prefix = self.length if self.prefix is None else self.prefix
         loss = np.concatenate(self.loss)
         if loss[:prefix].any():                                         # a step that is predicted must not be seen

@@ -20,19 +20,29 @@ class Shape(ctypes.Structure):
         ("heads", ctypes.c_int64),
         ("kv_heads", ctypes.c_int64),
         ("head_dim", ctypes.c_int64),
-        ("max_steps", ctypes.c_int64),
         ("bits", ctypes.c_int64),
         ("eps", ctypes.c_float),
     ]
 
 
+class Past(ctypes.Structure):
+    """`Past` of kernel.c."""
+
+    _fields_ = [
+        ("keys", ctypes.c_void_p),
+        ("values", ctypes.c_void_p),
+        ("max_steps", ctypes.c_int64),
+        ("at", ctypes.c_int64),
+    ]
+
+
 @functools.cache
 def kernel() -> "ctypes._NamedFuncPointer | None":
-    """`omni_step` of kernel.c; None, and one line on stderr, where there is no C compiler that makes it."""
+    """`omni_steps` of kernel.c; None, and one line on stderr, where there is no C compiler that makes it."""
     built = library(SOURCE, "decoding takes about twice as long")
     if built is None:
         return None
-    function = built.omni_step
+    function = built.omni_steps
     function.restype = None
-    function.argtypes = [ctypes.c_void_p] * 6 + [ctypes.c_int64] + [ctypes.c_void_p] * 2
+    function.argtypes = [ctypes.c_void_p] * 2 + [ctypes.c_int64] + [ctypes.c_void_p] * 5
     return function

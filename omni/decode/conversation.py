@@ -70,11 +70,11 @@ class Conversation:
         said, self._next = self._next, []
         if not said:
             raise InputError("nothing to answer; give a text, a recording, a picture or a video")
-        kept = fitting([*self.turns, said], self._wants, self.pipeline.model, self.pipeline.vocab)
+        tokenizers, vocab = self.pipeline.tokenizers, self.pipeline.vocab
+        kept, ids = fitting([*self.turns, said], self._wants, self.pipeline.model, vocab)
         self.forgotten += len(self.turns) + 1 - len(kept)
         self.turns = kept
-        self._hear()
-        tokenizers, vocab = self.pipeline.tokenizers, self.pipeline.vocab
+        self._stream.hear(ids[None], Laid.of(chain(*kept), vocab).prefix)
         self._answer = tell(self._stream, self._wants, tokenizers, vocab, self._sampler, self._generator, told=said)
         return self._answer
 
@@ -88,28 +88,22 @@ class Conversation:
         self.stop()
         self.turns, self._next = [], []
 
-    def _hear(self) -> None:
-        """Make the stream's past what was said."""
-        vocab = self.pipeline.vocab
-        self._stream.hear(_prompt(self.turns, vocab)[None], Laid.of(chain(*self.turns), vocab).prefix)
 
-
-def fitting(turns: list[Turn], wants: Sequence[Want], model: OmniTransformer, vocab: Vocabulary) -> list[Turn]:
+def fitting(
+    turns: list[Turn], wants: Sequence[Want], model: OmniTransformer, vocab: Vocabulary
+) -> tuple[list[Turn], np.ndarray]:
     """The latest of these turns that leave room for a whole answer, or for one of half the room if that is less.
 
-    Where not all of them do, so many are forgotten that half of the room is free: it is the exception, not the rule,
-    that the past is computed afresh. Raises InputError when the last turn alone is too long.
+    Their prompt too, [steps, channels]. Where not all of them do, so many are forgotten that half of the room is free:
+    it is the exception, not the rule, that the past is computed afresh. Raises InputError when the last turn alone is
+    too long.
     """
     half = model.config.max_steps // 2
     answer = min(sum(want.most(vocab) for want in wants), half)
-    steps = len(_prompt(turns, vocab))
-    if steps + answer > model.config.max_steps:
-        while len(turns) > 1 and steps > half:
+    ids = prompt(chain(*turns), vocab)
+    if len(ids) + answer > model.config.max_steps:
+        while len(turns) > 1 and len(ids) > half:
             turns = turns[1:]
-            steps = len(_prompt(turns, vocab))
-    check_room(steps, wants, model, vocab)
-    return turns
-
-
-def _prompt(turns: list[Turn], vocab: Vocabulary) -> np.ndarray:
-    return prompt(chain(*turns), vocab)                                 # [steps, channels]
+            ids = prompt(chain(*turns), vocab)
+    check_room(len(ids), wants, model, vocab)
+    return turns, ids

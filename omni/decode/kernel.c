@@ -1,6 +1,8 @@
-/* One step of the Transformer for one row: from its embedding to the state after the last norm.
+/* One step of the Transformer for each of some rows, from their embeddings to the states after the last norm. Rows are of
+   conversations of any lengths, or consecutive steps of one: a row attends to those before it in its cache.
 
-   It reads every weight once, in order, and writes the step's keys and values into the cache; nothing is allocated.
+   It reads every weight once, in order, for all rows, and writes their keys and values into their caches; nothing is
+   allocated.
    Matrices are [rows][cols]; where a matrix has scales, row r stands for scale[r] * weight[r], and weights are int8 or,
    if bits is 1, signs, eight in a byte (omni/model/binary.py).
    Plain loops: the compiler makes vector instructions of them (-O3 -ffast-math -march=native). */
@@ -14,17 +16,35 @@ enum { ATTENTION_NORM, Q_NORM, K_NORM, FEED_FORWARD_NORM, QKV_BIAS, QKV, QKV_SCA
        GATE_UP_SCALE, DOWN, DOWN_SCALE, POINTERS };
 
 typedef struct {
-    int64_t layers, d_model, d_ff, heads, kv_heads, head_dim, max_steps, bits;
+    int64_t layers, d_model, d_ff, heads, kv_heads, head_dim, bits;
     float eps;
 } Shape;
 
-/* y[r] = w[r] . x, row after row: one stream of memory, which the processor fetches ahead best. */
+/* Of one row: a buffer a layer [kv_heads][max_steps][head_dim], of which `at` steps are filled. */
+typedef struct {
+    float *const *keys, *const *values;
+    int64_t max_steps, at;
+} Past;
+
+/* y[n][r] = w[r] . x[n], row after row of w: one stream of memory, which the processor fetches ahead best. */
 #define DOT_ROWS(NAME, TYPE)                                                                                           \
-    static void NAME(float *restrict y, const TYPE *restrict w, const float *restrict x, int64_t rows, int64_t cols) { \
+    static void NAME(float *restrict y, const TYPE *restrict w, const float *restrict x, int64_t count, int64_t rows,  \
+                     int64_t cols) {                                                                                   \
         for (int64_t r = 0; r < rows; r++, w += cols) {                                                                \
-            float sum = 0;                                                                                             \
-            for (int64_t c = 0; c < cols; c++) sum += w[c] * x[c];                                                     \
-            y[r] = sum;                                                                                                \
+            int64_t n = 0;                                                                                             \
+            for (; n + 4 <= count; n += 4) {                            /* what is read of w serves four */            \
+                const float *x0 = x + n * cols, *x1 = x0 + cols, *x2 = x1 + cols, *x3 = x2 + cols;                     \
+                float s0 = 0, s1 = 0, s2 = 0, s3 = 0;                                                                  \
+                for (int64_t c = 0; c < cols; c++)                                                                     \
+                    s0 += w[c] * x0[c], s1 += w[c] * x1[c], s2 += w[c] * x2[c], s3 += w[c] * x3[c];                    \
+                y[n * rows + r] = s0, y[(n + 1) * rows + r] = s1;                                                      \
+                y[(n + 2) * rows + r] = s2, y[(n + 3) * rows + r] = s3;                                                \
+            }                                                                                                          \
+            for (; n < count; n++) {                                                                                   \
+                float sum = 0;                                                                                         \
+                for (int64_t c = 0; c < cols; c++) sum += w[c] * x[n * cols + c];                                      \
+                y[n * rows + r] = sum;                                                                                 \
+            }                                                                                                          \
         }                                                                                                              \
     }
 DOT_ROWS(dot_rows, float)
@@ -69,17 +89,20 @@ static void dot_rows_bits(float *restrict y, const uint8_t *restrict w, const fl
     }
 }
 
-static void multiply(float *y, const void *const *matrix, const float *x, int64_t rows, int64_t cols, int64_t bits) {
+/* y[n] = matrix x[n]: [count][cols] to [count][rows]. */
+static void multiply(float *y, const void *const *matrix, const float *x, int64_t count, int64_t rows, int64_t cols,
+                     int64_t bits) {
     const float *scale = matrix[1];
     if (!scale) {
-        dot_rows(y, matrix[0], x, rows, cols);
+        dot_rows(y, matrix[0], x, count, rows, cols);
         return;
     }
-    if (bits == 1)
-        dot_rows_bits(y, matrix[0], x, rows, cols);
+    if (bits == 1)                                                      /* so few bytes that reading them again is cheap */
+        for (int64_t n = 0; n < count; n++) dot_rows_bits(y + n * rows, matrix[0], x + n * cols, rows, cols);
     else
-        dot_rows_int8(y, matrix[0], x, rows, cols);
-    for (int64_t r = 0; r < rows; r++) y[r] *= scale[r];
+        dot_rows_int8(y, matrix[0], x, count, rows, cols);
+    for (int64_t n = 0; n < count; n++)
+        for (int64_t r = 0; r < rows; r++) y[n * rows + r] *= scale[r];
 }
 
 static void rms_norm(float *y, const float *x, const float *weight, int64_t size, float eps) {
@@ -102,7 +125,7 @@ static void rotate(float *restrict turned, const float *restrict x, const float 
 static void attend(float *restrict y, float *restrict scores, const float *q, const float *keys, const float *values,
                    int64_t at, int64_t size) {
     float scale = 1 / sqrtf((float)size), highest = -INFINITY, total = 0;
-    dot_rows(scores, keys, q, at + 1, size);
+    dot_rows(scores, keys, q, 1, at + 1, size);
     for (int64_t t = 0; t <= at; t++) highest = scores[t] > highest ? scores[t] : highest;
     for (int64_t t = 0; t <= at; t++) scores[t] = expf((scores[t] - highest) * scale);
     for (int64_t t = 0; t <= at; t++) total += scores[t];
@@ -113,48 +136,58 @@ static void attend(float *restrict y, float *restrict scores, const float *q, co
     }
 }
 
-/* Queries, keys and values of every head, normalised and turned, keys and values straight into the cache; then `mixed`. */
-static void attention(const Shape *s, const void *const *layer, float *keys, float *values, const float *cos,
-                      const float *sin, int64_t at, float *qkv, float *mixed, float *scores) {
-    int64_t size = s->head_dim, groups = s->heads / s->kv_heads;
+/* Queries, keys and values of every head of a row, normalised and turned, keys and values straight into the cache; then
+   `mixed`. */
+static void attention(const Shape *s, const void *const *layer, const Past *past, int64_t n, const float *cos,
+                      const float *sin, float *qkv, float *mixed, float *scores) {
+    int64_t size = s->head_dim, groups = s->heads / s->kv_heads, at = past->at;
+    float *keys = past->keys[n], *values = past->values[n];
+    cos += at * size, sin += at * size;
     float *k = qkv + s->heads * size, *v = k + s->kv_heads * size, turned[size];
     for (int64_t h = 0; h < s->kv_heads; h++, k += size, v += size) {
-        float *key = keys + (h * s->max_steps + at) * size, *value = values + (h * s->max_steps + at) * size;
+        float *key = keys + (h * past->max_steps + at) * size, *value = values + (h * past->max_steps + at) * size;
         if (layer[K_NORM]) rms_norm(k, k, layer[K_NORM], size, s->eps);
         rotate(key, k, cos, sin, size);
         for (int64_t i = 0; i < size; i++) value[i] = v[i];
     }
     for (int64_t h = 0; h < s->heads; h++) {
         float *q = qkv + h * size;
-        int64_t past = h / groups * s->max_steps * size;
+        int64_t group = h / groups * past->max_steps * size;
         if (layer[Q_NORM]) rms_norm(q, q, layer[Q_NORM], size, s->eps);
         rotate(turned, q, cos, sin, size);
-        attend(mixed + h * size, scores, turned, keys + past, values + past, at, size);
+        attend(mixed + h * size, scores, turned, keys + group, values + group, at, size);
     }
 }
 
-/* x: the embedding, replaced by the state. layers: POINTERS a layer, and the last norm. keys, values: a buffer a layer
-   [kv_heads][max_steps][head_dim]. cos, sin: the row of position `at`. scratch: see omni/decode/step.py. */
-void omni_step(const Shape *s, const void *const *layers, float *const *keys, float *const *values, const float *cos,
-               const float *sin, int64_t at, float *x, float *scratch) {
+/* x: the embeddings [count][d_model], replaced by the states. layers: POINTERS a layer, and the last norm. pasts: of each
+   row. cos, sin: [positions][head_dim]. scratch: see omni/decode/step.py. */
+void omni_steps(const Shape *s, const void *const *layers, int64_t count, const Past *pasts, const float *cos,
+                const float *sin, float *x, float *scratch) {
     int64_t d = s->d_model, ff = s->d_ff, heads = s->heads * s->head_dim;
-    int64_t qkv_rows = heads + 2 * s->kv_heads * s->head_dim;
-    float *normed = scratch, *wide = normed + d, *mixed = wide + (qkv_rows > 2 * ff ? qkv_rows : 2 * ff);
-    float *added = mixed + heads, *scores = added + d;
+    int64_t qkv_rows = heads + 2 * s->kv_heads * s->head_dim, widest = qkv_rows > 2 * ff ? qkv_rows : 2 * ff;
+    float *normed = scratch, *wide = normed + count * d, *mixed = wide + count * widest;
+    float *added = mixed + count * heads, *scores = added + count * d;
     for (int64_t n = 0; n < s->layers; n++) {
         const void *const *layer = layers + n * POINTERS;
-        rms_norm(normed, x, layer[ATTENTION_NORM], d, s->eps);
-        multiply(wide, layer + QKV, normed, qkv_rows, d, s->bits);
+        for (int64_t r = 0; r < count; r++) rms_norm(normed + r * d, x + r * d, layer[ATTENTION_NORM], d, s->eps);
+        multiply(wide, layer + QKV, normed, count, qkv_rows, d, s->bits);
         const float *bias = layer[QKV_BIAS];
-        for (int64_t i = 0; bias && i < qkv_rows; i++) wide[i] += bias[i];
-        attention(s, layer, keys[n], values[n], cos, sin, at, wide, mixed, scores);
-        multiply(added, layer + OUT, mixed, d, heads, s->bits);
-        for (int64_t i = 0; i < d; i++) x[i] += added[i];
-        rms_norm(normed, x, layer[FEED_FORWARD_NORM], d, s->eps);
-        multiply(wide, layer + GATE_UP, normed, 2 * ff, d, s->bits);
-        for (int64_t i = 0; i < ff; i++) wide[i] = wide[i] / (1 + expf(-wide[i])) * wide[ff + i];
-        multiply(added, layer + DOWN, wide, d, ff, s->bits);
-        for (int64_t i = 0; i < d; i++) x[i] += added[i];
+        for (int64_t r = 0; r < count; r++) {
+            float *qkv = wide + r * qkv_rows;
+            for (int64_t i = 0; bias && i < qkv_rows; i++) qkv[i] += bias[i];
+            attention(s, layer, pasts + r, n, cos, sin, qkv, mixed + r * heads, scores);
+        }
+        multiply(added, layer + OUT, mixed, count, d, heads, s->bits);
+        for (int64_t i = 0; i < count * d; i++) x[i] += added[i];
+        for (int64_t r = 0; r < count; r++) rms_norm(normed + r * d, x + r * d, layer[FEED_FORWARD_NORM], d, s->eps);
+        multiply(wide, layer + GATE_UP, normed, count, 2 * ff, d, s->bits);
+        for (int64_t r = 0; r < count; r++) {
+            float *gate = wide + r * 2 * ff;
+            for (int64_t i = 0; i < ff; i++) gate[i] = gate[i] / (1 + expf(-gate[i])) * gate[ff + i];
+            if (r) memcpy(wide + r * ff, gate, ff * sizeof *gate);      /* over what is used up: rows now lie densely */
+        }
+        multiply(added, layer + DOWN, wide, count, d, ff, s->bits);
+        for (int64_t i = 0; i < count * d; i++) x[i] += added[i];
     }
-    rms_norm(x, x, layers[s->layers * POINTERS], d, s->eps);
+    for (int64_t r = 0; r < count; r++) rms_norm(x + r * d, x + r * d, layers[s->layers * POINTERS], d, s->eps);
 }

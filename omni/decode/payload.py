@@ -52,16 +52,16 @@ def payload(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Draw the payload that follows an opening token just fed, and its closing token, and feed both.
 
-    Yields, before it is fed, each step of the rows that have not ended: their numbers [n] and ids [n, channels].
+    Yields each step of the rows that have not ended: their numbers [n] and ids [n, channels].
     A batch leaves its stream unfit for more: rows end at different steps, and those that ended are dropped.
     """
     writer = _Writer(stream, vocab, modality, sampler, generator)
     step = 0
     while len(writer.numbers):
         ids, live = writer.step(rule(vocab, modality, step, limit), step)
+        stream.feed(ids[:, None])                                       # computed when asked for, perhaps with others
         if live.any():
             yield writer.numbers[live], ids[live]
-        stream.feed(ids[:, None])
         writer.drop(live)
         step += 1
 

@@ -1,19 +1,21 @@
-"""Feeding a single step of a single row: the model's own way, or a compiled kernel that reads each weight once."""
+"""Feeding a few steps of a few conversations: the model's own way, or a compiled kernel that reads each weight once."""
 
 import ctypes
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from omni.decode.compiler import POINTERS, Shape, kernel
+from omni.decode.compiler import POINTERS, Past, Shape, kernel
 from omni.decode.memory import in_huge_pages
 from omni.model.attention import Attention
 from omni.model.binary import pack
 from omni.model.cache import Cache
 from omni.model.transformer import Block, OmniTransformer
 
-Step = Callable[[Tensor, Cache], Tensor]                                # ids [batch, 1, channels] to states
+MOST_STEPS = 6                                                          # of one row: more of them a BLAS does faster
+Step = Callable[[Tensor, Cache], Tensor]                                # ids [batch, steps, channels] to states
 
 
 def settle(model: OmniTransformer) -> None:
@@ -33,23 +35,26 @@ def settle(model: OmniTransformer) -> None:
 
 
 def fast_step(model: OmniTransformer, int8: bool = False) -> Step:
-    """`model.extend` for one step of one row, on one thread: within rounding the same state, in about half the time.
+    """`model.extend` for few steps of one row, on one thread: within rounding the same states, in half the time.
 
     int8: the blocks' matrices as 8-bit integers with a scale a row, which is four times less to read.
     A model of one-bit matrices is read with eight weights a byte, as they are when this is called.
-    Batches take `model.extend`, and everything does on a GPU, in another precision than fp32, without a C compiler, and
-    one-bit matrices whose rows are no whole bytes.
+    Batches and prompts take `model.extend`, and everything does on a GPU, in another precision than fp32, without a C
+    compiler, and with one-bit matrices whose rows are no whole bytes.
     """
     here = model.table.device.type == "cpu" and model.table.dtype == torch.float32
     c, bits = model.config, 8 if int8 else model.config.weight_bits
     if c.weight_bits == 1:
         bits, here = 1, here and not any(size % 8 for size in (c.d_model, c.d_ff, c.n_heads * c.head_dim))
     step = kernel() if here else None
-    return model.extend if step is None else _KernelStep(model, step, bits)
+    return model.extend if step is None else KernelStep(model, step, bits)
 
 
-class _KernelStep:
-    """Holds what the kernel's pointers point to. The weights themselves are read, so training goes on to show here."""
+class KernelStep:
+    """A few steps of one conversation, or of several with a cache each.
+
+    Holds what the kernel's pointers point to. The weights themselves are read, so training goes on to show here.
+    """
 
     def __init__(self, model: OmniTransformer, step: Callable[..., None], bits: int) -> None:
         c = self.config = model.config
@@ -65,22 +70,44 @@ class _KernelStep:
         assert len(addresses) == c.n_layers * POINTERS + 1
         self.sizes = c.n_layers, c.d_model, c.d_ff, c.n_heads, c.n_kv_heads, c.head_dim
         mixed, qkv_rows = c.n_heads * c.head_dim, (c.n_heads + 2 * c.n_kv_heads) * c.head_dim
-        self.scratch_size = 2 * c.d_model + mixed + max(qkv_rows, 2 * c.d_ff)  # and a score a step
-        self.row = 4 * c.head_dim                                       # bytes of a row of the rope's tables
+        self.scratch_size = 2 * c.d_model + mixed + max(qkv_rows, 2 * c.d_ff)  # a row's, and a score a step
 
     def __call__(self, ids: Tensor, cache: Cache) -> Tensor:
-        at = cache.length
-        if ids.shape[:2] != (1, 1) or at >= cache.max_steps or bool(cache.padding.any()):
+        steps = ids.shape[1]
+        if not self.takes(cache, steps):
             return self.model.extend(ids, cache)
-        x = self.model.embed(ids).contiguous()                          # [1, 1, d_model]
-        scratch = x.new_empty(self.scratch_size + cache.max_steps)
-        rope, layers = self.model.rope, self.config.n_layers
-        keys, values = ((ctypes.c_void_p * layers)(*map(Tensor.data_ptr, past)) for past in (cache.keys, cache.values))
-        shape = Shape(*self.sizes, cache.max_steps, self.bits, self.config.norm_eps)
-        cos, sin = (table.data_ptr() + at * self.row for table in (rope.cos, rope.sin))
-        self.run(ctypes.addressof(shape), self.layers, keys, values, cos, sin, at, x.data_ptr(), scratch.data_ptr())
-        cache.length = at + 1
+        return self.together(ids[0], [cache] * steps)[None]
+
+    @staticmethod
+    def takes(cache: Cache, steps: int) -> bool:
+        """Whether the kernel can add steps to a cache: few, to one row, without padding, with room."""
+        fits = 0 < steps <= MOST_STEPS and cache.length + steps <= cache.max_steps
+        return fits and len(cache.padding) == 1 and not bool(cache.padding)
+
+    def together(self, ids: Tensor, caches: Sequence[Cache]) -> Tensor:
+        """Steps [rows, channels], each of which joins a cache, to states [rows, d_model].
+
+        A cache that is named several times gets as many steps, one after the other.
+        """
+        x = self.model.embed(ids[None])[0].contiguous()                 # [rows, d_model]
+        held = [(_pointers(cache.keys), _pointers(cache.values)) for cache in caches]
+        past, added = (Past * len(caches))(), Counter[int]()
+        for row, (keys, values), cache in zip(past, held, caches, strict=True):
+            row.keys, row.values = ctypes.addressof(keys), ctypes.addressof(values)
+            row.max_steps, row.at = cache.max_steps, cache.length + added[id(cache)]
+            added[id(cache)] += 1
+        longest = max(cache.max_steps for cache in caches)
+        scratch = x.new_empty(len(caches) * self.scratch_size + longest)
+        rope, shape = self.model.rope, Shape(*self.sizes, self.bits, self.config.norm_eps)
+        cos, sin = rope.cos.data_ptr(), rope.sin.data_ptr()             # [max_steps, head_dim]
+        self.run(ctypes.addressof(shape), self.layers, len(caches), past, cos, sin, x.data_ptr(), scratch.data_ptr())
+        for cache in caches:
+            cache.length += 1
         return x
+
+
+def _pointers(tensors: Sequence[Tensor]) -> "ctypes.Array[ctypes.c_void_p]":
+    return (ctypes.c_void_p * len(tensors))(*map(Tensor.data_ptr, tensors))
 
 
 def _tensors(block: Block, bits: int) -> Iterator[Tensor | None]:

@@ -1,12 +1,12 @@
 """The past of a conversation, fed in pieces of any size, and the state that predicts its next step."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from omni.decode.step import Step
+from omni.decode.step import KernelStep, Step
 from omni.model.cache import Cache
 from omni.model.transformer import OmniTransformer
 
@@ -17,8 +17,9 @@ class Stream:
     """One conversation, or a batch of them that end together.
 
     `feed` any number of steps; `state` [batch, d_model] then predicts the step after them. However the steps are cut
-    into calls, the state is the same. Of a model with a visible prefix, all that is fed before `state` is first asked
-    for is the prefix; it is held back until then. `hear` makes the past another one, keeping what the two share.
+    into calls, the state is the same. What was fed is computed when the state is asked for, or by `catch_up`, which
+    takes the steps of many conversations at once. Of a model with a visible prefix, all that is fed before `state` is
+    first asked for is the prefix. `hear` makes the past another one, keeping what the two share.
     """
 
     def __init__(
@@ -30,7 +31,7 @@ class Stream:
         self.step = step or model.extend
         shape = batch, self.cache.max_steps, model.config.channels
         self._ids = torch.zeros(shape, dtype=torch.long, device=model.table.device)  # what was fed
-        self._length = 0                                                # of it; the cache lags behind in an open prefix
+        self._length = 0                                                # of it; the cache lags behind
         self._prefix = None if model.config.prefix else 0               # its length, None while it is open
         self._state: Tensor | None = None
 
@@ -66,21 +67,17 @@ class Stream:
             raise ValueError(f"{ids.shape[1]} steps do not fit the room of {self.room}")
         self._ids[:, self._length : self._length + ids.shape[1]] = ids
         self._length += ids.shape[1]
-        if self._prefix is not None:
-            for part in ids.split(CHUNK, dim=1):
-                self._extend(part)
 
     def hear(self, ids: Tensor | np.ndarray, prefix: int) -> int:
         """Make the past these steps [batch, steps, channels]: go back to where it differs from them and feed the rest.
 
-        prefix: how many of them are the visible prefix, for a model that has one. Returns how many were fed. It does
-        not matter what state an interrupted `feed` has left: only what the cache holds counts as past.
+        prefix: how many of them are the visible prefix, for a model that has one. Returns how many were fed.
         """
         ids = torch.as_tensor(ids, device=self.model.table.device)
         kept = min(self._shared(ids), ids.shape[1] - 1)                 # the last step is fed for the state after it
         if self._prefix is None or kept < self._prefix:                 # a prefix is computed whole or not at all
             kept, self._prefix = 0, None if self.model.config.prefix else 0
-        self.cache.rewind(kept)
+        self.cache.rewind(min(kept, self.cache.length))
         self._length = kept
         if self._prefix is None and prefix < ids.shape[1]:
             self.feed(ids[:, :prefix])
@@ -93,25 +90,51 @@ class Stream:
         if self._prefix is None and self._length:
             self._extend(self._ids[:, : self._length], visible=True)
             self._prefix = self._length
+        self._catch_up()
         if self._state is None:
             raise ValueError("nothing was fed, so nothing can be predicted")
         return self._state
 
     def keep(self, rows: Tensor) -> None:
         """Go on with these rows [n] of the batch only."""
+        self._catch_up()
         self.cache = self.cache.rows(rows)
         self._state = None if self._state is None else self._state[rows]
         self._ids = self._ids[rows]
 
     def _shared(self, ids: Tensor) -> int:
-        """How many leading steps the cache has of these [batch, steps, channels]."""
-        steps = min(self.cache.length, ids.shape[1])
+        """How many leading steps of these [batch, steps, channels] were fed already."""
+        steps = min(self._length, ids.shape[1])
         same = (self._ids[:, :steps] == ids[:, :steps]).all(dim=2).all(dim=0)  # [steps]
         return int(same.cumprod(0).sum())
 
+    @property
+    def behind(self) -> int:
+        """Steps that were fed and not yet computed, those of an open prefix aside, which wait for its end."""
+        return 0 if self._prefix is None else self._length - self.cache.length
+
+    def _catch_up(self) -> None:
+        if self.behind:
+            for part in self._ids[:, self.cache.length : self._length].split(CHUNK, dim=1):
+                self._extend(part)
+
     @torch.inference_mode()
     def _extend(self, ids: Tensor, visible: bool = False) -> None:
-        if ids.shape[1] == 1 and not visible:
-            self._state = self.step(ids, self.cache)[:, -1]
-        elif ids.shape[1]:
-            self._state = self.model.extend(ids, self.cache, visible)[:, -1]
+        states = self.model.extend(ids, self.cache, visible) if visible else self.step(ids, self.cache)
+        self._state = states[:, -1]
+
+
+@torch.inference_mode()
+def catch_up(streams: Iterable[Stream]) -> None:
+    """Compute what was fed to streams of one model; the few steps of many are taken together, and weights read once."""
+    late = [stream for stream in streams if stream.behind]
+    few = [one for one in late if isinstance(one.step, KernelStep) and one.step.takes(one.cache, one.behind)]
+    if len(few) > 1:
+        step, counts = few[0].step, [one.behind for one in few]
+        assert isinstance(step, KernelStep)
+        ids = torch.cat([one._ids[0, one.cache.length : one._length] for one in few])  # [rows, channels]
+        states = step.together(ids, [one.cache for one, count in zip(few, counts, strict=True) for _ in range(count)])
+        for one, rows in zip(few, states.split(counts), strict=True):   # each [count, d_model]
+            one._state = rows[-1:]
+    for one in late:
+        one._catch_up()

@@ -49,9 +49,9 @@ def count_steps(conversation: Conversation) -> list[int]:
 def assert_heard(conversation: Conversation) -> None:
     """The stream is in the state that a fresh one has after the same conversation."""
     conversation.turns = [*conversation.turns, [Segment("text", np.array([5]))]]
-    conversation._hear()
     pipeline, segments = conversation.pipeline, spoken(conversation)
     ids, visible = prompt(segments, pipeline.vocab), Sequence.of(segments, pipeline.vocab).prefix
+    conversation._stream.hear(ids[None], visible)
     fresh = Stream(pipeline.model)
     fresh.feed(ids[None, :visible])
     fresh.state()

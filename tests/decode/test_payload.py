@@ -11,7 +11,8 @@ from omni.decode.generate import Want, answer, begin, generate_batch, say
 from omni.decode.payload import longest, payload
 from omni.decode.samplers import GREEDY, Sampler
 from omni.decode.score import log_likelihoods
-from omni.decode.stream import Stream
+from omni.decode.step import fast_step
+from omni.decode.stream import Stream, catch_up
 from omni.errors import InputError
 from omni.model.config import ModelConfig
 from omni.model.transformer import OmniTransformer
@@ -96,10 +97,33 @@ def test_a_prompt_may_be_fed_in_any_pieces(which: tuple[str, int, bool], pieces:
     ids = torch.randint(1, len(vocab), (2, sum(pieces), vocab.channels), generator=generator(seed))
     whole, parts = Stream(model, batch=2), Stream(model, batch=2)
     whole.feed(ids)
-    for piece in ids.split(pieces, dim=1):
+    for number, piece in enumerate(ids.split(pieces, dim=1)):
         parts.feed(piece)
+        if not which[2] and (seed >> number) & 1:                       # computed now, or with what follows
+            parts.state()
     assert len(parts) == len(whole) and parts.room == 200 - sum(pieces)
     torch.testing.assert_close(parts.state(), whole.state(), rtol=1e-4, atol=1e-4)
+
+
+@settings(deadline=None, max_examples=20)
+@given(WHICH, st.lists(st.lists(st.integers(0, 9), min_size=1, max_size=4), min_size=1, max_size=4), st.integers(0, 99))
+def test_streams_that_catch_up_together_are_those_of_each_alone(
+    which: tuple[str, int, bool], fed: list[list[int]], seed: int
+) -> None:
+    model, vocab = MODELS[which]
+    step = fast_step(model)
+    streams, alone = ([Stream(model, step=step) for _ in fed] for _ in range(2))
+    draws = generator(seed)
+    for number in range(max(map(len, fed))):
+        for mine, other, pieces in zip(streams, alone, fed, strict=True):
+            if number < len(pieces):
+                ids = torch.randint(1, len(vocab), (1, pieces[number], vocab.channels), generator=draws)
+                mine.feed(ids)
+                other.feed(ids)
+        catch_up(streams)
+    for mine, other, pieces in zip(streams, alone, fed, strict=True):
+        if sum(pieces):
+            torch.testing.assert_close(mine.state(), other.state(), rtol=1e-4, atol=1e-4)
 
 
 @settings(deadline=None, max_examples=20)
@@ -222,13 +246,13 @@ def test_a_prompt_that_leaves_no_room_is_refused_with_its_length() -> None:
 
 
 def test_steps_come_before_the_next_one_is_computed() -> None:
-    """A listener gets each step as soon as it is drawn: the past then holds only the steps handed over before."""
+    """A listener gets each step as soon as it is drawn: then it has been fed, and is still to be computed."""
     model, vocab = MODELS["flat", 3, False]
     stream = begin(model, vocab, ASKED, [Want("image")])
     before = len(stream) + 1                                            # with the opening token
     (steps,) = say(stream, vocab, [Want("image")], Sampler(), generator(0))
     for count, step in enumerate(steps):
-        assert step.shape == (1,) and len(stream) == before + count
+        assert step.shape == (1,) and len(stream) == before + count + 1 and stream.behind == 1
 
 
 def test_video_cannot_be_asked_for_and_an_unknown_language_is_listed() -> None:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from omni.decode import compiler
-from omni.decode.step import fast_step, quantized, settle
+from omni.decode.step import KernelStep, fast_step, quantized, settle
 from omni.model.cache import Cache
 from omni.model.config import ModelConfig
 from omni.model.transformer import OmniTransformer
@@ -48,6 +48,39 @@ def test_the_kernels_states_and_cache_are_the_models(
     assert fast.length == plain.length
     for ours, theirs in zip(fast.keys + fast.values, plain.keys + plain.values, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
+@settings(deadline=None, max_examples=30)
+@given(
+    st.lists(st.tuples(st.integers(0, 20), st.integers(1, 4), st.sampled_from([24, 40, 64])), min_size=1, max_size=5),
+    st.sampled_from([32, 8, 1]), st.sampled_from(["flat", "delay"]),
+)  # fmt: skip
+def test_steps_of_many_taken_together_are_those_of_each_alone(
+    talks: list[tuple[int, int, int]], bits: int, layout: str
+) -> None:
+    """Talks of any lengths, (heard before, steps to take, room), each with a cache of its own."""
+    model = built(replace(SHAPE, d_ff=56, weight_bits=1 if bits == 1 else 32), layout)
+    step, vocab, channels = fast_step(model, int8=bits == 8), model.config.vocab_size, model.config.channels
+    assert isinstance(step, KernelStep)
+    alone, shared, parts, expected = [], [], [], []
+    for before, steps, room in talks:
+        ids = torch.randint(1, vocab, (1, before + steps, channels))
+        caches = [Cache.empty(model.config, 1, room, model.table) for _ in range(2)]
+        for cache in caches:
+            for at in range(before):
+                step(ids[:, at : at + 1], cache)
+        expected.append(torch.cat([step(one, caches[0]) for one in ids[:, before:].split(1, dim=1)], dim=1)[0])
+        parts.append(ids[0, before:])
+        alone.append(caches[0])
+        shared.append(caches[1])
+    named = [cache for cache, (_, steps, _) in zip(shared, talks, strict=True) for _ in range(steps)]
+    states = step.together(torch.cat(parts), named)
+    torch.testing.assert_close(states, torch.cat(expected), rtol=1e-4, atol=1e-4)
+    for ours, theirs in zip(shared, alone, strict=True):
+        assert ours.length == theirs.length
+        for one, other in zip(ours.keys + ours.values, theirs.keys + theirs.values, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
 
 
 @torch.no_grad()

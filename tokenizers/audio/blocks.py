@@ -1,10 +1,13 @@
 """Causal building blocks whose past is an explicit state: whole file and stream are the same code."""
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from omni.tokenizers.audio.fused import run_stack, serves
 
 
 class CausalBlock(nn.Module):
@@ -28,6 +31,11 @@ class CausalBlock(nn.Module):
         y = self.down(F.gelu(self.up(self.norm(y))))
         return x + self.scale * y, seen[:, seen.shape[1] - self.past :]
 
+    def weights(self) -> tuple[Tensor, ...]:
+        """In the order of stack.c."""
+        norm, up, down = self.norm, self.up, self.down
+        return self.mix.weight, norm.weight, norm.bias, up.weight, up.bias, down.weight, down.bias, self.scale
+
     def _mix(self, seen: Tensor) -> Tensor:
         if torch.is_grad_enabled() or seen.shape[1] > 32:
             return self.mix(seen.transpose(1, 2)).transpose(1, 2)
@@ -40,8 +48,9 @@ class CausalStack(nn.Module):
 
     def __init__(self, depth: int, width: int, kernel: int, expansion: int = 3) -> None:
         super().__init__()
-        self.width, self.past = width, kernel - 1
-        self.blocks = nn.ModuleList(CausalBlock(width, kernel, expansion) for _ in range(depth))
+        self.width, self.past, self.hidden = width, kernel - 1, expansion * width
+        blocks = [CausalBlock(width, kernel, expansion) for _ in range(depth)]
+        self.blocks = cast(Sequence[CausalBlock], nn.ModuleList(blocks))
 
     def start(self, batch: int) -> tuple[Tensor, ...]:
         """States before the first step, one a block: zeros [batch, past, width]."""
@@ -50,6 +59,10 @@ class CausalStack(nn.Module):
 
     def forward(self, x: Tensor, states: Sequence[Tensor]) -> tuple[Tensor, tuple[Tensor, ...]]:
         """x: [batch, time, width], any time above 0. Returns the same shape and the states after it."""
+        if serves(x):
+            weights = [weight for block in self.blocks for weight in block.weights()]
+            x, after = run_stack(x, weights, states, self.hidden, self.blocks[0].norm.eps)
+            return x, tuple(after)
         after = []
         for block, state in zip(self.blocks, states, strict=True):
             x, state = block(x, state)

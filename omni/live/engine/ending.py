@@ -78,6 +78,7 @@ class Ear:
         self.head, self.vocab = head, pipeline.vocab
         self._stream = Stream(pipeline.model, max_steps=2 * WINDOW + 8, step=pipeline.step)
         self._states: deque[Tensor] = deque(maxlen=STATES)              # each [1, d_model]
+        self._due = False                                               # whether the stream's state is not yet there
 
     def hear(self, codes: NDArray[np.int64]) -> None:
         """All that is certain of the turn so far [frames, codebooks]; the latest 10 to 20 s of it count."""
@@ -86,18 +87,30 @@ class Ear:
         ids = ids[None, : ids.shape[0] - waiting(self.vocab) - 3]       # without what may still change
         first = len(self._stream) + 1
         if not 0 <= ids.shape[1] - first < STATES:                      # another turn, or much at once
-            first = ids.shape[1]
+            first, self._due = ids.shape[1], False
             self._states.clear()
         for steps in range(first, ids.shape[1] + 1):
+            self._look()
             self._stream.hear(ids[:, :steps], prefix=0)
-            self._states.append(self._stream.state())
+            self._due = True
+
+    @property
+    def stream(self) -> Stream:
+        """Whose latest step may still be to be computed."""
+        return self._stream
 
     @torch.inference_mode()
     def judged(self) -> float | None:
         """Probability that all was said; None before anything was heard."""
+        self._look()
         if not self._states:
             return None
         return float(self.head(padded(torch.cat(list(self._states)))[None]).sigmoid())
+
+    def _look(self) -> None:
+        if self._due:
+            self._states.append(self._stream.state())
+            self._due = False
 
 
 def padded(states: Tensor) -> Tensor:

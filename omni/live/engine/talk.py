@@ -27,10 +27,12 @@ from omni.sequence import Sequence as Laid
 class Speech:
     """An answer that is being given.
 
-    pieces: the rest of it; said: its segments, filled as they end; heard: codes of the prompt by modality
+    stream: whose past it goes on; pieces: the rest of it; said: its segments, filled as they end; heard: codes of the
+    prompt by modality
     """
 
     answer: str
+    stream: Stream
     pieces: Generator[Piece, None, None]
     said: list[Segment]
     item: str | None
@@ -59,6 +61,12 @@ class Talk:
         self._ear = None if ending is None or pipeline.model.config.prefix else Ear(ending, pipeline)
         self._listening = Listening(codec, pipeline.model.config.max_steps // 2)  # type: ignore[arg-type]
         self._stream = Stream(pipeline.model, step=pipeline.step)
+
+    def streams(self) -> Iterator[Stream]:
+        """Those that may have steps to compute."""
+        yield self._stream
+        if self._ear is not None:
+            yield self._ear.stream
 
     # ---- hearing
 
@@ -141,12 +149,12 @@ class Talk:
         if not apart:
             self.system, self.wants = system, wants
         model, vocab = self.pipeline.model, self.pipeline.vocab
-        turns = fitting(turns, wants, model, vocab)
+        turns, ids = fitting(turns, wants, model, vocab)
         stream = Stream(model, step=self.pipeline.step) if apart else self._stream
-        stream.hear(prompt(chain(*turns), vocab)[None], Laid.of(chain(*turns), vocab).prefix)
+        stream.hear(ids[None], Laid.of(chain(*turns), vocab).prefix)
         said: list[Segment] = []
         pieces = tell(stream, wants, self.pipeline.tokenizers, vocab, sampler, generator, said)
-        speech = Speech(order.answer, pieces, said, order.item, draft, _counted(chain(*turns)), wants)
+        speech = Speech(order.answer, stream, pieces, said, order.item, draft, _counted(chain(*turns)), wants)
         if not apart:
             self.speech = speech
             if order.item is not None and not draft:
@@ -207,8 +215,7 @@ class Talk:
             return
         vocab = self.pipeline.vocab
         turns = [turn for turn in (self.system, *self.items.values()) if turn]
-        turns = fitting([*turns, [self._listening.certain()]], self.wants, self.pipeline.model, vocab)
-        ids = prompt(chain(*turns), vocab)
+        _, ids = fitting([*turns, [self._listening.certain()]], self.wants, self.pipeline.model, vocab)
         # What may still change: the delay layout's last steps, `</audio>`, `<turn>` and `<assistant>`.
         self._stream.hear(ids[None, : len(ids) - waiting(vocab) - 3], prefix=0)
 

@@ -9,15 +9,17 @@ import select
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 
 from omni.decode.pieces import Piece
 from omni.decode.pipeline import Pipeline
+from omni.decode.stream import Stream, catch_up
 from omni.errors import InputError
 from omni.live.engine import messages, wire
 from omni.live.engine.ending import Ending
@@ -33,6 +35,7 @@ class Job:
     step: Callable[[], bool]                                            # whether there is more
     urgency: Callable[[], float]                                        # the smaller the sooner
     answer: str | None = None                                           # the answer that it makes
+    stream: Stream | None = None                                        # whose next step can be taken with others'
 
 
 @dataclass
@@ -96,6 +99,8 @@ class Worker:
     def work(self) -> None:
         """One step of the most urgent job: a letter or two, or a frame of sound."""
         job = min(self.jobs, key=lambda job: job.urgency())
+        if job.stream is not None and job.stream.behind:
+            self.catch_up()
         try:
             more = job.step()
         except InputError as error:
@@ -104,12 +109,17 @@ class Worker:
         if not more:
             self.jobs.remove(job)
 
+    def catch_up(self) -> None:
+        """Compute what all conversations have heard and said, in one go."""
+        heard = (stream for talk in self.talks.values() for stream in talk.streams())
+        catch_up({id(one): one for one in (*heard, *(job.stream for job in self.jobs)) if one is not None}.values())
+
     def _answer(self, talk: Talk, order: messages.Answer) -> None:
         if talk.speech is not None and order.item is not None:          # whoever asks again stops what was being said
             self._stop(talk, order.talk, talk.speech.answer)
         speech = talk.answer(order)
         step = partial(self._say, order.talk, talk, speech)
-        self.jobs.append(Job(order.talk, step, partial(_lead, speech), order.answer))
+        self.jobs.append(Job(order.talk, step, partial(_lead, speech), order.answer, speech.stream))
 
     def _stop(self, talk: Talk, name: str, answer: str) -> None:
         self.jobs = [job for job in self.jobs if (job.talk, job.answer) != (name, answer)]
@@ -172,10 +182,33 @@ def serve(door: socket.socket, pipeline: Pipeline, name: str, ending: Ending | N
             if not received:
                 return
             data += received
-            for message in wire.whole(data):
+            for message in together(wire.whole(data)):
                 worker.take(message)
+            worker.catch_up()
         if worker.busy:
             worker.work()
+
+
+def together(told: Iterable[messages.Told]) -> list[messages.Told]:
+    """What was heard of a conversation in several messages as one, unless something else was said of it in between.
+
+    They pile up when there is more to do than time; then a longer piece costs less.
+    """
+    found: list[messages.Told] = []
+    open_at: dict[str, int] = {}                                        # where a conversation's latest Hear stands
+    for message in told:
+        at = open_at.get(message.talk)
+        if not isinstance(message, messages.Hear):
+            open_at.pop(message.talk, None)
+        elif at is not None:
+            before = found[at]
+            assert isinstance(before, messages.Hear)
+            found[at] = messages.Hear(message.talk, np.concatenate((before.samples, message.samples)))
+            continue
+        else:
+            open_at[message.talk] = len(found)
+        found.append(message)
+    return found
 
 
 def main() -> None:
@@ -194,8 +227,6 @@ def main() -> None:
 
 def warm(pipeline: Pipeline) -> None:
     """Say something once, so that nobody waits for what is only slow the first time."""
-    import numpy as np
-
     worker = Worker(pipeline, lambda _: None)
     ask = messages.Ask(("text", "audio"), {"max_tokens": 4, "max_seconds": 0.4})
     worker.take(messages.Open("warm"))

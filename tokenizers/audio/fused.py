@@ -1,0 +1,62 @@
+"""stack.c as a function of Python: what a stream's few steps take instead of a dozen calls a block."""
+
+import ctypes
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from omni.native import library
+
+SOURCE = Path(__file__).with_name("stack.c")
+MOST_STEPS = 16                                                         # more of them a BLAS does faster
+Pointers = Sequence[Tensor]
+
+
+def serves(x: Tensor) -> bool:
+    """Whether `run_stack` can take steps [batch, time, width]: few, of one stream on a CPU, without gradients."""
+    return (
+        x.shape[0] == 1
+        and 0 < x.shape[1] <= MOST_STEPS
+        and x.dtype == torch.float32
+        and x.device.type == "cpu"
+        and not torch.is_grad_enabled()
+        and _function() is not None
+    )
+
+
+def run_stack(x: Tensor, weights: Pointers, states: Pointers, hidden: int, eps: float) -> tuple[Tensor, list[Tensor]]:
+    """x: [1, time, width]; weights: a block's in the order of stack.c, block after block; states: [1, past, width] each.
+
+    Returns what the blocks make of x, and their states after it.
+    """
+    function = _function()
+    assert function is not None
+    y = x.contiguous().clone()
+    held = [state.contiguous() for state in states]
+    after = [torch.empty_like(state) for state in held]
+    past, width = held[0].shape[1:]
+    steps = x.shape[1]
+    scratch = x.new_empty((past + steps) * width + steps * (width + hidden))
+    function(
+        len(states), width, hidden, past + 1, steps, eps, _addresses(weights), _addresses(held), _addresses(after),
+        y.data_ptr(), scratch.data_ptr(),
+    )  # fmt: skip
+    return y, after
+
+
+def _addresses(tensors: Pointers) -> "ctypes.Array[ctypes.c_void_p]":
+    return (ctypes.c_void_p * len(tensors))(*map(Tensor.data_ptr, tensors))
+
+
+@functools.cache
+def _function() -> "ctypes._NamedFuncPointer | None":
+    built = library(SOURCE, "streams of sound take twice as long")
+    if built is None:
+        return None
+    function = built.omni_stack
+    function.restype = None
+    function.argtypes = [ctypes.c_int64] * 5 + [ctypes.c_float] + [ctypes.c_void_p] * 5
+    return function

@@ -1,0 +1,78 @@
+/* A stack of causal ConvNeXt blocks over a few steps of one stream (omni/tokenizers/audio/blocks.py).
+
+   A frame of a stream is so little work that calling a dozen operations a block takes several times as long as they do.
+   Matrices are [rows][cols], each row read once for all steps; nothing is allocated. Plain loops: the compiler makes
+   vector instructions of them (-O3 -ffast-math -march=native). */
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+enum { MIX, NORM, NORM_BIAS, UP, UP_BIAS, DOWN, DOWN_BIAS, SCALE, POINTERS };
+
+/* y[step][r] = w[r] . x[step] + bias[r] */
+static void linear(float *restrict y, const float *restrict w, const float *restrict bias, const float *restrict x,
+                   int64_t steps, int64_t rows, int64_t cols) {
+    for (int64_t r = 0; r < rows; r++, w += cols) {
+        int64_t t = 0;
+        for (; t + 4 <= steps; t += 4) {                                /* what is read of w serves four */
+            const float *x0 = x + t * cols, *x1 = x0 + cols, *x2 = x1 + cols, *x3 = x2 + cols;
+            float s0 = 0, s1 = 0, s2 = 0, s3 = 0;
+            for (int64_t c = 0; c < cols; c++)
+                s0 += w[c] * x0[c], s1 += w[c] * x1[c], s2 += w[c] * x2[c], s3 += w[c] * x3[c];
+            y[t * rows + r] = s0 + bias[r], y[(t + 1) * rows + r] = s1 + bias[r];
+            y[(t + 2) * rows + r] = s2 + bias[r], y[(t + 3) * rows + r] = s3 + bias[r];
+        }
+        for (; t < steps; t++) {
+            float sum = 0;
+            for (int64_t c = 0; c < cols; c++) sum += w[c] * x[t * cols + c];
+            y[t * rows + r] = sum + bias[r];
+        }
+    }
+}
+
+static void layer_norm(float *y, const float *weight, const float *bias, int64_t size, float eps) {
+    float mean = 0, squares = 0;
+    for (int64_t i = 0; i < size; i++) mean += y[i];
+    mean /= size;
+    for (int64_t i = 0; i < size; i++) squares += (y[i] - mean) * (y[i] - mean);
+    float factor = 1 / sqrtf(squares / size + eps);
+    for (int64_t i = 0; i < size; i++) y[i] = (y[i] - mean) * factor * weight[i] + bias[i];
+}
+
+/* Exact GELU by Abramowitz and Stegun 7.1.26: erf to within 1.5e-7, and a loop of it becomes vector instructions. */
+static inline float gelu(float x) {
+    float z = fabsf(x) * 0.70710678f, t = 1 / (1 + 0.3275911f * z);
+    float tail = t * (0.254829592f + t * (-0.284496736f + t * (1.421413741f + t * (-1.453152027f + t * 1.061405429f))));
+    float erf = 1 - tail * expf(-z * z);
+    return 0.5f * x * (1 + (x < 0 ? -erf : erf));
+}
+
+/* x: [steps][width], in place. weights: POINTERS a block. states: a block's last kernel-1 inputs [past][width], old and
+   new. scratch: (past + steps) * width + steps * (width + hidden) floats. */
+void omni_stack(int64_t depth, int64_t width, int64_t hidden, int64_t kernel, int64_t steps, float eps,
+                const float *const *weights, const float *const *before, float *const *after, float *x,
+                float *scratch) {
+    int64_t past = kernel - 1;
+    float *seen = scratch, *mixed = seen + (past + steps) * width, *wide = mixed + steps * width;
+    for (int64_t n = 0; n < depth; n++, weights += POINTERS) {
+        memcpy(seen, before[n], past * width * sizeof *seen);
+        memcpy(seen + past * width, x, steps * width * sizeof *seen);
+        memcpy(after[n], seen + steps * width, past * width * sizeof *seen);
+        const float *mix = weights[MIX], *scale = weights[SCALE];
+        for (int64_t t = 0; t < steps; t++) {
+            float *y = mixed + t * width;
+            for (int64_t c = 0; c < width; c++) {
+                float sum = 0;
+                for (int64_t k = 0; k < kernel; k++) sum += mix[c * kernel + k] * seen[(t + k) * width + c];
+                y[c] = sum;
+            }
+            layer_norm(y, weights[NORM], weights[NORM_BIAS], width, eps);
+        }
+        linear(wide, weights[UP], weights[UP_BIAS], mixed, steps, hidden, width);
+        for (int64_t i = 0; i < steps * hidden; i++) wide[i] = gelu(wide[i]);
+        linear(mixed, weights[DOWN], weights[DOWN_BIAS], wide, steps, width, hidden);
+        for (int64_t t = 0; t < steps; t++)
+            for (int64_t c = 0; c < width; c++) x[t * width + c] += scale[c] * mixed[t * width + c];
+    }
+}
