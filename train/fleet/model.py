@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from omni.model.binary import binarized
 from omni.train.fleet.pairs import BOS, EOS, PAD, Ids
 
 HEAD = 16
@@ -26,6 +27,7 @@ class Shape:
 
     layers: of a language model; an encoder-decoder has half of them on each side. source_loss: train to predict the
     source, too (causal only). top_only: target steps see the last layer's source steps, not those of their own layer.
+    weight_bits, activation_bits: 1 for one-bit linear layers (Zhang et al. 2023); norms: around them, as theirs have
     """
 
     vocab: int
@@ -36,12 +38,17 @@ class Shape:
     kind: Kind = "prefix"
     source_loss: bool = False
     top_only: bool = False
+    weight_bits: Literal[1, 32] = 32
+    activation_bits: Literal[1, 32] = 32
+    norms: bool = False
 
     def __post_init__(self) -> None:
         if self.d_model % HEAD or self.n_layers % 2:
             raise ValueError(f"d_model={self.d_model} must be a multiple of {HEAD} and n_layers={self.n_layers} even")
         if self.source_loss and self.kind != "causal":
             raise ValueError("only a causal model can predict its source")
+        if self.top_only and (self.norms or min(self.weight_bits, self.activation_bits) == 1):
+            raise ValueError("a top-only model has neither one-bit layers nor their norms")
 
     @property
     def parameters(self) -> int:
@@ -133,17 +140,17 @@ def states_of(shape: Shape, weights: Weights, source: Tensor, target: Tensor) ->
     steps = source.shape[2]
     if shape.kind == "encdec":
         visible = (source != PAD)[:, :, None]                           # [members, rows, 1, keys]
-        memory = _stack(weights, "encoder", embedded, visible.expand(-1, -1, steps, -1))
+        memory = _stack(shape, weights, "encoder", embedded, visible.expand(-1, -1, steps, -1))
         memory = _norm(memory, weights["encoder.last"])
         reply = _embed(weights, target, steps)
         causal = torch.ones(target.shape[2], target.shape[2], dtype=torch.bool).tril()
         seen = visible.expand(-1, -1, target.shape[2], -1)
-        reply = _stack(weights, "decoder", reply, causal.expand(*target.shape[:2], -1, -1), memory, seen)
+        reply = _stack(shape, weights, "decoder", reply, causal.expand(*target.shape[:2], -1, -1), memory, seen)
         return _norm(reply, weights["last"])
     if shape.top_only and target.shape[2]:
         return _top_only(shape, weights, embedded, source, target)
     both = torch.cat((embedded, _embed(weights, target, steps)), dim=2) if target.shape[2] else embedded
-    states = _stack(weights, "layers", both, mask(shape, source, target.shape[2]))
+    states = _stack(shape, weights, "layers", both, mask(shape, source, target.shape[2]))
     return _norm(states[:, :, steps:] if target.shape[2] else states, weights["last"])
 
 
@@ -160,37 +167,59 @@ def mask(shape: Shape, source: Tensor, target_steps: int) -> Tensor:
 def _top_only(shape: Shape, weights: Weights, embedded: Tensor, source: Tensor, target: Tensor) -> Tensor:
     """The source first, through all layers; then the target, whose layers all see the source's last states."""
     steps = source.shape[2]
-    top = _stack(weights, "layers", embedded, mask(shape, source, 0))
+    top = _stack(shape, weights, "layers", embedded, mask(shape, source, 0))
     states, seen = _embed(weights, target, steps), mask(shape, source, target.shape[2])[:, :, steps:]
     for layer in range(shape.n_layers):
         name = f"layers.{layer}."
         own, past = _norm(states, weights[name + "norm"]), _norm(top, weights[name + "norm"])
         q, k, v = _linear(torch.cat((past, own), dim=2), weights[name + "qkv"]).chunk(3, dim=-1)
         states = states + _linear(_attend(q[:, :, steps:], k, v, seen), weights[name + "out"])
-        states = states + _feed_forward(weights, name, states)
+        states = states + _feed_forward(shape, weights, name, states)
     return _norm(states, weights["last"])
 
 
 def _stack(
-    weights: Weights, stack: str, x: Tensor, visible: Tensor, memory: Tensor | None = None, seen: Tensor | None = None
-) -> Tensor:
+    shape: Shape, weights: Weights, stack: str, x: Tensor, visible: Tensor, memory: Tensor | None = None,
+    seen: Tensor | None = None,
+) -> Tensor:  # fmt: skip
     """The layers of one stack: x [members, rows, steps, d], visible [members, rows, steps, steps]."""
-    layer = 0
-    while f"{stack}.{layer}.qkv" in weights:
+    for layer in range(shape.stacks[stack]):
         name = f"{stack}.{layer}."
-        q, k, v = _linear(_norm(x, weights[name + "norm"]), weights[name + "qkv"]).chunk(3, dim=-1)
-        x = x + _linear(_attend(q, k, v, visible), weights[name + "out"])
+        q, k, v = _bits(shape, _norm(x, weights[name + "norm"]), weights[name + "qkv"]).chunk(3, dim=-1)
+        x = x + _mixed(shape, q, k, v, visible, weights[name + "out"])
         if memory is not None and seen is not None:
-            q = _linear(_norm(x, weights[name + "cross_norm"]), weights[name + "cross_q"])
-            k, v = _linear(memory, weights[name + "cross_kv"]).chunk(2, dim=-1)
-            x = x + _linear(_attend(q, k, v, seen), weights[name + "cross_out"])
-        x = x + _feed_forward(weights, name, x)
-        layer += 1
+            q = _bits(shape, _norm(x, weights[name + "cross_norm"]), weights[name + "cross_q"])
+            k, v = _bits(shape, memory, weights[name + "cross_kv"]).chunk(2, dim=-1)
+            x = x + _mixed(shape, q, k, v, seen, weights[name + "cross_out"])
+        x = x + _feed_forward(shape, weights, name, x)
     return x
 
 
-def _feed_forward(weights: Weights, name: str, x: Tensor) -> Tensor:
-    return _linear(_linear(_norm(x, weights[name + "ff_norm"]), weights[name + "up"]).relu(), weights[name + "down"])
+def _mixed(shape: Shape, q: Tensor, k: Tensor, v: Tensor, visible: Tensor, out: Tensor) -> Tensor:
+    """Attention with its projection; with `norms` normalised queries, keys and values, and a way around the projection.
+
+    (Zhang et al. 2023, section 4.2; the norms have no gains of their own here.)
+    """
+    if shape.norms:
+        q, k, v = (F.layer_norm(x.unflatten(-1, (-1, HEAD)), (HEAD,)).flatten(-2) for x in (q, k, v))
+    context = _attend(q, k, v, visible)
+    y = _bits(shape, context, out)
+    return F.layer_norm(y, y.shape[-1:]) + context if shape.norms else y
+
+
+def _feed_forward(shape: Shape, weights: Weights, name: str, x: Tensor) -> Tensor:
+    hidden = _bits(shape, _norm(x, weights[name + "ff_norm"]), weights[name + "up"]).relu()
+    if shape.norms:
+        hidden = F.layer_norm(hidden, hidden.shape[-1:])
+    y = _bits(shape, hidden, weights[name + "down"])
+    return F.layer_norm(y, y.shape[-1:]) if shape.norms else y
+
+
+def _bits(shape: Shape, x: Tensor, weight: Tensor) -> Tensor:
+    """A linear layer whose weights, by output, and inputs, by step, may be one bit each (omni.model.binary)."""
+    if shape.weight_bits == 1:
+        weight = binarized(weight.transpose(1, 2)).transpose(1, 2)
+    return _linear(binarized(x) if shape.activation_bits == 1 else x, weight)
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, visible: Tensor) -> Tensor:

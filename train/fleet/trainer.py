@@ -65,16 +65,17 @@ class Trained:
 
 def train_fleet(
     shape: Shape, members: Sequence[Member], corpus: Corpus, batch: int = 32, evaluate_at: Sequence[int] = (),
-    sample: int = 256,
+    sample: int = 256, begin: Weights | None = None,
 ) -> Trained:  # fmt: skip
     """Train all members for their steps, of which all have equally many.
 
     evaluate_at: steps after which losses are measured on held-out pairs and on `sample` training pairs of each task;
-    the end is always one of them. Raises ValueError when members differ in their number of steps.
+    the end is always one of them. begin: weights to begin with, instead of those of the members' seeds. Raises ValueError when members differ in their number of steps.
     """
     if len({member.steps for member in members}) != 1:
         raise ValueError("members of a fleet take equally many steps")
-    weights = {name: value.requires_grad_() for name, value in initial(shape, [one.seed for one in members]).items()}
+    drawn = initial(shape, [one.seed for one in members]) if begin is None else begin
+    weights = {name: value.detach().clone().requires_grad_() for name, value in drawn.items()}
     courses = [_Course(member, corpus, batch) for member in members]
     optimizer, done = _Adam(weights), Trained(shape, weights)
     seen = {task: Pairs(pairs.source[:sample], pairs.target[:sample]) for task, pairs in corpus.train.items()}

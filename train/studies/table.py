@@ -13,6 +13,7 @@ STUDIES = {                                                             # name: 
     "multilingual-scaling": (f"{TRANSLATION}.multilingual_scaling", "one law of loss by size for every mixture?"),
     "order-matters": (f"{TRANSLATION}.order_matters", "pretraining before a mixture, or a fixed mixture?"),
     "epsilon-mbr": (f"{TRANSLATION}.epsilon_mbr", "which samples are the best candidates for MBR?"),
+    "binary": (f"{TRANSLATION}.binary", "one bit a weight, and what it needs for that"),
     "data-scaling": (f"{TRANSLATION}.data_scaling", "how does loss fall with the number of training pairs?"),
     "lm-architectures": (f"{TRANSLATION}.architectures", "masks and losses of language models as translators"),
     "edge-of-stability": (f"{DYNAMICS}.edge", "where does training settle, and what moves it?"),

@@ -13,6 +13,7 @@ from omni.train.fleet.trainer import BETAS, EPS, Member, Phase, train_fleet
 
 CORPUS = random_corpus(vocab=40, length=6, pairs=64)
 KINDS = {
+    "one-bit": Shape(40, 6, 32, 2, 64, "encdec", weight_bits=1, norms=True),
     "encdec": Shape(40, 6, 32, 2, 64, "encdec"),
     "prefix": Shape(40, 6, 32, 2, 64, "prefix"),
     "causal": Shape(40, 6, 32, 2, 64, "causal"),

@@ -14,7 +14,7 @@ from omni.train.fleet.pairs import build_corpus, direction
 from omni.train.scaling.fraction import fraction_at
 from omni.train.studies.harness.study import Cell, Result, Study
 from omni.train.studies.table import STUDIES, load_study
-from omni.train.studies.translation import data_scaling, epsilon_mbr, multilingual_scaling, order_matters
+from omni.train.studies.translation import binary, data_scaling, epsilon_mbr, multilingual_scaling, order_matters
 
 OURS = [name for name, (module, _) in STUDIES.items() if "translation" in module]
 losses = st.floats(0, 3)
@@ -108,6 +108,19 @@ def test_data_scaling_judges_planted_exponents() -> None:
     assert [claim.verdict for claim in data_scaling.judge(results)] == ["shown"] * 4
 
 
+@pytest.mark.parametrize(("gap", "verdict"), [(0.02, "shown"), (0.2, "not shown")])
+def test_binary_judges_planted_losses(gap: float, verdict: str) -> None:
+    """And its products, which are real, show what they must: they need no training."""
+    losses = {"float": 2.0, "float + norms": 1.98, "weights": 2.0 * (1 + gap)}
+    losses |= {"weights, bare": 3.5, "weights, late": 2.0 * (1 + gap) - 0.01, "weights + inputs": 3.0}
+    noise = np.array([0.0, 0.001, -0.001])
+    results = [Result({"way": way}, 0, {"losses": (loss + noise).tolist()}, 1.0) for way, loss in losses.items()]
+    results += [Result({"way": "products"}, seed, {"variances": binary.variances(seed)}, 1.0) for seed in range(3)]
+    claims = binary.judge(results)
+    assert claims[2].verdict == verdict
+    assert [claim.verdict for claim in (*claims[:2], *claims[3:5])] == ["shown"] * 4
+
+
 def test_epsilon_mbr_pairs_its_lines() -> None:
     """A small gain on every line is shown, though lines differ by far more."""
     lines = np.random.default_rng(0).uniform(10, 90, size=60)
@@ -137,6 +150,7 @@ def shared(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 TINY: Mapping[str, Mapping[str, Any]] = {
     "multilingual-scaling": {"mixture": "en-xx", "d_model": 16, "steps": 3, "batch": 4},
     "epsilon-mbr": {"steps": 3, "lines": 2, "draws": 4},
+    "binary": {"way": "weights, late", "d_model": 16, "steps": 6, "seeds": [0, 1]},
     "data-scaling": {"kind": "back", "steps": 6, "data": [2, 3]},
     "lm-architectures": {"kind": "top-only", "tasks": ["en-fr"], "d_model": 16, "steps": 3, "seeds": [0, 1]},
 }

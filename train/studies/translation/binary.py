@@ -1,0 +1,159 @@
+"""Can a translator do with one bit a weight, and what does it need for that?"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from omni.model.binary import binarized
+from omni.train.fleet.model import Shape
+from omni.train.fleet.pairs import Corpus, build_corpus, direction
+from omni.train.fleet.trainer import Member, Phase, train_fleet
+from omni.train.studies.harness.claims import Claim, Estimate, mean
+from omni.train.studies.harness.plots import panels
+from omni.train.studies.harness.study import Cell, Results, Study
+
+PROTOCOL = """
+Data. Lines of application catalogues and stamps of up to 12 tokens, English into French, held out by the project's own
+splits (byte-level BPE of 512 pieces).
+
+Models. Encoder-decoders with a layer on each side, feed-forward 4 d_model, Adam, peak learning rate 3e-3, 60 steps of
+warmup, then a cosine, batches of 32 pairs. Embeddings, scores and attention's own products stay floats. Ways:
+float               no one-bit layer, the usual Transformer
+float + norms       the same with the norms and the shortcut that one-bit layers get, which are thus told apart
+weights             one-bit weights: +-B/2 by sign, B = max|w| of an output, straight-through gradient; LayerNorm after
+                    queries, keys and values, inside and behind the feed-forward, and a shortcut around attention's output
+weights, bare       the same without those norms and without the shortcut
+weights, late       half of the steps as float + norms, then one bit with learning rate and optimizer begun anew
+weights + inputs    one-bit inputs of the layers, too: B = max|x| of a step
+d_model 64, 1500 steps, 3 seeds. Quick: d_model 32, 400 steps, 2 seeds.
+
+Products. 4096 products of x ~ N(0, 1) with rows w ~ N(0, 1/D) for D = 64, 256, 1024 and 4096: variance with w itself, with
+its signs, and with +-B/2. A cell of its own for each seed.
+
+Measure. Held-out loss in nats a target token.
+
+Claims, with Student's 95 % interval over seeds.
+1. Products with bare signs have a variance that grows as D: the slope of log variance over log D lies in 0.9..1.1.
+2. Those with +-B/2 stay of the size of 1: that slope lies in -0.25..0.25.
+3. One-bit weights come within 5 % of the float loss: the relative difference lies below 0.05.
+4. Without norms and shortcut they are worse: bare less weights lies above 0.
+5. One-bit inputs cost more than one-bit weights alone: weights + inputs less weights lies above 0.
+6. Binarizing late helps: late less weights lies below 0.
+"""
+WAYS: dict[str, dict[str, Any]] = {
+    "float": {},
+    "float + norms": {"norms": True},
+    "weights": {"weight_bits": 1, "norms": True},
+    "weights, bare": {"weight_bits": 1},
+    "weights, late": {"weight_bits": 1, "norms": True},
+    "weights + inputs": {"weight_bits": 1, "activation_bits": 1, "norms": True},
+}
+LATE, TASK = "weights, late", "en-fr"
+DEPTHS, PRODUCTS = (64, 256, 1024, 4096), 4096
+KINDS = ("float", "signs", "scaled")
+
+
+def cells(quick: bool) -> list[Cell]:
+    """A fleet of all seeds a way, and products a seed."""
+    seeds = [0, 1] if quick else [0, 1, 2]
+    size = {"d_model": 32 if quick else 64, "steps": 400 if quick else 1500, "seeds": seeds}
+    return [*(Cell({"way": way, **size}) for way in WAYS), *(Cell({"way": "products"}, seed) for seed in seeds)]
+
+
+def prepare(data: Path, shared: Path, quick: bool) -> None:
+    build_corpus(data, [direction(TASK)]).save(shared / "corpus")
+
+
+def run(params: Mapping[str, Any], seed: int, shared: Path) -> dict[str, Any]:
+    """Held-out losses of every seed, or the variances of products."""
+    if params["way"] == "products":
+        return {"variances": variances(seed)}
+    whole, size, steps = Corpus.load(shared / "corpus"), params["d_model"], params["steps"]
+    corpus = replace(whole, train={TASK: whole.train[TASK]}, test={TASK: whole.test[TASK]})
+    shape = Shape(corpus.vocab, corpus.length, size, 2, 4 * size, "encdec", **WAYS[params["way"]])
+
+    def members(steps: int) -> list[Member]:
+        return [Member(one, (Phase(steps, (1.0,), warmup=60, kind="cosine"),)) for one in params["seeds"]]
+
+    begin = None
+    if params["way"] == LATE:
+        steps //= 2
+        before = Shape(corpus.vocab, corpus.length, size, 2, 4 * size, "encdec", **WAYS["float + norms"])
+        begin = train_fleet(before, members(steps), corpus, 32).weights
+    return {"losses": train_fleet(shape, members(steps), corpus, 32, begin=begin).final(TASK)}
+
+
+def variances(seed: int) -> dict[str, list[float]]:
+    """Of products of D terms, by kind, for each of DEPTHS."""
+    generator = torch.Generator().manual_seed(seed)
+    found: dict[str, list[float]] = {kind: [] for kind in KINDS}
+    for depth in DEPTHS:
+        x = torch.randn(PRODUCTS, depth, generator=generator)
+        w = torch.randn(PRODUCTS, depth, generator=generator) / math.sqrt(depth)
+        for kind, weight in zip(KINDS, (w, w.sign(), binarized(w)), strict=True):
+            found[kind].append(float((x * weight).sum(dim=1).var()))
+    return found
+
+
+def judge(results: Results) -> list[Claim]:
+    losses = {one.params["way"]: np.array(one.values["losses"]) for one in results if "losses" in one.values}
+    products = [one.values["variances"] for one in results if "variances" in one.values]
+
+    def less(way: str, other: str) -> Estimate:
+        return mean((losses[way] - losses[other]).tolist())
+
+    def slopes(kind: str) -> Estimate:
+        return mean([float(np.polyfit(np.log(DEPTHS), np.log(one[kind]), 1)[0]) for one in products])
+
+    relative = mean((losses["weights"] / losses["float"] - 1).tolist())
+    return [
+        Claim.within("Products with bare signs grow as D", "slope of log variance", slopes("signs"), 0.9, 1.1),
+        Claim.within("Products with B/2 do not", "slope of log variance", slopes("scaled"), -0.25, 0.25),
+        Claim.below("One-bit weights come within 5 % of the float loss", "relative difference", relative, 0.05),
+        Claim.above("They need the norms and the shortcut", "loss, bare - with", less("weights, bare", "weights"), 0.0),
+        Claim.above("One-bit inputs cost more", "loss, with - without", less("weights + inputs", "weights"), 0.0),
+        Claim.below("Binarizing late helps", "loss, late - from the start", less(LATE, "weights"), 0.0),
+    ]
+
+
+def plot(results: Results, folder: Path) -> dict[str, Path]:
+    """Losses by way, and variances by depth."""
+    draws = {"Held-out loss": _losses(results), "Variance of a product": _variances(results)}
+    return {"Dots are seeds, bars their means": panels(draws, folder / "binary.png")}
+
+
+def _losses(results: Results) -> Callable[[Any], None]:
+    def draw(axes: Any) -> None:
+        found = [(one.params["way"], one.values["losses"]) for one in results if "losses" in one.values]
+        ways = [way for way, _ in found]
+        axes.barh(ways, [np.mean(values) for _, values in found], height=0.5, alpha=0.5)
+        for way, values in found:
+            axes.plot(values, [way] * len(values), "k.", ms=4)
+        axes.invert_yaxis()
+        axes.set_xlabel("nats a token", fontsize=8)
+
+    return draw
+
+
+def _variances(results: Results) -> Callable[[Any], None]:
+    def draw(axes: Any) -> None:
+        products = [one.values["variances"] for one in results if "variances" in one.values]
+        for number, kind in enumerate(KINDS):
+            axes.plot(DEPTHS, np.mean([one[kind] for one in products], axis=0), "o-", ms=4, color=f"C{number}", label=kind)
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.set_xlabel("D", fontsize=8)
+
+    return draw
+
+
+STUDY = Study(
+    "One-bit Transformers for translation",
+    "Zhang, Garg, Cao, Lew, Ghorbani, Zhang and Firat 2023",
+    PROTOCOL, cells, run, judge, plot, prepare,
+)  # fmt: skip
