@@ -74,6 +74,16 @@ def chrf_counts(texts: Sequence[str], references: Sequence[str]) -> NDArray[np.f
     return np.array(sacrebleu.CHRF()._extract_corpus_statistics(list(texts), [list(references)]), np.float64)
 
 
+def bleu_counts(texts: Sequence[str], references: Sequence[str]) -> NDArray[np.float64]:
+    """What each text adds to a corpus' BLEU (13a tokens), its lengths, matches and n-grams: [texts, 10]."""
+    return np.array(sacrebleu.BLEU()._extract_corpus_statistics(list(texts), [list(references)]), np.float64)
+
+
+def bleu_of(counts: NDArray[np.float64]) -> float:
+    """Corpus BLEU of the texts behind these rows of `bleu_counts`."""
+    return float(sacrebleu.BLEU()._compute_score_from_stats(counts.sum(axis=0).astype(int).tolist()).score)
+
+
 def chrf_of(counts: NDArray[np.float64]) -> float:
     """Corpus chrF of the texts behind these rows of `chrf_counts`."""
     return float(sacrebleu.CHRF()._compute_score_from_stats(counts.sum(axis=0).tolist()).score)

@@ -10,7 +10,7 @@ from omni.eval.abilities.subject import LONGEST_HEARD, is_human
 from omni.eval.inspected.messages import sound
 from omni.eval.tasks.examine import examine
 from omni.eval.tasks.records import Record, drawn, held_out, records
-from omni.eval.tasks.scorers import characters, right, translation, words
+from omni.eval.tasks.scorers import characters, right, translation, translation_by_words, words
 from omni.train.data.items import Item, Manifest, Recording
 
 SPOKEN = ("en", "fr", "es", "ru", "it", "de", "ro", "ca", "bg", "el")   # of omni-tiny; a user's file may have any
@@ -27,7 +27,8 @@ def transcribe(data: str | None = None, n: int | None = 100, seed: int = 0) -> T
 @task
 def translate_speech(data: str | None = None, n: int | None = 100, seed: int = 0) -> Task:
     """The same recordings, written down in another language; baseline: the transcript in its own language."""
-    return examine("translate_speech", records(data, lambda held: _translations(held, seed), n, seed), translation())
+    found = records(data, lambda held: _translations(held, seed), n, seed)
+    return examine("translate_speech", found, [translation(), translation_by_words()])
 
 
 @task

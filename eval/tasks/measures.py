@@ -9,7 +9,7 @@ import numpy as np
 from inspect_ai.scorer import Metric, SampleScore, Score, metric
 from numpy.typing import NDArray
 
-from omni.eval.abilities.scoring import Measure, chrf_counts, chrf_of, share, statistic
+from omni.eval.abilities.scoring import Measure, bleu_counts, bleu_of, chrf_counts, chrf_of, share, statistic
 
 LEAST = 5                                                               # samples of a group that is shown by itself
 
@@ -42,6 +42,7 @@ def _mean(table: NDArray[np.float64]) -> float:
 KINDS = {
     "pooled": Kind("share", _pooled), "bits": Kind("bits/byte", _pooled), "share": Kind("share", _mean),
     "mean": Kind("", _mean), "chrf": Kind("chrF", chrf_of, lambda rows: chrf_counts(*zip(*rows, strict=True))),
+    "bleu": Kind("BLEU", bleu_of, lambda rows: bleu_counts(*zip(*rows, strict=True))),
 }  # fmt: skip
 
 

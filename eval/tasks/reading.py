@@ -10,7 +10,7 @@ from inspect_ai.model import ContentText
 from omni.eval.tasks.examine import examine
 from omni.eval.tasks.hearing import SPOKEN
 from omni.eval.tasks.records import Record, drawn, held_out, records
-from omni.eval.tasks.scorers import bits, translation
+from omni.eval.tasks.scorers import bits, translation, translation_by_words
 from omni.train.data.items import Manifest
 
 COSTED = (*SPOKEN, "am", "ha", "sw", "yo")
@@ -19,7 +19,8 @@ COSTED = (*SPOKEN, "am", "ha", "sw", "yo")
 @task
 def translate(data: str | None = None, n: int | None = 100, seed: int = 0) -> Task:
     """Held-out captions from one of ten languages into another; baseline: the source handed back."""
-    return examine("translate", records(data, lambda held: _pairs(held, seed), n, seed), translation())
+    found = records(data, lambda held: _pairs(held, seed), n, seed)
+    return examine("translate", found, [translation(), translation_by_words()])
 
 
 @task

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+import sacrebleu
 from inspect_ai.model import ContentAudio
 from inspect_ai.scorer import Score, Scorer, Target, scorer
 from inspect_ai.solver import TaskState
@@ -39,6 +40,19 @@ def translation() -> Scorer:
         baseline = None if meta.get("baseline") is None else [meta["baseline"], target.text]
         value = chrf(said, target.text) if normal(target.text) else 0.0
         return scored("chrf", [said, target.text], meta, said, value, baseline)
+
+    return score
+
+
+@scorer(metrics=[measured("bleu")], name="bleu")
+def translation_by_words() -> Scorer:
+    """Corpus BLEU, 0 to 100, by sacrebleu with its own tokens; a sample's own value is its sentence BLEU."""
+
+    async def score(state: TaskState, target: Target) -> Score:
+        said, meta = _text(state), state.metadata
+        baseline = None if meta.get("baseline") is None else [meta["baseline"], target.text]
+        value = sacrebleu.sentence_bleu(said, [target.text]).score
+        return scored("bleu", [said, target.text], meta, said, value, baseline)
 
     return score
 

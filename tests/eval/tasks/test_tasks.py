@@ -68,6 +68,7 @@ def test_error_rates_are_jiwers_and_chrf_is_sacrebleus(model: Path, data: Path, 
     said, wanted, copied = map(list, zip(*texts, strict=True))
     assert values(other)["chrf"] == pytest.approx(sacrebleu.CHRF().corpus_score(said, [wanted]).score)
     assert values(other)["chrf_baseline"] == pytest.approx(sacrebleu.CHRF().corpus_score(copied, [wanted]).score)
+    assert values(other)["bleu"] == pytest.approx(sacrebleu.BLEU().corpus_score(said, [wanted]).score)
 
 
 def test_shares_have_wilsons_interval_and_groups_are_shown_from_five_on() -> None:
