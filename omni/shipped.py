@@ -8,6 +8,11 @@ NAME = "omni-tiny"
 FOLDER = Path(__file__).parent / "checkpoints" / NAME
 
 
+def named_model(name: str | Path) -> Path:
+    """The folder of `omni-tiny`, or any other by its path."""
+    return shipped_model() if name == NAME else Path(name)
+
+
 def shipped_model() -> Path:
     """Folder of the model that comes with omni. Raises InputError where it was left out."""
     if not (FOLDER / "config.json").is_file():

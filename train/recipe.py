@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from omni.errors import InputError
+from omni.shipped import named_model
 from omni.train.parallel import OffloadRecipe, ParallelRecipe, check_parallel
 from omni.train.recipe_file import brief, check_keys, put, read
 from omni.train.tuning.recipe import DpoRecipe, LoraRecipe, check
@@ -166,7 +167,8 @@ class Recipe:
 
     data, valid:      folders of token shards, or folders of such
     tokenizers:       folder that is copied beside the model, so that it can be used alone
-    init:             model folder whose shape and weights the run begins with, instead of `model.preset` and chance
+    init:             model folder, or `omni-tiny`, whose shape and weights the run begins with, instead of
+                      `model.preset` and chance
     freeze:           patterns over the names of parameters that are not trained (`embedding.*`, `blocks.0.*`)
     sequence_length:  steps of a packed row; too_long: what to do with longer sequences
     stages:           parts of the run, one after the other, instead of `mixture` and `schedule.steps`
@@ -248,6 +250,11 @@ class Recipe:
             raise InputError("stages: every stage needs at least one step; leave out those without")
         if not self.data:
             raise InputError("data: name at least one folder of token shards")
+
+    @property
+    def beginning(self) -> str | None:
+        """Folder of the model to begin with; None for chance."""
+        return None if self.init is None else str(named_model(self.init))
 
     @classmethod
     def load(cls, path: Path | str, overrides: dict[str, Any] | None = None) -> "Recipe":

@@ -33,7 +33,7 @@ from omni.eval.abilities.subject import voice_for
 from omni.eval.inspected.batching import Batcher
 from omni.eval.inspected.messages import answered, parts
 from omni.eval.inspected.wishes import Wish, wish
-from omni.shipped import NAME, shipped_model
+from omni.shipped import named_model
 
 ROWS = 16                                                               # requests that are answered together
 
@@ -58,7 +58,7 @@ class OmniModel(ModelAPI):
     ) -> None:  # fmt: skip
         """Raises InputError when there is no such model."""
         super().__init__(model_name, base_url, api_key, [], config or GenerateConfig())
-        self.pipeline = Pipeline.load(model_folder(model_name), device, int8)
+        self.pipeline = Pipeline.load(named_model(model_name), device, int8)
         self._scratch = tempfile.TemporaryDirectory(prefix="omni-eval-")
         self._batcher = Batcher[tuple[Part, ...], _Reply](self._answer, ROWS)
 
@@ -152,8 +152,3 @@ class OmniModel(ModelAPI):
 
 
 PROVIDER = modelapi(name="omni")(OmniModel)                             # registered by being made
-
-
-def model_folder(name: str) -> Path:
-    """The folder of `omni-tiny`, or any other by its path."""
-    return shipped_model() if name == NAME else Path(name)

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from omni.shipped import NAME
+from omni.shipped import NAME, named_model
 
 EPILOG = """examples:
   omni card omni-tiny --out card
@@ -34,12 +34,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Collect, render, and say what is missing and where the card is."""
-    from omni.eval.inspected.provider import model_folder
     from omni.figures import Report
     from omni.safety.card.collect import collect
     from omni.safety.card.render import write_card
 
-    folder = model_folder(args.model)
+    folder = named_model(args.model)
     name = args.model if args.model == NAME else folder.resolve().name
     card = collect(folder, name, args.runs, args.figures, args.third_party, args.out)
     written = write_card(card, folder, args.out)

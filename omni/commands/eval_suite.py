@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from omni.errors import InputError
-from omni.shipped import NAME
+from omni.shipped import NAME, named_model
 
 if TYPE_CHECKING:
     from inspect_ai.model import Model
@@ -77,7 +77,7 @@ def opened(name: str, base_url: str | None) -> "tuple[Model, str]":
     """The model, and what its answers depend on. Raises InputError when there is none of this name."""
     from inspect_ai.model import get_model
 
-    from omni.eval.inspected.provider import OmniModel, model_folder
+    from omni.eval.inspected.provider import OmniModel
     from omni.files import sha256
 
     provider, _, rest = name.partition("/")
@@ -88,5 +88,5 @@ def opened(name: str, base_url: str | None) -> "tuple[Model, str]":
             raise InputError(f"--model {name}: neither a model folder nor one that Inspect knows ({error})") from None
     model = get_model(f"omni/{name.removeprefix('omni/')}")
     assert isinstance(model.api, OmniModel)
-    weights = sha256(model_folder(name) / "checksums.json")
+    weights = sha256(named_model(name) / "checksums.json")
     return model, f"{weights} {model.api.pipeline.tokenizers.fingerprint}"

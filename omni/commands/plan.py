@@ -47,10 +47,10 @@ def run(args: argparse.Namespace) -> None:
     recipe, context = _recipe(name)
     vocab = Vocabulary.load(args.vocabulary) if args.vocabulary else _usual_vocabulary()
     config = recipe.model.config(vocab)
-    if recipe.init is not None:
+    if recipe.beginning is not None:
         from omni.model.folder import load_shape
 
-        config, vocab = load_shape(recipe.init)
+        config, vocab = load_shape(recipe.beginning)
     context = args.context or context
     report = plan(config, context)
     print(f"{args.model}: {len(vocab):,} ids, {context:,} steps of context")

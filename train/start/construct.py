@@ -82,10 +82,10 @@ def _source(model: OmniTransformer, recipe: Recipe, device: torch.device) -> Cal
     """What writes the values of a named parameter from a place on into a flat tensor."""
     how = spreads(model, model.config) | adapter_spreads(model)
     stored = None
-    if recipe.init is not None:
-        _verify_once(recipe.init, device)
+    if recipe.beginning is not None:
+        _verify_once(recipe.beginning, device)
         shapes = {plain_name(name): one.shape for name, one in model.named_parameters() if not is_adapter(name)}
-        stored = Weights(recipe.init, shapes)
+        stored = Weights(recipe.beginning, shapes)
 
     def fill(flat: Tensor, start: int, name: str) -> None:
         if stored is None or is_adapter(name):

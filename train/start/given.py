@@ -52,8 +52,8 @@ def state_of(
     guard: Sequence[float] = (0.0, 0.0),
 ) -> State:
     values = recipe.as_dict()
-    if recipe.init is not None:                                         # which model, wherever it lies
-        values["init"] = identity(recipe.init)
+    if recipe.beginning is not None:                                    # which model, wherever it lies
+        values["init"] = identity(recipe.beginning)
     return State(step, cursor, world, optimizer_steps, list(guard), values, data.fingerprint, data.vocab.hash)
 
 
@@ -61,5 +61,5 @@ def tokenizers_of(recipe: Recipe) -> Path | None:
     """The tokenizers that go with the model: those the recipe names, or those of the model it starts from."""
     if recipe.tokenizers is not None:
         return Path(recipe.tokenizers)
-    inherited = None if recipe.init is None else Path(recipe.init) / "tokenizers"
+    inherited = None if recipe.beginning is None else Path(recipe.beginning) / "tokenizers"
     return inherited if inherited is not None and inherited.is_dir() else None

@@ -17,7 +17,7 @@ def shape_of(recipe: Recipe, vocab: Vocabulary) -> ModelConfig:
 
     Raises InputError where that model has another vocabulary, or another shape is asked of it.
     """
-    shape = recipe.model.config(vocab) if recipe.init is None else _changed(recipe, recipe.init, vocab)
+    shape = recipe.model.config(vocab) if recipe.beginning is None else _changed(recipe, recipe.beginning, vocab)
     check_divides(recipe.parallel.tensor, shape)
     return shape
 

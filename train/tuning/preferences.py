@@ -123,15 +123,15 @@ class PreferenceTrainer(Trainer):
 
     def __init__(self, recipe: Recipe, run: Path, device: str = "auto", changed_recipe: bool = False) -> None:
         super().__init__(recipe, run, device, changed_recipe)
-        assert recipe.init is not None                                  # the recipe sees to it
+        assert recipe.beginning is not None                                # the recipe sees to it
         frozen = None
         self.references: dict[str, References] = {}                     # by the shard's fingerprint
         for part in (*self.data.parts, *(self.valid.parts if self.valid else ())):
-            path = part.shard.folder / f"reference-{identity(recipe.init)}-{part.shard.fingerprint}.npy"
+            path = part.shard.folder / f"reference-{identity(recipe.beginning)}-{part.shard.fingerprint}.npy"
             found = _read(path, part)
             (missing,) = self._sum(torch.tensor([float(found is None)]))
             if missing or found is None:                                # all ranks compute, or none
-                frozen = frozen or load_model(recipe.init, self.device)[0]
+                frozen = frozen or load_model(recipe.beginning, self.device)[0]
                 found = self._compute(frozen, part)
                 if self.rank == 0:
                     with contextlib.suppress(OSError), atomic_path(path) as scratch:  # a read-only folder costs time
