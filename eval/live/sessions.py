@@ -38,13 +38,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = "example:\n  omni bench sessions --data runs/tiny/data --json"
     add_flags(parser, "runs/bench/sessions")
     parser.add_argument("--counts", type=int, nargs="+", default=list(COUNTS), help="sessions (default: %(default)s)")
+    parser.add_argument("--models", type=int, default=1, help="processes of the server (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=25.0, help="at each of them (default: %(default)g)")
 
 
 def run(args: argparse.Namespace) -> None:
     """Measure level by level, print the table, write the curve."""
     said = questions(args.data, 40, seed=1)
-    flags = ["--sessions", str(max(args.counts) + 1)]
+    flags = ["--models", str(args.models), "--sessions", str(max(args.counts) + 1)]
     levels = []
     with asked_server(args, *flags) as url, progress(None, "levels", len(args.counts), "level") as bar:
         for count in sorted(args.counts):
