@@ -1,6 +1,7 @@
 """`omni plan`: what a model costs before it is trained."""
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -115,7 +116,7 @@ def _recipe(name: str) -> "tuple[Recipe, int]":
     from omni.train.recipe import Recipe
 
     if name in KNOWN:
-        return Recipe.load(name), KNOWN[name].max_steps
+        return replace(Recipe.load(name), init=None), KNOWN[name].max_steps  # the preset's own shape
     if not Path(name).is_file():
         raise InputError(f"{name}: neither a preset ({', '.join(KNOWN)}) nor a recipe file")
     recipe = Recipe.load(name)

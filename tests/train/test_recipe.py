@@ -8,10 +8,10 @@ from omni.errors import InputError
 from omni.train.recipe import Recipe, find_recipe, recipe_keys
 
 
-@pytest.mark.parametrize("name", ["mini", "tiny", "small", "1b", "7b", "70b"])
+@pytest.mark.parametrize("name", ["mini", "tiny", "tiny-first", "small", "1b", "7b", "70b"])
 def test_the_recipes_of_the_package_are_read(name: str) -> None:
     recipe = Recipe.load(name)
-    assert recipe.model.preset == name
+    assert recipe.model.preset == name.removesuffix("-first")
     assert Recipe.parse(yaml.safe_load(recipe.yaml()), "again") == recipe
 
 
