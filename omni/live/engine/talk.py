@@ -1,7 +1,7 @@
 """One conversation in the model's process: its items, what it is hearing, and the answers it is giving."""
 
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 
 import numpy as np
@@ -40,6 +40,7 @@ class Speech:
     heard: dict[str, int]
     wants: list[Want]
     seconds: float = 0.0                                                # of audio given so far
+    held: list[Piece] = field(default_factory=list)                     # sound that is not given yet
     began: float = 0.0                                                  # when its first audio was given
     over: bool = False                                                  # whether all pieces were taken
 

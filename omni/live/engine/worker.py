@@ -26,6 +26,8 @@ from omni.live.engine.ending import Ending
 from omni.live.engine.talk import Speech, Talk
 from omni.shipped import NAME, shipped_model
 
+HELD = 1                                                                # frames of an answer's first sound
+
 
 @dataclass
 class Job:
@@ -128,15 +130,24 @@ class Worker:
 
     def _say(self, name: str, talk: Talk, speech: Speech) -> bool:
         piece = next(speech.pieces, None)
+        if piece is not None and piece.audio is not None and self._holds_back(speech):
+            speech.held.append(piece)
+            return True
+        for one in speech.held if piece is None else (*speech.held, piece):
+            self._count(speech, one)
+            self.tell(messages.Said(name, speech.answer, one.text, one.audio, one.image))
+        speech.held = []
         if piece is None:
             talk.finished(speech)
             said = {segment.modality: int(segment.codes.size) for segment in speech.said}
             cut = any(_full(want, speech) for want in speech.wants)
             self.tell(messages.Ended(name, speech.answer, speech.heard, said, cut))
             return False
-        self._count(speech, piece)
-        self.tell(messages.Said(name, speech.answer, piece.text, piece.audio, piece.image))
         return True
+
+    def _holds_back(self, speech: Speech) -> bool:
+        """Whether the first sound waits for the second: where others are answered too, that may come late."""
+        return not speech.began and len(speech.held) < HELD and len(self.jobs) > 1
 
     def _count(self, speech: Speech, piece: Piece) -> None:
         codec = self.pipeline.tokenizers.audio
