@@ -113,9 +113,11 @@ class Stream:
         """Steps that were fed and not yet computed, those of an open prefix aside, which wait for its end."""
         return 0 if self._prefix is None else self._length - self.cache.length
 
-    def _catch_up(self) -> None:
+    def _catch_up(self, most: int | None = None) -> None:
+        """Compute what was fed, or at most so many steps of it."""
         if self.behind:
-            for part in self._ids[:, self.cache.length : self._length].split(CHUNK, dim=1):
+            stop = self._length if most is None else min(self._length, self.cache.length + most)
+            for part in self._ids[:, self.cache.length : stop].split(CHUNK, dim=1):
                 self._extend(part)
 
     @torch.inference_mode()
@@ -125,8 +127,11 @@ class Stream:
 
 
 @torch.inference_mode()
-def catch_up(streams: Iterable[Stream]) -> None:
-    """Compute what was fed to streams of one model; the few steps of many are taken together, and weights read once."""
+def catch_up(streams: Iterable[Stream], most: int | None = None) -> None:
+    """Compute what was fed to streams of one model, or at most so many steps of each.
+
+    The few steps of many are taken together, and weights read once.
+    """
     late = [stream for stream in streams if stream.behind]
     few = [one for one in late if isinstance(one.step, KernelStep) and one.step.takes(one.cache, one.behind)]
     if len(few) > 1:
@@ -137,4 +142,4 @@ def catch_up(streams: Iterable[Stream]) -> None:
         for one, rows in zip(few, states.split(counts), strict=True):   # each [count, d_model]
             one._state = rows[-1:]
     for one in late:
-        one._catch_up()
+        one._catch_up(most)

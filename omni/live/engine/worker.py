@@ -26,6 +26,8 @@ from omni.live.engine.ending import Ending
 from omni.live.engine.talk import Speech, Talk
 from omni.shipped import NAME, shipped_model
 
+PIECE = 64                                                              # steps of a long past between two looks around
+NEW = 0.05                                                              # seconds: the lead of an answer before its sound
 HELD = 1                                                                # frames of an answer's first sound
 
 
@@ -99,10 +101,12 @@ class Worker:
 
     @torch.inference_mode()
     def work(self) -> None:
-        """One step of the most urgent job: a letter or two, or a frame of sound."""
+        """One step of the most urgent job: a letter or two, a frame of sound, or a piece of a long past before it."""
         job = min(self.jobs, key=lambda job: job.urgency())
         if job.stream is not None and job.stream.behind:
             self.catch_up()
+            if job.stream.behind:
+                return
         try:
             more = job.step()
         except InputError as error:
@@ -111,10 +115,18 @@ class Worker:
         if not more:
             self.jobs.remove(job)
 
+    @property
+    def late(self) -> bool:
+        """Whether something that was heard or said is still to be computed."""
+        return any(stream.behind for stream in self._streams())
+
     def catch_up(self) -> None:
-        """Compute what all conversations have heard and said, in one go."""
+        """Compute what all conversations have heard and said, in one go; of a long past a piece at a time."""
+        catch_up(self._streams(), PIECE)
+
+    def _streams(self) -> Iterable[Stream]:
         heard = (stream for talk in self.talks.values() for stream in talk.streams())
-        catch_up({id(one): one for one in (*heard, *(job.stream for job in self.jobs)) if one is not None}.values())
+        return {id(one): one for one in (*heard, *(job.stream for job in self.jobs)) if one is not None}.values()
 
     def _answer(self, talk: Talk, order: messages.Answer) -> None:
         if talk.speech is not None and order.item is not None:          # whoever asks again stops what was being said
@@ -165,8 +177,8 @@ class Worker:
 
 
 def _lead(speech: Speech) -> float:
-    """Seconds of sound that the listener still has before the next is missed; nothing said yet is most urgent."""
-    return speech.seconds - (time.monotonic() - speech.began) if speech.began else -1.0
+    """Seconds of sound that the listener still has before the next is missed."""
+    return speech.seconds - (time.monotonic() - speech.began) if speech.began else NEW
 
 
 def _full(want: Any, speech: Speech) -> bool:
@@ -187,7 +199,7 @@ def serve(door: socket.socket, pipeline: Pipeline, name: str, ending: Ending | N
     say(messages.Ready("", codec.sample_rate, vocab.voices, vocab.languages, name))
     worker, data = Worker(pipeline, say, ending), bytearray()
     while True:
-        readable, _, _ = select.select([door], [], [], 0 if worker.busy else None)
+        readable, _, _ = select.select([door], [], [], 0 if worker.busy or worker.late else None)
         if readable:
             received = door.recv(1 << 20)
             if not received:
@@ -195,9 +207,10 @@ def serve(door: socket.socket, pipeline: Pipeline, name: str, ending: Ending | N
             data += received
             for message in together(wire.whole(data)):
                 worker.take(message)
-            worker.catch_up()
         if worker.busy:
-            worker.work()
+            worker.work()                                               # what was heard is computed beside it
+        elif worker.late:
+            worker.catch_up()
 
 
 def together(told: Iterable[messages.Told]) -> list[messages.Told]:
