@@ -28,9 +28,9 @@ def serves(x: Tensor) -> bool:
 
 
 def run_stack(x: Tensor, weights: Pointers, states: Pointers, hidden: int, eps: float) -> tuple[Tensor, list[Tensor]]:
-    """x: [1, time, width]; weights: a block's in the order of stack.c, block after block; states: [1, past, width] each.
+    """What blocks make of x [1, time, width], and their states after it.
 
-    Returns what the blocks make of x, and their states after it.
+    weights: in the order of stack.c, block after block; states: a block's, [1, past, width] each.
     """
     function = _function()
     assert function is not None

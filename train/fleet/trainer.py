@@ -70,7 +70,9 @@ def train_fleet(
     """Train all members for their steps, of which all have equally many.
 
     evaluate_at: steps after which losses are measured on held-out pairs and on `sample` training pairs of each task;
-    the end is always one of them. begin: weights to begin with, instead of those of the members' seeds. Raises ValueError when members differ in their number of steps.
+    the end is always one of them.
+    begin: weights to begin with, instead of those of the members' seeds.
+    Raises ValueError when members differ in their number of steps.
     """
     if len({member.steps for member in members}) != 1:
         raise ValueError("members of a fleet take equally many steps")

@@ -27,7 +27,7 @@ from omni.live.engine.talk import Speech, Talk
 from omni.shipped import NAME, shipped_model
 
 PIECE = 64                                                              # steps of a long past between two looks around
-NEW = 0.05                                                              # seconds: the lead of an answer before its sound
+NEW = 0.05                                                              # seconds that an answer before its sound leads
 HELD = 1                                                                # frames of an answer's first sound
 
 

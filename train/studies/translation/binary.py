@@ -25,15 +25,16 @@ Models. Encoder-decoders with a layer on each side, feed-forward 4 d_model, Adam
 warmup, then a cosine, batches of 32 pairs. Embeddings, scores and attention's own products stay floats. Ways:
 float               no one-bit layer, the usual Transformer
 float + norms       the same with the norms and the shortcut that one-bit layers get, which are thus told apart
-weights             one-bit weights: +-B/2 by sign, B = max|w| of an output, straight-through gradient; LayerNorm after
-                    queries, keys and values, inside and behind the feed-forward, and a shortcut around attention's output
+weights             one-bit weights: +-B/2 by sign, B = max|w| of an output, straight-through gradient; LayerNorm
+                    after queries, keys and values, inside and behind the feed-forward, and a shortcut around
+                    attention's output
 weights, bare       the same without those norms and without the shortcut
 weights, late       half of the steps as float + norms, then one bit with learning rate and optimizer begun anew
 weights + inputs    one-bit inputs of the layers, too: B = max|x| of a step
 d_model 64, 1500 steps, 3 seeds. Quick: d_model 32, 400 steps, 2 seeds.
 
-Products. 4096 products of x ~ N(0, 1) with rows w ~ N(0, 1/D) for D = 64, 256, 1024 and 4096: variance with w itself, with
-its signs, and with +-B/2. A cell of its own for each seed.
+Products. 4096 products of x ~ N(0, 1) with rows w ~ N(0, 1/D) for D = 64, 256, 1024 and 4096: variance with w itself,
+with its signs, and with +-B/2. A cell of its own for each seed.
 
 Measure. Held-out loss in nats a target token.
 
@@ -144,7 +145,8 @@ def _variances(results: Results) -> Callable[[Any], None]:
     def draw(axes: Any) -> None:
         products = [one.values["variances"] for one in results if "variances" in one.values]
         for number, kind in enumerate(KINDS):
-            axes.plot(DEPTHS, np.mean([one[kind] for one in products], axis=0), "o-", ms=4, color=f"C{number}", label=kind)
+            mean_of = np.mean([one[kind] for one in products], axis=0)
+            axes.plot(DEPTHS, mean_of, "o-", ms=4, color=f"C{number}", label=kind)
         axes.set_xscale("log")
         axes.set_yscale("log")
         axes.set_xlabel("D", fontsize=8)
