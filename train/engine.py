@@ -173,8 +173,7 @@ class Trainer:
     def losses(self, batch: GlobalBatch, tally: Tally) -> Iterator[Losses]:
         """The losses of each micro-batch, noted in `tally`, when it is asked for."""
         for micro, tasks in zip(batch.micro, batch.tasks, strict=True):
-            if self.reader:
-                micro = self.reader.read(micro, tasks)
+            micro = self.reader.read(micro, tasks) if self.reader else micro
             losses = self.weigher.losses(micro, tasks, self._forward) if self.weigher else self._forward(micro)
             tally.add(losses, tasks)
             yield losses

@@ -148,7 +148,7 @@ def test_a_long_append_is_cut_without_changing_it() -> None:
 
 def test_the_door_withstands_rubbish_slow_readers_and_the_death_of_its_model() -> None:
     """A hundredth of `make fuzz`."""
-    program = [sys.executable, fuzz.__file__, "--events", "100", "--sessions", "20", "--connections", "30"]
+    program = [sys.executable, fuzz.__file__, "--events", "100", "--sessions", "40", "--connections", "30"]
     done = subprocess.run(program, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.strip().endswith("fuzz: passed")
