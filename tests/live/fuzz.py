@@ -193,8 +193,8 @@ async def killed(url: str, door: int) -> float:
 async def churn(url: str, door: int, sessions: int) -> tuple[float, float]:
     """Memory of door and model, in MiB, after the first of so many sessions and after all of them.
 
-    The first are a tenth or ten: before that the model's process has not yet been as large as it gets. Sessions that have
-    just ended may take a busy machine some time.
+    The first are a tenth or ten: before that the model's process has not yet been as large as it gets. Sessions that
+    have just ended may take a busy machine some time.
     """
     early = 0.0
     for number in range(sessions):
