@@ -8,11 +8,32 @@ import platform
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from omni.files import atomic_path
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 FLAGS = ("-O3", "-march=native", "-ffast-math", "-fPIC", "-std=c11")
+HEADER = Path(__file__).with_name("native.h")                             # what several of the sources include
+
+
+def function(source: Path, name: str, arguments: Sequence[type], without: str) -> "ctypes._NamedFuncPointer | None":
+    """A function of a C file that returns nothing; None where the file cannot be made, as `library` tells."""
+    built = library(source, without)
+    if built is None:
+        return None
+    found = getattr(built, name)
+    found.restype, found.argtypes = None, list(arguments)
+    return found
+
+
+def addresses(tensors: "Sequence[Tensor]") -> "ctypes.Array[ctypes.c_void_p]":
+    """Where tensors lie, which somebody has to keep alive while a function reads them there."""
+    return (ctypes.c_void_p * len(tensors))(*(tensor.data_ptr() for tensor in tensors))
 
 
 @functools.cache
@@ -34,14 +55,15 @@ def library(source: Path, without: str) -> ctypes.CDLL | None:
 
 def _built(source: Path, program: str) -> Path:
     """The compiled file in the cache folder, made when it is not there for this source, compiler and processor."""
-    key = hashlib.sha256("\n".join([source.read_text("utf-8"), *FLAGS, program, _processor()]).encode()).hexdigest()
+    sources = [path.read_text("utf-8") for path in (source, HEADER)]
+    key = hashlib.sha256("\n".join([*sources, *FLAGS, program, _processor()]).encode()).hexdigest()
     root = Path(os.environ.get("OMNI_CACHE") or Path.home() / ".cache" / "omni")
     path = root / "kernels" / f"{key[:16]}.so"
     if not path.is_file():
         with atomic_path(path) as scratch:
             part = scratch.with_suffix(".o")
             # Linked without -ffast-math: with it, loading would switch the whole process to flushing denormals.
-            compiling = [*FLAGS, "-c", str(source), "-o", str(part)]
+            compiling = [*FLAGS, f"-I{HEADER.parent}", "-c", str(source), "-o", str(part)]
             for arguments in (compiling, ["-shared", str(part), "-o", str(scratch), "-lm"]):
                 subprocess.run([program, *arguments], check=True, capture_output=True, timeout=120)
     return path

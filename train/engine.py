@@ -96,7 +96,8 @@ class Trainer:
 
     def _loop(self, signals: StopSignals, monitor: Monitor | None, rows: list[tuple[int, int]]) -> bool:
         """Steps to the end or to a signal, or, with False, until too many in a row were bad."""
-        loader = Loader(self.data, self.stages.order, self.share, self.cursor)
+        read = self.reader.read if self.reader else None
+        loader = Loader(self.data, self.stages.order, self.share, self.cursor, read)
         tally, steps_seen, log_every = self.new_tally(), 0.0, max(1, min(10, self.stages.steps // 20))
         saved_at = since = time.monotonic()
         since_step = self.step
@@ -173,7 +174,6 @@ class Trainer:
     def losses(self, batch: GlobalBatch, tally: Tally) -> Iterator[Losses]:
         """The losses of each micro-batch, noted in `tally`, when it is asked for."""
         for micro, tasks in zip(batch.micro, batch.tasks, strict=True):
-            micro = self.reader.read(micro, tasks) if self.reader else micro
             losses = self.weigher.losses(micro, tasks, self._forward) if self.weigher else self._forward(micro)
             tally.add(losses, tasks)
             yield losses

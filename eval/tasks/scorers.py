@@ -34,27 +34,13 @@ def words() -> Scorer:
 @scorer(metrics=[measured("chrf")], name="chrf")
 def translation() -> Scorer:
     """Corpus chrF, 0 to 100; a sample's own value is its sentence chrF."""
-
-    async def score(state: TaskState, target: Target) -> Score:
-        said, meta = _text(state), state.metadata
-        baseline = None if meta.get("baseline") is None else [meta["baseline"], target.text]
-        value = chrf(said, target.text) if normal(target.text) else 0.0
-        return scored("chrf", [said, target.text], meta, said, value, baseline)
-
-    return score
+    return _compared("chrf", lambda said, wanted: chrf(said, wanted) if normal(wanted) else 0.0)
 
 
 @scorer(metrics=[measured("bleu")], name="bleu")
 def translation_by_words() -> Scorer:
     """Corpus BLEU, 0 to 100, by sacrebleu with its own tokens; a sample's own value is its sentence BLEU."""
-
-    async def score(state: TaskState, target: Target) -> Score:
-        said, meta = _text(state), state.metadata
-        baseline = None if meta.get("baseline") is None else [meta["baseline"], target.text]
-        value = sacrebleu.sentence_bleu(said, [target.text]).score
-        return scored("bleu", [said, target.text], meta, said, value, baseline)
-
-    return score
+    return _compared("bleu", lambda said, wanted: sacrebleu.sentence_bleu(said, [wanted]).score)
 
 
 @scorer(metrics=[measured("accuracy")], name="accuracy")
@@ -164,6 +150,17 @@ def _rate(errors: Rate) -> Scorer:
         trivial = meta.get("baseline")
         baseline = None if trivial is None else list(errors(trivial, target.text))
         return scored("pooled", counts, meta, said, counts[0] / max(1, counts[1]), baseline)
+
+    return score
+
+
+def _compared(kind: str, own: Callable[[str, str], float]) -> Scorer:
+    """Texts beside their references; own: a sample's value by itself, of (said, wanted)."""
+
+    async def score(state: TaskState, target: Target) -> Score:
+        said, meta = _text(state), state.metadata
+        baseline = None if meta.get("baseline") is None else [meta["baseline"], target.text]
+        return scored(kind, [said, target.text], meta, said, own(said, target.text), baseline)
 
     return score
 

@@ -4,7 +4,7 @@ import ctypes
 import functools
 from pathlib import Path
 
-from omni.native import library
+from omni.native import function
 
 SOURCE = Path(__file__).with_name("kernel.c")
 POINTERS = 13                                                           # a layer: see the enum in kernel.c
@@ -39,10 +39,5 @@ class Past(ctypes.Structure):
 @functools.cache
 def kernel() -> "ctypes._NamedFuncPointer | None":
     """`omni_steps` of kernel.c; None, and one line on stderr, where there is no C compiler that makes it."""
-    built = library(SOURCE, "decoding takes about twice as long")
-    if built is None:
-        return None
-    function = built.omni_steps
-    function.restype = None
-    function.argtypes = [ctypes.c_void_p] * 2 + [ctypes.c_int64] + [ctypes.c_void_p] * 5
-    return function
+    arguments = [ctypes.c_void_p] * 2 + [ctypes.c_int64] + [ctypes.c_void_p] * 5
+    return function(SOURCE, "omni_steps", arguments, "decoding takes about twice as long")

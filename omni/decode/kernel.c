@@ -12,6 +12,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "native.h"
+
 enum { ATTENTION_NORM, Q_NORM, K_NORM, FEED_FORWARD_NORM, QKV_BIAS, QKV, QKV_SCALE, OUT, OUT_SCALE, GATE_UP,
        GATE_UP_SCALE, DOWN, DOWN_SCALE, POINTERS };
 
@@ -26,27 +28,6 @@ typedef struct {
     int64_t max_steps, at;
 } Past;
 
-/* y[n][r] = w[r] . x[n], row after row of w: one stream of memory, which the processor fetches ahead best. */
-#define DOT_ROWS(NAME, TYPE)                                                                                           \
-    static void NAME(float *restrict y, const TYPE *restrict w, const float *restrict x, int64_t count, int64_t rows,  \
-                     int64_t cols) {                                                                                   \
-        for (int64_t r = 0; r < rows; r++, w += cols) {                                                                \
-            int64_t n = 0;                                                                                             \
-            for (; n + 4 <= count; n += 4) {                            /* what is read of w serves four */            \
-                const float *x0 = x + n * cols, *x1 = x0 + cols, *x2 = x1 + cols, *x3 = x2 + cols;                     \
-                float s0 = 0, s1 = 0, s2 = 0, s3 = 0;                                                                  \
-                for (int64_t c = 0; c < cols; c++)                                                                     \
-                    s0 += w[c] * x0[c], s1 += w[c] * x1[c], s2 += w[c] * x2[c], s3 += w[c] * x3[c];                    \
-                y[n * rows + r] = s0, y[(n + 1) * rows + r] = s1;                                                      \
-                y[(n + 2) * rows + r] = s2, y[(n + 3) * rows + r] = s3;                                                \
-            }                                                                                                          \
-            for (; n < count; n++) {                                                                                   \
-                float sum = 0;                                                                                         \
-                for (int64_t c = 0; c < cols; c++) sum += w[c] * x[n * cols + c];                                      \
-                y[n * rows + r] = sum;                                                                                 \
-            }                                                                                                          \
-        }                                                                                                              \
-    }
 DOT_ROWS(dot_rows, float)
 DOT_ROWS(dot_rows_int8, int8_t)
 

@@ -13,6 +13,7 @@ from omni.model.attention import Attention
 from omni.model.binary import pack
 from omni.model.cache import Cache
 from omni.model.transformer import Block, OmniTransformer
+from omni.native import addresses
 
 MOST_STEPS = 6                                                          # of one row: more of them a BLAS does faster
 Step = Callable[[Tensor, Cache], Tensor]                                # ids [batch, steps, channels] to states
@@ -90,7 +91,7 @@ class KernelStep:
         A cache that is named several times gets as many steps, one after the other.
         """
         x = self.model.embed(ids[None])[0].contiguous()                 # [rows, d_model]
-        held = [(_pointers(cache.keys), _pointers(cache.values)) for cache in caches]
+        held = [(addresses(cache.keys), addresses(cache.values)) for cache in caches]
         past, added = (Past * len(caches))(), Counter[int]()
         for row, (keys, values), cache in zip(past, held, caches, strict=True):
             row.keys, row.values = ctypes.addressof(keys), ctypes.addressof(values)
@@ -104,10 +105,6 @@ class KernelStep:
         for cache in caches:
             cache.length += 1
         return x
-
-
-def _pointers(tensors: Sequence[Tensor]) -> "ctypes.Array[ctypes.c_void_p]":
-    return (ctypes.c_void_p * len(tensors))(*map(Tensor.data_ptr, tensors))
 
 
 def _tensors(block: Block, bits: int) -> Iterator[Tensor | None]:

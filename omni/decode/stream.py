@@ -25,7 +25,7 @@ class Stream:
     def __init__(
         self, model: OmniTransformer, batch: int = 1, max_steps: int | None = None, step: Step | None = None
     ) -> None:
-        """max_steps: the most that will be fed (default: the model's limit); step: a faster way to feed one step."""
+        """max_steps: the most that will be fed (default: the model's limit); step: a faster way to feed a few."""
         self.model = model
         self.cache = Cache.empty(model.config, batch, max_steps or model.config.max_steps, model.table)
         self.step = step or model.extend

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from omni.native import library
+from omni.native import addresses, function
 
 SOURCE = Path(__file__).with_name("stack.c")
 MOST_STEPS = 16                                                         # more of them a BLAS does faster
@@ -32,31 +32,22 @@ def run_stack(x: Tensor, weights: Pointers, states: Pointers, hidden: int, eps: 
 
     weights: in the order of stack.c, block after block; states: a block's, [1, past, width] each.
     """
-    function = _function()
-    assert function is not None
+    stack = _function()
+    assert stack is not None
     y = x.contiguous().clone()
     held = [state.contiguous() for state in states]
     after = [torch.empty_like(state) for state in held]
     past, width = held[0].shape[1:]
     steps = x.shape[1]
     scratch = x.new_empty((past + steps) * width + steps * (width + hidden))
-    function(
-        len(states), width, hidden, past + 1, steps, eps, _addresses(weights), _addresses(held), _addresses(after),
+    stack(
+        len(states), width, hidden, past + 1, steps, eps, addresses(weights), addresses(held), addresses(after),
         y.data_ptr(), scratch.data_ptr(),
     )  # fmt: skip
     return y, after
 
 
-def _addresses(tensors: Pointers) -> "ctypes.Array[ctypes.c_void_p]":
-    return (ctypes.c_void_p * len(tensors))(*map(Tensor.data_ptr, tensors))
-
-
 @functools.cache
 def _function() -> "ctypes._NamedFuncPointer | None":
-    built = library(SOURCE, "streams of sound take twice as long")
-    if built is None:
-        return None
-    function = built.omni_stack
-    function.restype = None
-    function.argtypes = [ctypes.c_int64] * 5 + [ctypes.c_float] + [ctypes.c_void_p] * 5
-    return function
+    arguments = [ctypes.c_int64] * 5 + [ctypes.c_float] + [ctypes.c_void_p] * 5
+    return function(SOURCE, "omni_stack", arguments, "streams of sound take twice as long")

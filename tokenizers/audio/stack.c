@@ -8,27 +8,18 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "native.h"
+
 enum { MIX, NORM, NORM_BIAS, UP, UP_BIAS, DOWN, DOWN_BIAS, SCALE, POINTERS };
 
-/* y[step][r] = w[r] . x[step] + bias[r] */
+DOT_ROWS(dot_rows, float)
+
+/* y[step] = w x[step] + bias */
 static void linear(float *restrict y, const float *restrict w, const float *restrict bias, const float *restrict x,
                    int64_t steps, int64_t rows, int64_t cols) {
-    for (int64_t r = 0; r < rows; r++, w += cols) {
-        int64_t t = 0;
-        for (; t + 4 <= steps; t += 4) {                                /* what is read of w serves four */
-            const float *x0 = x + t * cols, *x1 = x0 + cols, *x2 = x1 + cols, *x3 = x2 + cols;
-            float s0 = 0, s1 = 0, s2 = 0, s3 = 0;
-            for (int64_t c = 0; c < cols; c++)
-                s0 += w[c] * x0[c], s1 += w[c] * x1[c], s2 += w[c] * x2[c], s3 += w[c] * x3[c];
-            y[t * rows + r] = s0 + bias[r], y[(t + 1) * rows + r] = s1 + bias[r];
-            y[(t + 2) * rows + r] = s2 + bias[r], y[(t + 3) * rows + r] = s3 + bias[r];
-        }
-        for (; t < steps; t++) {
-            float sum = 0;
-            for (int64_t c = 0; c < cols; c++) sum += w[c] * x[t * cols + c];
-            y[t * rows + r] = sum + bias[r];
-        }
-    }
+    dot_rows(y, w, x, steps, rows, cols);
+    for (int64_t t = 0; t < steps; t++)
+        for (int64_t r = 0; r < rows; r++) y[t * rows + r] += bias[r];
 }
 
 static void layer_norm(float *y, const float *weight, const float *bias, int64_t size, float eps) {

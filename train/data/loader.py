@@ -3,7 +3,7 @@
 import hashlib
 import queue
 import threading
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -140,10 +140,20 @@ def rows_at(
 
 
 class Loader:
-    """Global batches from `cursor`, the number of rows consumed before, on, without end."""
+    """Global batches from `cursor`, the number of rows consumed before, on, without end.
 
-    def __init__(self, data: Dataset, order: Order | Staged, share: Share, cursor: int = 0) -> None:
-        self.data, self.order, self.share, self.cursor = data, order, share, cursor
+    read: adds to a micro-batch what its rows, of the tasks [rows], say (omni.train.reading)
+    """
+
+    def __init__(
+        self,
+        data: Dataset,
+        order: Order | Staged,
+        share: Share,
+        cursor: int = 0,
+        read: Callable[[Batch, np.ndarray], Batch] | None = None,
+    ) -> None:
+        self.data, self.order, self.share, self.cursor, self.read = data, order, share, cursor, read
 
     def batch(self, cursor: int) -> GlobalBatch:
         """The global batch that begins at row `cursor`: a pure function of it."""
@@ -155,8 +165,11 @@ class Loader:
         rows: list[tuple[Packed, int | None]] = [*mine, *[(found[0][0], None)] * short]
         cuts = range(0, len(rows), share.width)
         micro = [batch_of(rows[cut : cut + share.width]) for cut in cuts]
+        each = np.split(np.pad(tasks, (0, short)), share.accumulation)
+        if self.read is not None:
+            micro = [self.read(batch, task) for batch, task in zip(micro, each, strict=True)]
         steps = sum(int((batch.document > 0).sum()) for batch in micro)
-        return GlobalBatch(micro, np.split(np.pad(tasks, (0, short)), share.accumulation), trained, steps)
+        return GlobalBatch(micro, each, trained, steps)
 
     def __iter__(self) -> Generator[GlobalBatch, None, None]:
         ready: queue.Queue[GlobalBatch | BaseException] = queue.Queue(AHEAD)

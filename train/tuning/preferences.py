@@ -123,7 +123,7 @@ class PreferenceTrainer(Trainer):
 
     def __init__(self, recipe: Recipe, run: Path, device: str = "auto", changed_recipe: bool = False) -> None:
         super().__init__(recipe, run, device, changed_recipe)
-        assert recipe.beginning is not None                                # the recipe sees to it
+        assert recipe.beginning is not None                             # the recipe sees to it
         frozen = None
         self.references: dict[str, References] = {}                     # by the shard's fingerprint
         for part in (*self.data.parts, *(self.valid.parts if self.valid else ())):

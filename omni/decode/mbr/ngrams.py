@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from omni.native import library
+from omni.native import function
 
 Ints = NDArray[np.int64]
 Counts = NDArray[np.int32]
@@ -123,10 +123,5 @@ def _count(keys: Ints, orders: int, kinds: int) -> tuple[Ints, Ints]:
 
 @functools.cache
 def _kernel() -> "ctypes._NamedFuncPointer | None":
-    built = library(SOURCE, "counting shared n-grams takes several times as long")
-    if built is None:
-        return None
-    function = built.omni_shared
-    function.restype = None
-    function.argtypes = [ctypes.c_void_p] * 3 + [ctypes.c_int64] * 4 + [ctypes.c_void_p] * 2
-    return function
+    arguments = [ctypes.c_void_p] * 3 + [ctypes.c_int64] * 4 + [ctypes.c_void_p] * 2
+    return function(SOURCE, "omni_shared", arguments, "counting shared n-grams takes several times as long")

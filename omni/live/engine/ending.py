@@ -72,11 +72,12 @@ class Ear:
     """Hears what the user is saying by itself, without the conversation before it, as the head was taught to judge it.
 
     (With the conversation before it the same model's states made the head wait 70 ms longer on average.)
+    `stream` is what it hears with; its latest step may still be to be computed.
     """
 
     def __init__(self, head: Ending, pipeline: Pipeline) -> None:
         self.head, self.vocab = head, pipeline.vocab
-        self._stream = Stream(pipeline.model, max_steps=2 * WINDOW + 8, step=pipeline.step)
+        self.stream = Stream(pipeline.model, max_steps=2 * WINDOW + 8, step=pipeline.step)
         self._states: deque[Tensor] = deque(maxlen=STATES)              # each [1, d_model]
         self._due = False                                               # whether the stream's state is not yet there
 
@@ -85,19 +86,14 @@ class Ear:
         start = max(0, len(codes) // WINDOW - 1) * WINDOW
         ids = prompt([Segment("audio", codes[start:])], self.vocab)
         ids = ids[None, : ids.shape[0] - waiting(self.vocab) - 3]       # without what may still change
-        first = len(self._stream) + 1
+        first = len(self.stream) + 1
         if not 0 <= ids.shape[1] - first < STATES:                      # another turn, or much at once
             first, self._due = ids.shape[1], False
             self._states.clear()
         for steps in range(first, ids.shape[1] + 1):
             self._look()
-            self._stream.hear(ids[:, :steps], prefix=0)
+            self.stream.hear(ids[:, :steps], prefix=0)
             self._due = True
-
-    @property
-    def stream(self) -> Stream:
-        """Whose latest step may still be to be computed."""
-        return self._stream
 
     @torch.inference_mode()
     def judged(self) -> float | None:
@@ -109,7 +105,7 @@ class Ear:
 
     def _look(self) -> None:
         if self._due:
-            self._states.append(self._stream.state())
+            self._states.append(self.stream.state())
             self._due = False
 
 
