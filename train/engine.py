@@ -56,9 +56,9 @@ class Trainer:
         self.data = load_data(recipe)
         self.valid = load_valid(recipe, self.data)
         self.stages = Stages.of(recipe, self.data)
-        self.reader = Reader.of(recipe, self.data)
         self.share = share_of(recipe, self.rank, self.world)
         self.config = shape_of(recipe, self.data.vocab)
+        self.reader = Reader.of(recipe, self.data, self.config.n_layers)
         if self.config.max_steps < recipe.sequence_length:
             raise InputError(
                 f"sequence_length: {recipe.sequence_length} is above model.max_steps={self.config.max_steps};"

@@ -22,8 +22,8 @@ from omni.vocab import Span
 class Reader:
     """Finds the speech and the letters in rows of the tasks whose only text is what is said."""
 
-    def __init__(self, plan: ReadingRecipe, data: Dataset, tokenizer: TextTokenizer) -> None:
-        self.weight, self.tokenizer = plan.weight, tokenizer
+    def __init__(self, plan: ReadingRecipe, layer: int, data: Dataset, tokenizer: TextTokenizer) -> None:
+        self.weight, self.layer, self.tokenizer = plan.weight, layer, tokenizer
         self.text, self.audio = data.vocab["text"], data.vocab["audio"]
         self.tasks = np.array([task in plan.tasks for task in data.tasks])
         known = {piece.decode(): number for number, piece in enumerate(tokenizer.pieces()) if _is_letter(piece)}
@@ -31,17 +31,23 @@ class Reader:
         self.ids = torch.tensor([0, *(self.text.start + known[letter] for letter in self.numbers)])
 
     @classmethod
-    def of(cls, recipe: Recipe, data: Dataset) -> "Reader | None":
-        """As the recipe has it; None where nothing is read. Raises InputError for unknown tasks or no tokenizers."""
+    def of(cls, recipe: Recipe, data: Dataset, n_layers: int) -> "Reader | None":
+        """As the recipe has it; None where nothing is read.
+
+        Raises InputError for unknown tasks, a layer that the model lacks, or no tokenizers.
+        """
         plan = recipe.reading
         if not plan.weight:
             return None
         if unknown := sorted(set(plan.tasks) - set(data.tasks)):
             raise InputError(f"reading.tasks: no task {unknown[0]!r}; there are {', '.join(data.tasks)}")
+        layer = max(1, round(n_layers * 2 / 3)) if plan.layer is None else plan.layer
+        if not 1 <= layer <= n_layers:
+            raise InputError(f"reading.layer: the model has layers 1 to {n_layers}, not {layer}")
         folder = tokenizers_of(recipe)
         if folder is None:
             raise InputError("reading: letters are pieces of the text tokenizer; name the tokenizers of the data")
-        return cls(plan, data, TextTokenizer.load(Path(folder) / "text"))
+        return cls(plan, layer, data, TextTokenizer.load(Path(folder) / "text"))
 
     def read(self, batch: Batch, tasks: np.ndarray) -> Batch:
         """The batch with what its rows say; tasks: [rows] the task of each."""
@@ -52,6 +58,7 @@ class Reader:
         places, letters = [place for place, _ in found], [said for _, said in found]
         reading = Reading(
             self.weight,
+            self.layer,
             self.ids,
             torch.nn.utils.rnn.pad_sequence(places, batch_first=True),
             torch.tensor([len(place) for place in places]),

@@ -109,9 +109,11 @@ class StageRecipe:
 @dataclass(frozen=True)
 class ReadingRecipe:
     """Speech must spell what it says, which teaches to listen sooner (omni.model.reading). weight: of a letter against
-    a trained step's 1, 0 for none; tasks: those whose only text is what their speech says."""
+    a trained step's 1, 0 for none; layer: whose states spell, those above may look it up (default: at two thirds);
+    tasks: those whose only text is what their speech says."""
 
     weight: float = 0.0
+    layer: int | None = None
     tasks: list[str] = field(default_factory=lambda: ["transcribe", "say"])
 
 

@@ -139,17 +139,14 @@ class OmniTransformer(nn.Module):
         trained = batch.loss[:, 1:] & follows                           # [batch, steps - 1]
         ids = batch.ids[:, 1:][trained]                                 # [trained, channels]
         row, column = trained.nonzero(as_tuple=True)                    # the state before a step predicts it
-        before, reading = row * batch.ids.shape[1] + column, batch.reading
-        heard = before[:0] if reading is None else reading.place.flatten()
-        states, here = self._states_at(batch, torch.cat((before, heard)))
+        states, speaking, here = self._states_at(batch, row * batch.ids.shape[1] + column)
         if here is not None:                                            # the others are with other processes
             ids, row = ids[here], row[here]
-        states, speaking = states.split([len(row), len(heard)])         # [trained, d_model] and [heard, d_model]
         total, each = self._first_channel(states, ids[:, 0])
         if self.channel_head is not None:
             rest, more = self.channel_head.loss(states, ids, self.embedding.weight)
             total, each = total + rest, each + more
-        spelt = each.new_zeros(2)
+        spelt, reading = each.new_zeros(2), batch.reading
         if reading is not None:
             nats = reading.loss(speaking, self.table)
             total, spelt = total + reading.weight * nats, torch.stack((nats.detach(), reading.lengths.sum()))
@@ -167,22 +164,28 @@ class OmniTransformer(nn.Module):
             each[these] = own
         return total, each
 
-    def _states_at(self, batch: Batch, index: Tensor) -> tuple[Tensor, Tensor | None]:
-        """States after the last layer at flat indices batch * steps, [n, d_model]; which are here, if not all."""
-        if not self._by_document:
-            return self._by_mask(batch).flatten(0, 1).index_select(0, index), None
-        documents = Documents.of(batch.document)
-        place, here = documents.place[index], None
-        if self.parallel is not None:
-            here, place = self.parallel.mine(place, len(documents.order))
-        return self.norm(self._packed(batch, documents, self.parallel).index_select(0, place)), here
+    def _states_at(self, batch: Batch, index: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """States after the last layer at flat indices batch * steps, [n, d_model]; those that are read, [heard,
+        d_model], after their layer; and which of the first are here, if not all."""
+        heard = index[:0] if batch.reading is None else batch.reading.place.flatten()
+        layer, here = self.config.n_layers if batch.reading is None else batch.reading.layer, None
+        if self._by_document:
+            documents = Documents.of(batch.document)
+            index, heard = documents.place[index], documents.place[heard]
+            if self.parallel is not None:
+                here, index = self.parallel.mine(index, len(documents.order))
+            last, middle = self._packed(batch, documents, layer, self.parallel)
+        else:
+            last, middle = (states.flatten(0, 1) for states in self._by_mask(batch, layer))
+        return self.norm(last.index_select(0, index)), self.norm(middle.index_select(0, heard)), here
 
-    def hidden(self, batch: Batch) -> Tensor:
-        """States after the last layer: [batch, steps, d_model], zero where a row is padded."""
+    def hidden(self, batch: Batch, layer: int | None = None) -> Tensor:
+        """States after a layer, the last if none is named, normed: [batch, steps, d_model], zero where padded."""
+        layer = layer or self.config.n_layers
         if not self._by_document:
-            return self._by_mask(batch) * (batch.document > 0)[..., None]
+            return self.norm(self._by_mask(batch, layer)[1]) * (batch.document > 0)[..., None]
         documents = Documents.of(batch.document)
-        states = self.norm(self._packed(batch, documents))              # [real, d_model]
+        states = self.norm(self._packed(batch, documents, layer)[1])    # [real, d_model]
         whole = states.new_zeros(batch.document.numel(), states.shape[1])
         whole = whole.index_copy(0, documents.order, states).unflatten(0, batch.document.shape)
         return whole * (batch.document > 0)[..., None]
@@ -192,8 +195,11 @@ class OmniTransformer(nn.Module):
         """Whether attention goes document by document: all but a prefix, which needs a mask."""
         return not self.config.prefix
 
-    def _packed(self, batch: Batch, documents: Documents, parallel: SequenceParallel | None = None) -> Tensor:
-        """States before the last norm of the real steps alone, [real, d_model], or of this process's part of them."""
+    def _packed(
+        self, batch: Batch, documents: Documents, layer: int, parallel: SequenceParallel | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """States of the real steps alone, or of this process's part of them: after the last layer and after `layer`,
+        [real, d_model] each, before the norm."""
         order, position, attend = documents.order, documents.position, documents.attend
         if parallel is not None:
             order, position = parallel.part(order), parallel.part(position)
@@ -201,18 +207,23 @@ class OmniTransformer(nn.Module):
         cos, sin = self.rope(position[None])                            # [1, 1, steps, head_dim]
         rope = cos[0, 0, :, None], sin[0, 0, :, None]
         x = self.embed(batch.ids.flatten(0, 1)[order][None])[0]
-        for block in self.blocks:
-            x = self._through(block.packed, x, rope, attend)
-        return x
+        return self._climb([block.packed for block in self.blocks], layer, x, rope, attend)
 
-    def _by_mask(self, batch: Batch) -> Tensor:
-        """States of whole rows under a dense mask: [batch, steps, d_model]."""
+    def _by_mask(self, batch: Batch, layer: int) -> tuple[Tensor, Tensor]:
+        """As `_packed`, of whole rows under a dense mask: [batch, steps, d_model] each."""
         mask = packed_mask(batch.document, batch.prefix if self.config.prefix else None)
         rope = self.rope(positions_in(batch.document))
-        x = self.embed(batch.ids)
-        for block in self.blocks:
-            x = self._through(block, x, rope, mask)
-        return self.norm(x)
+        return self._climb(self.blocks, layer, self.embed(batch.ids), rope, mask)
+
+    def _climb(
+        self, blocks: Sequence[Callable[..., Tensor]], layer: int, x: Tensor, *others: Any
+    ) -> tuple[Tensor, Tensor]:
+        """x after the last of the blocks, and after number `layer` of them."""
+        middle = x
+        for number, block in enumerate(blocks, start=1):
+            x = self._through(block, x, *others)
+            middle = x if number <= layer else middle
+        return x, middle
 
     def _through(self, block: Callable[..., Tensor], *inputs: Any) -> Tensor:
         """A block's output; with `recompute` only its input is kept, and the backward pass computes it again.

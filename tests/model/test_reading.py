@@ -1,6 +1,7 @@
 """The spelling loss against all alignments, one by one, in float64."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 import torch
@@ -36,6 +37,7 @@ def test_spelling_sums_over_all_alignments(said: list[tuple[list[int], int]], se
     states = torch.randn(len(said), longest, 4, generator=generator, dtype=torch.float64)
     reading = Reading(
         1.0,
+        1,
         torch.tensor([0, 3, 5]),
         torch.zeros(len(said), longest, dtype=torch.long),
         torch.tensor([steps for _, steps in said]),
@@ -50,7 +52,8 @@ def test_spelling_sums_over_all_alignments(said: list[tuple[list[int], int]], se
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("prefix", [False, True])
-def test_reading_adds_its_weight_and_changes_no_other_loss(layout: str, prefix: bool) -> None:
+@pytest.mark.parametrize("layer", [1, 2])
+def test_reading_adds_its_weight_and_changes_no_other_loss(layout: str, prefix: bool, layer: int) -> None:
     vocab = Vocabulary(text=20, codebooks=2, codebook_size=8, image=8, picture_tokens=4, layout=layout)
     shape = ModelConfig(d_model=16, n_layers=2, n_heads=2, n_kv_heads=1, d_ff=16, prefix=prefix)
     torch.manual_seed(0)
@@ -61,11 +64,23 @@ def test_reading_adds_its_weight_and_changes_no_other_loss(layout: str, prefix: 
     batch = Batch(ids, document > 0, document, visible)
     place = torch.tensor([[7, 8, 9, 10, 0], [14, 15, 16, 17, 18]])      # flat: document 2 of row 0, part of row 1
     letters = torch.tensor([1, 2, 1]), torch.tensor([2, 1])
-    reading = Reading(0.5, torch.tensor([0, 30, 31]), place, torch.tensor([4, 5]), *letters)
+    reading = Reading(0.5, layer, torch.tensor([0, 30, 31]), place, torch.tensor([4, 5]), *letters)
     with torch.no_grad():
         plain, read = model(batch), model(Batch(ids, document > 0, document, visible, reading))
-        nats = reading.loss(model.hidden(batch).flatten(0, 1)[place.flatten()], model.table)
+        nats = reading.loss(model.hidden(batch, layer).flatten(0, 1)[place.flatten()], model.table)
     assert torch.equal(plain.each, read.each)
     assert float(read.total) == pytest.approx(float(plain.total + 0.5 * nats), rel=1e-6)
     assert read.spelt.tolist() == pytest.approx([float(nats), 3], rel=1e-6)
     assert plain.spelt.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("prefix", [False, True])
+def test_the_states_of_a_layer_are_those_of_a_model_that_ends_there(prefix: bool) -> None:
+    shape = ModelConfig(d_model=16, n_layers=3, n_heads=2, n_kv_heads=1, d_ff=16, prefix=prefix, vocab_size=20)
+    torch.manual_seed(0)
+    whole, ids = OmniTransformer(shape), torch.randint(1, 20, (2, 9, 1))
+    document = torch.tensor([[1] * 5 + [2] * 4, [1] * 7 + [0, 0]])
+    batch = Batch(ids, document > 0, document, torch.zeros(2, 9, dtype=torch.bool))
+    lower = OmniTransformer(replace(shape, n_layers=2))
+    lower.load_state_dict({name: one for name, one in whole.state_dict().items() if not name.startswith("blocks.2.")})
+    torch.testing.assert_close(whole.hidden(batch, layer=2), lower.hidden(batch))

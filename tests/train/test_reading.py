@@ -55,12 +55,12 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_letters_of_each_recording_are_those_of_its_text(root: Path) -> None:
     recipe = Recipe.load(root / "recipe.yaml")
     data = Dataset.load(recipe.data, recipe.sequence_length)
-    reader = Reader.of(recipe, data)
+    reader = Reader.of(recipe, data, n_layers=6)
     assert reader is not None
     batch = Loader(data, data.order(1.0, {}, 0), Share(64, 64)).batch(0)
     micro, tasks = batch.micro[0], batch.tasks[0]
     found = reader.read(micro, tasks).reading
-    assert found is not None
+    assert found is not None and found.layer == 4
     letters = dict(zip(reader.numbers.values(), reader.numbers, strict=True))
     said = ["".join(letters[int(one)] for one in part) for part in found.letters.split(found.lengths.tolist())]
     assert set(said) == {"number 7", "bell", "an owl and a bell"}
@@ -84,6 +84,8 @@ def test_a_run_learns_to_spell(root: Path, tmp_path: Path) -> None:
 def test_what_cannot_be_read_is_refused(root: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"reading.tasks: no task 'transcribed'; there are other, transcribe"):
         launch(Recipe.load(root / "recipe.yaml", {"reading.tasks": "[transcribed]"}), tmp_path / "run")
+    with pytest.raises(InputError, match=r"reading.layer: the model has layers 1 to 2, not 3"):
+        launch(Recipe.load(root / "recipe.yaml", {"reading.layer": "3", "model.n_layers": "2"}), tmp_path / "run")
     with pytest.raises(InputError, match="name the tokenizers"):
         launch(Recipe.load(root / "recipe.yaml", {"tokenizers": "null"}), tmp_path / "run")
     with pytest.raises(InputError, match=r"reading\.weight"):
