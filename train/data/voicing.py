@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import os
 import random
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -34,9 +35,10 @@ PRESETS = {
 LICENCES = {"festival": "LicenseRef-CMU-ARCTIC", "espeak-ng": "GPL-3.0-or-later (the program; its speech is free)"}
 _CROWD = ("f1", "f2", "f4", "f5", "m1", "m2", "m4", "m5", "m6", "m7", "klatt", "klatt2", "Andy", "steph", "linda")
 _RATES = (125, 145, 165, 185)
-READ = ("stamps", "emoji", "prompts", "lines")               # sources whose texts are read
+READ = {"stamps": 1, "emoji": 0, "prompts": 1, "lines": 2, "catalogues": 1}  # sources: readers of the crowd
 APART = "@"                                                             # in the id of an unheard speaker's recording
-LONGEST_TEXT = 100                                                      # characters
+LONGEST_TEXT, LONGEST_MESSAGE = 100, 60                                 # characters
+_MESSAGE = re.compile(r"[^\W\d_]+([ ,:’'-]+[^\W\d_]+){1,8}[.!?…]?")     # words that can be read as they stand
 HESITANT, HESITATION = 0.3, (0.3, 1.2)                                  # share of the crowd's lines; seconds
 ITEMS = 32                                                              # that a worker reads at a time
 
@@ -88,6 +90,8 @@ def utterances(item: Item, languages: Sequence[str], seed: int) -> list[Utteranc
     """What is read of an item: each text by one preset, and to train on by one or two of the crowd."""
     if item.source not in READ or APART in item.id:
         return []
+    if item.source == "catalogues":
+        return _message(item, languages, seed)
     chosen = []
     for language in languages:
         text = item.texts.get(language, "")
@@ -96,14 +100,29 @@ def utterances(item: Item, languages: Sequence[str], seed: int) -> list[Utteranc
         draw = random.Random(f"{seed}/voice/{item.id}/{language}")
         name = draw.choice(_presets(language))
         chosen.append(Utterance(text, language, PRESETS[name], PRESET + name))
-        crowd = {"stamps": 1, "emoji": 0, "prompts": 1, "lines": 2}[item.source]
-        for _ in range(crowd if item.split == "train" else 0):
-            voice = Voice("espeak-ng", draw.choice(_CROWD), draw.choice(_RATES))
+        for _ in range(READ[item.source] if item.split == "train" else 0):
+            voice = _of_crowd(draw)
             pause = draw.uniform(*HESITATION) if item.source == LINES and draw.random() < HESITANT else 0.0
             chosen.append(Utterance(text, language, voice, str(voice), pause))
     if item.source == LINES:                                            # what is often said, by every preset
         chosen += _by_all(item, languages, chosen)
     return chosen
+
+
+def _message(item: Item, languages: Sequence[str], seed: int) -> list[Utterance]:
+    """A program's message in one of its languages, by one of the crowd: no text is heard twice, so none can be learnt
+    by heart instead of being listened to."""
+    texts = {one: item.texts.get(one, "") for one in languages}
+    readable = [one for one, text in texts.items() if len(text) <= LONGEST_MESSAGE and _MESSAGE.fullmatch(text)]
+    if not readable or item.split == "test":                            # tests hear people, and flite
+        return []
+    draw = random.Random(f"{seed}/voice/{item.id}")
+    language, voice = draw.choice(readable), _of_crowd(draw)
+    return [Utterance(texts[language], language, voice, str(voice))]
+
+
+def _of_crowd(draw: random.Random) -> Voice:
+    return Voice("espeak-ng", draw.choice(_CROWD), draw.choice(_RATES))
 
 
 def _by_all(item: Item, languages: Sequence[str], chosen: Sequence[Utterance]) -> list[Utterance]:

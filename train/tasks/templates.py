@@ -97,12 +97,13 @@ def faces(item: Item, languages: Collection[str]) -> list[Face]:
 
 PICTURES = ("stamps", "emoji", "clipart")
 READ = (*PICTURES, "words", LINES)
+HEARD = (*READ, "catalogues")
 
 TASKS = (
     Task("caption", (Pair("picture", "text"),), PICTURES, limit=12),
     Task("draw", (Pair("text", "picture"),), PICTURES, limit=6),
     Task("say", (Pair("text", "speech", "same"),), READ, limit=12),
-    Task("transcribe", (Pair("speech", "text", "same"),), READ, limit=12),
+    Task("transcribe", (Pair("speech", "text", "same"),), HEARD, limit=12),
     Task("translate", (Pair("text", "text", "other"),), ("stamps", "emoji", "catalogues", LINES), limit=12),
     Task("translate_speech", (Pair("speech", "text", "other"),), ("stamps", "words", LINES), limit=12),
     Task("interpret", (Pair("speech", "speech", "other"),), ("stamps", "words", LINES), limit=8),

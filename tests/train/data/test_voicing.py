@@ -9,7 +9,7 @@ from omni.tokenizers.audio.voices import is_installed
 from omni.train.data import voicing
 from omni.train.data.items import LINES, PRESET, Item, Manifest
 from omni.train.data.lines import line_items
-from omni.train.data.voicing import PRESETS, utterances, voice_data
+from omni.train.data.voicing import PRESETS, Utterance, utterances, voice_data
 
 
 def test_held_out_items_are_read_by_presets_alone_and_training_items_by_a_crowd_too() -> None:
@@ -19,6 +19,22 @@ def test_held_out_items_are_read_by_presets_alone_and_training_items_by_a_crowd_
     assert said == utterances(item, ("en", "fr", "xx"), 0) != utterances(item, ("en", "fr", "xx"), 1)
     assert all(one.speaker.startswith(PRESET) for one in utterances(replace(item, split="test"), ("en", "fr"), 0))
     assert utterances(replace(item, source="clipart"), ("en",), 0) == []
+
+
+def test_a_message_is_read_once_by_the_crowd_and_only_if_it_is_words() -> None:
+    def read(texts: dict[str, str], split: str = "train") -> list[Utterance]:
+        return utterances(Item("catalogues/a", "catalogues", split, texts, {}, (), (), "", ""), ("en", "fr"), 0)
+
+    both = {"en": "Open the file", "fr": "Ouvrir le fichier..."}
+    (said,) = read({**both, "it": "Apri il file"})
+    assert said.text == both[said.language]
+    assert not said.speaker.startswith(PRESET)
+    assert len(read(both, "valid")) == 1
+    assert read(both, "test") == []
+    (said,) = read({"en": "Save %s as", "fr": "Enregistrer sous"})
+    assert said.language == "fr"
+    for text in ("Layer_2 of it", "<b>Bold</b> text", "File", "Zoom 100 %", "Ctrl+A is all", "so many words " * 6):
+        assert read({"en": text}) == []
 
 
 def test_every_preset_says_every_line_in_its_languages() -> None:
