@@ -106,7 +106,7 @@ def run(params: Mapping[str, Any], seed: int, shared: Path) -> dict[str, Any]:
         trainer = Trainer(recipe, folder, "cpu")
         if trainer.train() is not None:
             raise KeyboardInterrupt
-        model = trainer.engine.module.model.eval()
+        model = trainer.engine.module.model.eval().requires_grad_(False)
         nats = nats_of_documents(model, Dataset.load([shared / variant.arrangement / "valid"], ROW))
         trainer.close()
     shutil.rmtree(folder)
