@@ -136,12 +136,17 @@ def _measure(study: Study, cells: Sequence[Cell], folder: Path, jobs: int) -> It
         return
     threads = {name: os.environ.get(name) for name in THREADS}
     os.environ.update(dict.fromkeys(THREADS, "1"))                      # read when the children load their libraries
+    others = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"))
     try:
         waiting = [pool.submit(_one, study, cell, folder) for cell in cells]
         for done in as_completed(waiting):
             done.result()
             yield
+    except BaseException:                                               # nobody waits for what they would measure
+        for child in set(multiprocessing.active_children()) - others:
+            child.terminate()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
         for name, value in threads.items():

@@ -109,6 +109,8 @@ def run(params: Mapping[str, Any], seed: int, shared: Path) -> dict[str, Any]:
         model = trainer.engine.module.model.eval().requires_grad_(False)
         nats = nats_of_documents(model, Dataset.load([shared / variant.arrangement / "valid"], ROW))
         trainer.close()
+    skipped = folder / "skipped.jsonl"
+    refused = len(skipped.read_text().splitlines()) if skipped.is_file() else 0
     shutil.rmtree(folder)
     rows, held_out = trainer.stages.steps * recipe.batch.rows, read_json(shared / ABOUT)["held_out"]
     return {
@@ -116,7 +118,7 @@ def run(params: Mapping[str, Any], seed: int, shared: Path) -> dict[str, Any]:
         "multiply_adds": cost.multiply_adds * rows,
         "steps": cost.steps * rows,
         "documents": cost.documents * rows,
-        "refused": trainer.guard.skipped,
+        "refused": refused,
         "nats": {task: [value if math.isfinite(value) else None for value in found] for task, found in nats.items()},
         "amounts": {task: [amount for _, amount in documents] for task, documents in held_out.items()},
         "items": {task: [item for item, _ in documents] for task, documents in held_out.items()},
