@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from omni.sequence import Sequence as Stream
 from omni.tokenizers.text import TextTokenizer
 from omni.train.data.shards import Shard, ShardWriter
 from omni.train.tasks.build import TRAINED
+from omni.vocab import LAYOUTS, Vocabulary
 
 ROW = 512                                                               # steps: every document fits, however laid out
 CHUNK = 3, 10                                                           # tokens of text, then frames of speech
@@ -102,13 +102,12 @@ def arrange(shard: Shard, out: Path, split: str, choice: Choice, amounts: "Amoun
 
     A document that is longer than ROW in one arrangement is left out of all. Writes nothing when none is left.
     """
-    taken = dict(sorted(_taken(shard, choice, amounts)))                # items' documents must lie together
+    vocabs = {layout: replace(shard.vocab, layout=layout) for layout in LAYOUTS}
+    taken = dict(sorted(_taken(shard, vocabs, choice, amounts)))        # items' documents must lie together
     if not taken:
         return []
-    with ExitStack() as files:
-        for name, arrangement in ARRANGEMENTS.items():
-            vocab = replace(shard.vocab, layout=arrangement.layout)
-            writer = files.enter_context(ShardWriter(out / name / split / shard.task, vocab, shard.task))
+    for name, arrangement in ARRANGEMENTS.items():
+        with ShardWriter(out / name / split / shard.task, vocabs[arrangement.layout], shard.task) as writer:
             for number, (_, streams) in taken.items():
                 writer.add(streams[name], _item(shard, number))
     return [(_item(shard, number), amount) for number, (amount, _) in taken.items()]
@@ -118,7 +117,9 @@ def _item(shard: Shard, number: int) -> str:
     return shard.items[int(shard.index[number]["item"])]
 
 
-def _taken(shard: Shard, choice: Choice, amounts: "Amounts") -> Iterator[tuple[int, tuple[float, dict[str, Stream]]]]:
+def _taken(
+    shard: Shard, vocabs: Mapping[str, Vocabulary], choice: Choice, amounts: "Amounts"
+) -> Iterator[tuple[int, tuple[float, dict[str, Stream]]]]:
     """Number of each document taken, its amount and what it is in every arrangement."""
     steps = documents = 0
     for number in np.random.default_rng(0).permutation(len(shard)).tolist():
@@ -130,18 +131,13 @@ def _taken(shard: Shard, choice: Choice, amounts: "Amounts") -> Iterator[tuple[i
         amount = amounts.of(shard.task, segments)
         if choice.measured and not amount:
             continue
-        streams = _streams(shard, segments)
+        trained = TRAINED.get(shard.task, ("assistant",))
+        streams = {
+            name: Stream.of(one.segments(segments), vocabs[one.layout], trained) for name, one in ARRANGEMENTS.items()
+        }
         if max(map(len, streams.values())) <= ROW:
             yield number, (amount, streams)
             steps, documents = steps + len(shard.sequence(number)), documents + 1
-
-
-def _streams(shard: Shard, segments: list[Segment]) -> dict[str, Stream]:
-    trained = TRAINED.get(shard.task, ("assistant",))
-    return {
-        name: Stream.of(one.segments(segments), replace(shard.vocab, layout=one.layout), trained)
-        for name, one in ARRANGEMENTS.items()
-    }
 
 
 @dataclass(frozen=True)

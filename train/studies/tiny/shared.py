@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 LANGUAGES = ("en", "fr", "es", "ru")                                    # of the answers
 SOURCES = ("stamps", "words", "prompts", "lines")
-STEPS, DOCUMENTS = 120_000, 100                                         # of a task: to train on, held out
+STEPS, DOCUMENTS = 180_000, 100                                         # of a task: to train on, held out
 QUICK_STEPS, QUICK_DOCUMENTS = 8_000, 10
 ABOUT = "about.json"
 
