@@ -13,6 +13,7 @@ EPILOG = """examples:
   omni study --list
   omni study multilingual-scaling --quick
   omni study all --json
+  omni study ablations --data runs/tiny/shards --axes layout size --seeds 3
 A study writes its protocol down before it runs, keeps every result as soon as it is measured and goes on where it was
 interrupted. Where it trains on real text, --data is a folder of `omni data prepare --only catalogues stamps`."""
 
@@ -27,6 +28,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, default=Path("runs/data"), help="prepared folder (default: %(default)s)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: runs/studies/NAME, NAME-quick for --quick")
     parser.add_argument("--jobs", type=int, default=0, metavar="N", help="processes (default: one a core)")
+    parser.add_argument("--axes", nargs="+", default=[], metavar="AXIS", help="choices to repeat with --seeds")
+    parser.add_argument("--seeds", type=int, default=3, metavar="N", help="of --axes (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print figures and claims as JSON on the last line")
 
 
@@ -42,6 +45,8 @@ def run(args: argparse.Namespace) -> None:
         raise InputError("study: name a study, or all; `omni study --list` shows them")
     if args.jobs < 0:
         raise InputError(f"--jobs {args.jobs}: must be 0 (one a core) or a number of processes")
+    if args.seeds < 1:
+        raise InputError(f"--seeds {args.seeds}: must be at least 1")
     out: Path = args.out or Path("runs/studies") / (args.name + ("-quick" if args.quick else ""))
     conducted = [_conduct(name, args, out) for name in (STUDIES if args.name == "all" else (args.name,))]
     _tell(args, conducted, out)
@@ -53,7 +58,7 @@ def _conduct(name: str, args: argparse.Namespace, out: Path) -> "Conducted":
     from omni.train.studies.table import load_study
 
     folder = out / name if args.name == "all" else out
-    done = conduct(name, load_study(name), folder, args.data, args.quick, args.jobs)
+    done = conduct(name, load_study(name), folder, args.data, args.quick, args.jobs, args.axes, args.seeds)
     write_page([done], folder / "study.html")
     return done
 

@@ -97,11 +97,14 @@ def test_the_command_tells_claims_and_writes_the_page(
     assert said["figures"]["shown"]["value"] + said["figures"]["inconclusive"]["value"] == 1
     for page in (out / "study.html", out / "coins" / "study.html"):
         assert "heads are frequent" in page.read_text()
+    assert (out / "coins" / "results.md").read_text().splitlines()[4].startswith("| heads are frequent | share of ")
     assert main(["study", "--list"]) == 0
     assert "how often heads" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("words", [(), ("no-such-study",), ("all", "--jobs", "-1")])
+@pytest.mark.parametrize(
+    "words", [(), ("no-such-study",), ("all", "--jobs", "-1"), ("binary", "--axes", "size"), ("binary", "--seeds", "0")]
+)
 def test_wrong_words_are_refused(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["study", *words]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1

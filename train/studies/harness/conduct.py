@@ -13,15 +13,16 @@ from typing import Any
 from omni.errors import InputError
 from omni.files import atomic_path, read_json, write_json, write_text
 from omni.progress import progress
-from omni.train.studies.harness.claims import Claim
-from omni.train.studies.harness.study import Cell, Result, Study
+from omni.train.studies.harness.claims import COLUMNS, Claim
+from omni.train.studies.harness.study import Cell, Result, Study, Table
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 @dataclass(frozen=True)
 class Conducted:
-    """A study that has run: its folder holds protocol.md, study.json, cells/, claims.json, plots/ and study.html."""
+    """A study that has run: its folder holds protocol.md, study.json, cells/, claims.json, results.md, plots/ and
+    study.html."""
 
     name: str
     study: Study
@@ -29,6 +30,7 @@ class Conducted:
     results: list[Result]
     claims: list[Claim]
     plots: dict[str, Path]
+    tables: dict[str, Table]
 
     @property
     def seconds(self) -> float:
@@ -36,14 +38,24 @@ class Conducted:
         return sum(result.seconds for result in self.results)
 
 
-def conduct(name: str, study: Study, folder: Path, data: Path, quick: bool = False, jobs: int = 0) -> Conducted:
+def conduct(
+    name: str,
+    study: Study,
+    folder: Path,
+    data: Path,
+    quick: bool = False,
+    jobs: int = 0,
+    axes: Sequence[str] = (),
+    seeds: int = 1,
+) -> Conducted:
     """Measure the cells that `folder` does not hold yet, then judge and plot. jobs: processes, 0 for one a core.
 
-    Raises InputError when the folder holds this study under another protocol, size or data.
+    axes, seeds: what is to be measured with several seeds, and with how many.
+    Raises InputError when the folder holds this study under another protocol, size or data, or it has no such axes.
     """
     jobs = jobs or os.cpu_count() or 1
+    cells = [*study.cells(quick), *_repeats(name, study, quick, axes, seeds)]
     _begin(name, study, folder, data, quick)
-    cells = list(study.cells(quick))
     missing = [cell for cell in cells if not _path(folder, cell).is_file()]
     with progress(None, name, total=len(cells), unit="cell") as bar:
         bar.update(len(cells) - len(missing))
@@ -53,8 +65,24 @@ def conduct(name: str, study: Study, folder: Path, data: Path, quick: bool = Fal
     claims = study.judge(results)
     (folder / "plots").mkdir(exist_ok=True)
     plots = dict(study.plot(results, folder / "plots"))
+    tables = dict(study.tables(results)) if study.tables else {}
+    written = {"Claims": [COLUMNS, *(claim.row() for claim in claims)], **tables}
     write_json(folder / "claims.json", [asdict(claim) for claim in claims])
-    return Conducted(name, study, folder, results, claims, plots)
+    write_text(folder / "results.md", "\n".join(f"{title}\n\n{_markdown(table)}" for title, table in written.items()))
+    return Conducted(name, study, folder, results, claims, plots, tables)
+
+
+def _repeats(name: str, study: Study, quick: bool, axes: Sequence[str], seeds: int) -> Sequence[Cell]:
+    if not axes:
+        return ()
+    if study.repeats is None:
+        raise InputError(f"--axes: study {name} has none, its seeds are in its protocol; leave --axes out")
+    return study.repeats(quick, axes, seeds)
+
+
+def _markdown(table: Table) -> str:
+    head, *rows = (f"| {' | '.join(row)} |\n" for row in table)
+    return "".join((head, "|---" * len(table[0]) + "|\n", *rows))
 
 
 def _begin(name: str, study: Study, folder: Path, data: Path, quick: bool) -> None:
@@ -80,6 +108,10 @@ def _begin(name: str, study: Study, folder: Path, data: Path, quick: bool) -> No
 
 
 def _fingerprint(data: Path) -> str:
+    """Of a folder of `omni data prepare` or, where a study takes that too, of `omni data tokenize`."""
+    if (data / "choice.json").is_file():
+        summaries = sorted(data.glob("*/*/shard.json"))
+        return hashlib.sha256("".join(read_json(path)["fingerprint"] for path in summaries).encode()).hexdigest()
     if not (data / "manifest.json").is_file():
         raise InputError(f"{data}: no prepared data there; run `omni data prepare` or name another folder with --data")
     fingerprint: str = read_json(data / "manifest.json")["fingerprint"]
@@ -104,12 +136,17 @@ def _measure(study: Study, cells: Sequence[Cell], folder: Path, jobs: int) -> It
         return
     threads = {name: os.environ.get(name) for name in THREADS}
     os.environ.update(dict.fromkeys(THREADS, "1"))                      # read when the children load their libraries
+    others = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"))
     try:
         waiting = [pool.submit(_one, study, cell, folder) for cell in cells]
         for done in as_completed(waiting):
             done.result()
             yield
+    except BaseException:                                               # nobody waits for what they would measure
+        for child in set(multiprocessing.active_children()) - others:
+            child.terminate()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
         for name, value in threads.items():

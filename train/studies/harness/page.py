@@ -27,6 +27,9 @@ def write_page(conducted: Sequence[Conducted], path: Path) -> None:
         minutes = done.seconds / 60
         page.paragraph(f"After {done.study.paper}. {len(done.results)} cells, {minutes:.1f} minutes of one core.")
         page.table(COLUMNS, [_row(claim) for claim in done.claims])
+        for title, (head, *body) in done.tables.items():
+            page.paragraph(title)
+            page.table(head, body)
         for title, file in done.plots.items():
             page.paragraph(title)
             page.paragraph(plot(file, title))

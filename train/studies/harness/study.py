@@ -35,6 +35,7 @@ class Result:
 
 
 Results = Sequence[Result]
+Table = Sequence[Sequence[str]]                                         # the first row is the head
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,8 @@ class Study:
     plot:     (results, folder) writes PNG files there -> {title: file}
     prepare:  (folder of `omni data prepare`, shared, quick) writes what cells share into the empty folder `shared`,
               once; None for a study that needs no data
+    repeats:  (quick, axes, seeds) -> further cells, with seeds 1.. for what `--axes` names; None where nothing is named
+    tables:   results -> {title: table}, where claims alone do not say it
     """
 
     title: str
@@ -61,3 +64,5 @@ class Study:
     judge: Callable[[Results], list[Claim]]
     plot: Callable[[Results, Path], Mapping[str, Path]]
     prepare: Callable[[Path, Path, bool], None] | None = None
+    repeats: Callable[[bool, Sequence[str], int], Sequence[Cell]] | None = None
+    tables: Callable[[Results], Mapping[str, Table]] | None = None
