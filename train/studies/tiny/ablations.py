@@ -40,11 +40,12 @@ order         hearing first (3/8 of the steps with the first stage of recipe tin
 stability     no QK-norm; no z-loss (Chameleon 2024)
 size          10.7 and 19.4 million parameters
 text weight   1: text and control tokens count as much as codes
-reading       on, with weight 1: transcribed and said speech must spell its words
+reading       on, with weight 1: transcribed and said speech must spell its words after layer 5 of 7; last layer:
+              after the seventh
 A mixture says how often documents come, so the layouts' different lengths do not change it. Nothing is tuned anew for
 a variant, the learning rate in particular.
 
-Compute. Each run has 6e12 multiply-adds of training (quick 0.4e12), counted, not timed: every matrix once for each
+Compute. Each run has 4e12 multiply-adds of training (quick 0.4e12), counted, not timed: every matrix once for each
 step that passes through it, three times over for forward and backward; attention's products by the steps that each
 step sees; the output table for trained steps alone; the later codebooks' heads as their layout uses them. The letters
 of `reading`, under 1 %, are not counted. The number of optimizer steps follows.
@@ -65,7 +66,7 @@ Not varied. The frame rate: every rate needs a codec of its own, which is hours;
 (docs/codec.md).
 """
 
-BUDGET, QUICK_BUDGET = 6e12, 0.4e12                                     # multiply-adds of a run's training
+BUDGET, QUICK_BUDGET = 4e12, 0.4e12                                     # multiply-adds of a run's training
 SEEDS, QUICK_SEEDS = 3, 2                                               # of the base; of every other variant one
 QUICK = ("layout: flat", "answers: interleaved", "order: hearing first", "size: 10M", "reading: on")
 

@@ -59,6 +59,7 @@ VARIANTS = (
     Variant("size", "20M", shape="20M"),
     Variant("text weight", "1", changes={"model.text_weight": 1.0}),
     Variant("reading", "on", changes={"reading.weight": 1.0}),
+    Variant("reading", "last layer", changes={"reading.weight": 1.0, "reading.layer": SHAPES["5M"]["n_layers"]}),
 )
 NAMED = {f"{one.axis}: {one.name}": one for one in VARIANTS} | {"base": BASE}
 AXES = tuple(dict.fromkeys(one.axis for one in VARIANTS))
