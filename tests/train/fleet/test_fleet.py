@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from omni.train.fleet.bench import random_corpus
+from omni.train.fleet.lstm import lstm
 from omni.train.fleet.model import Shape, initial, sizes_of, target_losses, training_loss
 from omni.train.fleet.pairs import BOS, EOS, PAD, Corpus, Direction, Pairs, build_corpus
 from omni.train.fleet.trainer import BETAS, EPS, Member, Phase, train_fleet
@@ -15,6 +16,7 @@ CORPUS = random_corpus(vocab=40, length=6, pairs=64)
 KINDS = {
     "one-bit": Shape(40, 6, 32, 2, 64, "encdec", weight_bits=1, norms=True),
     "encdec": Shape(40, 6, 32, 2, 64, "encdec"),
+    "hybrid": Shape(40, 6, 32, 4, 64, "hybrid"),
     "prefix": Shape(40, 6, 32, 2, 64, "prefix"),
     "causal": Shape(40, 6, 32, 2, 64, "causal"),
     "causal with source": Shape(40, 6, 32, 2, 64, "causal", source_loss=True),
@@ -72,6 +74,19 @@ def test_every_kind_learns_its_lines_by_heart(kind: str) -> None:
     assert done.final("copy")[0] < 0.3
     said = done.translate(few["copy"].source)[0]
     assert (said == few["copy"].target[:, :-1] * (few["copy"].target[:, :-1] != PAD)).mean() > 0.9
+
+
+def test_each_member_has_torchs_lstm_of_its_own() -> None:
+    x, inward, onward = torch.randn(3, 5, 7, 8), torch.randn(3, 8, 32), torch.randn(3, 8, 32)
+    ours = lstm(x, inward, onward)
+    for member in range(3):
+        theirs = torch.nn.LSTM(8, 8, batch_first=True)
+        with torch.no_grad():
+            theirs.weight_ih_l0.copy_(inward[member].T)
+            theirs.weight_hh_l0.copy_(onward[member].T)
+            theirs.bias_hh_l0.zero_()
+            theirs.bias_ih_l0.copy_(torch.tensor([0.0, 1.0, 0.0, 0.0]).repeat_interleave(8))
+            torch.testing.assert_close(ours[member], theirs(x[member])[0], rtol=1e-4, atol=1e-5)
 
 
 @torch.no_grad()
