@@ -29,7 +29,8 @@ class Shape:
 
     layers: of a language model; with an encoder, half of them are on each side. source_loss: train to predict the
     source, too (causal only). top_only: target steps see the last layer's source steps, not those of their own layer.
-    weight_bits, activation_bits: 1 for one-bit linear layers (Zhang et al. 2023); norms: around them, as theirs have
+    weight_bits, activation_bits: 1 for one-bit linear layers (Zhang et al. 2023); float_attention: attention's weights
+    stay floats all the same; norms: around one-bit layers, as theirs have
     """
 
     vocab: int
@@ -42,6 +43,7 @@ class Shape:
     top_only: bool = False
     weight_bits: Literal[1, 32] = 32
     activation_bits: Literal[1, 32] = 32
+    float_attention: bool = False
     norms: bool = False
 
     def __post_init__(self) -> None:
@@ -234,16 +236,16 @@ def _mixed(shape: Shape, q: Tensor, k: Tensor, v: Tensor, visible: Tensor, out: 
 
 
 def _feed_forward(shape: Shape, weights: Weights, name: str, x: Tensor) -> Tensor:
-    hidden = _bits(shape, _norm(x, weights[name + "ff_norm"]), weights[name + "up"]).relu()
+    hidden = _bits(shape, _norm(x, weights[name + "ff_norm"]), weights[name + "up"], False).relu()
     if shape.norms:
         hidden = F.layer_norm(hidden, hidden.shape[-1:])
-    y = _bits(shape, hidden, weights[name + "down"])
+    y = _bits(shape, hidden, weights[name + "down"], False)
     return F.layer_norm(y, y.shape[-1:]) if shape.norms else y
 
 
-def _bits(shape: Shape, x: Tensor, weight: Tensor) -> Tensor:
+def _bits(shape: Shape, x: Tensor, weight: Tensor, attention: bool = True) -> Tensor:
     """A linear layer whose weights, by output, and inputs, by step, may be one bit each (omni.model.binary)."""
-    if shape.weight_bits == 1:
+    if shape.weight_bits == 1 and not (attention and shape.float_attention):
         weight = binarized(weight.transpose(1, 2)).transpose(1, 2)
     return _linear(binarized(x) if shape.activation_bits == 1 else x, weight)
 
