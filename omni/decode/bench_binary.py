@@ -96,13 +96,14 @@ def _torchao(model: "OmniTransformer") -> "dict[str, tuple[OmniTransformer, Step
     from torchao.quantization import Int8WeightOnlyConfig, quantize_
 
     configs = {"torchao_int8": Int8WeightOnlyConfig(), "torchao_int4": PrototypeInt4WeightOnlyConfig(group_size=GROUP)}
-    ways = {}
+    ways: dict[str, tuple[OmniTransformer, Step]] = {}
     for name, config in configs.items():
         theirs = copy.deepcopy(model)
-        quantize_(theirs.blocks, config)
-        for module in theirs.blocks.modules():
-            if isinstance(module, nn.Linear):
-                module.compile(dynamic=False)
+        for block in theirs.blocks:
+            quantize_(block, config)
+            for module in block.modules():
+                if isinstance(module, nn.Linear):
+                    module.compile(dynamic=False)
         ways[name] = theirs, theirs.extend
     return ways
 

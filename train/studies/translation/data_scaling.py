@@ -146,6 +146,11 @@ def _curves(results: Results) -> Callable[[Any], None]:
             axes.plot(line, fitted.predict({"data": line}), color=f"C{number}", lw=1)
         axes.set_xscale("log")
         axes.set_yscale("log")
+        axes.minorticks_off()
+        axes.set_xticks(results[0].params["data"], results[0].params["data"])
+        losses = [loss for one in results for loss in one.values["losses"]]
+        ticks = np.geomspace(min(losses), max(losses), 5).round(1)
+        axes.set_yticks(ticks, ticks)
         axes.set_xlabel("training pairs", fontsize=8)
         axes.set_ylabel("nats a token", fontsize=8)
 
