@@ -2,7 +2,9 @@
 
 import math
 import statistics
+import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -95,18 +97,25 @@ class Doctor:
         self.recipe = alone
         self.first = [parameter.detach().clone() for parameter in self.trainer.engine.module.parameters()]
         self.bar = progress(None, "trials", unit="step")
+        began = time.monotonic()
         self.untrained = self._losses(0.0, 0)
+        took = time.monotonic() - began
+        print(f"omni: a trial of {steps} steps takes {took:.0f} s here; five to ten follow", file=sys.stderr)
 
     def examine(self) -> Findings:
-        """Everything, within some ten trials."""
+        """Everything, in five to ten trials."""
         lr, half = self.recipe.optimizer.lr, self.steps // 2
-        highest = self._highest(lr, half)
-        cold = self._highest(highest or lr, 0)                          # a warmup lowers no rate
+        parts = self._parts() if self.trial(lr, half).stable else None  # whose weights are still there
+        highest = self._highest(lr, half, climb=True)
+        cold = self._highest(highest or lr, 0, climb=False)             # a warmup lowers no rate
         warmup = next((w for w in self._warmups() if self.trial(lr, w).stable), None)
-        parts = self._parts(min(lr, highest or lr), half)
+        if parts is None and highest:
+            self._losses(highest, half)
+            parts = self._parts()
         self.bar.close()
         self.trainer.close()
-        return Findings(sorted(self.trials, key=lambda one: (one.warmup, one.lr)), highest, cold, warmup, parts)
+        trials = sorted(self.trials, key=lambda one: (one.warmup, one.lr))
+        return Findings(trials, highest, cold, warmup, parts or [])
 
     def trial(self, lr: float, warmup: int) -> Trial:
         """Known already, or some steps at this rate, reached after a warmup; it ends where it has failed."""
@@ -140,9 +149,11 @@ class Doctor:
                 break
         return losses
 
-    def _highest(self, lr: float, warmup: int) -> float | None:
-        """The highest stable rate of lr * 2^k: upwards from lr where that is stable, downwards where not."""
+    def _highest(self, lr: float, warmup: int, climb: bool) -> float | None:
+        """The highest stable rate of lr * 2^k: below lr where that is not stable, else, with `climb`, above it, too."""
         up = self.trial(lr, warmup).stable
+        if up and not climb:
+            return lr
         rates = [lr * LEAP ** (k if up else -k) for k in range(MOST_TRIES + 1)]
         end = next((rate for rate in rates[1:] if self.trial(rate, warmup).stable != up), None)
         if end is None:                                                 # all alike
@@ -157,9 +168,8 @@ class Doctor:
             found.append((found[-1] or 2) * 2)
         return found
 
-    def _parts(self, lr: float, warmup: int) -> list[PartOf]:
-        """The worst first, after a trial at a stable rate."""
-        self._losses(lr, warmup)
+    def _parts(self) -> list[PartOf]:
+        """The worst first, where a trial at a stable rate has just ended."""
         trainer, model = self.trainer, self.trainer.engine.module.model
         named = {name: one for name, one in model.named_parameters() if one.requires_grad}
         batch = Loader(trainer.data, trainer.stages.order, replace(trainer.share, rows=1)).batch(0)
@@ -234,6 +244,8 @@ def told(recipe: Recipe, findings: Findings) -> str:
         word = "no higher than" if lr <= findings.highest else "ABOVE"
         lines.append(f"optimizer.lr {lr:g} is {word} the highest stable rate of these trials, {findings.highest:g}")
         lines.append(_warmup(recipe, findings))
+    if not findings.parts:
+        return "\n".join(lines)
     worst = ", ".join(f"{part.name} ({part.ratio:.2g})" for part in findings.parts[:3])
     lines.append(f"sharpest parts, as shares of the stability threshold: {worst}")
     widest = sorted(findings.parts, key=lambda part: -part.spread)[:3]

@@ -28,7 +28,7 @@ class Tally:
         """Add a batch whose rows belong to `task_of_row` [rows]."""
         each, row = losses.each.detach().double().cpu(), losses.row.cpu()
         task = torch.from_numpy(np.asarray(task_of_row))[row]           # [trained]
-        span = torch.bucketize(losses.target.cpu(), self.stops, right=True) + len(self.tasks)
+        span = torch.bucketize(losses.target.cpu().contiguous(), self.stops, right=True) + len(self.tasks)
         for group in (task, span):
             self.sums[:, 0].index_add_(0, group, each)
             self.sums[:, 1].index_add_(0, group, torch.ones_like(each))
