@@ -5,6 +5,7 @@ import statistics
 import tempfile
 import time
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,13 +18,14 @@ EPILOG = """example:
   omni bench binary --json
   omni bench binary --preset tiny
 Both models have the preset's shape and random weights. A step takes all of the decoder: embeddings and scores of ids
-stay floats. One thread, on the processor's clock; the ways take turns in every round."""
-STEPS, VOCABULARY = 8, 8192
+stay floats. One thread, on the processor's clock; the ways take turns in every round. Where torchao is installed, its
+weight-only int8 and int4 (in groups of 32) take turns too, each layer compiled by torch.compile."""
+STEPS, VOCABULARY, GROUP = 8, 8192, 32
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Which shape, how often."""
-    parser.description = "One-bit matrices: steps of decoding beside those of floats and int8, and bytes on disk."
+    parser.description = "One-bit matrices: decoding beside floats and int8, torchao's int8 and int4; bytes on disk."
     parser.epilog = EPILOG
     parser.add_argument("--preset", default="small", metavar="NAME", help="a model's (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=9, help="turns of each way (default: %(default)s)")
@@ -62,7 +64,7 @@ def measure(preset: str, rounds: int) -> "Report":
     settle(floats)
     settle(one_bit)
     ways = {"fp32": (floats, fast_step(floats)), "int8": (floats, fast_step(floats, int8=True)),
-            "binary": (one_bit, fast_step(one_bit))}  # fmt: skip
+            "binary": (one_bit, fast_step(one_bit)), **_torchao(floats)}  # fmt: skip
     times: dict[str, list[float]] = {name: [] for name in ways}
     for _ in progress(range(rounds + 1), "decoding in turns", unit="round"):
         for name, (model, step) in ways.items():
@@ -71,7 +73,7 @@ def measure(preset: str, rounds: int) -> "Report":
     for name, values in times.items():
         low, high = _quartiles(values[1:])                              # the first round warms up
         report.add(f"ms_per_step_{name}", statistics.median(values[1:]), "ms", low=low, high=high, n=rounds)
-    for name in ("fp32", "int8"):
+    for name in (name for name in ways if name != "binary"):
         ratios = [one / other for one, other in zip(times[name][1:], times["binary"][1:], strict=True)]
         low, high = _quartiles(ratios)
         report.add(f"decode_speedup_vs_{name}", statistics.median(ratios), "x", low=low, high=high, n=rounds)
@@ -81,6 +83,29 @@ def measure(preset: str, rounds: int) -> "Report":
     floor = (packed + rest) / bandwidth(packed + rest, time.process_time) * 1000
     report.add("ms_per_step_floor", floor, "ms")
     return report
+
+
+def _torchao(model: "OmniTransformer") -> "dict[str, tuple[OmniTransformer, Step]]":
+    """The peer's ways with the same weights, where it is installed."""
+    if find_spec("torchao") is None:
+        return {}
+    import copy
+
+    from torch import nn
+    from torchao.prototype.quantization.int4 import PrototypeInt4WeightOnlyConfig
+    from torchao.quantization import Int8WeightOnlyConfig, quantize_
+
+    configs = {"torchao_int8": Int8WeightOnlyConfig(), "torchao_int4": PrototypeInt4WeightOnlyConfig(group_size=GROUP)}
+    ways: dict[str, tuple[OmniTransformer, Step]] = {}
+    for name, config in configs.items():
+        theirs = copy.deepcopy(model)
+        for block in theirs.blocks:
+            quantize_(block, config)
+            for module in block.modules():
+                if isinstance(module, nn.Linear):
+                    module.compile(dynamic=False)
+        ways[name] = theirs, theirs.extend
+    return ways
 
 
 def _milliseconds(model: "OmniTransformer", step: "Step") -> float:

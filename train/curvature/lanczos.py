@@ -10,6 +10,7 @@ from omni.train.curvature.hessian import CurvatureError, Operator
 
 LEAST = 5                                                               # products before a pair is believed
 NOISE = 1.0                                                             # of chance in a start, against its length
+ONCE = 0.1                                                              # of a vector left: it is not cleaned again
 
 
 @dataclass(frozen=True)
@@ -17,8 +18,7 @@ class Eigenpair:
     """The largest eigenvalue and its vector [size].
 
     residual: |A v - value v| for the vector v of length 1: there is an eigenvalue within it of `value`, always
-    error: estimate of |value - the largest| that is on the safe side: the geometric mean of the residual and the bound
-    of Kato and Temple, residual^2 over the gap to the second eigenvalue, which assumes that none hides from the start
+    error: bound on |value - the largest|, if no eigenvalue hides from the start (`bound`)
     products: with vectors that it took
     """
 
@@ -27,6 +27,19 @@ class Eigenpair:
     error: float
     residual: float
     products: int
+
+
+def bound(values: Tensor, residuals: Tensor) -> float:
+    """How far above the largest Ritz value the largest eigenvalue can lie, without one that no Ritz pair shows yet.
+
+    For the best m pairs together, in whose basis the operator is [[T, R^T], [R, C]]: as x^T A x is at most
+    t |u|^2 + 2 |R| |u| |v| + c |v|^2 with t and c the largest eigenvalues of T and C, the largest of A is above t by
+    |R|^2 / (t - c) at the most. c is what the next Ritz pair allows. With m = 1 it is the bound of Kato and Temple;
+    more pairs see past eigenvalues that are close to the largest. values, ascending, and residuals: [count]
+    """
+    squares = residuals.flip(0).square().cumsum(0)[:-1]                 # |R|^2 for m = 1, 2, ...
+    gaps = values[-1] - (values + residuals).flip(0)[1:]
+    return min([float(residuals[-1]), *(squares / gaps)[gaps > 0].tolist()])
 
 
 class UnconvergedError(CurvatureError):
@@ -90,13 +103,15 @@ class _Krylov:
         self.products += 1
         if self.products == 1 and not bool(product.any()):
             raise CurvatureError("curvature: the Hessian is zero here: gradient and curvature have vanished")
-        self.scale = max(self.scale, float(product.norm()))
+        whole = float(product.norm())
+        self.scale = max(self.scale, whole)
         here = self.basis[: self.count + 1]
         row = here @ product
         product = product - row @ here
-        again = here @ product                                          # once more, for what rounding has left
-        product = product - again @ here
-        column = (row + again).double().cpu()
+        if float(product.norm()) < ONCE * whole:                        # rounding shows in what is left
+            again = here @ product
+            product, row = product - again @ here, row + again
+        column = row.double().cpu()
         self.projected[self.count, : self.count + 1] = column
         self.projected[: self.count + 1, self.count] = column
         self.count += 1
@@ -111,13 +126,11 @@ class _Krylov:
         return values, vectors
 
     def judge(self) -> tuple[float, float, float]:
-        """The largest Ritz value, its error and its residual."""
+        """The largest Ritz value, the bound on its error and its residual."""
         values, vectors = self.pairs()
         residuals = (0.0 if self.done else self.beta) * vectors[-1].abs()  # [count]
         value, residual = float(values[-1]), float(residuals[-1])
-        gap = value - float(values[-2] + residuals[-2]) if len(values) > 1 else 0.0
-        bound = min(residual, residual**2 / gap) if gap > 0 else residual
-        return value, math.sqrt(residual * bound), residual
+        return value, bound(values, residuals), residual
 
     def best(self) -> Eigenpair:
         value, error, residual = self.judge()

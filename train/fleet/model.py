@@ -1,7 +1,8 @@
 """A fleet's model: small Transformers of one shape, whose weights lie in one tensor each, [members, ...].
 
 One batched product then does what as many small ones would, which at these sizes is mostly waiting for Python.
-Pre-norm, learned positions, ReLU, tied embeddings (Vaswani et al. 2017; Zhang et al. 2022 for the masks).
+Pre-norm, learned positions, ReLU, tied embeddings (Vaswani et al. 2017; Zhang et al. 2022 for the masks; Bansal et al.
+2022 for the decoder of LSTM layers).
 """
 
 import math
@@ -13,21 +14,23 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from omni.model.binary import binarized
+from omni.train.fleet.lstm import lstm
 from omni.train.fleet.pairs import BOS, EOS, PAD, Ids
 
 HEAD = 16
-Kind = Literal["encdec", "prefix", "causal"]
+Kind = Literal["encdec", "hybrid", "prefix", "causal"]
 Weights = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
 class Shape:
-    """kind: an encoder-decoder, or a language model over source and target whose source steps see each other (prefix)
-    or only those before them (causal).
+    """kind: an encoder-decoder, one whose decoder is an LSTM (hybrid), or a language model over source and target whose
+    source steps see each other (prefix) or only those before them (causal).
 
-    layers: of a language model; an encoder-decoder has half of them on each side. source_loss: train to predict the
+    layers: of a language model; with an encoder, half of them are on each side. source_loss: train to predict the
     source, too (causal only). top_only: target steps see the last layer's source steps, not those of their own layer.
-    weight_bits, activation_bits: 1 for one-bit linear layers (Zhang et al. 2023); norms: around them, as theirs have
+    weight_bits, activation_bits: 1 for one-bit linear layers (Zhang et al. 2023); float_attention: attention's weights
+    stay floats all the same; norms: around one-bit layers, as theirs have
     """
 
     vocab: int
@@ -40,6 +43,7 @@ class Shape:
     top_only: bool = False
     weight_bits: Literal[1, 32] = 32
     activation_bits: Literal[1, 32] = 32
+    float_attention: bool = False
     norms: bool = False
 
     def __post_init__(self) -> None:
@@ -47,6 +51,8 @@ class Shape:
             raise ValueError(f"d_model={self.d_model} must be a multiple of {HEAD} and n_layers={self.n_layers} even")
         if self.source_loss and self.kind != "causal":
             raise ValueError("only a causal model can predict its source")
+        if self.kind == "hybrid" and (self.norms or min(self.weight_bits, self.activation_bits) == 1):
+            raise ValueError("a hybrid has neither one-bit layers nor their norms")
         if self.top_only and (self.norms or min(self.weight_bits, self.activation_bits) == 1):
             raise ValueError("a top-only model has neither one-bit layers nor their norms")
 
@@ -60,7 +66,11 @@ class Shape:
     def stacks(self) -> dict[str, int]:
         """Layers by stack."""
         half = self.n_layers // 2
-        return {"encoder": half, "decoder": half} if self.kind == "encdec" else {"layers": self.n_layers}
+        return {"encoder": half, "decoder": half} if self.has_encoder else {"layers": self.n_layers}
+
+    @property
+    def has_encoder(self) -> bool:
+        return self.kind in ("encdec", "hybrid")
 
 
 def sizes_of(shape: Shape) -> dict[str, tuple[int, int]]:
@@ -71,6 +81,8 @@ def sizes_of(shape: Shape) -> dict[str, tuple[int, int]]:
         for layer in range(layers):
             block = {"norm": (1, d), "qkv": (d, 3 * d), "out": (d, d)}
             block |= {"ff_norm": (1, d), "up": (d, ff), "down": (ff, d)}
+            if shape.kind == "hybrid" and stack == "decoder":
+                block = {"norm": (1, d), "inward": (d, 4 * d), "onward": (d, 4 * d)}
             if stack == "decoder":
                 block |= {"cross_norm": (1, d), "cross_q": (d, d), "cross_kv": (d, 2 * d), "cross_out": (d, d)}
             sizes |= {f"{stack}.{layer}.{name}": size for name, size in block.items()}
@@ -138,11 +150,13 @@ def states_of(shape: Shape, weights: Weights, source: Tensor, target: Tensor) ->
     """What predicts after each target step, or each source step where there is no target: [members, rows, n, d]."""
     embedded = _embed(weights, source, 0)
     steps = source.shape[2]
-    if shape.kind == "encdec":
+    if shape.has_encoder:
         visible = (source != PAD)[:, :, None]                           # [members, rows, 1, keys]
         memory = _stack(shape, weights, "encoder", embedded, visible.expand(-1, -1, steps, -1))
         memory = _norm(memory, weights["encoder.last"])
         reply = _embed(weights, target, steps)
+        if shape.kind == "hybrid":
+            return _norm(_recurrent(shape, weights, reply, memory, visible), weights["last"])
         causal = torch.ones(target.shape[2], target.shape[2], dtype=torch.bool).tril()
         seen = visible.expand(-1, -1, target.shape[2], -1)
         reply = _stack(shape, weights, "decoder", reply, causal.expand(*target.shape[:2], -1, -1), memory, seen)
@@ -188,11 +202,25 @@ def _stack(
         q, k, v = _bits(shape, _norm(x, weights[name + "norm"]), weights[name + "qkv"]).chunk(3, dim=-1)
         x = x + _mixed(shape, q, k, v, visible, weights[name + "out"])
         if memory is not None and seen is not None:
-            q = _bits(shape, _norm(x, weights[name + "cross_norm"]), weights[name + "cross_q"])
-            k, v = _bits(shape, memory, weights[name + "cross_kv"]).chunk(2, dim=-1)
-            x = x + _mixed(shape, q, k, v, seen, weights[name + "cross_out"])
+            x = x + _crossed(shape, weights, name, x, memory, seen)
         x = x + _feed_forward(shape, weights, name, x)
     return x
+
+
+def _recurrent(shape: Shape, weights: Weights, x: Tensor, memory: Tensor, visible: Tensor) -> Tensor:
+    """A decoder of LSTM layers, each with attention to the source behind it and no feed-forward (Chen et al. 2018)."""
+    for layer in range(shape.stacks["decoder"]):
+        name = f"decoder.{layer}."
+        x = x + lstm(_norm(x, weights[name + "norm"]), weights[name + "inward"], weights[name + "onward"])
+        x = x + _crossed(shape, weights, name, x, memory, visible.expand(-1, -1, x.shape[2], -1))
+    return x
+
+
+def _crossed(shape: Shape, weights: Weights, name: str, x: Tensor, memory: Tensor, seen: Tensor) -> Tensor:
+    """What target steps take from the source's states."""
+    q = _bits(shape, _norm(x, weights[name + "cross_norm"]), weights[name + "cross_q"])
+    k, v = _bits(shape, memory, weights[name + "cross_kv"]).chunk(2, dim=-1)
+    return _mixed(shape, q, k, v, seen, weights[name + "cross_out"])
 
 
 def _mixed(shape: Shape, q: Tensor, k: Tensor, v: Tensor, visible: Tensor, out: Tensor) -> Tensor:
@@ -208,16 +236,16 @@ def _mixed(shape: Shape, q: Tensor, k: Tensor, v: Tensor, visible: Tensor, out: 
 
 
 def _feed_forward(shape: Shape, weights: Weights, name: str, x: Tensor) -> Tensor:
-    hidden = _bits(shape, _norm(x, weights[name + "ff_norm"]), weights[name + "up"]).relu()
+    hidden = _bits(shape, _norm(x, weights[name + "ff_norm"]), weights[name + "up"], False).relu()
     if shape.norms:
         hidden = F.layer_norm(hidden, hidden.shape[-1:])
-    y = _bits(shape, hidden, weights[name + "down"])
+    y = _bits(shape, hidden, weights[name + "down"], False)
     return F.layer_norm(y, y.shape[-1:]) if shape.norms else y
 
 
-def _bits(shape: Shape, x: Tensor, weight: Tensor) -> Tensor:
+def _bits(shape: Shape, x: Tensor, weight: Tensor, attention: bool = True) -> Tensor:
     """A linear layer whose weights, by output, and inputs, by step, may be one bit each (omni.model.binary)."""
-    if shape.weight_bits == 1:
+    if shape.weight_bits == 1 and not (attention and shape.float_attention):
         weight = binarized(weight.transpose(1, 2)).transpose(1, 2)
     return _linear(binarized(x) if shape.activation_bits == 1 else x, weight)
 

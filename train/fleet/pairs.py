@@ -49,6 +49,10 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.source)
 
+    def every(self, step: int, first: int = 0) -> "Pairs":
+        """Each step-th pair from the first on: `every(2)` and `every(2, 1)` are halves."""
+        return Pairs(self.source[first::step], self.target[first::step])
+
 
 @dataclass(frozen=True)
 class Corpus:

@@ -1,16 +1,19 @@
 """Training a fleet: every member draws its own batches and has its own phases, all take each step together."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from omni.train.fleet.model import Shape, Weights, greedy, initial, target_losses, training_loss
 from omni.train.fleet.pairs import PAD, Corpus, Ids, Pairs
 from omni.train.schedule import Schedule
 
+Objective = Callable[[Weights, Tensor, Tensor], Tensor]                 # weights, sources, targets to losses [members]
 BETAS, EPS, CLIP = (0.9, 0.98), 1e-9, 1.0
 EVAL_ROWS = 128                                                         # held-out pairs that are scored at once
 
@@ -65,13 +68,13 @@ class Trained:
 
 def train_fleet(
     shape: Shape, members: Sequence[Member], corpus: Corpus, batch: int = 32, evaluate_at: Sequence[int] = (),
-    sample: int = 256, begin: Weights | None = None,
+    sample: int = 256, begin: Weights | None = None, objective: Objective | None = None,
 ) -> Trained:  # fmt: skip
     """Train all members for their steps, of which all have equally many.
 
     evaluate_at: steps after which losses are measured on held-out pairs and on `sample` training pairs of each task;
     the end is always one of them.
-    begin: weights to begin with, instead of those of the members' seeds.
+    begin: weights to begin with, instead of those of the members' seeds. objective: instead of `training_loss`.
     Raises ValueError when members differ in their number of steps.
     """
     if len({member.steps for member in members}) != 1:
@@ -80,11 +83,12 @@ def train_fleet(
     weights = {name: value.detach().clone().requires_grad_() for name, value in drawn.items()}
     courses = [_Course(member, corpus, batch) for member in members]
     optimizer, done = _Adam(weights), Trained(shape, weights)
+    loss = objective or partial(training_loss, shape)
     seen = {task: Pairs(pairs.source[:sample], pairs.target[:sample]) for task, pairs in corpus.train.items()}
     for step in range(members[0].steps):
         sides = zip(*(one.draw(step) for one in courses), strict=True)
         source, target = (torch.from_numpy(np.stack(side)) for side in sides)  # [members, rows, ...]
-        training_loss(shape, weights, source, target).sum().backward()
+        loss(weights, source, target).sum().backward()
         optimizer.step([one.rate(step) for one in courses], [one.since(step) for one in courses])
         if step + 1 in evaluate_at or step + 1 == members[0].steps:
             for kept, tasks in ((done.test, corpus.test), (done.train, seen)):

@@ -20,6 +20,7 @@ STUDIES = {                                                             # name: 
     "edge-of-stability": (f"{DYNAMICS}.edge", "where does training settle, and what moves it?"),
     "curvature": (f"{DYNAMICS}.instability", "what lets a high learning rate train?"),
     "multitask": (f"{DYNAMICS}.multitask", "do multi-task optimizers beat weighted sums?"),
+    "multitask-translation": (f"{TRANSLATION}.multitask", "do they beat them in translation?"),
 }
 
 

@@ -26,6 +26,7 @@ from omni.train.curvature import (
     threshold,
     top_eigenvalue,
 )
+from omni.train.curvature.lanczos import bound
 
 
 class Matrix:
@@ -178,6 +179,26 @@ def test_the_largest_is_found(seed: int, size: int, lead: float) -> None:
     values = torch.cat([torch.rand(size - 1, dtype=torch.float64) * 2 - 1, torch.tensor([lead], dtype=torch.float64)])
     found = top_eigenvalue(Matrix(basis * values @ basis.T), 1e-4, most=2000, basis=12, seed=seed)
     assert found.value == pytest.approx(lead, rel=1e-3)
+
+
+@given(st.integers(0, 10_000), st.integers(1, 6), st.floats(1e-3, 1))
+@settings(max_examples=50, deadline=None)
+def test_the_bound_covers_what_the_rest_can_add(seed: int, pairs: int, coupling: float) -> None:
+    """Ritz pairs whose residuals all point one way, as Lanczos has them, into a rest of which all is known."""
+    torch.manual_seed(seed)
+    rest = torch.randn(20, 20, dtype=torch.float64)
+    rest = (rest + rest.T) / 10
+    highest = torch.linalg.eigvalsh(rest)[-1]
+    values = highest + torch.rand(pairs, dtype=torch.float64).sort().values
+    parts = coupling * torch.randn(pairs, dtype=torch.float64)
+    along = torch.nn.functional.normalize(torch.randn(20, dtype=torch.float64), dim=0)
+    whole = torch.cat([torch.cat([values.diag(), torch.outer(parts, along)], dim=1),
+                       torch.cat([torch.outer(along, parts), rest], dim=1)])  # fmt: skip
+    seen = torch.cat([highest[None], values]), torch.cat([torch.zeros(1, dtype=torch.float64), parts.abs()])
+    above = float(torch.linalg.eigvalsh(whole)[-1] - values[-1])
+    together = float(parts.square().sum() / (values[-1] - highest))
+    assert -1e-9 <= above <= together + 1e-9
+    assert bound(*seen) <= together + 1e-12 and bound(*seen) <= float(parts[-1].abs())
 
 
 def test_a_warm_start_saves_products() -> None:

@@ -1,20 +1,25 @@
 """Fleets against their members alone, against torch's own optimizer, and what each mask may see."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from omni.model.binary import binarized
 from omni.train.fleet.bench import random_corpus
-from omni.train.fleet.model import Shape, initial, sizes_of, target_losses, training_loss
+from omni.train.fleet.distil import distilled
+from omni.train.fleet.lstm import lstm
+from omni.train.fleet.model import Shape, Weights, initial, sizes_of, states_of, target_losses, training_loss
 from omni.train.fleet.pairs import BOS, EOS, PAD, Corpus, Direction, Pairs, build_corpus
-from omni.train.fleet.trainer import BETAS, EPS, Member, Phase, train_fleet
+from omni.train.fleet.trainer import BETAS, EPS, Member, Phase, Trained, train_fleet
 
 CORPUS = random_corpus(vocab=40, length=6, pairs=64)
 KINDS = {
     "one-bit": Shape(40, 6, 32, 2, 64, "encdec", weight_bits=1, norms=True),
     "encdec": Shape(40, 6, 32, 2, 64, "encdec"),
+    "hybrid": Shape(40, 6, 32, 4, 64, "hybrid"),
     "prefix": Shape(40, 6, 32, 2, 64, "prefix"),
     "causal": Shape(40, 6, 32, 2, 64, "causal"),
     "causal with source": Shape(40, 6, 32, 2, 64, "causal", source_loss=True),
@@ -74,6 +79,46 @@ def test_every_kind_learns_its_lines_by_heart(kind: str) -> None:
     assert (said == few["copy"].target[:, :-1] * (few["copy"].target[:, :-1] != PAD)).mean() > 0.9
 
 
+def test_each_member_has_torchs_lstm_of_its_own() -> None:
+    x, inward, onward = torch.randn(3, 5, 7, 8), torch.randn(3, 8, 32), torch.randn(3, 8, 32)
+    ours = lstm(x, inward, onward)
+    for member in range(3):
+        theirs = torch.nn.LSTM(8, 8, batch_first=True)
+        with torch.no_grad():
+            theirs.weight_ih_l0.copy_(inward[member].T)
+            theirs.weight_hh_l0.copy_(onward[member].T)
+            theirs.bias_hh_l0.zero_()
+            theirs.bias_ih_l0.copy_(torch.tensor([0.0, 1.0, 0.0, 0.0]).repeat_interleave(8))
+            torch.testing.assert_close(ours[member], theirs(x[member])[0], rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_only_the_feed_forward_layers_are_one_bit_where_attention_stays_float() -> None:
+    shape = replace(KINDS["one-bit"], float_attention=True)
+    weights = initial(shape, [0, 1])
+    rounded = {name: binarized(value.mT).mT if name.endswith(("up", "down")) else value
+               for name, value in weights.items()}  # fmt: skip
+    sides = batch(CORPUS.train["copy"], members=2)
+    expected = target_losses(replace(shape, weight_bits=32), rounded, *sides)
+    torch.testing.assert_close(target_losses(shape, weights, *sides), expected)
+
+
+def test_a_students_loss_is_torchs_cross_entropy_with_the_teachers_probabilities() -> None:
+    shape, source, target = KINDS["encdec"], *batch(CORPUS.train["copy"], members=2)
+    teacher, weights = Trained(KINDS["prefix"], initial(KINDS["prefix"], [3, 4])), initial(shape, [0, 1])
+    ours = distilled(shape, teacher, share=1.0)(weights, source, target)
+    for member in range(2):
+        def scores(of: Shape, held: Weights, member: int = member) -> torch.Tensor:
+            return (states_of(of, held, source, target[:, :, :-1]) @ held["embed"][:, None].mT)[member].flatten(0, 1)
+
+        real = (target[member, :, 1:] != PAD).flatten()
+        soft = scores(teacher.shape, teacher.weights)[real].softmax(dim=-1)
+        expected = torch.nn.functional.cross_entropy(scores(shape, weights)[real], soft)
+        torch.testing.assert_close(ours[member], expected)
+    without = distilled(shape, teacher, share=0.0)(weights, source, target)
+    torch.testing.assert_close(without, training_loss(shape, weights, source, target))
+
+
 @torch.no_grad()
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_target_never_sees_what_comes_after_it_and_padding_costs_nothing(kind: str) -> None:
@@ -90,8 +135,6 @@ def test_a_target_never_sees_what_comes_after_it_and_padding_costs_nothing(kind:
 @torch.no_grad()
 @pytest.mark.parametrize(("kind", "sees"), [("prefix", True), ("causal", False)])
 def test_only_a_prefix_lets_the_source_see_ahead(kind: str, sees: bool) -> None:
-    from omni.train.fleet.model import states_of
-
     shape, weights = KINDS[kind], initial(KINDS[kind], [0])
     source, target = (side.clone() for side in batch(CORPUS.train["copy"], rows=1))
     length = int((source != PAD).sum())

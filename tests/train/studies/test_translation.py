@@ -14,7 +14,14 @@ from omni.train.fleet.pairs import build_corpus, direction
 from omni.train.scaling.fraction import fraction_at
 from omni.train.studies.harness.study import Cell, Result, Study
 from omni.train.studies.table import STUDIES, load_study
-from omni.train.studies.translation import binary, data_scaling, epsilon_mbr, multilingual_scaling, order_matters
+from omni.train.studies.translation import (
+    binary,
+    data_scaling,
+    epsilon_mbr,
+    multilingual_scaling,
+    multitask,
+    order_matters,
+)
 
 OURS = [name for name, (module, _) in STUDIES.items() if "translation" in module]
 losses = st.floats(0, 3)
@@ -98,14 +105,14 @@ def test_multilingual_scaling_judges_planted_laws(drift: float, verdict: str) ->
 
 
 def test_data_scaling_judges_planted_exponents() -> None:
-    exponents = {"decoder": 0.3, "encdec": 0.3, "noise": 0.31, "back": 0.2}
+    exponents = {"decoder": 0.3, "encdec": 0.3, "hybrid": 0.28, "noise": 0.31, "back": 0.2}
     results = []
     for (kind, exponent), seed in itertools.product(exponents.items(), range(3)):
         data = np.array(data_scaling.DATA, np.float64)
         found = 8 * (1 / data + 1e-5) ** exponent * (1 + 1e-4 * seed)
         params = {"kind": kind, "data": list(data_scaling.DATA)}
         results.append(Result(params, seed, {"losses": found.tolist(), "steps": [1] * 5}, 1.0))
-    assert [claim.verdict for claim in data_scaling.judge(results)] == ["shown"] * 4
+    assert [claim.verdict for claim in data_scaling.judge(results)] == ["shown"] * 5
 
 
 @pytest.mark.parametrize(("gap", "verdict"), [(0.02, "shown"), (0.2, "not shown")])
@@ -113,12 +120,13 @@ def test_binary_judges_planted_losses(gap: float, verdict: str) -> None:
     """And its products, which are real, show what they must: they need no training."""
     losses = {"float": 2.0, "float + norms": 1.98, "weights": 2.0 * (1 + gap)}
     losses |= {"weights, bare": 3.5, "weights, late": 2.0 * (1 + gap) - 0.01, "weights + inputs": 3.0}
+    losses |= {"weights, by group": 2.0 * (1 + gap) - 0.02, "weights, distilled": 2.0 * (1 + gap) - 0.1}
     noise = np.array([0.0, 0.001, -0.001])
     results = [Result({"way": way}, 0, {"losses": (loss + noise).tolist()}, 1.0) for way, loss in losses.items()]
     results += [Result({"way": "products"}, seed, {"variances": binary.variances(seed)}, 1.0) for seed in range(3)]
     claims = binary.judge(results)
     assert claims[2].verdict == verdict
-    assert [claim.verdict for claim in (*claims[:2], *claims[3:5])] == ["shown"] * 4
+    assert [claim.verdict for claim in (*claims[:2], *claims[3:])] == ["shown"] * 7
 
 
 def test_epsilon_mbr_pairs_its_lines() -> None:
@@ -131,6 +139,21 @@ def test_epsilon_mbr_pairs_its_lines() -> None:
             values[name] = {measure: (lines + gain).tolist() for measure in ("chrf", "bleu")}
     claims = epsilon_mbr.judge([Result({}, 0, values, 1.0)])
     assert {claim.verdict for claim in claims} == {"shown"}
+
+
+def test_multitask_judges_a_planted_front() -> None:
+    """A method far below the weighted sums is found out; those on their front are not."""
+    results = []
+    for cell in multitask.cells(True):
+        weight = 0.5 if cell.params["weight"] is None else cell.params["weight"]
+        gain = 0.2 if cell.params["method"] == "mgda" else 0.0
+        loss = 1 + 10 * abs(cell.params["lr"] - 0.003) + 0.001 * cell.seed
+        test = [loss + (1 - weight) ** 2 - gain, loss + weight**2 - gain]
+        values = {"valid": sum(test), "test": test, "end": [one * (1.1 + 0.01 * cell.seed) for one in test]}
+        results.append(Result(cell.params, cell.seed, values, 1.0))
+    claims = {claim.claim: claim.verdict for claim in load_study("multitask-translation").judge(results)}
+    assert claims.pop("mgda does not beat weighted sums") == "not shown"
+    assert set(claims.values()) == {"shown"} and len(claims) == 6
 
 
 @pytest.fixture(scope="module")
@@ -152,6 +175,7 @@ TINY: Mapping[str, Mapping[str, Any]] = {
     "epsilon-mbr": {"steps": 3, "lines": 2, "draws": 4},
     "binary": {"way": "weights, late", "d_model": 16, "steps": 6, "seeds": [0, 1]},
     "data-scaling": {"kind": "back", "steps": 6, "data": [2, 3]},
+    "multitask-translation": {"method": "graddrop", "weight": None, "lr": 0.003, "steps": 10},
     "lm-architectures": {"kind": "top-only", "tasks": ["en-fr"], "d_model": 16, "steps": 3, "seeds": [0, 1]},
 }
 

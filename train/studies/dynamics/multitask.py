@@ -145,12 +145,12 @@ def judge(results: Results) -> list[Claim]:
     from omni.train.studies.harness.claims import Estimate
 
     best = chosen(results)
-    fronts = [[list(one.values["test"]) for one in best[("scalarization", weight)]] for weight in WEIGHTS]
+    fronts = [[list(one.values["test"]) for one in runs] for (_, weight), runs in best.items() if weight is not None]
     seeds = range(len(fronts[0]))
     deviation = statistics.median(statistics.stdev(sum(losses) / 2 for losses in one) for one in fronts)
     random, claims = np.random.default_rng(0), []
     draws = random.integers(len(seeds), size=(1000, len(seeds))).tolist()
-    for name in GRADIENT_METHODS:
+    for name in _methods(results):
         losses = [list(one.values["test"]) for one in best[(name, None)]]
         drawn = [gain(fronts, losses, draw) / deviation for draw in draws]
         low, high = np.percentile(drawn, [2.5, 97.5])
@@ -168,7 +168,14 @@ def judge(results: Results) -> list[Claim]:
     return claims
 
 
-def plot(results: Results, folder: Path) -> Mapping[str, Path]:
+def _methods(results: Results) -> list[str]:
+    """All but the weighted sums."""
+    return list(dict.fromkeys(one.params["method"] for one in results if one.params["weight"] is None))
+
+
+def plot(
+    results: Results, folder: Path, tasks: tuple[str, str] = ("the left digit", "the right digit")
+) -> Mapping[str, Path]:
     """Test losses of both tasks: the front, and the methods with their deviations over seeds."""
     best = chosen(results)
 
@@ -178,9 +185,9 @@ def plot(results: Results, folder: Path) -> Mapping[str, Path]:
         dx, dy = (statistics.stdev(task) for task in tasks)
         return (x, y), (dx, dy)
 
-    line = [of(("scalarization", weight))[0] for weight in WEIGHTS]
-    names = ("test loss of the left digit", "test loss of the right digit")
-    front(line, {name: of((name, None)) for name in GRADIENT_METHODS}, names, folder / "front.png")
+    line = [of(way)[0] for way in best if way[1] is not None]
+    names = f"test loss of {tasks[0]}", f"test loss of {tasks[1]}"
+    front(line, {name: of((name, None)) for name in _methods(results)}, names, folder / "front.png")
     return {"Both tasks' test losses, each method at its best rate": folder / "front.png"}
 
 

@@ -132,7 +132,7 @@ def judge(results: Results) -> list[Claim]:
 def plot(results: Results, folder: Path) -> dict[str, Path]:
     """Loss against parameters of every kind; zero-shot shares."""
     draws = {"English into French": _losses(results), "French into Icelandic, never trained": _shares(results)}
-    return {"Bars and dots are means over seeds": panels(draws, folder / "architectures.png")}
+    return {"Lines and bars are means over seeds, black dots are seeds": panels(draws, folder / "architectures.png")}
 
 
 def _losses(results: Results) -> Callable[[Any], None]:
@@ -142,6 +142,10 @@ def _losses(results: Results) -> Callable[[Any], None]:
                            if one.params["kind"] == kind and len(one.params["tasks"]) == 1)  # fmt: skip
             axes.plot(*zip(*found, strict=True), "o-", ms=4, lw=1, color=f"C{number}", label=kind)
         axes.set_xscale("log")
+        axes.minorticks_off()
+        axes.set_xticks(sorted({one.values["parameters"] for one in results if len(one.params["tasks"]) == 1
+                                and one.params["kind"] == "encdec"}))  # fmt: skip
+        axes.xaxis.set_major_formatter("{x:,.0f}")
         axes.set_xlabel("parameters", fontsize=8)
         axes.set_ylabel("nats a token", fontsize=8)
 
@@ -152,6 +156,8 @@ def _shares(results: Results) -> Callable[[Any], None]:
     def draw(axes: Any) -> None:
         found = [one for one in results if "off target" in one.values]
         axes.bar([one.params["kind"] for one in found], [np.mean(one.values["off target"]) for one in found], width=0.5)
+        for place, one in enumerate(found):
+            axes.plot([place] * len(one.values["off target"]), one.values["off target"], "k.", ms=4)
         axes.axhline(found[0].values["off target, references"], color="grey", lw=0.8, ls=":", label="references")
         axes.set_ylabel("share off target", fontsize=8)
 

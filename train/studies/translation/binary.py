@@ -10,9 +10,10 @@ import numpy as np
 import torch
 
 from omni.model.binary import binarized
-from omni.train.fleet.model import Shape
+from omni.train.fleet.distil import distilled
+from omni.train.fleet.model import Shape, Weights
 from omni.train.fleet.pairs import Corpus, build_corpus, direction
-from omni.train.fleet.trainer import Member, Phase, train_fleet
+from omni.train.fleet.trainer import Member, Phase, Trained, train_fleet
 from omni.train.studies.harness.claims import Claim, Estimate, mean
 from omni.train.studies.harness.plots import panels
 from omni.train.studies.harness.study import Cell, Results, Study
@@ -30,6 +31,10 @@ weights             one-bit weights: +-B/2 by sign, B = max|w| of an output, str
                     attention's output
 weights, bare       the same without those norms and without the shortcut
 weights, late       half of the steps as float + norms, then one bit with learning rate and optimizer begun anew
+weights, by group   a third of the steps as float + norms, a third with one-bit feed-forward layers, a third with
+                    one-bit attention, too; learning rate and optimizer begin anew with each
+weights, distilled  half of the loss is the cross-entropy with the probabilities of a float model, trained before for as
+                    many steps
 weights + inputs    one-bit inputs of the layers, too: B = max|x| of a step
 d_model 64, 1500 steps, 3 seeds. Quick: d_model 32, 400 steps, 2 seeds.
 
@@ -45,6 +50,8 @@ Claims, with Student's 95 % interval over seeds.
 4. Without norms and shortcut they are worse: bare less weights lies above 0.
 5. One-bit inputs cost more than one-bit weights alone: weights + inputs less weights lies above 0.
 6. Binarizing late helps: late less weights lies below 0.
+7. Binarizing by group helps more: by group less late lies below 0.
+8. A teacher helps: distilled less weights lies below 0.
 """
 WAYS: dict[str, dict[str, Any]] = {
     "float": {},
@@ -52,9 +59,16 @@ WAYS: dict[str, dict[str, Any]] = {
     "weights": {"weight_bits": 1, "norms": True},
     "weights, bare": {"weight_bits": 1},
     "weights, late": {"weight_bits": 1, "norms": True},
+    "weights, by group": {"weight_bits": 1, "norms": True},
+    "weights, distilled": {"weight_bits": 1, "norms": True},
     "weights + inputs": {"weight_bits": 1, "activation_bits": 1, "norms": True},
 }
-LATE, TASK = "weights, late", "en-fr"
+LATE, GROUPS, DISTILLED, TASK = "weights, late", "weights, by group", "weights, distilled", "en-fr"
+NORMS = WAYS["float + norms"]
+BEFORE: dict[str, list[dict[str, Any]]] = {                             # how the parts before the last are trained
+    LATE: [NORMS],
+    GROUPS: [NORMS, {**WAYS["weights"], "float_attention": True}],
+}
 DEPTHS, PRODUCTS = (64, 256, 1024, 4096), 4096
 KINDS = ("float", "signs", "scaled")
 
@@ -76,17 +90,21 @@ def run(params: Mapping[str, Any], seed: int, shared: Path) -> dict[str, Any]:
         return {"variances": variances(seed)}
     whole, size, steps = Corpus.load(shared / "corpus"), params["d_model"], params["steps"]
     corpus = replace(whole, train={TASK: whole.train[TASK]}, test={TASK: whole.test[TASK]})
-    shape = Shape(corpus.vocab, corpus.length, size, 2, 4 * size, "encdec", **WAYS[params["way"]])
 
-    def members(steps: int) -> list[Member]:
-        return [Member(one, (Phase(steps, (1.0,), warmup=60, kind="cosine"),)) for one in params["seeds"]]
+    def train(
+        way: Mapping[str, Any], steps: int, begin: Weights | None = None, teacher: Trained | None = None
+    ) -> Trained:
+        members = [Member(one, (Phase(steps, (1.0,), warmup=60, kind="cosine"),)) for one in params["seeds"]]
+        shape = Shape(corpus.vocab, corpus.length, size, 2, 4 * size, "encdec", **way)
+        objective = None if teacher is None else distilled(shape, teacher)
+        return train_fleet(shape, members, corpus, 32, begin=begin, objective=objective)
 
-    begin = None
-    if params["way"] == LATE:
-        steps //= 2
-        before = Shape(corpus.vocab, corpus.length, size, 2, 4 * size, "encdec", **WAYS["float + norms"])
-        begin = train_fleet(before, members(steps), corpus, 32).weights
-    return {"losses": train_fleet(shape, members(steps), corpus, 32, begin=begin).final(TASK)}
+    way, before = params["way"], BEFORE.get(params["way"], [])
+    teacher = train(WAYS["float"], steps) if way == DISTILLED else None
+    begin, part = None, steps // (len(before) + 1)
+    for one in before:
+        begin = train(one, part, begin).weights
+    return {"losses": train(WAYS[way], part, begin, teacher).final(TASK)}
 
 
 def variances(seed: int) -> dict[str, list[float]]:
@@ -119,6 +137,8 @@ def judge(results: Results) -> list[Claim]:
         Claim.above("They need the norms and the shortcut", "loss, bare - with", less("weights, bare", "weights"), 0.0),
         Claim.above("One-bit inputs cost more", "loss, with - without", less("weights + inputs", "weights"), 0.0),
         Claim.below("Binarizing late helps", "loss, late - from the start", less(LATE, "weights"), 0.0),
+        Claim.below("Binarizing by group helps more", "loss, by group - all at once", less(GROUPS, LATE), 0.0),
+        Claim.below("A float teacher helps", "loss, distilled - from the text", less(DISTILLED, "weights"), 0.0),
     ]
 
 

@@ -81,7 +81,7 @@ def _halved(corpus: Corpus) -> Corpus:
     halves: dict[str, Pairs] = {}
     for task, pairs in corpus.test.items():
         for name, first in (("choose", 0), ("report", 1)):
-            halves[f"{task} {name}"] = Pairs(pairs.source[first::2], pairs.target[first::2])
+            halves[f"{task} {name}"] = pairs.every(2, first)
     return replace(corpus, test=halves)
 
 
