@@ -12,7 +12,7 @@ SURE, DOUBT = 100, 400                                                  # ms of 
 EAGERNESS = {"low": (3.0, 8000), "medium": (1.0, 4000), "high": (0.6, 2000), "auto": (1.0, 4000)}
 UNKNOWN = 0.6                                                           # taken where the model cannot tell
 LATE = RATE * 3 // 10                                                   # samples that the network may be late
-UNSURE = 200                                                            # ms of a sound that may yet turn out to be speech
+UNSURE = 200                                                            # ms of a sound that may yet be speech
 SPOKEN = 20                                                             # ms of voice before speech counts as begun
 
 

@@ -28,8 +28,8 @@ class VoiceActivity:
     `probability` is silero-vad's of the last 32 ms; `heard` counts samples; `voiced_until` is where the last voiced
     10 ms ended, `loud_since` where the sound that lasts till then began, speech or not. The network goes on seeing
     speech some 60 to 100 ms after its end; the level falls at once. So a stretch is voiced when both say so, and an end
-    is known to 10 ms. `rising` counts the latest samples as loud as the speech was: the network sees speech that goes on
-    some 40 ms after the level.
+    is known to 10 ms. `rising` counts the latest samples as loud as the speech was: of speech that goes on the level
+    tells some 40 ms before the network.
     """
 
     def __init__(self, threshold: float = 0.5) -> None:
