@@ -26,6 +26,7 @@ from omni.train.data.items import SAMPLE_RATE, Manifest
 HOP = SAMPLE_RATE // 100
 LEAD = 0.3                                                              # seconds of room before the voice
 PAUSE = 8                                                               # hops of silence that make a pause
+LONG = 15                                                               # and one in which an answer could begin
 LEAST = 15                                                              # voiced hops of a recording worth learning from
 BATCH = 32
 

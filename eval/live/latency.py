@@ -20,7 +20,7 @@ LEAD = 0.4                                                              # second
 PATIENCE = 6.0                                                          # seconds of silence after it
 A_SESSION = 5                                                           # turns in one session
 PAUSE = 0.2                                                             # seconds from which on a silence is a pause
-LENGTHS = (1.0, 20.0)
+LENGTHS, MOST_PAIRS = (1.0, 20.0), 20                                    # seconds; questions said at both lengths
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Measure, print the table and write every turn."""
     said = questions(args.data, args.turns)
-    pairs = max(1, min(10, args.turns // 10))
+    pairs = max(1, min(MOST_PAIRS, args.turns // 4))
     lengths = [of_length(said, seconds, number * 7) for number in range(pairs) for seconds in LENGTHS]
     with asked_server(args) as url:
         turns = asyncio.run(_all(url, args.key, said, "turns"))
@@ -82,12 +82,11 @@ def figures(turns: Sequence[Turn], effect: Sequence[Turn]) -> Report:
     for part in ("detection", "first", "leading"):
         found = [value for turn in turns if (value := getattr(turn, part)) is not None]
         report.add(f"{part}_ms", float(np.mean(found)) if found else None, "ms", n=len(found))
-    short, long = ([turn.latency for turn in effect[at::2] if turn.latency is not None] for at in (0, 1))
-    if short and long:
-        difference = [b - a for a, b in zip(short, long, strict=False)]
-        low, high = bootstrap(difference)
-        effect_ms = float(np.mean(long) - np.mean(short))
-        report.add("length_effect_ms", effect_ms, "ms", low=low, high=high, n=len(difference))
+    pairs = ((short.latency, long.latency) for short, long in zip(effect[::2], effect[1::2], strict=True))
+    longer = [long - short for short, long in pairs if short is not None and long is not None]
+    if longer:
+        low, high = bootstrap(longer)
+        report.add("length_effect_ms", float(np.mean(longer)), "ms", low=low, high=high, n=len(longer))
     return report
 
 

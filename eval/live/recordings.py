@@ -50,10 +50,14 @@ def questions(data: Path, count: int, seed: int = 0) -> list[Question]:
 
 
 def of_length(pool: list[Question], seconds: float, number: int) -> Question:
-    """A question of this length without a pause: recordings joined closely, then cut."""
-    order = [each for each in (*pool[number:], *pool[:number]) if each.pause < 0.1]
-    waves: list[Wave] = []
+    """A question of this length without a pause: the end of recordings joined closely.
+
+    Those of one number and different lengths end alike, so that a difference in latency is not one of their ends.
+    """
+    at = number % len(pool)
+    order = [each for each in (*pool[at:], *pool[:at]) if each.pause < 0.1]
+    waves = [order[0].wave]
     while sum(map(len, waves)) < seconds * RATE:
-        waves += [order[len(waves) // 2 % len(order)].wave, np.zeros(int(JOINT * RATE), np.float32)]
-    wave = np.concatenate(waves)[: int(seconds * RATE)]
-    return Question(f"{seconds:g} s", wave[: last_voiced(wave)], 0.0)
+        before = order[(len(waves) + 1) // 2 % len(order)].wave
+        waves = [before, np.zeros(int(JOINT * RATE), np.float32), *waves]
+    return Question(f"{seconds:g} s", np.concatenate(waves)[-int(seconds * RATE) :], 0.0)

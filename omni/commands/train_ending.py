@@ -25,17 +25,17 @@ def run(args: argparse.Namespace) -> None:
     from omni.decode.pipeline import Pipeline
     from omni.figures import Report
     from omni.train.data.items import Manifest
-    from omni.train.ending import collect, teach
+    from omni.train.ending import LONG, collect, teach
 
     manifest, pipeline = Manifest.load(args.data), Pipeline.load(args.model)
     head = teach(pipeline, args.model, collect(pipeline, manifest, "train", args.recordings))
     held_out = collect(pipeline, manifest, "test", max(100, args.recordings // 5), seed=1)
     with torch.inference_mode():
         ends, others = (head(held_out.states[held_out.ended == kind]) for kind in (True, False))
-        pauses = head(held_out.states[held_out.pause > 0])
+        pauses, long = (head(held_out.states[held_out.pause >= hops]) for hops in (1, LONG))
     head.save(args.model)
     report = Report("train ending")
-    for name, negatives in (("auc", others), ("auc_pauses", pauses)):
+    for name, negatives in (("auc", others), ("auc_pauses", pauses), ("auc_long_pauses", long)):
         report.add(name, _auc(ends.tolist(), negatives.tolist()), "1", n=len(ends) + len(negatives))
     print(report.table())
     print(f"head: {args.model / 'ending'}")

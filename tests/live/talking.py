@@ -37,7 +37,7 @@ class Inline:
 class Talking:
     """A session with its model. `events` is all that was sent to the client, each of the openai package's shape."""
 
-    def __init__(self, pipeline: Pipeline, guards: Guards | None = None) -> None:
+    def __init__(self, pipeline: Pipeline, guards: Guards | None = None, kind: str = "realtime") -> None:
         codec, vocab = pipeline.tokenizers.audio, pipeline.vocab
         ready = messages.Ready("", codec.sample_rate, vocab.voices, vocab.languages, "omni-tiny")
         self.told: list[messages.Told] = []
@@ -45,7 +45,7 @@ class Talking:
         self.events: list[dict[str, Any]] = []
         process: Any = Inline(self.worker, ready)
         self.worker.take(messages.Open("talk"))
-        self.session = Session(Line(process, "talk"), self._sent, 600, guards)
+        self.session = Session(Line(process, "talk"), self._sent, 600, guards, kind=kind)
 
     @property
     def talk(self) -> Any:

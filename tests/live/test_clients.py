@@ -35,6 +35,7 @@ def test_openai(url: str, recording: Path) -> None:
         client = AsyncOpenAI(base_url=http(url), api_key="none", max_retries=0, timeout=60)
         await openai_python.written(client)
         await openai_python.spoken(client, recording)
+        await openai_python.transcribed(client, recording)
 
     asyncio.run(talk())
 

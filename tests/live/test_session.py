@@ -256,3 +256,38 @@ def test_a_guard_stops_the_answer_and_so_does_one_that_fails(pipeline, fails: bo
     assert (done["status"], done["status_details"]["reason"]) == ("incomplete", "content_filter")
     assert talking.session.speaking.last.sent <= 3000 / 24_000
     assert not talking.worker.busy
+
+
+TRANSCRIPTION = "conversation.item.input_audio_transcription"
+WRITTEN = [
+    "input_audio_buffer.speech_started", "input_audio_buffer.speech_stopped", "input_audio_buffer.committed",
+    "conversation.item.added", "conversation.item.done", f"{TRANSCRIPTION}.delta", f"{TRANSCRIPTION}.completed",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("asked", ["address", "update"])
+def test_a_transcription_session_writes_down_every_turn_and_answers_none(pipeline, spoken, asked: str) -> None:
+    talking = Talking(pipeline, kind="transcription" if asked == "address" else "realtime")
+    given = {"input": {"transcription": {"model": "gpt-4o-transcribe", "language": "en"}}}
+    talking.say("session.update", session={"type": "transcription", "audio": given})
+    session = only(talking.events, "session.updated")["session"]
+    assert session["object"] == "realtime.transcription_session" and set(session["audio"]) == {"input"}
+    assert (talking.events[0]["session"]["type"] == "transcription") is (asked == "address")
+    once = np.concatenate((silence(0.3), spoken, silence(1.5)))
+    for _ in range(2):
+        events = talking.hear(once)
+        assert kinds(events) == WRITTEN
+        completed = only(events, f"{TRANSCRIPTION}.completed")
+        (kept,) = talking.say("conversation.item.retrieve", item_id=completed["item_id"])
+        assert kept["item"]["content"][0]["transcript"] == completed["transcript"] != ""
+        assert not talking.talk.items                                   # the model keeps none of it
+    assert "type transcription" in refused(talking.say("response.create"))["message"]
+    assert "type cannot change" in refused(talking.say("session.update", session={"type": "realtime"}))["message"]
+
+
+def test_a_turn_that_the_client_ends_is_written_down_too(pipeline, spoken) -> None:
+    talking = Talking(pipeline, kind="transcription")
+    assert talking.events[0]["session"]["audio"]["input"]["transcription"] == {"model": "omni-tiny"}
+    talking.say("session.update", session={"type": "transcription", "audio": {"input": {"turn_detection": None}}})
+    assert not talking.hear(spoken)
+    assert kinds(talking.say("input_audio_buffer.commit")) == WRITTEN[2:]

@@ -43,6 +43,21 @@ def test_a_pause_shorter_than_the_silence_does_not_end_the_turn(said: np.ndarray
     assert told.count("resumed") >= 1
 
 
+@pytest.mark.parametrize("wanted", [200, 300, 400])
+def test_speech_that_begins_just_before_the_silence_is_long_enough_goes_on_with_the_turn(said, wanted: int) -> None:
+    """The network sees it some 40 ms late: then an end would have been declared already."""
+    pause = resampled(silence((wanted - 15) / 1000), 24_000, RATE)
+    told = changes(Turns(Rules(silence_ms=wanted)), around(said, pause, said))
+    assert [kind for kind, _, _ in told].count("ended") == 1
+
+
+def test_a_sound_that_is_no_speech_holds_an_end_up_for_a_while_only(said: np.ndarray) -> None:
+    hum = 0.05 * np.sin(2 * np.pi * 50 * np.arange(3 * RATE) / RATE).astype(np.float32)
+    told = changes(Turns(Rules(silence_ms=300)), around(said, resampled(silence(0.25), 24_000, RATE), hum))
+    (end,) = [heard - at for kind, at, heard in told if kind == "ended"]
+    assert 0.42 * RATE <= end <= 0.48 * RATE
+
+
 @pytest.mark.parametrize(("ended", "least", "most"), [(1.0, 90, 120), (0.5, 370, 400), (0.0, 490, 520)])
 def test_the_models_word_decides_how_long_an_end_is_waited_for(said, ended: float, least: int, most: int) -> None:
     turns, wave = Turns(Rules()), around(said)

@@ -12,6 +12,7 @@ SURE, DOUBT = 100, 400                                                  # ms of 
 EAGERNESS = {"low": (3.0, 8000), "medium": (1.0, 4000), "high": (0.6, 2000), "auto": (1.0, 4000)}
 UNKNOWN = 0.6                                                           # taken where the model cannot tell
 LATE = RATE * 3 // 10                                                   # samples that the network may be late
+UNSURE = 200                                                            # ms of a sound that may yet be speech
 SPOKEN = 20                                                             # ms of voice before speech counts as begun
 
 
@@ -99,13 +100,18 @@ class Turns:
             self._voiced = 0
         if not self.speaking:
             return []
-        if self.silence_ms >= self.rules.needed(self.ended):
+        if self.silence_ms >= self.rules.needed(self.ended) and not self._rises:
             self.forget()
             return [Change("ended", self.activity.voiced_until)]
         if not self.paused and self.silence_ms >= SPECULATE:
             self.paused, self.ended = True, None
             return [Change("paused", self.activity.voiced_until)]
         return []
+
+    @property
+    def _rises(self) -> bool:
+        """Whether a sound has begun of which the network cannot say yet whether the user goes on."""
+        return 0 < self.activity.rising * 1000 <= UNSURE * RATE
 
     def _voice(self) -> list[Change]:
         self._voiced += HOP

@@ -28,14 +28,15 @@ class VoiceActivity:
     `probability` is silero-vad's of the last 32 ms; `heard` counts samples; `voiced_until` is where the last voiced
     10 ms ended, `loud_since` where the sound that lasts till then began, speech or not. The network goes on seeing
     speech some 60 to 100 ms after its end; the level falls at once. So a stretch is voiced when both say so, and an end
-    is known to 10 ms.
+    is known to 10 ms. `rising` counts the latest samples as loud as the speech was: of speech that goes on the level
+    tells some 40 ms before the network.
     """
 
     def __init__(self, threshold: float = 0.5) -> None:
         self.threshold = threshold
         self.probability = 0.0
         self.heard = 0
-        self.voiced_until = self.loud_since = 0
+        self.voiced_until = self.loud_since = self.rising = 0
         self._loud_until = 0
         self._network = _network()
         self._state = np.zeros((2, 1, 128), np.float32)
@@ -75,7 +76,9 @@ class VoiceActivity:
         speaks = self.probability >= self.threshold - 0.15              # silero's own hysteresis
         if speaks:
             self._level = max(rms, self._level * FORGET)
-        if speaks and rms > max(FLOOR, self._level * FALL):
+        audible = rms > max(FLOOR, self._level * FALL)
+        self.rising = self.rising + HOP if audible else 0
+        if speaks and audible:
             self.voiced_until = self.heard
 
 

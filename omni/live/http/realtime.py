@@ -123,7 +123,8 @@ class Realtime:
             return
         try:
             allowance = Allowance(self.door.events)
-            session = Session(line, outbox.send, self.door.seconds, self.guards, allowance.as_event)
+            kind = "transcription" if socket.query_params.get("intent") == "transcription" else "realtime"
+            session = Session(line, outbox.send, self.door.seconds, self.guards, allowance.as_event, kind)
             await self._run(socket, session, outbox, lost, allowance)
         finally:
             line.close()

@@ -104,6 +104,14 @@ def error(message: str, code: str | None, param: str | None = None, cause: str |
     return server("error", error={**about, "event_id": cause})
 
 
+def transcription(item: str, text: str, steps: int) -> list[Event]:
+    """What was said in an item, once it was written down in so many steps of the model."""
+    kind, place = "conversation.item.input_audio_transcription", {"item_id": item, "content_index": 0}
+    usage = {"type": "tokens", "input_tokens": 0, "output_tokens": steps, "total_tokens": steps}
+    delta = [server(f"{kind}.delta", **place, delta=text)] if text else []
+    return [*delta, server(f"{kind}.completed", **place, transcript=text, usage=usage)]
+
+
 def fresh(kind: str) -> str:
     """An id that nobody has yet or can guess, such as `item_3f…`."""
     return f"{kind}_{secrets.token_hex(10)}"

@@ -31,17 +31,21 @@ class Session:
         seconds: float,
         guards: Guards | None = None,
         limits: Callable[[], list[Event]] | None = None,
+        kind: str = "realtime",
     ) -> None:
-        """seconds: how long the session may last; limits: what the client may still send, told with every response."""
+        """seconds: how long the session may last; limits: what the client may still send, told with every response.
+
+        kind: its type as long as no session.update changes it, realtime or transcription
+        """
         self.line, self.send = line, send
-        self.settings = Settings(line.facts, seconds)
+        self.settings = Settings(line.facts, seconds, kind)
         self.items = History()
         self.speaking = Speaking(line, send, self.items, guards, limits)
         self._due = False                                               # a response is owed once the current one ends
         self._turn = events.fresh("item")                               # what the user is saying will be this item
         self._judged = 0
         self.microphone = Microphone(self.settings, line.facts.sample_rate)
-        send(server("session.created", session=self.settings.session))
+        send(server("session.created", session=self.settings.shown))
 
     # ---- from the client
 
@@ -56,8 +60,8 @@ class Session:
 
     def _update(self, event: Event) -> None:
         before, changes = self.settings, event["session"]
-        if changes["type"] == "transcription":
-            raise RefusedError("transcription sessions are not served; set audio.input.transcription of a realtime one")
+        if changes["type"] != before.session["type"] and self.items.last is not None:
+            raise RefusedError("a session's type cannot change once something was said; open a new session")
         after = copy.copy(before)
         after.update(changes)
         old, new = (each.session["audio"]["output"]["voice"] for each in (before, after))
@@ -67,7 +71,7 @@ class Session:
         if before.rules != after.rules or before.input_format != after.input_format:
             self.speaking.drop_draft()
             self._listen()
-        self.send(server("session.updated", session=after.session))
+        self.send(server("session.updated", session=after.shown))
 
     def _append(self, event: Event) -> None:
         speaking = self.microphone.speaking or self.microphone.turns is None
@@ -135,6 +139,8 @@ class Session:
         self.send(server("conversation.item.truncated", item_id=name, content_index=0, audio_end_ms=end))
 
     def _respond(self, event: Event) -> None:
+        if not self.settings.answers:
+            raise RefusedError("a session of type transcription gives no responses; open one of type realtime")
         wanted = event.get("response") or {}
         settings = self.settings.with_response(wanted)
         if wanted.get("conversation") == "none":
@@ -196,11 +202,10 @@ class Session:
     def _transcribed(self, message: messages.Transcribed) -> None:
         if message.item in self.items:
             self.items[message.item]["content"][0]["transcript"] = message.text
-        kind, place = "conversation.item.input_audio_transcription", {"item_id": message.item, "content_index": 0}
-        if message.text:
-            self.send(server(f"{kind}.delta", **place, delta=message.text))
-        usage = {"type": "tokens", "input_tokens": 0, "output_tokens": message.steps, "total_tokens": message.steps}
-        self.send(server(f"{kind}.completed", **place, transcript=message.text, usage=usage))
+        for event in events.transcription(message.item, message.text, message.steps):
+            self.send(event)
+        if not self.settings.answers:
+            self.line.tell(messages.Delete(self.line.name, message.item))  # nothing will be answered with it
 
     # ---- hearing
 
@@ -231,7 +236,7 @@ class Session:
         """The user pauses: let the model judge whether that was all, and begin an answer in case it was."""
         self._judged += 1
         self.line.tell(messages.Judge(self.line.name, self._judged))
-        if self._detection.get("create_response", True) and self.speaking.current is None:
+        if self._to_answer and self.speaking.current is None:
             self.speaking.draw_up(self.settings, self._turn)
 
     def _end_turn(self, respond: bool, at: int | None = None) -> None:
@@ -247,7 +252,7 @@ class Session:
         self.microphone.empty()
         if draft is not None:
             self.speaking.begin(draft)
-        elif respond and self._detection.get("create_response", True):
+        elif respond and self._to_answer:
             if self.speaking.current is None:
                 self.speaking.ask(self.settings)
             else:
@@ -272,6 +277,11 @@ class Session:
 
     def _tell_model(self, wave: Wave) -> None:
         self.line.tell(messages.Hear(self.line.name, self.microphone.to_model(wave)))
+
+    @property
+    def _to_answer(self) -> bool:
+        """Whether a turn that ends by itself is answered."""
+        return self.settings.answers and bool(self._detection.get("create_response", True))
 
     @property
     def _detection(self) -> Event:

@@ -26,8 +26,8 @@ SEMANTIC_VAD = {"type": "semantic_vad", "eagerness": "auto", "create_response": 
 class Settings:
     """The session object, changed only as a whole and only to what this model can do."""
 
-    def __init__(self, facts: Ready, seconds: float) -> None:
-        """seconds: how long the session may last."""
+    def __init__(self, facts: Ready, seconds: float, kind: str = "realtime") -> None:
+        """seconds: how long the session may last; kind: realtime, or transcription, which gives no answers."""
         self.facts = facts
         pcm = {"type": "audio/pcm", "rate": 24_000}
         self.session: dict[str, Any] = {
@@ -42,6 +42,7 @@ class Settings:
                 "output": {"format": pcm, "voice": (*facts.voices, None)[0], "speed": 1.0},
             },
         }  # fmt: skip
+        self.update({"type": kind})
 
     def update(self, changes: Mapping[str, Any]) -> None:
         """Take the client's changes. Raises RefusedError, and changes nothing, for what cannot be done."""
@@ -65,6 +66,20 @@ class Settings:
         return other
 
     # ---- what follows
+
+    @property
+    def shown(self) -> dict[str, Any]:
+        """The session object as clients are told it."""
+        if self.answers:
+            return self.session
+        shown = {name: self.session[name] for name in ("type", "id", "expires_at", "include")}
+        heard = {"input": self.session["audio"]["input"]}
+        return {**shown, "object": "realtime.transcription_session", "audio": heard}
+
+    @property
+    def answers(self) -> bool:
+        """Whether this is a conversation: a session of type transcription only writes down what it hears."""
+        return bool(self.session["type"] == "realtime")
 
     @property
     def input_format(self) -> str:
@@ -140,6 +155,8 @@ class Settings:
             kind = encoding["type"]
             audio[side]["format"] = {"type": kind, "rate": RATES[kind]} if kind == "audio/pcm" else {"type": kind}
         audio["input"]["turn_detection"] = _detection(audio["input"]["turn_detection"])
+        if session["type"] == "transcription" and audio["input"]["transcription"] is None:
+            audio["input"]["transcription"] = {"model": self.facts.name}
         output = audio["output"]
         output["voice"] = output["voice"] or (*self.facts.voices, None)[0]
         preset(output["voice"]["id"] if isinstance(output["voice"], dict) else output["voice"], self.facts)

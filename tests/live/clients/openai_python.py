@@ -107,6 +107,26 @@ async def spoken(client: AsyncOpenAI, recording: Path) -> None:
     told(f"realtime: a picture and speech are answered by {ms} ms of speech, which is truncated; both transcribed")
 
 
+async def transcribed(client: AsyncOpenAI, recording: Path) -> None:
+    """A session that only writes down: its address has no model, as the API documents it."""
+    async with client.realtime.connect(extra_query={"intent": "transcription"}) as connection:
+        events, sound = Events(connection), pcm(recording)
+        await events.until("session.created")
+        audio: Any = {"input": {
+            "transcription": {"model": "gpt-4o-transcribe", "language": "en"}, "turn_detection": {"type": "server_vad"},
+        }}  # fmt: skip
+        await connection.session.update(session={"type": "transcription", "audio": audio})
+        assert (await events.until("session.updated"))[-1].session.type == "transcription"
+        for first in range(0, len(sound), 4800):
+            data = base64.b64encode(sound[first : first + 4800]).decode()
+            await connection.input_audio_buffer.append(audio=data)
+        seen = await events.until(TRANSCRIBED)
+        text = "".join(event.delta for event in seen if event.type == TRANSCRIBED.replace("completed", "delta"))
+        assert text == seen[-1].transcript != ""
+        assert not any(event.type.startswith("response.") for event in seen)
+    told("realtime: a session of type transcription writes down what is said, and answers nothing")
+
+
 async def chat(client: AsyncOpenAI, recording: Path) -> None:
     data = base64.b64encode(recording.read_bytes()).decode()
     content: Any = [
@@ -161,6 +181,7 @@ async def main(base: str, recording: Path) -> None:
     client = AsyncOpenAI(base_url=base, api_key="none", max_retries=0, timeout=120)
     await written(client)
     await spoken(client, recording)
+    await transcribed(client, recording)
     await chat(client, recording)
     await rest(client, recording)
 
