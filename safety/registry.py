@@ -1,18 +1,25 @@
 """What Inspect finds of ours by name (entry point `omni` of group inspect_ai): the providers and all tasks."""
 
 from collections.abc import Sequence
+from functools import wraps
 from pathlib import Path
+from typing import Any
+
+from inspect_ai import Task
 
 from omni.errors import InputError
 from omni.eval.aloud.convert import text_qa_aloud
 from omni.eval.inspected import provider, served
+from omni.eval.live.tasks import barge_in, latency
 from omni.eval.suite.run import Maker
 from omni.eval.tasks.hearing import sounds, transcribe, translate_speech
-from omni.eval.tasks.questions import spoken_qa, text_qa
+from omni.eval.tasks.questions import reason, spoken_qa, text_qa
 from omni.eval.tasks.reading import perplexity, translate
 from omni.eval.tasks.seeing import draw, name_emoji, name_picture, video
 from omni.eval.tasks.speaking import speak
+from omni.safety.preparedness.persuasion import arguments, persuasion
 from omni.safety.preparedness.tasks import autonomy, biology, cybersecurity
+from omni.safety.redteam.tasks import garak, redteam
 from omni.safety.suites.tasks import (
     jailbreaks,
     should_comply,
@@ -21,22 +28,34 @@ from omni.safety.suites.tasks import (
     should_refuse_aloud,
 )
 
+
+def at_most(most: int, maker: Maker) -> Maker:
+    """A task that lasts as long as people speak, kept short in a suite."""
+
+    @wraps(maker)
+    def made(n: int, **rest: Any) -> Task:
+        return maker(n=min(n, most), **rest)
+
+    return made
+
+
 PROVIDERS = (provider.PROVIDER, served.PROVIDER)
 CAPABILITY: tuple[Maker, ...] = (
     transcribe, translate_speech, sounds, speak, name_picture, name_emoji, draw, video, translate, text_qa,
-    text_qa_aloud, spoken_qa, perplexity,
+    text_qa_aloud, spoken_qa, reason, perplexity, at_most(20, latency), at_most(8, barge_in),
 )  # fmt: skip
 SAFETY: tuple[Maker, ...] = (
-    should_refuse, should_comply, should_refuse_aloud, should_comply_aloud, jailbreaks,
+    should_refuse, should_comply, should_refuse_aloud, should_comply_aloud, jailbreaks, redteam, garak,
 )  # fmt: skip
-PREPAREDNESS: tuple[Maker, ...] = (cybersecurity, biology, autonomy)
+PREPAREDNESS: tuple[Maker, ...] = (cybersecurity, biology, autonomy, persuasion, arguments)
 SUITES: dict[str, tuple[Maker, ...]] = {"capability": CAPABILITY, "safety": SAFETY, "preparedness": PREPAREDNESS}
 
 
 def sources(name: str) -> tuple[Path, ...]:
     """Where the code of a suite lies that is not the evaluation's own."""
     root = Path(__file__).parent
-    return {"safety": (root / "policy.toml", root / "suites"), "preparedness": (root / "preparedness",)}.get(name, ())
+    of = {"safety": ("policy.toml", "suites", "redteam"), "preparedness": ("preparedness",)}
+    return tuple(root / one for one in of.get(name, ()))
 
 
 def suite(name: str, only: Sequence[str] | None = None) -> list[Maker]:
