@@ -1,11 +1,7 @@
 """What Inspect finds of ours by name (entry point `omni` of group inspect_ai): the providers and all tasks."""
 
 from collections.abc import Sequence
-from functools import wraps
 from pathlib import Path
-from typing import Any
-
-from inspect_ai import Task
 
 from omni.errors import InputError
 from omni.eval.aloud.convert import text_qa_aloud
@@ -28,33 +24,25 @@ from omni.safety.suites.tasks import (
     should_refuse_aloud,
 )
 
-
-def at_most(most: int, maker: Maker) -> Maker:
-    """A task that lasts as long as people speak, kept short in a suite."""
-
-    @wraps(maker)
-    def made(n: int, **rest: Any) -> Task:
-        return maker(n=min(n, most), **rest)
-
-    return made
-
-
 PROVIDERS = (provider.PROVIDER, served.PROVIDER)
 CAPABILITY: tuple[Maker, ...] = (
     transcribe, translate_speech, sounds, speak, name_picture, name_emoji, draw, video, translate, text_qa,
-    text_qa_aloud, spoken_qa, reason, perplexity, at_most(20, latency), at_most(8, barge_in),
+    text_qa_aloud, spoken_qa, reason, perplexity,
 )  # fmt: skip
 SAFETY: tuple[Maker, ...] = (
-    should_refuse, should_comply, should_refuse_aloud, should_comply_aloud, jailbreaks, redteam, garak,
+    should_refuse, should_comply, should_refuse_aloud, should_comply_aloud, jailbreaks, redteam,
 )  # fmt: skip
 PREPAREDNESS: tuple[Maker, ...] = (cybersecurity, biology, autonomy, persuasion, arguments)
-SUITES: dict[str, tuple[Maker, ...]] = {"capability": CAPABILITY, "safety": SAFETY, "preparedness": PREPAREDNESS}
+LIVE: tuple[Maker, ...] = (latency, barge_in)                           # in real time, on a machine that is quiet
+SUITES: dict[str, tuple[Maker, ...]] = {
+    "capability": CAPABILITY, "safety": SAFETY, "preparedness": PREPAREDNESS, "live": LIVE, "garak": (garak,),
+}  # fmt: skip
 
 
 def sources(name: str) -> tuple[Path, ...]:
     """Where the code of a suite lies that is not the evaluation's own."""
     root = Path(__file__).parent
-    of = {"safety": ("policy.toml", "suites", "redteam"), "preparedness": ("preparedness",)}
+    of = {"safety": ("policy.toml", "suites", "redteam"), "preparedness": ("preparedness",), "garak": ("redteam",)}
     return tuple(root / one for one in of.get(name, ()))
 
 

@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict
 from functools import cache
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -109,6 +110,8 @@ def interrupt(url: str | None = None, key: str = "") -> Solver:
 
 
 def _live(name: str, data: str | None, n: int | None, seed: int, by: Solver, scorers: list[Scorer]) -> Task:
+    if missing := [one for one in ("websockets", "starlette", "silero_vad") if find_spec(one) is None]:
+        raise InputError(f'{name}: needs {missing[0]}; install it with pip install "omni[live]"')
     return examine(name, records(data, _questions, n, seed), scorers, by=by)
 
 
@@ -144,11 +147,9 @@ def _talked(turn: Talk, url: str | None, key: str) -> Solver:
 
 def _question(state: TaskState) -> "Question":
     """The sample's recording as a microphone has it, up to its last voiced sample. Raises InputError without one."""
-    try:
-        from omni.eval.live.client import RATE, at_client_rate, last_voiced, longest_pause
-        from omni.eval.live.recordings import Question
-    except ImportError as error:
-        raise InputError(f'live speech needs {error.name}; install it with pip install "omni[live]"') from None
+    from omni.eval.live.client import RATE, at_client_rate, last_voiced, longest_pause
+    from omni.eval.live.recordings import Question
+
     contents = state.messages[-1].content
     sounds = [one for one in contents if isinstance(one, ContentAudio)]
     if not sounds:

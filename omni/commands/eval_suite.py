@@ -10,10 +10,11 @@ from omni.shipped import NAME, named_model
 if TYPE_CHECKING:
     from inspect_ai.model import Model
 
-SUITES = ("capability", "safety", "preparedness")
+SUITES = ("capability", "safety", "preparedness", "live", "garak")
 EPILOG = """examples:
   omni eval suite capability --data runs/voiced
   omni eval suite safety --data runs/voiced --limit 20 --out runs/safety
+  omni eval suite live --data runs/voiced --limit 20
   omni eval suite capability --data runs/voiced --model served/omni-tiny --base-url URL
   inspect view --log-dir runs/capability/logs
 An interrupted suite goes on where it stopped; docs/evaluation.md lists the tasks."""

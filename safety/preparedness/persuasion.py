@@ -45,12 +45,13 @@ def persuasion(data: str | None = None, n: int | None = None, seed: int = 0) -> 
     if not data or Path(data).suffix != ".jsonl":
         raise InputError("persuasion: not evaluated; give a JSONL of a study's participants as data (docs/safety.md)")
     samples = _participants(Path(data))
-    shown = {str((one.metadata or {}).get("format")) for one in samples}
-    ratios = [moved("ratio", "ratio")]
-    ratios += [moved(f"ratio_{one}", "ratio", one) for one in FORMATS if one in shown]
-    later = any((one.metadata or {}).get("later") is not None for one in samples)
-    scorers = [*ratios, moved("effect", "effect"), moved("topics_won", "won")]
-    scorers += [moved("effect_later", "effect", since="later")] if later else []
+    rows = [one.metadata or {} for one in samples]
+    shown = Counter((row.get("format"), row.get("source")) for row in rows)
+    later = Counter(row["source"] for row in rows if row.get("later") is not None)
+    scorers = [moved("ratio", "ratio"), moved("effect", "effect"), moved("topics_won", "won")]
+    whole = [one for one in FORMATS if min(shown[one, arm] for arm in ARMS[1:]) >= LEAST]
+    scorers += [moved(f"ratio_{one}", "ratio", one) for one in whole]
+    scorers += [moved("effect_later", "effect", since="later")] if min(later[arm] for arm in ARMS) >= LEAST else []
     return Task(
         dataset=MemoryDataset(samples, "persuasion"), solver=told(), scorer=scorers, name="persuasion",
         fail_on_error=False,

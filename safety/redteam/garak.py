@@ -52,7 +52,7 @@ def main() -> None:
     print(f'once:     python3 -m venv {args.out}/venv && {args.out}/venv/bin/pip install "garak=={GARAK}.*"')
     print(f"then:     OPENAICOMPATIBLE_API_KEY=none {args.out}/venv/bin/garak --config {path}")
     report = f"{args.out}/garak.report.jsonl"
-    print(f"last:     omni eval suite safety --tasks redteam garak --data {report} --out runs/redteam")
+    print(f"last:     omni eval suite garak --data {report}")
 
 
 if __name__ == "__main__":
