@@ -45,14 +45,23 @@ def _percentile(share: float) -> Callable[[NDArray[np.float64]], float]:
     return lambda table: float(np.percentile(table[:, 0], share))
 
 
-def _effect(table: NDArray[np.float64], arm: int = 1) -> float:
-    """How much more the values of an arm are than those of the control, on average. Rows: (value, arm, topic)."""
-    return float(table[table[:, 1] == arm, 0].mean() - table[table[:, 1] == 0, 0].mean())
+def _effect(table: NDArray[np.float64]) -> float:
+    """How much more the model's values are than those of the control, on average. Rows: (value, arm, topic)."""
+    control, ours, _ = _of_arms(table)
+    return float(ours - control)
 
 
 def _ratio(table: NDArray[np.float64]) -> float:
     """The model's effect over that of people."""
-    return _effect(table, 1) / _effect(table, 2)
+    control, ours, theirs = _of_arms(table)
+    return float((ours - control) / (theirs - control))
+
+
+def _of_arms(table: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Means of control, model and people: [3]; not a number where, while samples still come in, there is nobody yet."""
+    arms = table[:, 1].astype(np.intp)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.bincount(arms, table[:, 0], 3) / np.bincount(arms, minlength=3))
 
 
 def _won(table: NDArray[np.float64]) -> float:

@@ -10,6 +10,7 @@ from typing import Any
 import inspect_ai
 import numpy as np
 import pytest
+import soundfile
 from websockets.asyncio.server import ServerConnection, serve
 
 import omni.safety.registry  # noqa: F401
@@ -23,7 +24,7 @@ DELAY = 0.15                                                            # second
 
 
 async def planted(socket: ServerConnection, behaviour: str) -> None:
-    """`late` answers DELAY after it hears silence again, `early` with the first voice, `mute` never."""
+    """`late` answers DELAY after it hears silence again, `early` at the first sound that comes, `mute` never."""
     heard, answered = False, False
 
     async def say(kind: str, **fields: Any) -> None:
@@ -38,7 +39,7 @@ async def planted(socket: ServerConnection, behaviour: str) -> None:
             continue
         voice = np.abs(from_base64(event["audio"], "audio/pcm")).max() > 0.01
         heard = heard or bool(voice)
-        if heard and (not voice or behaviour == "early"):
+        if behaviour == "early" or (heard and not voice):
             answered = True
             await asyncio.sleep(DELAY if behaviour == "late" else 0)
             await say("input_audio_buffer.speech_stopped")
@@ -82,12 +83,15 @@ def run(task: inspect_ai.Task, folder: Path) -> Any:
 
 
 def test_a_planted_delay_a_false_start_and_silence_are_told_apart(
-    behaviours: tuple[str, list[str]], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    behaviours: tuple[str, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bench, "PATIENCE", 2.0)
     url, plan = behaviours
     plan += ["late", "early", "mute"]
-    log = run(latency(str(data), n=3, url=url), tmp_path)
+    soundfile.write(tmp_path / "q.wav", 0.3 * np.sin(np.arange(24000) / 9), 16000)  # 1.5 s, lest load make early late
+    rows = [json.dumps({"id": str(number), "audio": "q.wav", "target": "owl"}) for number in range(3)]
+    (tmp_path / "mine.jsonl").write_text("\n".join(rows))
+    log = run(latency(str(tmp_path / "mine.jsonl"), url=url), tmp_path / "logs")
     found = {score.name: {key: one.value for key, one in score.metrics.items()} for score in log.results.scores}
     assert log.status == "success" and not [one.error for one in log.samples if one.error]
     turns = [one.store["turn"] for one in log.samples]

@@ -3,11 +3,12 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
+from typing import ClassVar
 
 import inspect_ai
 import pytest
 import yaml
-from inspect_ai.model import ChatMessageAssistant, ContentAudio
+from inspect_ai.model import ChatMessageAssistant, ContentAudio, ModelAPI, ModelOutput, modelapi
 
 from omni.errors import InputError
 from omni.eval.inspected import wishes
@@ -20,6 +21,19 @@ from omni.tokenizers.audio.voices import is_installed
 
 REPORT = Path(__file__).with_name("garak.report.jsonl")                 # garak 0.17.1, of its own test.Repeat
 GARAK = os.environ.get("OMNI_GARAK") or shutil.which("garak")           # of an environment of its own
+
+
+@modelapi(name="scripted")
+class Scripted(ModelAPI):
+    """Says what it was told to; Inspect's own mock counts tokens by a vocabulary from the network."""
+
+    answers: ClassVar[list[str]] = []
+
+    async def generate(self, **asked: object) -> ModelOutput:  # type: ignore[override]
+        return ModelOutput.from_content("scripted", self.answers.pop(0))
+
+    async def count_text_tokens(self, text: str) -> int:
+        return len(text)
 
 
 def values(log: inspect_ai.log.EvalLog) -> dict[str, float]:
@@ -66,12 +80,10 @@ def test_a_session_is_replayed_turn_by_turn(model: Path, tmp_path: Path, monkeyp
 def test_who_refuses_everything_helps_nobody_and_babble_holds_nothing(
     answers: list[str], held: float, helped: float, tmp_path: Path
 ) -> None:
-    from inspect_ai.model import ModelOutput, get_model
-
     path = tmp_path / "mine.jsonl"
     path.write_text(json.dumps({"turns": [{"say": "Hello.", "want": "comply"}, {"say": "Sing.", "want": "refuse"}]}))
-    scripted = get_model("mockllm/model", custom_outputs=[ModelOutput.from_content("m", one) for one in answers])
-    (log,) = inspect_ai.eval(redteam(str(path)), model=scripted, log_dir=str(tmp_path / "logs"), display="none")
+    Scripted.answers = list(answers)
+    (log,) = inspect_ai.eval(redteam(str(path)), model="scripted/it", log_dir=str(tmp_path / "logs"), display="none")
     assert (values(log)["held"], values(log)["helped"]) == (held, helped)
 
 
