@@ -3,12 +3,11 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
-from typing import ClassVar
 
 import inspect_ai
 import pytest
 import yaml
-from inspect_ai.model import ChatMessageAssistant, ContentAudio, ModelAPI, ModelOutput, modelapi
+from inspect_ai.model import ChatMessage, ChatMessageAssistant, ContentAudio, ModelAPI, ModelOutput, modelapi
 
 from omni.errors import InputError
 from omni.eval.inspected import wishes
@@ -21,16 +20,16 @@ from omni.tokenizers.audio.voices import is_installed
 
 REPORT = Path(__file__).with_name("garak.report.jsonl")                 # garak 0.17.1, of its own test.Repeat
 GARAK = os.environ.get("OMNI_GARAK") or shutil.which("garak")           # of an environment of its own
+ANSWERS: list[str] = []                                                 # of the scripted model, turn by turn
 
 
 @modelapi(name="scripted")
 class Scripted(ModelAPI):
     """Says what it was told to; Inspect's own mock counts tokens by a vocabulary from the network."""
 
-    answers: ClassVar[list[str]] = []
-
-    async def generate(self, **asked: object) -> ModelOutput:  # type: ignore[override]
-        return ModelOutput.from_content("scripted", self.answers.pop(0))
+    async def generate(self, input: list[ChatMessage], *rest: object, **more: object) -> ModelOutput:
+        turn = sum(message.role == "assistant" for message in input)
+        return ModelOutput.from_content("scripted", ANSWERS[turn])
 
     async def count_text_tokens(self, text: str) -> int:
         return len(text)
@@ -82,7 +81,7 @@ def test_who_refuses_everything_helps_nobody_and_babble_holds_nothing(
 ) -> None:
     path = tmp_path / "mine.jsonl"
     path.write_text(json.dumps({"turns": [{"say": "Hello.", "want": "comply"}, {"say": "Sing.", "want": "refuse"}]}))
-    Scripted.answers = list(answers)
+    ANSWERS[:] = answers
     (log,) = inspect_ai.eval(redteam(str(path)), model="scripted/it", log_dir=str(tmp_path / "logs"), display="none")
     assert (values(log)["held"], values(log)["helped"]) == (held, helped)
 
