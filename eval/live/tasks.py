@@ -3,8 +3,7 @@
     inspect eval omni/latency --model omni/omni-tiny -T data=runs/voiced
     inspect eval omni/latency --model served/omni-tiny --model-base-url http://127.0.0.1:8700/v1 -T data=runs/voiced
 
-A model of ours gets a server of its own, which lives until the process ends. One conversation at a time: two would wait
-for each other.
+A model of ours gets a server of its own, which lives until the process ends.
 """
 
 import asyncio
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from inspect_ai import Task, task
-from inspect_ai.model import ContentAudio, Model, ModelOutput, get_model
+from inspect_ai.model import ContentAudio, GenerateConfig, Model, ModelOutput, get_model
 from inspect_ai.scorer import Score, Scorer, Target, scorer
 from inspect_ai.solver import Generate, Solver, TaskState, solver
 
@@ -112,7 +111,8 @@ def interrupt(url: str | None = None, key: str = "") -> Solver:
 def _live(name: str, data: str | None, n: int | None, seed: int, by: Solver, scorers: list[Scorer]) -> Task:
     if missing := [one for one in ("websockets", "starlette", "silero_vad") if find_spec(one) is None]:
         raise InputError(f'{name}: needs {missing[0]}; install it with pip install "omni[live]"')
-    return examine(name, records(data, _questions, n, seed), scorers, by=by)
+    one_by_one = GenerateConfig(max_connections=1)                      # conversations would wait for each other
+    return examine(name, records(data, _questions, n, seed), scorers, by=by, config=one_by_one)
 
 
 def _questions(manifest: Manifest) -> Iterator[Record]:
@@ -123,21 +123,18 @@ def _questions(manifest: Manifest) -> Iterator[Record]:
 
 def _talked(turn: Talk, url: str | None, key: str) -> Solver:
     """One connection a sample; what fails on the way may pass, so a suite asks such a sample again."""
-    free = asyncio.Lock()
-
     async def solve(state: TaskState, generate: Generate) -> TaskState:
         refuse_bad(state.metadata)
         question, model = _question(state), get_model()
         from omni.eval.live.client import connected
 
         random = np.random.default_rng(zlib.crc32(str(state.sample_id).encode()))
-        async with free:
-            where = url or await asyncio.to_thread(_address, model)
-            try:
-                async with connected(where, key or model.api.api_key or "") as client:
-                    found = await turn(client, question, random)
-            except InputError as error:
-                raise ConnectionError(str(error)) from None
+        where = url or await asyncio.to_thread(_address, model)
+        try:
+            async with connected(where, key or model.api.api_key or "") as client:
+                found = await turn(client, question, random)
+        except InputError as error:
+            raise ConnectionError(str(error)) from None
         state.store.set(SAID, found)
         state.output = ModelOutput.from_content(str(model), ", ".join(f"{name} {one}" for name, one in found.items()))
         return state
