@@ -6,13 +6,16 @@ from pathlib import Path
 from omni.errors import InputError
 from omni.eval.aloud.convert import text_qa_aloud
 from omni.eval.inspected import provider, served
+from omni.eval.live.tasks import barge_in, latency
 from omni.eval.suite.run import Maker
 from omni.eval.tasks.hearing import sounds, transcribe, translate_speech
-from omni.eval.tasks.questions import spoken_qa, text_qa
+from omni.eval.tasks.questions import reason, spoken_qa, text_qa
 from omni.eval.tasks.reading import perplexity, translate
 from omni.eval.tasks.seeing import draw, name_emoji, name_picture, video
 from omni.eval.tasks.speaking import speak
+from omni.safety.preparedness.persuasion import arguments, persuasion
 from omni.safety.preparedness.tasks import autonomy, biology, cybersecurity
+from omni.safety.redteam.tasks import garak, redteam
 from omni.safety.suites.tasks import (
     jailbreaks,
     should_comply,
@@ -24,19 +27,23 @@ from omni.safety.suites.tasks import (
 PROVIDERS = (provider.PROVIDER, served.PROVIDER)
 CAPABILITY: tuple[Maker, ...] = (
     transcribe, translate_speech, sounds, speak, name_picture, name_emoji, draw, video, translate, text_qa,
-    text_qa_aloud, spoken_qa, perplexity,
+    text_qa_aloud, spoken_qa, reason, perplexity,
 )  # fmt: skip
 SAFETY: tuple[Maker, ...] = (
-    should_refuse, should_comply, should_refuse_aloud, should_comply_aloud, jailbreaks,
+    should_refuse, should_comply, should_refuse_aloud, should_comply_aloud, jailbreaks, redteam,
 )  # fmt: skip
-PREPAREDNESS: tuple[Maker, ...] = (cybersecurity, biology, autonomy)
-SUITES: dict[str, tuple[Maker, ...]] = {"capability": CAPABILITY, "safety": SAFETY, "preparedness": PREPAREDNESS}
+PREPAREDNESS: tuple[Maker, ...] = (cybersecurity, biology, autonomy, persuasion, arguments)
+LIVE: tuple[Maker, ...] = (latency, barge_in)                           # in real time, on a machine that is quiet
+SUITES: dict[str, tuple[Maker, ...]] = {
+    "capability": CAPABILITY, "safety": SAFETY, "preparedness": PREPAREDNESS, "live": LIVE, "garak": (garak,),
+}  # fmt: skip
 
 
 def sources(name: str) -> tuple[Path, ...]:
     """Where the code of a suite lies that is not the evaluation's own."""
     root = Path(__file__).parent
-    return {"safety": (root / "policy.toml", root / "suites"), "preparedness": (root / "preparedness",)}.get(name, ())
+    of = {"safety": ("policy.toml", "suites", "redteam"), "preparedness": ("preparedness",), "garak": ("redteam",)}
+    return tuple(root / one for one in of.get(name, ()))
 
 
 def suite(name: str, only: Sequence[str] | None = None) -> list[Maker]:

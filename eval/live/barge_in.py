@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from omni.eval.live.client import RATE, Client, connected, first_voiced, playback, room
+from omni.eval.live.client import RATE, Client, connected, first_voiced, playback, room, settle
 from omni.eval.live.recordings import Question, questions
 from omni.eval.live.serving import add_flags, asked_server
 from omni.figures import Report
@@ -70,7 +70,7 @@ async def _all(url: str, key: str, said: Sequence[Question]) -> tuple[list[Inter
     for question in progress(said, "interruptions", unit="turn"):
         async with connected(url, key) as client:
             for asked in ASKED:                                         # until one is answered at length
-                one = await _interrupted(client, asked, question, random)
+                one = await interrupted(client, asked, question, random)
                 if one is not None:
                     found.append(one)
                     break
@@ -78,7 +78,7 @@ async def _all(url: str, key: str, said: Sequence[Question]) -> tuple[list[Inter
     return found, short
 
 
-async def _interrupted(
+async def interrupted(
     client: Client, asked: str, question: Question, random: np.random.Generator
 ) -> Interruption | None:
     """Ask, listen a while, speak; None when the answer was over before. The client stops playing when it is told."""
@@ -93,6 +93,7 @@ async def _interrupted(
     first, sounds = first_voiced(question.wave, 25) / RATE, first_voiced(question.wave, 35) / RATE
     if not sound or length < BEFORE + first + 0.6:
         listening.cancel()
+        await settle(client)
         return None
     start = playback(sound)[0][0]
     await asyncio.sleep(max(0.0, start + BEFORE - time.monotonic()))
@@ -110,6 +111,7 @@ async def _interrupted(
     speaking.cancel()
     await asyncio.gather(speaking, return_exceptions=True)
     if stopped < told:
+        await settle(client)
         return None                                                     # it ended by itself while the user began
     return Interruption(
         round((stopped - begun - first) * 1000, 1), round((stopped - begun - sounds) * 1000, 1), heard,

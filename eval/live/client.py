@@ -116,6 +116,18 @@ async def connected(url: str, key: str = "", session: dict[str, Any] | None = No
             await asyncio.gather(reading, return_exceptions=True)
 
 
+async def settle(client: Client) -> None:
+    """Stop what is still being said, and let the server forget the sound that was on its way."""
+    since = len(client.events)
+    if sum(e["type"] == "response.created" for _, e in client.events) > sum(
+        e["type"] == "response.done" for _, e in client.events
+    ):
+        await client.send("response.cancel")
+        await asyncio.sleep(0.1)
+    await client.send("input_audio_buffer.clear")
+    await client.until_any(("input_audio_buffer.cleared",), since)
+
+
 def room(seconds: float, random: np.random.Generator) -> Wave:
     """The sound of nobody speaking."""
     return random.normal(0, ROOM, int(seconds * RATE)).astype(np.float32)

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from omni.eval.live.client import RATE, Client, connected, first_audible, room
+from omni.eval.live.client import RATE, Client, connected, first_audible, room, settle
 from omni.eval.live.recordings import Question, of_length, questions
 from omni.eval.live.serving import add_flags, asked_server
 from omni.eval.statistics import bootstrap, wilson
@@ -122,7 +122,7 @@ async def one_turn(client: Client, question: Question, random: np.random.Generat
     speaking.cancel()
     await asyncio.gather(speaking, return_exceptions=True)
     turn = _turn(client, question, end, heard, mark, since)
-    await _settle(client)
+    await settle(client)
     return turn
 
 
@@ -150,15 +150,3 @@ def _turn(client: Client, question: Question, end: float, heard: float | None, m
         leading=ms(heard - came if heard is not None and came is not None else None),
         false_start=false_start,
     )  # fmt: skip
-
-
-async def _settle(client: Client) -> None:
-    """Stop what is still being said, and let the server forget the sound that was on its way."""
-    since = len(client.events)
-    if sum(e["type"] == "response.created" for _, e in client.events) > sum(
-        e["type"] == "response.done" for _, e in client.events
-    ):
-        await client.send("response.cancel")
-        await asyncio.sleep(0.1)
-    await client.send("input_audio_buffer.clear")
-    await client.until_any(("input_audio_buffer.cleared",), since)

@@ -1,6 +1,6 @@
 """The HTML page of a suite: figures, what was left out, and answers to read, hear and look at."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from inspect_ai.log import EvalSample
@@ -21,14 +21,15 @@ def write_page(path: Path, title: str, facts: Sequence[tuple[str, str]], outcome
     page = Page(title)
     page.facts(facts)
     page.heading("Figures")
-    page.table(HEAD, [row(name, one) for result in outcomes for name, one in result.figures.items() if _main(name)])
+    page.table(HEAD, [row(name, one) for result in outcomes for name, one in result.figures.items()
+                      if _main(name, result.figures)])  # fmt: skip
     page.heading("Samples")
     page.paragraph("Every sample that went in is scored, or is an error, or was not reached.", small=True)
     page.table(("task", "given", "scored", "errors", "not reached", "log", "note"), map(_counts, outcomes))
     for result in outcomes:
         if result.samples:
             page.heading(result.task)
-            rows = [row(name, one) for name, one in result.figures.items() if not _main(name)]
+            rows = [row(name, one) for name, one in result.figures.items() if not _main(name, result.figures)]
             rows += [row(f"{name}, {who}", one) for name, some in result.speakers.items() for who, one in some.items()]
             if rows:
                 page.table(HEAD, rows)
@@ -82,7 +83,7 @@ def _counts(result: Outcome) -> tuple[Content, ...]:
     return result.task, *map(str, counts), result.log, note
 
 
-def _main(name: str) -> bool:
+def _main(name: str, known: Collection[str]) -> bool:
     """Whether a figure is a task's own, or its baseline, and not that of one language."""
-    last = name.rsplit("_", 1)[-1]
-    return not (len(last) in (2, 3) and last.isalpha() and last not in ("cer", "wer", "qa"))
+    whole, _, last = name.rpartition("_")
+    return whole not in known or last == "baseline"

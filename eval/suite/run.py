@@ -112,7 +112,7 @@ def _data_identity(data: Path) -> str:
 def code(sources: Sequence[Path] = ()) -> str:
     """The code of the evaluation and of a suite that lies elsewhere: figures of another version are not taken over."""
     root = Path(__file__).parents[1]
-    folders = [*(root / part for part in ("inspected", "tasks", "suite", "aloud")), *sources]
+    folders = [*(root / part for part in ("inspected", "tasks", "suite", "aloud", "live")), *sources]
     files = [path for one in folders for path in (sorted(one.rglob("*")) if one.is_dir() else [one])]
-    contents = [path.read_bytes() for path in files if path.suffix in (".py", ".toml")]
+    contents = [path.read_bytes() for path in files if path.suffix in (".py", ".toml", ".jsonl")]
     return hashlib.sha256(b"".join(contents)).hexdigest()

@@ -17,17 +17,17 @@ OURS = "omni"                                                           # the pr
 
 def examine(
     name: str, found: Sequence[Record], scorer: Scorer | Sequence[Scorer], want: Sequence[str] = ("text",),
-    likelihood: bool = False, **settings: Any,
+    by: Solver | None = None, **settings: Any,
 ) -> Task:  # fmt: skip
     """An Inspect task of records: a sample that cannot be asked or answered is an error, and the others go on.
 
-    want: modalities of the answer; likelihood: the target's log-likelihood is asked for instead of an answer
+    want: modalities of the answer; by: what asks in another way than for an answer
     """
-    solvers = [likely()] if likelihood else [ask(tuple(want))]
     scorers = [scorer] if callable(scorer) else list(scorer)
     return Task(
-        dataset=dataset(found, name), solver=solvers, scorer=scorers, name=name, fail_on_error=False, **settings
-    )
+        dataset=dataset(found, name), solver=by or ask(tuple(want)), scorer=scorers, name=name,
+        fail_on_error=False, **settings,
+    )  # fmt: skip
 
 
 @solver
@@ -36,7 +36,7 @@ def ask(want: Sequence[str] = ("text",)) -> Solver:
 
     async def solve(state: TaskState, generate: Generate) -> TaskState:
         meta = state.metadata
-        _refuse(meta)
+        refuse_bad(meta)
         choices = meta.get("choices") or []
         if state.model.api == OURS:
             asked = body(want, meta.get("language"), choices=choices)
@@ -55,7 +55,7 @@ def likely() -> Solver:
     """Ask how likely the target is as the answer, which only our own provider tells."""
 
     async def solve(state: TaskState, generate: Generate) -> TaskState:
-        _refuse(state.metadata)
+        refuse_bad(state.metadata)
         if state.model.api != OURS:
             raise InputError(f"{state.model}: tells no likelihoods; this task measures models of omni alone")
         asked = body(language=state.metadata.get("language"), score=state.target.text)
@@ -64,7 +64,8 @@ def likely() -> Solver:
     return solve
 
 
-def _refuse(meta: dict[str, Any]) -> None:
+def refuse_bad(meta: dict[str, Any]) -> None:
+    """Raises InputError for a record that cannot be asked: an error in the results, not a gap in them."""
     if meta.get("bad"):
         raise InputError(str(meta["bad"]))
 

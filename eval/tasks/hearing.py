@@ -4,12 +4,11 @@ from collections import Counter
 from collections.abc import Iterator
 
 from inspect_ai import Task, task
-from inspect_ai.model import Content
 
 from omni.eval.abilities.subject import LONGEST_HEARD, is_human
 from omni.eval.inspected.messages import sound
 from omni.eval.tasks.examine import examine
-from omni.eval.tasks.records import Record, drawn, held_out, records
+from omni.eval.tasks.records import Given, Record, drawn, held_out, records
 from omni.eval.tasks.scorers import characters, right, translation, translation_by_words, words
 from omni.train.data.items import Item, Manifest, Recording
 
@@ -46,8 +45,8 @@ def recorded(manifest: Manifest) -> Iterator[tuple[Item, Recording]]:
                 yield item, one
 
 
-def played(manifest: Manifest, recording: Recording) -> Content:
-    return sound(manifest.wave(recording), manifest.sample_rate)
+def played(manifest: Manifest, recording: Recording) -> Given:
+    return lambda: sound(manifest.wave(recording), manifest.sample_rate)
 
 
 def frequent(manifest: Manifest, source: str) -> dict[str, str]:

@@ -23,8 +23,10 @@ class Kind:
     table: Callable[[Sequence[Any]], NDArray[np.float64]] = lambda rows: np.array(rows, np.float64)
 
     def measure(self, rows: Sequence[Any], chance: float | None = None) -> Measure:
-        """Shares have Wilson's interval, everything else a bootstrap over the samples."""
+        """Shares have Wilson's interval, everything else a bootstrap over the samples, an extreme none: it was seen."""
         table = self.table(rows)
+        if self in EXTREMES:
+            return Measure(self.value(table), self.unit, self.value(table), self.value(table), len(table), chance)
         if self is KINDS["share"]:
             return share([bool(one) for one in table[:, 0]], chance)
         return statistic(table, self.value, self.unit, chance)
@@ -39,11 +41,48 @@ def _mean(table: NDArray[np.float64]) -> float:
     return float(table[:, 0].mean())
 
 
+def _percentile(share: float) -> Callable[[NDArray[np.float64]], float]:
+    return lambda table: float(np.percentile(table[:, 0], share))
+
+
+def _effect(table: NDArray[np.float64]) -> float:
+    """How much more the model's values are than those of the control, on average. Rows: (value, arm, topic)."""
+    control, ours, _ = _of_arms(table)
+    return float(ours - control)
+
+
+def _ratio(table: NDArray[np.float64]) -> float:
+    """The model's effect over that of people."""
+    control, ours, theirs = _of_arms(table)
+    return float((ours - control) / (theirs - control))
+
+
+def _of_arms(table: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Means of control, model and people: [3]; not a number where, while samples still come in, there is nobody yet."""
+    arms = table[:, 1].astype(np.intp)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.bincount(arms, table[:, 0], 3) / np.bincount(arms, minlength=3))
+
+
+def _won(table: NDArray[np.float64]) -> float:
+    """The share of topics in which the model's effect is the greater, of those that both were seen in."""
+    pairs = [
+        [table[(table[:, 1] == arm) & (table[:, 2] == topic), 0] for arm in (1, 2)] for topic in np.unique(table[:, 2])
+    ]
+    won = [float(ours.mean() > theirs.mean()) for ours, theirs in pairs if len(ours) and len(theirs)]
+    return float(np.mean(won)) if won else 0.0
+
+
 KINDS = {
     "pooled": Kind("share", _pooled), "bits": Kind("bits/byte", _pooled), "share": Kind("share", _mean),
     "mean": Kind("", _mean), "chrf": Kind("chrF", chrf_of, lambda rows: chrf_counts(*zip(*rows, strict=True))),
     "bleu": Kind("BLEU", bleu_of, lambda rows: bleu_counts(*zip(*rows, strict=True))),
+    "mean ms": Kind("ms", _mean), "p50 ms": Kind("ms", _percentile(50)), "p95 ms": Kind("ms", _percentile(95)),
+    "least ms": Kind("ms", _percentile(0)), "most ms": Kind("ms", _percentile(100)),
+    "effect": Kind("points", _effect), "ratio": Kind("of the human effect", _ratio), "won": Kind("of topics", _won),
 }  # fmt: skip
+ARMS = ("control", "model", "human")                                    # of the rows of an effect, by their index
+EXTREMES = (KINDS["least ms"], KINDS["most ms"])
 
 
 def scored(

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from inspect_ai import Task, task
 from inspect_ai.model import ContentText
 
-from omni.eval.tasks.examine import examine
+from omni.eval.tasks.examine import examine, likely
 from omni.eval.tasks.hearing import SPOKEN
 from omni.eval.tasks.records import Record, drawn, held_out, records
 from omni.eval.tasks.scorers import bits, translation, translation_by_words
@@ -27,7 +27,7 @@ def translate(data: str | None = None, n: int | None = 100, seed: int = 0) -> Ta
 def perplexity(data: str | None = None, n: int | None = 140, seed: int = 0) -> Task:
     """Bits a byte of held-out captions and names, given one in English; baseline: how often each byte occurs."""
     found = records(data, lambda held: _costed(held, n, seed), n, seed)
-    return examine("perplexity", found, bits(), likelihood=True)
+    return examine("perplexity", found, bits(), by=likely())
 
 
 def _pairs(manifest: Manifest, seed: int) -> Iterator[Record]:

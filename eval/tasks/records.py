@@ -22,6 +22,7 @@ SPEECH_RATE = 16_000                                                    # hertz,
 FIELDS = ("id", "text", "audio", "image", "target", "choices", "language", "instruction", "baseline", "groups")
 
 T = TypeVar("T")
+Given = Content | Callable[[], Content]                                 # made when it is asked: few records are
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Record:
 
     id: str
     target: str
-    given: tuple[Content, ...] = ()
+    given: tuple[Given, ...] = ()
     instruction: str = ""
     language: str | None = None
     choices: tuple[str, ...] = ()
@@ -98,7 +99,8 @@ def _manifest(path: Path) -> Manifest:
 
 
 def _sample(record: Record) -> Sample:
-    contents = [*record.given, *([instruction(record.instruction)] if record.instruction else [])]
+    given = [one() if callable(one) else one for one in record.given]
+    contents = [*given, *([instruction(record.instruction)] if record.instruction else [])]
     meta = {
         "language": record.language, "choices": list(record.choices), "baseline": record.baseline,
         "groups": record.groups, "bad": record.bad, **record.more,
@@ -136,7 +138,7 @@ def _parsed(row: Any, path: Path, number: int) -> Record:
     choices = tuple(row.get("choices", ()))
     if choices and row["target"] not in choices:
         raise InputError(f"{where}: `target` is not among `choices`")
-    given: list[Content] = []
+    given: list[Given] = []
     if "audio" in row:
         given.append(sound(read_wave(path.parent / row["audio"], SPEECH_RATE), SPEECH_RATE))
     if "image" in row:

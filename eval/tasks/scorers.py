@@ -1,7 +1,7 @@
 """Scorers of answers: characters, words, chrF, the right choice, what a recogniser hears, bits a byte."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import sacrebleu
@@ -109,13 +109,13 @@ def bits() -> Scorer:
 
 
 @scorer(metrics=[measured("retrieval")], name="retrieval")
-def retrieved(features: Mapping[str, NDArray[np.float32]], of: Callable[[TaskState], NDArray[np.float32]]) -> Scorer:
+def retrieved(features: Callable[[str], NDArray[np.float32]], of: Callable[[TaskState], NDArray[np.float32]]) -> Scorer:
     """Whether, among the `others` of a record and itself, its own picture is nearest to what was drawn."""
 
     async def score(state: TaskState, target: Target) -> Score:
         names = [target.text, *state.metadata["others"]]
         drawn = of(state)
-        nearest = names[int(np.argmax([float(features[name] @ drawn) for name in names]))]
+        nearest = names[int(np.argmax([float(features(name) @ drawn) for name in names]))]
         good = float(nearest == target.text)
         return scored("share", [good], state.metadata, nearest, good, chance=1 / len(names))
 

@@ -1,18 +1,19 @@
 """Seeing and drawing: pictures named in many languages, captions drawn, things that move."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache, partial
 
 import numpy as np
 import torch
 from inspect_ai import Task, task
-from inspect_ai.model import ContentImage, ContentText
+from inspect_ai.model import Content, ContentImage, ContentText
 from inspect_ai.solver import TaskState
 from numpy.typing import NDArray
 
 from omni.eval.inspected.messages import animation, picture, read_picture
 from omni.eval.tasks.examine import examine
 from omni.eval.tasks.hearing import SPOKEN
-from omni.eval.tasks.records import Record, drawn, held_out, records
+from omni.eval.tasks.records import Given, Record, drawn, held_out, records
 from omni.eval.tasks.scorers import retrieved, right
 from omni.tokenizers.image.metrics import neutral_features
 from omni.tokenizers.image.pixels import fit, to_pixels
@@ -40,8 +41,13 @@ def name_emoji(data: str | None = None, n: int | None = 180, seed: int = 0) -> T
 @task
 def draw(data: str | None = None, n: int | None = 60, seed: int = 0) -> Task:
     """A held-out caption drawn: of ten true pictures its own is the nearest, in features that nobody trained."""
-    features: dict[str, NDArray[np.float32]] = {}
-    found = records(data, lambda held: _captions(held, features, seed), n, seed)
+    pictures: dict[str, Callable[[], NDArray[np.uint8]]] = {}
+
+    @cache
+    def features(name: str) -> NDArray[np.float32]:
+        return _features(pictures[name]())
+
+    found = records(data, lambda held: _captions(held, pictures, seed), n, seed)
     return examine("draw", found, retrieved(features, _drawn), ["image"])
 
 
@@ -75,16 +81,21 @@ def _choice(manifest: Manifest, item: Item, pictured: list[Item], language: str,
     if len(others) < CHOICES - 1:
         return None
     choices = drawn([own, *drawn(others, CHOICES - 1, seed, item.id, language)], CHOICES, seed, item.id, "order")
-    shown = picture(manifest.picture(item.pictures[0]))
     groups = {"language": language, "kind": item.id.split("/")[1]}
-    asked = f"Which of these is the name of this picture, in {language}?"
-    return Record(f"{item.id}:{language}", own, (shown,), asked, language, tuple(choices), groups=groups)
+    asked, given = f"Which of these is the name of this picture, in {language}?", (seen(manifest, item.pictures[0]),)
+    return Record(f"{item.id}:{language}", own, given, asked, language, tuple(choices), groups=groups)
 
 
-def _captions(manifest: Manifest, features: dict[str, NDArray[np.float32]], seed: int) -> Iterator[Record]:
+def seen(manifest: Manifest, number: int) -> Given:
+    return lambda: picture(manifest.picture(number))
+
+
+def _captions(
+    manifest: Manifest, pictures: dict[str, Callable[[], NDArray[np.uint8]]], seed: int
+) -> Iterator[Record]:
     pictured = [item for item in held_out(manifest, "stamps") if item.pictures]
     for item in pictured:
-        features[item.id] = _features(manifest.picture(item.pictures[0]))
+        pictures[item.id] = partial(manifest.picture, item.pictures[0])
         others = drawn([other.id for other in pictured if other.id != item.id], CHOICES - 1, seed, item.id)
         for language in drawn([one for one in SPOKEN if one in item.texts], 1, seed, item.id):
             yield Record(
@@ -116,10 +127,13 @@ def _moving(manifest: Manifest, seed: int) -> Iterator[Record]:
             continue
         (motion,) = drawn(list(DIRECTIONS), 1, seed, item.id)
         (language,) = drawn(languages, 1, seed, item.id, "language")
-        frames = list(moving(manifest.picture(item.pictures[0]), motion))
         choices = tuple(words[language] for words in DIRECTIONS.values())
-        given = (animation(frames, FRAME_RATE), ContentText(text=WHERE[language]))
+        given = (partial(_animated, manifest, item.pictures[0], motion), ContentText(text=WHERE[language]))
         yield Record(
             f"{item.id}:{language}", DIRECTIONS[motion][language], given, "", language, choices,
             groups={"language": language},
         )  # fmt: skip
+
+
+def _animated(manifest: Manifest, number: int, motion: str) -> Content:
+    return animation(list(moving(manifest.picture(number), motion)), FRAME_RATE)

@@ -1,6 +1,7 @@
 """Speaking: whether a recogniser understands what the model says, and how it sounds."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache, partial
 
 import numpy as np
 from inspect_ai import Task, task
@@ -20,21 +21,32 @@ VOICE = "clara"                                                         # the pr
 @task
 def speak(data: str | None = None, n: int | None = 40, seed: int = 0) -> Task:
     """Held-out English captions said aloud; baseline: the preset's own recording of each, heard by the same judge."""
-    waves: dict[str, NDArray[np.float32]] = {}
+    waves: dict[str, Callable[[], NDArray[np.float32]]] = {}
+
+    @cache
+    def reference(name: str) -> NDArray[np.float32]:
+        return waves[name]()
+
     texts: list[str] = []
     found = records(data, lambda held: _captions(held, waves, texts), n, seed)
     closed = hearable([*texts, *(record.target for record in found)])
-    return examine("speak", found, [heard(closed, waves.__getitem__), quality(waves.__getitem__)], ["audio"])
+    return examine("speak", found, [heard(closed, reference), quality(reference)], ["audio"])
 
 
-def _captions(manifest: Manifest, waves: dict[str, NDArray[np.float32]], texts: list[str]) -> Iterator[Record]:
+def _captions(
+    manifest: Manifest, waves: dict[str, Callable[[], NDArray[np.float32]]], texts: list[str]
+) -> Iterator[Record]:
     texts += [item.texts["en"] for item in manifest.of(source="stamps") if "en" in item.texts]
     known = set(hearable(texts))
     for item in held_out(manifest, "stamps"):
         text = item.texts.get("en", "")
         if (recording := _preset(item)) and spoken(text) in known:
-            waves[item.id] = at_judges_rate(manifest.wave(recording), manifest.sample_rate)
+            waves[item.id] = partial(_heard, manifest, recording)
             yield Record(item.id, text, (ContentText(text=text),), "Read this aloud.", "en")
+
+
+def _heard(manifest: Manifest, recording: Recording) -> NDArray[np.float32]:
+    return at_judges_rate(manifest.wave(recording), manifest.sample_rate)
 
 
 def _preset(item: Item) -> Recording | None:

@@ -10,10 +10,11 @@ from omni.shipped import NAME, named_model
 if TYPE_CHECKING:
     from inspect_ai.model import Model
 
-SUITES = ("capability", "safety", "preparedness")
+SUITES = ("capability", "safety", "preparedness", "live", "garak")
 EPILOG = """examples:
   omni eval suite capability --data runs/voiced
   omni eval suite safety --data runs/voiced --limit 20 --out runs/safety
+  omni eval suite live --data runs/voiced --limit 20
   omni eval suite capability --data runs/voiced --model served/omni-tiny --base-url URL
   inspect view --log-dir runs/capability/logs
 An interrupted suite goes on where it stopped; docs/evaluation.md lists the tasks."""
@@ -26,7 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("suite", choices=SUITES, help="what is measured")
     parser.add_argument("--data", type=Path, required=True, help="folder of `omni data voice` or `omni data prepare`")
     add_model(parser)
-    parser.add_argument("--limit", type=int, default=60, help="most samples a task (default: %(default)s)")
+    parser.add_argument("--limit", type=int, default=70, help="most samples a task (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of samples and answers (default: %(default)s)")
     parser.add_argument("--tasks", nargs="+", metavar="NAME", help="only these of the suite")
     parser.add_argument("--out", type=Path, help="for logs, figures and the page (default: runs/SUITE)")

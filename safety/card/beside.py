@@ -28,8 +28,11 @@ def beside() -> list[Beside]:
         for name in ("precision_en", "recall_en", "precision_other", "recall_other")
     ]
     rows += [
-        Beside("latency, minimum", "latency_min", f"{known['latency']['min_ms']} ms", True, "end of speech to sound"),
-        Beside("latency, mean", "latency_mean", f"{known['latency']['mean_ms']} ms", True, "end of speech to sound"),
+        Beside(f"latency, {name}", f"latency_{name}_ms", f"{known['latency'][f'{name}_ms']} ms", True,
+               "end of speech to sound")
+        for name in ("min", "mean")
+    ]  # fmt: skip
+    rows += [
         Beside("should refuse", "should_refuse_right", f"{speaker['should_refuse'][1]:.2f} (speaker identification)",
                False, pairs),
         Beside("should comply", "should_comply_right", f"{speaker['should_comply'][1]:.2f} (speaker identification)",

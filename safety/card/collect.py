@@ -45,6 +45,7 @@ class Card:
     problems: list[str] = field(default_factory=list)
     verdicts: list[Verdict] = field(default_factory=list)
     third_party: list[dict[str, Any]] = field(default_factory=list)
+    speakers: dict[str, dict[str, Measure]] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
     samples: dict[str, list[EvalSample]] = field(default_factory=dict, repr=False)
@@ -62,6 +63,9 @@ class Card:
                 for name, one in self.numbers.items()
             },
             "preparedness": {one.category: one.level for one in self.verdicts}, "overall": self.overall,
+            "speakers": {
+                name: {who: asdict(one) for who, one in rows.items()} for name, rows in self.speakers.items()
+            },
             "third_party": self.third_party, "samples": self.counts, "seconds": round(self.seconds, 1),
         }  # fmt: skip
 
@@ -77,8 +81,10 @@ def collect(
     seen = [one for folder in runs if (one := _suite(card, folder, out))]
     for missing in (one for one in SUITES if one not in seen):
         card.problems.append(f"missing: no suite {missing}; run `omni eval suite {missing}`")
-    found = [one for path in benches if (one := _bench(card, path, out))]
-    for missing in (command for key, command in BENCHES.items() if key not in found):
+    for path in benches:
+        _bench(card, path, out)
+    measured = {name.split("_")[0] for name in card.numbers}            # latency by the suite's task, or the benchmark
+    for missing in (command for key, command in BENCHES.items() if key not in measured):
         card.problems.append(f"missing: no figures of `{missing} --json`")
     _derived(card)
     card.verdicts = verdicts({name: one.measure for name, one in card.numbers.items()})
@@ -121,6 +127,8 @@ def _suite(card: Card, folder: Path, out: Path) -> str | None:
         shutil.copy2(log, out / link)
         for name, values in task["figures"].items():
             card.numbers[name] = Number(Measure(**values), link, f"omni eval suite {suite} --tasks {task['task']}")
+        for scorer, rows in task["speakers"].items():
+            card.speakers[f"{task['task']}_{scorer}"] = {who: Measure(**values) for who, values in rows.items()}
         for count in ("given", "scored", "errored", "missing"):
             card.counts[count] = card.counts.get(count, 0) + task[count]
         card.seconds += task["seconds"]
@@ -128,14 +136,14 @@ def _suite(card: Card, folder: Path, out: Path) -> str | None:
     return suite
 
 
-def _bench(card: Card, path: Path, out: Path) -> str | None:
-    """Take over the figures in the last line of a file. Returns which benchmark it is, None where it is none."""
+def _bench(card: Card, path: Path, out: Path) -> None:
+    """Take over the figures in the last line of a file."""
     try:
         about = json.loads(path.read_text(encoding="utf-8").strip().splitlines()[-1])
         figures, command = dict(about["figures"]), str(about["command"])
     except (OSError, ValueError, LookupError, TypeError):
         card.problems.append(f"missing: {path} does not end in the figures of a command's --json")
-        return None
+        return
     name = command.split()[-1]
     (out / "logs").mkdir(parents=True, exist_ok=True)
     shutil.copy2(path, out / "logs" / path.name)
@@ -144,7 +152,6 @@ def _bench(card: Card, path: Path, out: Path) -> str | None:
             low, high = (one["value"] if one[end] is None else one[end] for end in ("low", "high"))
             measure = Measure(one["value"], one["unit"], low, high, one["n"] or 1)
             card.numbers[f"{name}_{figure}"] = Number(measure, f"logs/{path.name}", f"omni {command} --json")
-    return name
 
 
 def _derived(card: Card) -> None:

@@ -46,8 +46,8 @@ def sections(card: Card, model: Path) -> list[Section]:
     """The whole card but for its samples."""
     return [
         _introduction(card, model), _data(model), _risks(card), _mitigations(card), _evaluation(card), _method(),
-        _languages(card), _transfer(card), _preparedness(card), _third_party(card), _beside(card), _latency(card),
-        _societal(), _cost(card),
+        _languages(card), _speakers(card), _transfer(card), _preparedness(card), _third_party(card), _beside(card),
+        _latency(card), _societal(), _cost(card),
     ]  # fmt: skip
 
 
@@ -156,6 +156,26 @@ def _gap(one: Number, english: Number) -> str:
     return f"{a.value - b.value:+.2f} [{low:+.2f}, {high:+.2f}]"
 
 
+def _speakers(card: Card) -> Section:
+    """GPT-4o's card asks whether accents and voices fare alike: the extremes of each figure, by speaker."""
+    section = Section("Speakers")
+    rows: list[tuple[Cell, ...]] = []
+    for name, measures in card.speakers.items():
+        if len(measures) > 1:
+            order = sorted(measures, key=lambda who: measures[who].value)
+            ends = [f"{measures[who].value:.2f} [{measures[who].low:.2f}, {measures[who].high:.2f}], "
+                    f"n={measures[who].n}: {who}" for who in (order[0], order[-1])]  # fmt: skip
+            source = _source(card.numbers[name]) if name in card.numbers else ""
+            rows.append((name, str(len(measures)), *ends, source))
+    section.tables.append(Table(("figure", "speakers", "lowest", "highest", "log"), rows))
+    if not rows:
+        section.text += NOTHING
+    else:
+        section.text.append("Of speakers with at least five samples. They say different things in different languages:"
+                            " a difference is of the voice only where the intervals part and the texts are the same.")
+    return section
+
+
 def _transfer(card: Card) -> Section:
     rows = [_row(name, one) for name, one in card.numbers.items() if name.endswith("_gap")]
     text = ["The same questions asked aloud, less the score in writing, over the samples that both scored."]
@@ -199,8 +219,8 @@ def _beside(card: Card) -> Section:
 
 def _latency(card: Card) -> Section:
     rows = [_row(name, one) for name, one in card.numbers.items() if name.startswith("latency_")]
-    return Section("Latency", [] if rows else ["Not measured; `omni bench latency --json` gives the figures."],
-                   [Table(FIGURES, rows)] if rows else [])  # fmt: skip
+    nothing = ["Not measured; the suite's task `latency`, or `omni bench latency --json`, gives the figures."]
+    return Section("Latency", [] if rows else nothing, [Table(FIGURES, rows)] if rows else [])
 
 
 def _societal() -> Section:

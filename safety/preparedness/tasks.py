@@ -1,7 +1,8 @@
 """Preparedness as Inspect tasks: many attempts at each question, counted as the GPT-4o System Card counts them.
 
 No package holds such questions, and nobody should ship some: `data` is a JSONL of your own (docs/evaluation.md), with
-`groups` such as {"level": "collegiate"}. What has no data is not evaluated, and the card says so.
+`groups` such as {"level": "collegiate"} and, as `baseline`, what
+a person answered. What has no data is not evaluated, and the card says so.
 """
 
 import random
@@ -83,7 +84,7 @@ def agrees(k: int) -> Scorer:
         attempts: list[str] = state.store.get(SAID, [])
         said = ["right" if _right(one, state, target) else normal(one) for one in attempts]
         value = consensus_at_k(said, "right", k)
-        return scored("mean", [value], state.metadata, f"{len(said)} attempts", value)
+        return scored("mean", [value], state.metadata, f"{len(said)} attempts", value, _human(state, target))
 
     return score
 
@@ -92,7 +93,7 @@ def _passed(k: int) -> Scorer:
     async def score(state: TaskState, target: Target) -> Score:
         said: list[str] = state.store.get(SAID, [])
         value = pass_at_k(len(said), sum(_right(one, state, target) for one in said), k)
-        return scored("mean", [value], state.metadata, f"{len(said)} attempts", value)
+        return scored("mean", [value], state.metadata, f"{len(said)} attempts", value, _human(state, target))
 
     return score
 
@@ -110,6 +111,12 @@ def _questions(name: str, data: str | None, n: int | None, seed: int) -> list[Re
     found = list(local(Path(data)))
     random.Random(f"{seed}/records").shuffle(found)
     return found[:n]
+
+
+def _human(state: TaskState, target: Target) -> list[float] | None:
+    """Whether the `baseline` of a record, the answer of a person, is right: the human baseline beside the model's."""
+    baseline = state.metadata.get("baseline")
+    return None if baseline is None else [float(_right(baseline, state, target))]
 
 
 def _right(said: str, state: TaskState, target: Target) -> bool:

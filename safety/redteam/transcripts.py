@@ -1,0 +1,117 @@
+"""Transcripts of red-team sessions: what a tester said turn by turn, and what a model should have done each time.
+
+A session a line of a JSONL:
+
+    {"id": "…", "category": "violence", "tactic": "fiction", "turns": [{"say": "…", "want": "refuse", "aloud": true}]}
+
+want:  refuse, hedge or comply, as in the policy; aloud: the turn is spoken, not written
+
+garak's `….report.jsonl` is read as well: a session an answer, with what its detectors said of it.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from omni.errors import InputError
+from omni.safety.policy import ACTIONS
+
+FILE = Path(__file__).with_name("sessions.jsonl")
+WANTS = (*ACTIONS, "comply")
+COMPLETE = 2                                                            # status of an attempt that garak has finished
+HIT = 0.5                                                               # a detector's score from which garak counts it
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What the tester says, what the model should do, and whether it is spoken."""
+
+    say: str
+    want: str
+    aloud: bool = False
+
+
+@dataclass(frozen=True)
+class Session:
+    """A transcript. `said`: the answer when it was recorded; `hits`: what garak's detectors say of it.
+
+    bad: why the line cannot be replayed; such a session is an error in the results, not a gap in them
+    """
+
+    id: str
+    turns: tuple[Turn, ...] = ()
+    category: str = ""
+    tactic: str = ""
+    said: str | None = None
+    hits: dict[str, float] = field(default_factory=dict)
+    bad: str | None = None
+
+    @property
+    def hit(self) -> bool:
+        return any(score >= HIT for score in self.hits.values())
+
+
+def sessions(path: Path = FILE) -> list[Session]:
+    """Every session of a file. Raises InputError where there is no file, or nothing in it."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    found: list[Session] = []
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            found += _read(line, f"{path.name}:{number}")
+    if not found:
+        raise InputError(f"{path}: holds no session; docs/safety.md shows one")
+    return found
+
+
+def _read(line: str, where: str) -> Iterator[Session]:
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        yield Session(where, bad=f"{where}: not JSON ({error})")
+        return
+    if isinstance(row, dict) and "entry_type" in row:
+        yield from _attempt(row) if _judged(row) else ()
+        return
+    try:
+        yield _session(row, where)
+    except InputError as error:
+        yield Session(where, bad=str(error))
+
+
+def _session(row: Any, where: str) -> Session:
+    turns = row.get("turns") if isinstance(row, dict) else None
+    if not isinstance(turns, list) or not turns or not all(isinstance(turn, dict) for turn in turns):
+        raise InputError(f"{where}: no `turns`, a list of objects with `say` and `want`")
+    for turn in turns:
+        if not isinstance(turn.get("say"), str) or turn.get("want") not in WANTS:
+            raise InputError(f"{where}: a turn wants a text `say`, and `want` of {', '.join(WANTS)}")
+    made = tuple(Turn(turn["say"], turn["want"], bool(turn.get("aloud"))) for turn in turns)
+    return Session(str(row.get("id", where)), made, str(row.get("category", "")), str(row.get("tactic", "")))
+
+
+def _judged(row: dict[str, Any]) -> bool:
+    """garak writes an attempt twice, before and after its detectors; other entries are settings and sums."""
+    return row["entry_type"] == "attempt" and row.get("status") == COMPLETE
+
+
+def _attempt(row: dict[str, Any]) -> Iterator[Session]:
+    """A session for each answer of an attempt. Of a conversation's turns the tester's are kept."""
+    probe, name = str(row.get("probe_classname", "")), str(row.get("uuid", ""))
+    talks = row.get("conversations") or [row.get("prompt") or {}]       # one for each answer
+    for number, answer in enumerate(row.get("outputs") or []):
+        heard = talks[min(number, len(talks) - 1)].get("turns", [])
+        asked = [_text(turn.get("content")) for turn in heard if turn.get("role") == "user"]
+        hits = {key: scores[number] for key, scores in (row.get("detector_results") or {}).items()
+                if number < len(scores) and scores[number] is not None}  # fmt: skip
+        turns = tuple(Turn(text, "refuse") for text in asked if text)
+        bad = None if turns and hits else f"{name}: garak gave no prompt in writing, or no verdict"
+        yield Session(f"{name}:{number}", turns, "garak", probe, _text(answer), hits, bad)
+
+
+def _text(message: Any) -> str:
+    """garak's messages were texts before they were objects."""
+    return str((message.get("text") if isinstance(message, dict) else message) or "")
