@@ -60,6 +60,8 @@ def linear_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor, z_loss
     """
     if wanted_twice():
         return _by_autograd(hidden, weight, targets, z_loss)
+    if not torch.is_grad_enabled():                                     # which `forward` cannot see
+        hidden, weight = hidden.detach(), weight.detach()
     total, losses = _LinearCrossEntropy.apply(hidden, weight, targets, z_loss)
     return total, losses
 

@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils.flop_counter import FlopCounterMode
 
 from omni.model import loss
 from omni.model.config import ModelConfig
@@ -113,3 +114,10 @@ def test_text_weighs_as_much_as_asked_and_its_own_loss_stays(layout: str) -> Non
     text = plain.target < vocab["audio"].start
     assert 0 < text.sum() < len(text)
     torch.testing.assert_close(weighted.total, plain.total + 4 * plain.each[text].sum())
+
+
+def test_without_gradients_only_the_logits_are_computed() -> None:
+    hidden, table = torch.randn(7, 4, requires_grad=True), torch.randn(11, 4, requires_grad=True)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        linear_cross_entropy(hidden, table, torch.zeros(7, dtype=torch.long), 1e-4)
+    assert counter.get_total_flops() == 2 * 7 * 4 * 11
