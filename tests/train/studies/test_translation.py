@@ -173,7 +173,7 @@ def shared(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 TINY: Mapping[str, Mapping[str, Any]] = {
     "multilingual-scaling": {"mixture": "en-xx", "d_model": 16, "steps": 3, "batch": 4},
     "epsilon-mbr": {"steps": 3, "lines": 2, "draws": 4},
-    "binary": {"way": "weights, late", "d_model": 16, "steps": 6, "seeds": [0, 1]},
+    "binary": {"way": "weights, distilled", "d_model": 16, "steps": 6, "seeds": [0, 1]},
     "data-scaling": {"kind": "back", "steps": 6, "data": [2, 3]},
     "multitask-translation": {"method": "graddrop", "weight": None, "lr": 0.003, "steps": 10},
     "lm-architectures": {"kind": "top-only", "tasks": ["en-fr"], "d_model": 16, "steps": 3, "seeds": [0, 1]},
