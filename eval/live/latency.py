@@ -106,9 +106,9 @@ async def one_turn(client: Client, question: Question, random: np.random.Generat
     mark, since = len(client.sound), len(client.events)
     wave = np.concatenate((room(LEAD, random), question.wave, room(PATIENCE, random)))
     wave[int(LEAD * RATE) :][: len(question.wave)] += room(question.seconds + 1, random)[: len(question.wave)]
-    speaking = asyncio.create_task(client.speak(wave))
-    await asyncio.sleep(0)
-    end = time.monotonic() + LEAD + question.seconds                    # t0, on the schedule that `speak` keeps
+    start = time.monotonic()
+    speaking = asyncio.create_task(client.speak(wave, start))
+    end = start + LEAD + question.seconds                               # t0, on the schedule that `speak` keeps
     heard = None
     while not speaking.done():
         client.news.clear()
