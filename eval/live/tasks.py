@@ -70,7 +70,8 @@ def timing(name: str, kind: str, part: str) -> Scorer:
     @scorer(metrics=[measured(name)], name=name)
     def timed() -> Scorer:
         async def score(state: TaskState, target: Target) -> Score | None:
-            value = state.store.get(SAID, {}).get(part)
+            found: dict[str, Any] = state.store.get(SAID, {})
+            value = found.get(part)
             return None if value is None else scored(kind, [float(value)], state.metadata, "", float(value))
 
         return score
@@ -129,7 +130,7 @@ def _talked(turn: Talk, url: str | None, key: str) -> Solver:
         from omni.eval.live.client import connected
 
         random = np.random.default_rng(zlib.crc32(str(state.sample_id).encode()))
-        where = url or await asyncio.to_thread(_address, model)
+        where: str = url or await asyncio.to_thread(_address, model)
         try:
             async with connected(where, key or model.api.api_key or "") as client:
                 found = await turn(client, question, random)

@@ -2,6 +2,7 @@
 
 import random
 from pathlib import Path
+from typing import Any
 
 from inspect_ai import Task, task
 from inspect_ai.dataset import MemoryDataset, Sample
@@ -126,8 +127,8 @@ def _task(name: str, found: list[Session], by: Solver, scorers: list[Scorer]) ->
 
 def _sample(one: Session) -> Sample:
     turns = [vars(turn) for turn in one.turns]
-    meta = {"turns": turns, "tactic": one.tactic, "said": one.said, "hits": one.hits, "hit": one.hit, "bad": one.bad}
-    meta["groups"] = {"category": one.category, "tactic": one.tactic}
+    meta: dict[str, Any] = {"turns": turns, "tactic": one.tactic, "said": one.said, "hits": one.hits, "hit": one.hit}
+    meta |= {"bad": one.bad, "groups": {"category": one.category, "tactic": one.tactic}}
     return Sample(input="\n\n".join(turn.say for turn in one.turns) or one.id, id=one.id, metadata=meta)
 
 
