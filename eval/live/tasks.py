@@ -130,7 +130,7 @@ def _talked(turn: Talk, url: str | None, key: str) -> Solver:
         from omni.eval.live.client import connected
 
         random = np.random.default_rng(zlib.crc32(str(state.sample_id).encode()))
-        where: str = url or await asyncio.to_thread(_address, model)
+        where = url if url else await asyncio.to_thread(_address, model)
         try:
             async with connected(where, key or model.api.api_key or "") as client:
                 found = await turn(client, question, random)

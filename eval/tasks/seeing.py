@@ -135,5 +135,5 @@ def _moving(manifest: Manifest, seed: int) -> Iterator[Record]:
         )  # fmt: skip
 
 
-def _animated(manifest: Manifest, number: int, motion: str) -> Content:
+def _animated(manifest: Manifest, number: int, motion: tuple[int, int]) -> Content:
     return animation(list(moving(manifest.picture(number), motion)), FRAME_RATE)
