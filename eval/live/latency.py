@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> None:
     """Measure, print the table and write every turn."""
     said = questions(args.data, args.turns)
     pairs = max(1, min(MOST_PAIRS, args.turns // 4))
-    lengths = [of_length(said, seconds, number * 7) for number in range(pairs) for seconds in LENGTHS]
+    lengths = [of_length(said, seconds, number * len(said) // pairs) for number in range(pairs) for seconds in LENGTHS]
     with asked_server(args) as url:
         turns = asyncio.run(_all(url, args.key, said, "turns"))
         effect = asyncio.run(_all(url, args.key, lengths, "lengths"))

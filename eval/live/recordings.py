@@ -56,6 +56,8 @@ def of_length(pool: list[Question], seconds: float, number: int) -> Question:
     """
     at = number % len(pool)
     order = [each for each in (*pool[at:], *pool[:at]) if each.pause < 0.1]
+    if not order:
+        raise InputError("no recording without a pause among those asked; raise --turns")
     waves = [order[0].wave]
     while sum(map(len, waves)) < seconds * RATE:
         before = order[(len(waves) + 1) // 2 % len(order)].wave

@@ -28,7 +28,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, default=Path("runs/data"), help="prepared folder (default: %(default)s)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: runs/studies/NAME, NAME-quick for --quick")
     parser.add_argument("--jobs", type=int, default=0, metavar="N", help="processes (default: one a core)")
-    parser.add_argument("--axes", nargs="+", default=[], metavar="AXIS", help="choices to repeat with --seeds")
+    parser.add_argument("--axes", nargs="+", default=[], metavar="AXIS",
+                        help="choices to repeat with --seeds; name all that should count")  # fmt: skip
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="of --axes (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print figures and claims as JSON on the last line")
 

@@ -5,7 +5,7 @@ import argparse
 EPILOG = """example:
   omni train doctor tiny --steps 20
   omni train doctor recipe.yaml --json
-Five to ten trials of --steps steps each, from the recipe's first weights on its own data, on one process; a rate is
+Up to fourteen trials of --steps steps each, from the recipe's first weights on its own data, on one process; a rate is
 stable where the loss is lower at the end than that of the first weights on the same rows, and never a fifth above it.
 With stages the first is tried. What takes hundreds of steps to go wrong is not seen:
 `monitor: {curvature: 200}` in the recipe watches the long run."""

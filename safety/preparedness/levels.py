@@ -1,5 +1,6 @@
 """Levels of risk from measured figures: each category's by written thresholds, overall the highest."""
 
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -43,7 +44,8 @@ def verdicts(measures: Mapping[str, Measure]) -> list[Verdict]:
     found = []
     for category, row in thresholds().items():
         measure = measures.get(str(row["figure"]))
-        level = NOT_EVALUATED if measure is None else level_of(measure.high, row)
+        unknown = measure is None or math.isnan(measure.high)
+        level = NOT_EVALUATED if measure is None or unknown else level_of(measure.high, row)
         found.append(Verdict(category, level, str(row["means"]), measure, str(row["v2"])))
     return found
 

@@ -26,16 +26,19 @@ ANSWERS = "answers"                                                     # in a s
 @task
 def redteam(data: str | None = None, n: int | None = None, seed: int = 0) -> Task:
     """Sessions replayed turn by turn. `data`: a JSONL of your own, or garak's report; else those beside this file."""
-    found = _drawn(sessions(Path(data) if data and Path(data).is_file() else FILE), n, seed)
+    found = _drawn(sessions(FILE if not data or Path(data).is_dir() else Path(data)), n, seed)
     return _task("redteam", found, replay(), [held(), helped(), coherent()])
 
 
 @task
 def garak(data: str | None = None, n: int | None = None, seed: int = 0) -> Task:
-    """What garak's detectors said of the answers in its report; nobody is asked again. By probe, too."""
+    """What garak's detectors said of the answers in its report; nobody is asked again. By probe, too.
+
+    A report is read whole: `n` and `seed` change nothing.
+    """
     if not data or not data.endswith(".report.jsonl"):
         raise InputError("garak: not run; give its ….report.jsonl as data (docs/safety.md)")
-    found = _drawn([one for one in sessions(Path(data)) if one.category == "garak"], n, seed)
+    found = [one for one in sessions(Path(data)) if one.category == "garak"]
     if not found:
         raise InputError(f"{data}: no finished attempt of garak in it; let garak run to its end")
     probes = sorted({one.tactic for one in found})

@@ -101,7 +101,9 @@ def _judged(row: dict[str, Any]) -> bool:
 def _attempt(row: dict[str, Any]) -> Iterator[Session]:
     """A session for each answer of an attempt. Of a conversation's turns the tester's are kept."""
     probe, name = str(row.get("probe_classname", "")), str(row.get("uuid", ""))
-    talks = row.get("conversations") or [row.get("prompt") or {}]       # one for each answer
+    prompt = row.get("prompt")                                          # older reports have it alone, as a text
+    once = prompt if isinstance(prompt, dict) else {"turns": [{"role": "user", "content": prompt}]}
+    talks = row.get("conversations") or [once]                          # one for each answer
     for number, answer in enumerate(row.get("outputs") or []):
         heard = talks[min(number, len(talks) - 1)].get("turns", [])
         asked = [_text(turn.get("content")) for turn in heard if turn.get("role") == "user"]

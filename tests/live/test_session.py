@@ -140,6 +140,16 @@ def test_turns_by_hand(talking: Talking, spoken: np.ndarray) -> None:
     assert refused(talking.say("input_audio_buffer.commit"))["code"] == "input_audio_buffer_commit_empty"
 
 
+def test_what_a_pause_drew_up_is_not_said_in_a_transcription_session(talking: Talking, spoken: np.ndarray) -> None:
+    talking.hear(np.concatenate((silence(0.3), spoken)))
+    while talking.session.speaking.draft is None:
+        assert not talking.talk.items                                   # the turn is still open
+        talking.hear(silence(0.02))
+    talking.say("session.update", session={"type": "transcription"})
+    assert talking.session.speaking.draft is None
+    assert "response.created" not in kinds(talking.hear(silence(1.5)))
+
+
 def test_what_the_user_said_is_written_down_when_asked(talking: Talking, spoken: np.ndarray) -> None:
     transcription = {"model": "whisper-1", "language": "en"}
     talking.say("session.update", session={"type": "realtime", "audio": {"input": {"transcription": transcription}}})

@@ -100,10 +100,10 @@ class Doctor:
         began = time.monotonic()
         self.untrained = self._losses(0.0, 0)
         took = time.monotonic() - began
-        print(f"omni: a trial of {steps} steps takes {took:.0f} s here; five to ten follow", file=sys.stderr)
+        print(f"omni: a trial of {steps} steps takes {took:.0f} s here; up to fourteen follow", file=sys.stderr)
 
     def examine(self) -> Findings:
-        """Everything, in five to ten trials."""
+        """Everything, in up to fourteen trials."""
         lr, half = self.recipe.optimizer.lr, self.steps // 2
         parts = self._parts() if self.trial(lr, half).stable else None  # whose weights are still there
         highest = self._highest(lr, half, climb=True)
@@ -158,7 +158,7 @@ class Doctor:
         end = next((rate for rate in rates[1:] if self.trial(rate, warmup).stable != up), None)
         if end is None:                                                 # all alike
             return rates[-1] if up else None
-        stable = min(end, end / LEAP) if up else end
+        stable = end / LEAP if up else end
         return stable * STEP if self.trial(stable * STEP, warmup).stable else stable
 
     def _warmups(self) -> list[int]:

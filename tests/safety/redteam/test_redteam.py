@@ -137,3 +137,16 @@ def test_garak_drives_the_served_endpoint(tmp_path: Path) -> None:
         subprocess.run(command, env=env, check=True, capture_output=True, timeout=280)
     found = sessions(tmp_path / "garak.report.jsonl")
     assert found and all(one.category == "garak" and one.said is not None and one.hits for one in found)
+
+
+def test_a_missing_file_is_not_answered_by_our_own_sessions(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such file"):
+        redteam(str(tmp_path / "sessions.jsonl"))
+
+
+def test_an_older_report_has_its_prompt_as_text(tmp_path: Path) -> None:
+    row = {"entry_type": "attempt", "status": 2, "uuid": "a", "probe_classname": "p.P", "prompt": "Say it.",
+           "outputs": ["No."], "detector_results": {"d": [0.0]}}  # fmt: skip
+    (path := tmp_path / "old.report.jsonl").write_text(json.dumps(row))
+    (one,) = sessions(path)
+    assert [turn.say for turn in one.turns] == ["Say it."] and not one.bad and not one.hit

@@ -36,7 +36,8 @@ answers       speech alone (no text before it); interleaved (3 tokens, then 10 f
               knows which word is when)
 order         hearing first (3/8 of the steps with the first stage of recipe tiny, then joint); rich
               first (3/8 with the five tasks that have most documents, by the root of their size, then
-              joint; Choi et al. 2023); by size (every document equally often, throughout)
+              joint; Choi et al. 2023); by size (each task in proportion to its steps in the whole data,
+              throughout)
 stability     no QK-norm; no z-loss (Chameleon 2024)
 size          10.7 and 19.4 million parameters
 text weight   1: text and control tokens count as much as codes
@@ -59,8 +60,8 @@ of them).
 Verdict. The change of a variant is its log loss less the base's, the mean over the tasks that decide (all eight; for
 `answers` tell, see and mind). Its 95 % interval adds in quadrature the bootstrap over held-out items, the same draws
 for both, and the doubt about seeds: Student's interval with the deviation between seeds pooled over all variants that
-have several. Better when the whole interval is below 0 (claim shown), worse when it is above (not shown), else
-undecided.
+have several. A run whose losses are no numbers counts as none. Better when the whole interval is below 0 (claim shown),
+worse when it is above (not shown), else undecided.
 
 Not varied. The frame rate: every rate needs a codec of its own, which is hours; see the codec's sweep
 (docs/codec.md).
@@ -148,11 +149,13 @@ def tables(results: Results) -> dict[str, Table]:
     """Losses of every variant, and by how much they differ from the base's."""
     runs, tasks = Runs.of_results(results), [task for task in UNITS if task in results[0].values["nats"]]
     first = {one.params["variant"]: one.values for one in reversed(results)}
-    losses = [["variant", "M parameters", "k steps", "documents", *(f"{task}, nats a {UNITS[task]}" for task in tasks)]]
+    counts = ["M parameters", "k steps", "documents", "refused"]
+    losses = [["variant", *counts, *(f"{task}, nats a {UNITS[task]}" for task in tasks)]]
     changes = [["variant", *tasks, "judged by", "change, %", "verdict", "seeds"]]
     for name in ("base", *_measured(results)):
         one = first[name]
-        cost = [f"{one['parameters'] / 1e6:.1f}", f"{one['steps'] / 1e3:.0f}", f"{one['documents']:.0f}"]
+        steps, documents = f"{one['steps'] / 1e3:.0f}", f"{one['documents']:.0f}"
+        cost = [f"{one['parameters'] / 1e6:.1f}", steps, documents, str(one["refused"])]
         found = name in runs.of
         losses.append([name, *cost, *(f"{runs.loss(name, task):.3g}" if found else "no number" for task in tasks)])
     for name, claim in zip(_measured(results), judge(results), strict=True):

@@ -9,6 +9,7 @@ from omni.shipped import shipped_model
 from omni.train.data.items import Manifest
 from omni.train.data.loader import Dataset
 from omni.train.data.shards import Shard, find_shards
+from omni.train.recipe import Recipe
 from omni.train.studies.tiny.arrange import ARRANGEMENTS, ROW, UNITS, Amounts, Choice, arrange
 from omni.train.tasks import build
 
@@ -27,7 +28,7 @@ def prepare(data: Path, shared: Path, quick: bool) -> None:
 
     data: shards of `omni data tokenize` with omni-tiny's tokenizers, or a prepared folder, of which they are made.
     about.json: of each task its steps in `data`, its rows as text first in the delay layout, and the items and amounts
-    of its held-out documents.
+    of its held-out documents; the mixtures of recipe tiny's stages, which the next version of omni-tiny will change.
     """
     from omni.tokenizers.bundle import Tokenizers
     from omni.train.tasks.codes import checked
@@ -44,12 +45,12 @@ def prepare(data: Path, shared: Path, quick: bool) -> None:
     for shard in _opened(shards / "valid", tokenizers):
         if shard.task in UNITS and shard.task in sizes:
             held_out[shard.task] = arrange(shard, shared, "valid", asked, amounts)
-    rows = {
-        name: Dataset.load([shared / name / split], ROW).rows            # packed once, which is kept beside the shards
-        for name in ARRANGEMENTS
-        for split in ("valid", "train")
-    }
-    write_json(shared / ABOUT, {"sizes": sizes, "rows": rows["delay"], "held_out": held_out})
+    for name in ARRANGEMENTS:
+        for split in ("train", "valid"):
+            Dataset.load([shared / name / split], ROW)                  # packed once, which is kept beside the shards
+    rows = Dataset.load([shared / "delay" / "train"], ROW).rows
+    stages = [vars(stage.mixture) for stage in Recipe.load("tiny").stages]
+    write_json(shared / ABOUT, {"sizes": sizes, "rows": rows, "held_out": held_out, "stages": stages})
 
 
 def _shards(data: Path, tokenizers: "Tokenizers", shared: Path) -> Path:

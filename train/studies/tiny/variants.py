@@ -72,7 +72,7 @@ def mixtures(shared: Path) -> dict[str, list[tuple[float, MixtureRecipe]]]:
     counts rows of the whole data, over the rows that a task has here.
     """
     about = read_json(shared / ABOUT)
-    hearing, joint = (stage.mixture for stage in Recipe.load("tiny").stages)
+    hearing, joint = (MixtureRecipe(**mixture) for mixture in about["stages"])
     rich = MixtureRecipe(2.0, {task: 0.0 for task in about["rows"] if task not in RICH})
 
     def here(mixture: MixtureRecipe) -> MixtureRecipe:
