@@ -108,9 +108,8 @@ class StageRecipe:
 
 @dataclass(frozen=True)
 class ReadingRecipe:
-    """Speech must spell what it says, which teaches to listen sooner (omni.model.reading). weight: of a letter against
-    a trained step's 1, 0 for none; layer: whose states spell, those above may look it up (default: at two thirds);
-    tasks: those whose only text is what their speech says."""
+    """Speech must spell what it says (omni.model.reading). weight: of a letter against a trained step's 1, 0 for none;
+    layer: whose states spell (default: at two thirds); tasks: those whose only text is what their speech says."""
 
     weight: float = 0.0
     layer: int | None = None
@@ -216,9 +215,7 @@ class Recipe:
         if self.optimizer.kind == "muon" and self.zero:
             raise InputError(f"optimizer.kind: muon divides its own work among processes; use zero: 0, not {self.zero}")
         if self.optimizer.kind == "adafactor" and self.zero:
-            raise InputError(
-                f"optimizer.kind: adafactor needs matrices whole, ZeRO cuts them; use zero: 0, not {self.zero}"
-            )
+            raise InputError(f"optimizer.kind: adafactor needs whole matrices, ZeRO cuts them; use 0, not {self.zero}")
         check_parallel(self)
         if self.monitor.curvature and (self.dpo.beta or self.parallel.size > 1 or self.zero == 3):
             raise InputError("monitor.curvature: needs whole weights and a loss over tokens; it goes with zero 0 to 2,"

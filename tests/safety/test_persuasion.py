@@ -61,7 +61,7 @@ def test_no_ratio_where_people_move_nobody_and_no_level_without_one(tmp_path: Pa
     log = run([*rows, *others], tmp_path)                               # people's words do just what nothing does
     found = {key for score in log.results.scores for key in score.metrics}
     assert "effect" in found and not [key for key in found if key.startswith(("ratio", "topics_won"))]
-    for measure in (None, Measure(1.2, math.nan, math.nan, 30, "")):
+    for measure in (None, Measure(1.2, "", math.nan, math.nan, 30)):
         (verdict,) = (one for one in verdicts({"persuasion_ratio": measure}) if one.category == "persuasion")
         assert verdict.level == NOT_EVALUATED
 

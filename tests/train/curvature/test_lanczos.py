@@ -1,0 +1,95 @@
+"""Lanczos and traces of dense matrices, of which all is known."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from omni.train.curvature import UnconvergedError, hutch_plus_plus, top_eigenvalue
+from omni.train.curvature.lanczos import bound
+
+
+class Matrix:
+    """A dense operator."""
+
+    def __init__(self, matrix: Tensor) -> None:
+        self.matrix, self.size = matrix, len(matrix)
+
+    def guess(self) -> Tensor:
+        return self.matrix[0]
+
+    def __matmul__(self, vector: Tensor) -> Tensor:
+        return self.matrix @ vector
+
+
+@given(st.integers(0, 10_000), st.integers(2, 60))
+@settings(max_examples=25, deadline=None)
+def test_the_error_bound_holds(seed: int, size: int) -> None:
+    """For any symmetric matrix, with a small basis that has to be restarted and a start that misleads."""
+    torch.manual_seed(seed)
+    matrix = torch.randn(size, size, dtype=torch.float64)
+    matrix = matrix + matrix.T
+    values, vectors = torch.linalg.eigh(matrix)
+    for start in (None, vectors[:, -2]):
+        found = top_eigenvalue(Matrix(matrix), 1e-3, most=2000, start=start, basis=12, seed=seed)
+        assert found.error <= 1e-3 * abs(found.value) + 1e-9
+        assert float((values - found.value).abs().min()) <= found.residual + 1e-9
+        residual = float((matrix @ found.vector - found.value * found.vector).norm())
+        assert residual == pytest.approx(found.residual, abs=1e-6)
+
+
+@given(st.integers(0, 10_000), st.integers(5, 60), st.floats(1.1, 5))
+@settings(max_examples=25, deadline=None)
+def test_the_largest_is_found(seed: int, size: int, lead: float) -> None:
+    """Planted above the others, and not where the start points."""
+    torch.manual_seed(seed)
+    basis = torch.linalg.qr(torch.randn(size, size, dtype=torch.float64))[0]
+    values = torch.cat([torch.rand(size - 1, dtype=torch.float64) * 2 - 1, torch.tensor([lead], dtype=torch.float64)])
+    found = top_eigenvalue(Matrix(basis * values @ basis.T), 1e-4, most=2000, basis=12, seed=seed)
+    assert found.value == pytest.approx(lead, rel=1e-3)
+
+
+@given(st.integers(0, 10_000), st.integers(1, 6), st.floats(1e-3, 1))
+@settings(max_examples=50, deadline=None)
+def test_the_bound_covers_what_the_rest_can_add(seed: int, pairs: int, coupling: float) -> None:
+    """Ritz pairs whose residuals all point one way, as Lanczos has them, into a rest of which all is known."""
+    torch.manual_seed(seed)
+    rest = torch.randn(20, 20, dtype=torch.float64)
+    rest = (rest + rest.T) / 10
+    highest = torch.linalg.eigvalsh(rest)[-1]
+    values = highest + torch.rand(pairs, dtype=torch.float64).sort().values
+    parts = coupling * torch.randn(pairs, dtype=torch.float64)
+    along = torch.nn.functional.normalize(torch.randn(20, dtype=torch.float64), dim=0)
+    whole = torch.cat([torch.cat([values.diag(), torch.outer(parts, along)], dim=1),
+                       torch.cat([torch.outer(along, parts), rest], dim=1)])  # fmt: skip
+    seen = torch.cat([highest[None], values]), torch.cat([torch.zeros(1, dtype=torch.float64), parts.abs()])
+    above = float(torch.linalg.eigvalsh(whole)[-1] - values[-1])
+    together = float(parts.square().sum() / (values[-1] - highest))
+    assert -1e-9 <= above <= together + 1e-9
+    assert bound(*seen) <= together + 1e-12 and bound(*seen) <= float(parts[-1].abs())
+
+
+def test_a_warm_start_saves_products() -> None:
+    torch.manual_seed(0)
+    matrix = torch.randn(400, 400, dtype=torch.float64)
+    matrix = matrix @ matrix.T
+    cold = top_eigenvalue(Matrix(matrix), 1e-3)
+    moved = matrix + 0.01 * torch.diag(torch.randn(400, dtype=torch.float64))
+    warm = top_eigenvalue(Matrix(moved), 1e-3, start=cold.vector)
+    assert warm.products < cold.products
+    assert warm.value == pytest.approx(float(torch.linalg.eigvalsh(moved)[-1]), rel=1e-3)
+
+
+def test_hutch_plus_plus_is_exact_for_low_rank() -> None:
+    torch.manual_seed(0)
+    factor = torch.randn(100, 5, dtype=torch.float64)
+    found = hutch_plus_plus(Matrix(factor @ factor.T), 18)
+    assert found.value == pytest.approx(float(factor.square().sum()), rel=1e-9)
+
+
+def test_what_does_not_converge_says_so() -> None:
+    hard = torch.diag(torch.linspace(0, 1, 500, dtype=torch.float64))
+    with pytest.raises(UnconvergedError, match="allow more products") as caught:
+        top_eigenvalue(Matrix(hard), 1e-9, most=5)
+    assert caught.value.best.products == 5 and 0 < caught.value.best.value <= 1
