@@ -153,7 +153,7 @@ def planted(variant: str, seed: int, factor: float) -> Result:
     nats = {task: (factor * noise * np.array(held)).tolist() for task, held in amounts.items()}
     items = {task: [f"item {n // 2}" for n in range(40)] for task in amounts}
     values: dict[str, Any] = {"nats": nats, "amounts": amounts, "items": items, "parameters": 5e6}
-    return Result({"variant": variant}, seed, {**values, "steps": 1e5, "documents": 1e3}, 1.0)
+    return Result({"variant": variant}, seed, {**values, "steps": 1e5, "documents": 1e3, "refused": 0}, 1.0)
 
 
 def test_verdicts_follow_planted_losses() -> None:
