@@ -215,7 +215,8 @@ class Recipe:
         if self.optimizer.kind == "muon" and self.zero:
             raise InputError(f"optimizer.kind: muon divides its own work among processes; use zero: 0, not {self.zero}")
         if self.optimizer.kind == "adafactor" and self.zero:
-            raise InputError(f"optimizer.kind: adafactor needs whole matrices, ZeRO cuts them; use 0, not {self.zero}")
+            raise InputError("optimizer.kind: adafactor needs matrices whole, ZeRO cuts them; use zero: 0,"
+                             f" not {self.zero}")  # fmt: skip
         check_parallel(self)
         if self.monitor.curvature and (self.dpo.beta or self.parallel.size > 1 or self.zero == 3):
             raise InputError("monitor.curvature: needs whole weights and a loss over tokens; it goes with zero 0 to 2,"
