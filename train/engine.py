@@ -60,10 +60,8 @@ class Trainer:
         self.config = shape_of(recipe, self.data.vocab)
         self.reader = Reader.of(recipe, self.data, self.config.n_layers)
         if self.config.max_steps < recipe.sequence_length:
-            raise InputError(
-                f"sequence_length: {recipe.sequence_length} is above model.max_steps={self.config.max_steps};"
-                " raise that"
-            )
+            raise InputError(f"sequence_length: {recipe.sequence_length} is above model.max_steps="
+                             f"{self.config.max_steps}; raise that")  # fmt: skip
         self.step, self.cursor, self.gradient_norm = 0, 0, 0.0
         self.guard = Guard(recipe.faults.spike, recipe.faults.patience)
         self.watchdog = Watchdog(60 * recipe.faults.hang_minutes)
@@ -92,16 +90,18 @@ class Trainer:
     def close(self) -> None:
         self.engine.destroy()
 
+    def loader(self) -> Loader:
+        """This rank's batches from the cursor on, with what speech in them says where it is read."""
+        return Loader(self.data, self.stages.order, self.share, self.cursor, self.reader.read if self.reader else None)
+
     # ---- the loop
 
     def _loop(self, signals: StopSignals, monitor: Monitor | None, rows: list[tuple[int, int]]) -> bool:
         """Steps to the end or to a signal, or, with False, until too many in a row were bad."""
-        read = self.reader.read if self.reader else None
-        loader = Loader(self.data, self.stages.order, self.share, self.cursor, read)
         tally, steps_seen, log_every = self.new_tally(), 0.0, max(1, min(10, self.stages.steps // 20))
         saved_at = since = time.monotonic()
         since_step = self.step
-        with contextlib.closing(iter(loader)) as batches:
+        with contextlib.closing(iter(self.loader())) as batches:
             self.watch = Stopwatch()
             for batch in batches:
                 self.watch.lap("data")

@@ -192,13 +192,12 @@ class Ours:
     """The engine's own steps: DeepSpeed, loader and tally included."""
 
     def __init__(self, name: str, recipe: "Recipe", folder: Path) -> None:
-        from omni.train.data.loader import GlobalBatch, Loader
+        from omni.train.data.loader import GlobalBatch
         from omni.train.engine import Trainer
 
         self.name = name
         self.trainer = Trainer(recipe, folder, device="cpu")
-        loader = Loader(self.trainer.data, self.trainer.stages.order, self.trainer.share)
-        self.batches: Iterator[GlobalBatch] = iter(loader)
+        self.batches: Iterator[GlobalBatch] = iter(self.trainer.loader())
         self.tokens_per_step = next(self.batches).steps
 
     def turn(self, steps: int) -> list[tuple[float, int]]:

@@ -137,8 +137,7 @@ class Doctor:
             for parameter, first in zip(trainer.engine.module.parameters(), self.first, strict=True):
                 parameter.copy_(first)
         forget(trainer.engine, trainer.optimizer, 0)
-        read = trainer.reader.read if trainer.reader else None
-        loader, losses = Loader(trainer.data, trainer.stages.order, trainer.share, read=read), list[float]()
+        loader, losses = trainer.loader(), list[float]()
         for step in range(self.steps):
             tally = trainer.new_tally()
             trainer.optimize(loader.batch(trainer.cursor), tally)
