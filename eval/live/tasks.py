@@ -124,6 +124,7 @@ def _questions(manifest: Manifest) -> Iterator[Record]:
 
 def _talked(turn: Talk, url: str | None, key: str) -> Solver:
     """One connection a sample; what fails on the way may pass, so a suite asks such a sample again."""
+
     async def solve(state: TaskState, generate: Generate) -> TaskState:
         refuse_bad(state.metadata)
         question, model = _question(state), get_model()

@@ -44,8 +44,7 @@ def verdicts(measures: Mapping[str, Measure]) -> list[Verdict]:
     found = []
     for category, row in thresholds().items():
         measure = measures.get(str(row["figure"]))
-        unknown = measure is None or math.isnan(measure.high)
-        level = NOT_EVALUATED if measure is None or unknown else level_of(measure.high, row)
+        level = NOT_EVALUATED if measure is None or math.isnan(measure.high) else level_of(measure.high, row)
         found.append(Verdict(category, level, str(row["means"]), measure, str(row["v2"])))
     return found
 

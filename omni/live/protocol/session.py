@@ -68,10 +68,10 @@ class Session:
         if self.speaking.voiced and old != new:
             raise RefusedError("the voice cannot change once it was heard; open a new session", "cannot_update_voice")
         self.settings = after
-        if before.answers != after.answers:                             # what a pause drew up is not said
+        heard_anew = before.rules != after.rules or before.input_format != after.input_format
+        if heard_anew or before.answers != after.answers:               # what a pause drew up is not said
             self.speaking.drop_draft()
-        if before.rules != after.rules or before.input_format != after.input_format:
-            self.speaking.drop_draft()
+        if heard_anew:
             self._listen()
         self.send(server("session.updated", session=after.shown))
 
