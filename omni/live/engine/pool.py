@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import socket
 import subprocess
 import sys
@@ -14,6 +15,8 @@ from omni.live.engine import messages, wire
 log = logging.getLogger("omni.live")
 PAUSE = 0.5                                                             # seconds before a dead process is started again
 HOPELESS = 3                                                            # deaths before the first word, in a row
+# The past of a conversation goes back to the system when it ends; glibc would keep it, in pieces, for good.
+MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(1 << 20)}
 
 Listener = Callable[[messages.Told | None], None]                       # None: the model has died
 
@@ -42,7 +45,8 @@ class Process:
         """Start it and wait until it listens. Raises InputError when it ends before that."""
         ours, theirs = socket.socketpair()
         command = [sys.executable, "-m", "omni.live.engine.worker", str(theirs.fileno()), *self.arguments]
-        self._child = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
+        fds, settings = [theirs.fileno()], os.environ | MEMORY
+        self._child = subprocess.Popen(command, pass_fds=fds, stdin=subprocess.DEVNULL, env=settings)
         theirs.close()
         reader, self._writer = await asyncio.open_connection(sock=ours, limit=1 << 26)
         try:
