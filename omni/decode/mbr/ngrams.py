@@ -82,10 +82,12 @@ class Grams:
         others, orders = len(self.bounds) - rows, self.sizes.shape[1]
         found = np.zeros((rows, others, orders), np.int32)
 
-        def fill(row: int, table: Counts) -> None:
-            found[row] = self.shared(row, rows, rows + others, table)
+        def fill(mine: range) -> None:
+            table = np.zeros(self.kinds, np.int32)
+            for row in mine:
+                found[row] = self.shared(row, rows, rows + others, table)
 
-        self._in_threads(fill, rows, jobs)
+        in_threads(fill, rows, jobs)
         return found
 
     def matches_among(self, jobs: int = 0) -> Counts:
@@ -93,25 +95,20 @@ class Grams:
         n = len(self.bounds)
         found = np.zeros((n, n, self.sizes.shape[1]), np.int32)
 
-        def fill(row: int, table: Counts) -> None:
-            found[row, row:] = self.shared(row, row, n, table)
+        def fill(mine: range) -> None:
+            table = np.zeros(self.kinds, np.int32)
+            for row in mine:
+                found[row, row:] = found[row:, row] = self.shared(row, row, n, table)
 
-        self._in_threads(fill, n, jobs)
-        below = np.tril_indices(n, -1)
-        found[below] = found.transpose(1, 0, 2)[below]
+        in_threads(fill, n, jobs)
         return found
 
-    def _in_threads(self, fill: Callable[[int, Counts], None], rows: int, jobs: int) -> None:
-        """Deal the rows out; while they count, other threads run. jobs: 0 for one a core."""
-        jobs = min(jobs or os.cpu_count() or 1, max(rows, 1))
 
-        def deal(first: int) -> None:
-            table = np.zeros(self.kinds, np.int32)
-            for row in range(first, rows, jobs):
-                fill(row, table)
-
-        with ThreadPoolExecutor(jobs) as pool:
-            list(pool.map(deal, range(jobs)))
+def in_threads(work: Callable[[range], None], count: int, jobs: int) -> None:
+    """Deal 0 .. count - 1 out to threads; while one counts outside Python, others run. jobs: 0 for one a core."""
+    jobs = min(jobs or os.cpu_count() or 1, max(count, 1))
+    with ThreadPoolExecutor(jobs) as pool:
+        list(pool.map(work, [range(first, count, jobs) for first in range(jobs)]))
 
 
 def _count(keys: Ints, orders: int, kinds: int) -> tuple[Ints, Ints]:

@@ -1,18 +1,19 @@
 """How good an answer would be if another one were right: chrF, BLEU, or any function of two answers."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from omni.decode.mbr.ngrams import Counts, Grams, Ints
+from omni.decode.mbr.ngrams import Counts, Grams, Ints, in_threads
 
 Scores = NDArray[np.float64]
 Answer = TypeVar("Answer", contravariant=True)
 CHARACTERS, WORDS = 6, 4                                                # longest n-grams of chrF and of BLEU
 BETA = 2.0                                                              # chrF weighs recall twice
-BLOCK = 64                                                              # rows that are scored at once
+BLOCK = 16                                                              # rows that are scored at once
 
 
 class Utility(Protocol[Answer]):
@@ -28,9 +29,13 @@ def chrf(hypotheses: Sequence[str], references: Sequence[str], jobs: int = 0) ->
     """Sentence chrF (Popović 2015), 0..100, as sacrebleu has it: [H, R]. jobs: threads, 0 for one a core."""
     matches, ours, theirs = _overlaps(hypotheses, references, characters, CHARACTERS, jobs)
     scores = np.zeros(matches.shape[:2])
-    for start in range(0, len(scores), BLOCK):
-        rows = slice(start, start + BLOCK)
-        scores[rows] = chrf_of(matches[rows], ours[rows, None], theirs[None])
+
+    def fill(blocks: range) -> None:
+        for block in blocks:
+            rows = slice(block * BLOCK, (block + 1) * BLOCK)
+            scores[rows] = chrf_of(matches[rows], ours[rows, None], theirs[None])
+
+    in_threads(fill, math.ceil(len(scores) / BLOCK), jobs)
     return scores
 
 
