@@ -1,9 +1,10 @@
 """`omni bench curvature`: the largest eigenvalue of a Hessian to 1 %, against PyHessian and curvlinops with scipy.
 
-All work on the same small omni model, part-trained, the same batch and the same differentiable attention, and take
-turns within every round. Each peer has the loosest settings, of a ladder of them, that come within 1 % of the truth
-(Lanczos to 1e-5) from five starts out of five; ours stops by its own bound, not knowing the truth. Time is that of
-the processor on one thread, so that other work on the machine does not count.
+All work on the same small omni model at several stages of its training, the same batch and the same differentiable
+attention, and take turns within every round: how far apart the largest eigenvalues lie changes with training, and with
+it what each way costs. At each stage a peer has the loosest settings, of a ladder of them, that come within 1 % of the
+truth (Lanczos to 1e-5) from five starts out of five; ours stops by its own bound, not knowing the truth. Time is that
+of the processor on one thread, so that other work on the machine does not count.
 """
 
 import argparse
@@ -20,14 +21,27 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from omni.figures import Report
+    from omni.train.curvature import Eigenpair
 
 EPILOG = """example:
   omni bench curvature --json
 ratio_vs_pyhessian, ratio_vs_curvlinops: their time over ours, above 1 where ours is quicker. steps_per_probe: ours in
-training steps on the same batch; steps_per_warm_probe: again after each step, from the vector found before."""
+training steps on the same batch; steps_per_warm_probe: again after each step, from the vector found before. The value
+is the median over stages of the median over rounds, low and high the worst and the best stage."""
 STEPS, ROWS, VOCAB = 128, 4, 512
+STAGES = (25, 50, 100, 200, 400)                                        # steps of training
 ACCURACY, STARTS = 0.01, 5
 PEERS = ("pyhessian", "curvlinops")
+FIGURES = {
+    "ratio_vs_pyhessian": "x",
+    "ratio_vs_curvlinops": "x",
+    "error": "of the eigenvalue",
+    "error_pyhessian": "of the eigenvalue",
+    "error_curvlinops": "of the eigenvalue",
+    "steps_per_probe": "training steps",
+    "steps_per_warm_probe": "training steps",
+    "seconds_per_probe": "s",
+}
 SHAPE = {"d_model": 128, "n_layers": 4, "n_heads": 4, "n_kv_heads": 4, "d_ff": 344}
 CHANGES = (0.03, 0.01, 0.003, 0.001, 3e-4, 1e-4, 3e-5)                  # of PyHessian, between iterations
 SPACES = ((8, 0.1), (20, 0.1), (20, 0.01), (20, 1e-3))                   # of eigsh: vectors, tolerance
@@ -37,8 +51,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """How trained, how often."""
     parser.description = "The largest eigenvalue of a training loss to 1 %: ours, PyHessian, and curvlinops with scipy."
     parser.epilog = EPILOG
-    parser.add_argument("--rounds", type=int, default=5, help="turns of each way (default: %(default)s)")
-    parser.add_argument("--trained", type=int, default=200, help="steps before the measurement (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, help="turns of each way at a stage (default: %(default)s)")
+    parser.add_argument("--trained", type=int, nargs="+", default=STAGES, metavar="STEPS",
+                        help=f"when to measure (default: {' '.join(map(str, STAGES))})")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print the figures as JSON on the last line")
 
 
@@ -48,7 +63,7 @@ def run(args: argparse.Namespace) -> None:
     if missing:
         peers = "pip install pyhessian curvlinops-for-pytorch"
         raise InputError(f"omni bench curvature: needs {' and '.join(missing)}; {peers}")
-    if min(args.rounds, args.trained) < 1:
+    if min(args.rounds, *args.trained) < 1:
         raise InputError("--rounds and --trained must be 1 or more")
     report = measure(args.rounds, args.trained)
     print(report.table())
@@ -56,63 +71,85 @@ def run(args: argparse.Namespace) -> None:
         print(report.json())
 
 
-def measure(rounds: int, trained: int) -> "Report":
+Ratios = dict[str, list[float]]                                         # of one stage, round by round
+
+
+def measure(rounds: int, trained: Sequence[int]) -> "Report":
     """All figures."""
     import torch
 
     from omni.figures import Report
-    from omni.model.twice import twice_differentiable
+    from omni.progress import progress
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
     model, step = _training()
-    for _ in range(trained):
-        step(_batch())
-    batch = _batch()
+    done, stages = 0, list[Ratios]()
+    for upto in progress(sorted(trained), "stages of training", unit="stage"):
+        for _ in range(upto - done):
+            step(_batch())
+        done = upto
+        stages.append(_stage(model, step, _batch(), rounds))
+    report = Report("bench curvature")
+    for name, unit in FIGURES.items():
+        medians = [statistics.median(stage[name]) for stage in stages if stage[name]]
+        if medians:
+            low, high, n = min(medians), max(medians), len(medians)
+            report.add(name, statistics.median(medians), unit, low=low, high=high, n=n)
+    for upto, stage in zip(sorted(trained), stages, strict=True):
+        for name in ("ratio_vs_pyhessian", "ratio_vs_curvlinops", "products", "eigenvalue"):
+            if stage[name]:
+                report.add(f"{name}_at_{upto}", statistics.median(stage[name]), FIGURES.get(name, "1"))
+    return report
+
+
+def _stage(
+    model: "nn.Module", step: "Callable[[tuple[Tensor, Tensor]], None]", batch: "tuple[Tensor, Tensor]", rounds: int
+) -> Ratios:
+    """All ways in turns on one state of the model, which then takes a step a round."""
+    from omni.model.twice import twice_differentiable
+
     with twice_differentiable():
-        truth = _ours(model, batch, 1e-5)[0]
-        ways: dict[str, Callable[[], float]] = {"ours": lambda: _ours(model, batch, ACCURACY)[0]}
+        truth = _ours(model, batch, 1e-5).value
         ladder = {
             "pyhessian": [lambda c=c: _pyhessian(model, batch, c) for c in CHANGES],
             "curvlinops": [lambda s=s: _curvlinops(model, batch, *s) for s in SPACES],
         }
         found = {name: _loosest(rungs, truth) for name, rungs in ladder.items()}
-        ways |= {name: way for name, way in found.items() if way is not None}
         seconds: dict[str, list[float]] = {name: [] for name in ("ours", *PEERS, "step", "warm")}
-        values: dict[str, list[float]] = {name: [] for name in ways}
+        errors: dict[str, list[float]] = {name: [] for name in ("ours", *PEERS)}
         for _ in range(rounds):
-            for name, way in ways.items():
-                took, value = _timed(way)
-                seconds[name].append(took)
-                values[name].append(value)
-    vector = _vector(model, batch)
+            took, best = _timed(lambda: _ours(model, batch, ACCURACY))
+            seconds["ours"].append(took)
+            errors["ours"].append(abs(best.value / truth - 1))
+            for name, way in found.items():
+                if way is not None:
+                    took, value = _timed(way)
+                    seconds[name].append(took)
+                    errors[name].append(abs(value / truth - 1))
+    vector, products = best.vector, best.products
     for _ in range(rounds):
         seconds["step"].append(_timed(lambda: step(batch))[0])
         with twice_differentiable():
-            took, (_, vector) = _timed(partial(_ours, model, batch, ACCURACY, vector))
+            took, warm = _timed(partial(_ours, model, batch, ACCURACY, vector))
         seconds["warm"].append(took)
-    return _report(Report("bench curvature"), seconds, values, truth, rounds)
+        vector = warm.vector
 
+    def ratio(over: str, under: str) -> list[float]:
+        return [a / b for a, b in zip(seconds[over], seconds[under], strict=True)] if seconds[over] else []
 
-def _report(
-    report: "Report", seconds: dict[str, list[float]], values: dict[str, list[float]], truth: float, n: int
-) -> "Report":
-    def ratio(over: str, under: str) -> dict[str, Any]:
-        if over not in values and over in PEERS:                        # accurate with none of its settings
-            return {"value": None}
-        pairs = [a / b for a, b in zip(seconds[over], seconds[under], strict=True)]
-        return {"value": statistics.median(pairs), "low": min(pairs), "high": max(pairs), "n": n}
-
-    report.add("ratio_vs_pyhessian", unit="x", **ratio("pyhessian", "ours"))
-    report.add("ratio_vs_curvlinops", unit="x", **ratio("curvlinops", "ours"))
-    for name, key in (("ours", "error"), ("pyhessian", "error_pyhessian"), ("curvlinops", "error_curvlinops")):
-        errors = [abs(value / truth - 1) for value in values.get(name, [])]
-        report.add(key, max(errors, default=None), "of the eigenvalue, the largest", n=len(errors))
-    report.add("steps_per_probe", unit="training steps", **ratio("ours", "step"))
-    report.add("steps_per_warm_probe", unit="training steps", **ratio("warm", "step"))
-    report.add("seconds_per_probe", statistics.median(seconds["ours"]), "s", n=n)
-    report.add("eigenvalue", truth, "1")
-    return report
+    return {
+        "ratio_vs_pyhessian": ratio("pyhessian", "ours"),               # none: accurate with none of its settings
+        "ratio_vs_curvlinops": ratio("curvlinops", "ours"),
+        "error": errors["ours"],
+        "error_pyhessian": errors["pyhessian"],
+        "error_curvlinops": errors["curvlinops"],
+        "steps_per_probe": ratio("ours", "step"),
+        "steps_per_warm_probe": ratio("warm", "step"),
+        "seconds_per_probe": seconds["ours"],
+        "products": [float(products)],
+        "eigenvalue": [truth],
+    }
 
 
 def _timed(work: Callable[[], Any]) -> tuple[float, Any]:
@@ -191,23 +228,13 @@ def _batch() -> "tuple[Tensor, Tensor]":
 
 def _ours(
     model: "nn.Module", batch: "tuple[Tensor, Tensor]", tolerance: float, start: "Tensor | None" = None
-) -> Any:
-    """(value, vector)"""
+) -> "Eigenpair":
     from torch.nn import functional as F
 
     from omni.train.curvature import Hessian, top_eigenvalue
 
     operator = Hessian([lambda: F.cross_entropy(model(batch[0]), batch[1])], list(model.parameters()))
-    found = top_eigenvalue(operator, tolerance, start=start)
-    return found.value, found.vector
-
-
-def _vector(model: "nn.Module", batch: "tuple[Tensor, Tensor]") -> "Tensor":
-    from omni.model.twice import twice_differentiable
-
-    with twice_differentiable():
-        vector: Tensor = _ours(model, batch, ACCURACY)[1]
-    return vector
+    return top_eigenvalue(operator, tolerance, start=start)
 
 
 def _pyhessian(model: "nn.Module", batch: "tuple[Tensor, Tensor]", change: float) -> float:
