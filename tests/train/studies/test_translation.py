@@ -16,6 +16,7 @@ from omni.train.scaling.fraction import fraction_at
 from omni.train.studies.harness.study import Cell, Result, Study
 from omni.train.studies.table import STUDIES, load_study
 from omni.train.studies.translation import (
+    architectures,
     binary,
     data_scaling,
     epsilon_mbr,
@@ -165,6 +166,33 @@ def test_binary_judges_planted_losses(gap: float, verdict: str) -> None:
     claims = binary.judge(results)
     assert claims[2].verdict == verdict
     assert [claim.verdict for claim in (*claims[:2], *claims[3:])] == ["shown"] * 7
+
+
+def architecture_results(gap: float) -> list[Result]:
+    """Losses in which a causal mask costs `gap`, more in the small model, and depth wins 0.05."""
+    extra = {"encdec": 0.01, "prefix": 0.0, "top-only": 0.01, "causal": gap, "causal + source": gap + 0.1}
+    extra |= {"prefix, deep": -0.05, "causal, deep": gap - 0.05}
+    results, noise = [], np.array([0.0, 1e-3, -1e-3])
+    for (kind, more), size in itertools.product(extra.items(), (64, 32)):
+        found = 3.0 + 32 / size * more + noise * (1 + more)
+        results.append(Result({"kind": kind, "d_model": size, "tasks": ["en-fr"]}, 0, {"en-fr": found.tolist()}, 1.0))
+    for kind, off in {"encdec": 0.2, "prefix": 0.2, "causal": 0.2 + gap}.items():
+        values = {"en-fr": [3.0] * 3, "off target": (off + noise).tolist()}
+        results.append(Result({"kind": kind, "d_model": 48, "tasks": ["en-fr", "fr-en"]}, 0, values, 1.0))
+    return results
+
+
+@pytest.mark.parametrize(("gap", "verdict"), [(0.2, "shown"), (-0.2, "not shown")])
+def test_architectures_judge_planted_gaps(gap: float, verdict: str) -> None:
+    verdicts = [claim.verdict for claim in architectures.judge(architecture_results(gap))]
+    assert verdicts == [verdict, "shown", verdict, "shown", verdict, "shown"]
+
+
+@pytest.mark.parametrize("size", [16, 32, 48, 64])
+def test_architectures_have_equally_many_parameters(size: int) -> None:
+    corpus = random_corpus(40, 6, 1)
+    found = [architectures.shape_of(kind, size, corpus).parameters for kind in architectures.KINDS]
+    assert max(found) <= 1.02 * min(found)
 
 
 def test_epsilon_mbr_pairs_its_lines() -> None:
