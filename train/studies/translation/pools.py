@@ -45,8 +45,8 @@ def filtered(corpus: Corpus, seed: int) -> tuple[Pairs, float]:
     shape = Shape(corpus.vocab, corpus.length, 32, 2, 128, "encdec")
 
     def trained(pairs: Pairs, phase: Phase, before: Trained | None = None) -> Trained:
-        part = replace(corpus, train={TASK: pairs}, test={TASK: trusted})
-        return train_fleet(shape, [Member(2000 + seed, (phase,))], part, BATCH, begin=before.weights if before else None)
+        part, members = replace(corpus, train={TASK: pairs}, test={TASK: trusted}), [Member(2000 + seed, (phase,))]
+        return train_fleet(shape, members, part, BATCH, begin=before.weights if before else None)
 
     base = trained(pool, Phase(STEPS, (1.0,), warmup=60))
     tuned = trained(trusted, Phase(TUNING, (1.0,), lr=1e-3, warmup=0, kind="constant"), base)
