@@ -1,6 +1,7 @@
 """`omni train doctor RECIPE`: the highest stable rate, the warmup it needs and the parts that bend most."""
 
 import argparse
+from pathlib import Path
 
 EPILOG = """example:
   omni train doctor tiny --steps 20
@@ -17,6 +18,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EPILOG
     parser.add_argument("recipe", metavar="RECIPE", help="YAML file, or a name that `omni train` knows")
     parser.add_argument("--steps", type=int, default=20, help="of a trial (default: %(default)s)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where results lie (default: runs/doctor/RECIPE)")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON on the last line")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a key of the recipe")
 
@@ -36,7 +38,9 @@ def run(args: argparse.Namespace) -> None:
         raise InputError("train doctor: tries a loss over tokens on one process; use parallel.* 1 and no dpo")
     from omni.train.curvature.doctor import examine, report, told
 
-    findings = examine(recipe, args.steps)
+    out = args.out or Path("runs/doctor") / Path(args.recipe).stem
+    findings = examine(recipe, args.steps, out)
     print(told(recipe, findings))
+    print(f"{out}/losses.png shows the trials, findings.json has the figures")
     if args.json:
         print(report(recipe, findings).json())

@@ -1,6 +1,6 @@
 """Curvature of a training loss: how sharp it is, and how near to where an optimizer's steps stop being stable."""
 
-from omni.train.curvature.hessian import CurvatureError, Hessian, Operator, Part, Scaled
+from omni.train.curvature.hessian import CurvatureError, Hessian, Operator, Scaled
 from omni.train.curvature.lanczos import Eigenpair, UnconvergedError, top_eigenvalue
 from omni.train.curvature.precondition import Preconditioner
 from omni.train.curvature.spectrum import Density, Estimate, density, hutch_plus_plus, hutchinson
@@ -13,7 +13,6 @@ __all__ = [
     "Estimate",
     "Hessian",
     "Operator",
-    "Part",
     "Preconditioner",
     "Scaled",
     "UnconvergedError",
