@@ -8,6 +8,7 @@ from typing import Any
 
 from omni.train.monitor.curves import Curve, grid
 from omni.train.studies.dynamics.descent import descend
+from omni.train.studies.dynamics.plots import spectra
 from omni.train.studies.dynamics.problems import problem
 from omni.train.studies.harness.claims import Claim, Estimate, mean
 from omni.train.studies.harness.study import Cell, Result, Results, Study
@@ -68,7 +69,7 @@ def cells(quick: bool) -> list[Cell]:
 
 
 def run(params: Mapping[str, Any], seed: int, shared: Path) -> Mapping[str, Any]:
-    return descend(problem(params["problem"], seed), params, seed)
+    return descend(problem(params["problem"], seed), params, seed, spectrum=seed == 0)
 
 
 def late(result: Result, key: str = "ratio") -> float:
@@ -146,7 +147,12 @@ def plot(results: Results, folder: Path) -> Mapping[str, Path]:
         "sharpness": curves(("adam", "gradient descent"), "sharpness"),
     }
     grid(panels, folder / "edge.png")
-    return {"The ratio of preconditioned sharpness to the threshold by step, seed 0": folder / "edge.png"}
+    ended = {name: one.values for name, one in seen.items() if name in SETTLES and "nodes" in one.values}
+    spectra({name: (run["nodes"], run["weights"]) for name, run in ended.items()}, folder / "spectra.png")
+    return {
+        "The ratio of preconditioned sharpness to the threshold by step, seed 0": folder / "edge.png",
+        "Eigenvalues of the preconditioned Hessian at the end, seed 0": folder / "spectra.png",
+    }
 
 
 STUDY = Study(
