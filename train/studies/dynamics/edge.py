@@ -22,8 +22,9 @@ Settings. Adam with b1 0.9, b2 0.99, constant rate 0.001 unless said otherwise. 
 1,000 and 600); the curvature of the loss of all examples is looked at 60 times (quick 30), by Lanczos to 1 %. Seeds 0-4
 (quick 0-2) draw weights and batches. Rates of gradient descent (0.5), heavy ball (0.75 at b1 0.5) and RMSProp (0.0001)
 were chosen so that a pilot with seed 100 would come to its threshold in time; nothing else was tried, but for the heavy
-ball at b1 0.9: at rates of 1.0, 1.2 and 1.4 it learns everything before it comes to its threshold, and at 2.0 and 3.0 it
-diverges at once. The run of seed 0 of each setting ends with all eigenvalues, by stochastic Lanczos quadrature (2 x 40).
+ball at b1 0.9: at rates of 1.0, 1.2 and 1.4 it learns everything before it comes to its threshold, and at 2.0 and 3.0
+it diverges at once. The run of seed 0 of each setting ends with all eigenvalues, by stochastic Lanczos quadrature (two
+draws, 40 products).
 
 Ratio: largest eigenvalue of P^-1/2 H P^-1/2 over the threshold, (2 + 2 b1)/((1 - b1) lr) for Adam, 2/lr for RMSProp and
 gradient descent, 2 (1 + b1)/lr for the heavy ball. Late: median over the last third of the looks. A cross-entropy
