@@ -16,7 +16,8 @@ EPILOG = """examples:
   omni scaling fit runs/a runs/b runs/c --law multilingual        folders of `omni train`: size and share of each task
   omni scaling predict fit.json --params 1e9 --mixture fr=0.7 is=0.3
   omni scaling plan fit.json --target fr=1.4 is=2.2               the smallest model, and its mixture
-Laws: power (column size), multilingual and separate (size, weight), data (data). Losses are in nats."""
+Laws: power (column size), multilingual and separate (size, weight), data (data), encoder-decoder (data, encoder,
+decoder). Losses are in nats."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -33,6 +34,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     predicting.add_argument("--params", type=float, metavar="N", help="parameters of the model")
     predicting.add_argument("--mixture", nargs="+", default=[], metavar="TASK=P", help="the tasks' shares of the data")
     predicting.add_argument("--data", type=float, metavar="D", help="amount of data, in the unit that was fitted")
+    predicting.add_argument("--encoder", type=float, metavar="N", help="parameters of the encoder's layers")
+    predicting.add_argument("--decoder", type=float, metavar="N", help="parameters of the decoder's layers")
     planning = actions.add_parser("plan", help="the mixture that reaches given losses")
     planning.add_argument("--target", nargs="+", required=True, metavar="TASK=LOSS", help="what is to be reached")
     planning.add_argument("--params", type=float, metavar="N", help="size of the model (default: the least that can)")
@@ -86,6 +89,7 @@ def _predict(args: argparse.Namespace) -> "Report":
         if shares and task not in shares:
             continue
         given = {"size": args.params, "weight": shares.get(task), "data": args.data}
+        given |= {"encoder": args.encoder, "decoder": args.decoder}
         columns = {name: [value] for name, value in given.items() if value is not None}
         report.add(f"{task}_loss", float(fitted.predict(columns)[0]), "nats")
     return report

@@ -1,7 +1,7 @@
 """Hessian-vector products of a training loss, and the preconditioned Hessian that an adaptive optimizer feels."""
 
+import copy
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 from typing import Protocol
 
 import torch
@@ -58,6 +58,18 @@ class Hessian:
             self.gradient += self._flat(one)
         self.gradient = self.total(self.gradient)
         _check_finite(self.gradient, "the gradient")
+
+    def block(self, first: int, last: int) -> "Hessian":
+        """The diagonal block of parameters `first` to before `last`: the curvature of a part of the model.
+
+        What comes before the part is not differentiated again, so that a product costs less than one of the whole.
+        """
+        one = copy.copy(self)
+        sizes = [parameter.numel() for parameter in self.parameters]
+        one.parameters, one.size, one.products = self.parameters[first:last], sum(sizes[first:last]), 0
+        one.gradient = torch.cat(self.gradient.split(sizes)[first:last])
+        one._recorded = self._recorded and [gradient[first:last] for gradient in self._recorded]
+        return one
 
     def guess(self) -> Tensor:
         """The gradient, which lies almost wholly among the largest eigenvectors (Gur-Ari et al. 2018)."""
@@ -125,27 +137,6 @@ class Scaled:
 
     def __matmul__(self, vector: Tensor) -> Tensor:
         return self.scale(self.operator @ self.scale(vector))
-
-
-class Part:
-    """The diagonal block of an operator that belongs to a range of its vectors: the curvature of some parameters."""
-
-    def __init__(self, operator: Operator, start: int, stop: int) -> None:
-        self.operator, self.range, self.size = operator, slice(start, stop), stop - start
-
-    def guess(self) -> Tensor:
-        return self.operator.guess()[self.range]
-
-    def __matmul__(self, vector: Tensor) -> Tensor:
-        whole = torch.zeros_like(self.operator.guess())
-        whole[self.range] = vector
-        return (self.operator @ whole)[self.range]
-
-
-def ranges(sizes: Sequence[int]) -> list[tuple[int, int]]:
-    """Where each of consecutive pieces begins and ends in a flat vector."""
-    ends = torch.tensor([0, *sizes]).cumsum(0).tolist()
-    return list(pairwise(ends))
 
 
 def _precise(parameters: Sequence[Tensor]) -> torch.dtype:

@@ -1,4 +1,4 @@
-"""The largest eigenvalue of a symmetric operator, with a bound on its error (Lanczos 1950)."""
+"""The largest eigenvalue of a symmetric operator, with a bound on its error: Lanczos (1950), and power iteration."""
 
 import math
 from dataclasses import dataclass
@@ -81,6 +81,30 @@ def top_eigenvalue(
             raise UnconvergedError(space.best(), tolerance)
         if space.full:
             space.restart()
+
+
+def power_iteration(
+    operator: Operator, tolerance: float = 0.01, most: int = 1000, start: Tensor | None = None, seed: int = 0
+) -> Eigenpair:
+    """The eigenvalue of largest size, of either sign: two vectors in memory, and many more products than Lanczos takes.
+
+    It ends where the residual, which bounds the distance to the next eigenvalue, is within `tolerance` of the value.
+    Raises UnconvergedError after `most` products, CurvatureError where the operator is zero.
+    """
+    chance = torch.randn(operator.size, generator=Generator().manual_seed(seed))
+    vector = chance.to(operator.guess()) if start is None else start
+    for products in range(1, most + 1):
+        vector = vector / vector.norm()
+        product = operator @ vector
+        if not bool(product.any()):
+            raise CurvatureError("curvature: the Hessian is zero here: gradient and curvature have vanished")
+        value = float(vector @ product)
+        residual = float((product - value * vector).norm())
+        found = Eigenpair(value, vector, residual, residual, products)
+        if residual <= tolerance * abs(value):
+            return found
+        vector = product
+    raise UnconvergedError(found, tolerance)
 
 
 class _Krylov:

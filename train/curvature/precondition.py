@@ -8,7 +8,7 @@ parameters have rates, decay or optimizers of their own.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -40,6 +40,10 @@ class Preconditioner:
             root(piece.view(shape)).reshape(-1)
             for root, piece, shape in zip(self.roots, pieces, self.shapes, strict=True)
         ])  # fmt: skip
+
+    def block(self, first: int, last: int) -> "Preconditioner":
+        """That of parameters `first` to before `last`, as `Hessian.block`."""
+        return replace(self, roots=self.roots[first:last], shapes=self.shapes[first:last])
 
     @classmethod
     def of(cls, parameters: Sequence[Tensor], states: Sequence[State], groups: Sequence[State]) -> "Preconditioner":

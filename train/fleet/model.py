@@ -27,8 +27,9 @@ class Shape:
     """kind: an encoder-decoder, one whose decoder is an LSTM (hybrid), or a language model over source and target whose
     source steps see each other (prefix) or only those before them (causal).
 
-    layers: of a language model; with an encoder, half of them are on each side. source_loss: train to predict the
-    source, too (causal only). top_only: target steps see the last layer's source steps, not those of their own layer.
+    n_layers: of both stacks where there is an encoder, which has n_encoder of them (0: half). source_loss: train to
+    predict the source, too (causal only). top_only: target steps see the last layer's source steps, not those of their
+    own layer.
     weight_bits, activation_bits: 1 for one-bit linear layers (Zhang et al. 2023); float_attention: attention's weights
     stay floats all the same; norms: around one-bit layers, as theirs have
     """
@@ -45,10 +46,13 @@ class Shape:
     activation_bits: Literal[1, 32] = 32
     float_attention: bool = False
     norms: bool = False
+    n_encoder: int = 0
 
     def __post_init__(self) -> None:
-        if self.d_model % HEAD or self.n_layers % 2:
+        if self.d_model % HEAD or (self.n_layers % 2 and not self.n_encoder):
             raise ValueError(f"d_model={self.d_model} must be a multiple of {HEAD} and n_layers={self.n_layers} even")
+        if self.n_encoder and not (self.has_encoder and 0 < self.n_encoder < self.n_layers):
+            raise ValueError(f"n_encoder={self.n_encoder}: of {self.n_layers} layers, leaves no encoder or no decoder")
         if self.source_loss and self.kind != "causal":
             raise ValueError("only a causal model can predict its source")
         if self.kind == "hybrid" and (self.norms or min(self.weight_bits, self.activation_bits) == 1):
@@ -62,11 +66,17 @@ class Shape:
         sizes = (math.prod(size) for name, size in sizes_of(self).items() if name not in ("embed", "places"))
         return sum(sizes)
 
+    def parameters_of(self, stack: str) -> int:
+        """Of the layers of one stack of a member."""
+        return sum(math.prod(size) for name, size in sizes_of(self).items() if name.startswith(f"{stack}."))
+
     @property
     def stacks(self) -> dict[str, int]:
         """Layers by stack."""
-        half = self.n_layers // 2
-        return {"encoder": half, "decoder": half} if self.has_encoder else {"layers": self.n_layers}
+        if not self.has_encoder:
+            return {"layers": self.n_layers}
+        encoder = self.n_encoder or self.n_layers // 2
+        return {"encoder": encoder, "decoder": self.n_layers - encoder}
 
     @property
     def has_encoder(self) -> bool:

@@ -62,12 +62,14 @@ class Fit:
 def fit(points: Mapping[str, Any], law: str = "power", resamples: int = 0, seed: int = 0) -> Fit:
     """Fit a law to losses: Huber's loss of log-losses (Hoffmann et al. 2022, appendix D.3), the best of many starts.
 
-    points:    a data frame or mapping of equally long columns: `loss` in nats, and what the law needs: `size` in
-               parameters, `weight` of the task in the mixture in 0 < p <= 1, `data` in tokens or examples
-    law:       "power"         L = beta N^-alpha + L_inf
-               "multilingual"  the same with a beta a weight (Fernandes et al. 2023, equation 5)
-               "separate"      a power law of its own for each weight (equation 4)
-               "data"          L = alpha (1/D + C)^p (Bansal et al. 2022)
+    points:    a data frame or mapping of equally long columns: `loss` in nats, and what the law needs: `size`,
+               `encoder` and `decoder` in parameters, `weight` of the task in the mixture in 0 < p <= 1, `data` in
+               tokens or examples
+    law:       "power"            L = beta N^-alpha + L_inf
+               "multilingual"     the same with a beta a weight (Fernandes et al. 2023, equation 5)
+               "separate"         a power law of its own for each weight (equation 4)
+               "data"             L = alpha (1/D + C)^p (Bansal et al. 2022)
+               "encoder-decoder"  L = alpha (1/D + b N_e^-p_e N_d^-p_d)^p (the same paper's joint form)
     resamples: of the residual bootstrap for the intervals; 0 for none
     Raises InputError for an unknown law, a missing column, fewer points than parameters, and values that are not
     positive and finite.

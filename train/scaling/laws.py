@@ -161,4 +161,40 @@ DATA = Law(
     _data_rescale,
 )
 
-LAWS = {"power": POWER, "multilingual": MULTILINGUAL, "separate": SEPARATE, "data": DATA}
+# The same with the sizes of encoder and decoder: L(D, N_e, N_d) = alpha (1 / D + b N_e^-p_e N_d^-p_d)^p.
+
+
+def _sides(theta: Vector, columns: Columns) -> Vector:
+    """b N_e^-p_e N_d^-p_d [points]: what more data does not help against."""
+    logs = np.log(theta[1]) - theta[2] * np.log(columns["encoder"]) - theta[3] * np.log(columns["decoder"])
+    product: Vector = np.exp(logs)                                      # no infinity times 0 in a search's far corners
+    return product
+
+
+def _sides_starts(columns: Columns, loss: Vector) -> Iterator[Vector]:
+    for alpha, constant, exponent in _data_starts(columns, loss):
+        yield np.array([alpha, constant, 0.3, 0.3, exponent])
+
+
+def _sides_rescale(theta: Vector, units: Mapping[str, float], columns: Columns) -> Vector:
+    alpha, constant, encoder, decoder, exponent = theta
+    constant *= units["encoder"] ** encoder * units["decoder"] ** decoder / units["data"]
+    return np.array([alpha * units["data"] ** exponent, constant, encoder, decoder, exponent])
+
+
+ENCODER_DECODER = Law(
+    "L(D, N_e, N_d) = alpha (1/D + b N_e^-p_e N_d^-p_d)^p",
+    ("data", "encoder", "decoder"),
+    lambda columns: ["alpha", "b", "p_e", "p_d", "p"],
+    lambda theta, columns: theta[0] * (1 / columns["data"] + _sides(theta, columns)) ** theta[4],
+    _sides_starts,
+    _sides_rescale,
+)
+
+LAWS = {
+    "power": POWER,
+    "multilingual": MULTILINGUAL,
+    "separate": SEPARATE,
+    "data": DATA,
+    "encoder-decoder": ENCODER_DECODER,
+}

@@ -1,12 +1,17 @@
-"""Trials of a recipe that is known to be good or bad."""
+"""Trials of recipes that are known to be good or bad, and the search among them."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from omni.cli import main
-from omni.train.curvature.doctor import Doctor, Trial, spans
+from omni.train.curvature.doctor import MOST, WARMUPS, highest_stable, least_warmup
+from omni.train.curvature.parts import spans
+from omni.train.curvature.trials import Trial, Trials
 from omni.train.data.loader import rows_at
 from omni.train.recipe import Recipe
 
@@ -14,40 +19,80 @@ SMALL = ["--set", "model.n_layers=1", "--set", "valid=[]", "--set", "batch.micro
 
 
 @pytest.mark.slow
-def test_a_rate_that_is_far_too_high_is_found_out(recipe_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["train", "doctor", str(recipe_file), "--steps", "10", "--json", *SMALL]
-    assert main([*words, "--set", "optimizer.lr=20.0", "--set", "optimizer.clip=0"]) == 0
+def test_a_rate_that_is_far_too_high_is_found_out(
+    recipe_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what was found is not looked for again."""
+    words = ["train", "doctor", str(recipe_file), "--steps", "10", "--json", "--out", str(tmp_path / "out"), *SMALL]
+    words += ["--set", "optimizer.lr=20.0", "--set", "optimizer.clip=0"]
+    assert main(words) == 0
     lines = capsys.readouterr().out.splitlines()
     figures = {name: figure["value"] for name, figure in json.loads(lines[-1])["figures"].items()}
-    assert figures["highest_stable_lr"] is None or figures["highest_stable_lr"] < 20
-    assert "ABOVE" in "".join(lines) or "no rate" in "".join(lines)
+    assert 0 < figures["highest_stable_lr"] < 20
+    assert "ABOVE" in "".join(lines)
     assert figures["ratio blocks.0.attention"] > 0 and figures["spread embedding"] > 1
-
-
-def test_parts_cover_every_parameter_once() -> None:
-    names = ["embedding.weight", "blocks.0.attention.qkv.weight", "blocks.0.attention.out.weight", "norm.weight"]
-    found = spans(dict(zip(names, (10, 5, 5, 2), strict=True)))
-    assert found == {"embedding": (0, 10), "blocks.0.attention": (10, 20), "norm": (20, 22)}
-
-
-def test_a_trial_is_compared_with_no_training_on_the_same_rows() -> None:
-    """Rows that are dear in themselves are no failure; a step that makes them a fifth dearer is."""
-    untrained = [1.0, 3.0, 1.0, 3.0, 1.0]
-    better = Trial(0.1, 0, [1.0, 3.0, 0.9, 2.9, 0.8], untrained)
-    assert better.stable and better.gain == pytest.approx(0.2)
-    assert not Trial(0.1, 0, [1.0, 3.0, 0.9, 2.9, 1.1], untrained).stable
-    failed = Trial(0.1, 0, [1.0, 3.0, 1.3], untrained)
-    assert not failed.stable and failed.gain == pytest.approx(-0.3)
+    assert (tmp_path / "out/losses.png").stat().st_size and str(tmp_path / "out") in lines[-2]
+    assert json.loads((tmp_path / "out/findings.json").read_text()) == json.loads(lines[-1])
+    monkeypatch.setattr(Trials, "run", None)
+    assert main(words) == 0
+    assert capsys.readouterr().out.splitlines() == lines
 
 
 @pytest.mark.slow
 def test_of_a_recipe_with_stages_the_first_is_tried(recipe_file: Path, tmp_path: Path) -> None:
     stages = "[{steps: 4, mixture: {weights: {say: 0}}}, {steps: 2}]"
     recipe = Recipe.load(str(recipe_file), {"stages": stages, "model.n_layers": "1", "batch.micro": "8"})
-    trainer = Doctor(recipe, 10, tmp_path / "run").trainer
+    trainer = Trials(recipe, 10, tmp_path / "run", lambda _: None).trainer
     tasks, _ = rows_at(trainer.data, trainer.stages.order, 0, 40)
     assert {trainer.data.tasks[task] for task in tasks} == {"copy"}
     trainer.close()
+
+
+def test_parts_cover_every_parameter_once() -> None:
+    names = ["embedding.weight", "blocks.0.attention_norm.weight", "blocks.0.attention.out.weight", "norm.weight"]
+    assert spans(names) == {"embedding": (0, 1), "blocks.0.attention": (1, 3), "norm": (3, 4)}
+
+
+def test_a_trial_is_compared_with_no_training_on_the_same_rows() -> None:
+    """Rows that are dear in themselves are no failure; a step that makes them half of the mean dearer is."""
+    better = Trial(0.1, 0, [1.0, 3.0, 0.9, 2.9, 0.8], [1.0, 3.0])
+    assert better.stable and better.gain == pytest.approx(0.15)
+    assert not Trial(0.1, 0, [1.0, 3.0, 0.9, 2.9, 1.3], [1.0, 3.0]).stable
+    assert Trial(0.1, 0, [1.0, 3.0, 2.1], [1.0, 3.0]).failed == 3
+    assert Trial(0.1, 0, [1.0, math.nan], [1.0, 3.0]).failed == 2
+
+
+@given(st.floats(-8, 8), st.booleans())
+def test_the_search_finds_the_edge_to_a_factor_of_two(edge: float, climb: bool) -> None:
+    """Wherever within two leaps of the start it lies, in as many trials as the bar counts."""
+    tried: list[float] = []
+
+    def stable(rate: float) -> bool:
+        tried.append(rate)
+        return math.log2(rate) <= edge
+
+    found = highest_stable(stable, 1.0, climb)
+    assert len(tried) <= MOST and len(set(tried)) == len(tried)
+    if -6 <= edge < 6 and (climb or edge < 0):
+        assert found is not None and math.log2(found) <= edge < math.log2(found) + 1
+    elif edge < -6:
+        assert found is None
+    else:
+        assert found == (64.0 if climb else 1.0)
+
+
+@given(st.integers(1, 60), st.integers(5, 50))
+def test_the_least_warmup_is_that_of_a_search_one_by_one(needed: int, most: int) -> None:
+    tried: list[int] = []
+
+    def stable(steps: int) -> bool:
+        tried.append(steps)
+        return steps >= needed
+
+    choices = sorted({4, 8, 16, 32, most})
+    found = least_warmup(stable, most)
+    assert found == next((one for one in choices if needed <= one <= most), None)
+    assert len(set(tried) - {most}) <= (WARMUPS if most <= 16 else 3)
 
 
 def test_bad_flags_are_refused(recipe_file: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from omni.train.curvature import UnconvergedError, hutch_plus_plus, top_eigenvalue
+from omni.train.curvature import UnconvergedError, hutch_plus_plus, power_iteration, top_eigenvalue
 from omni.train.curvature.lanczos import bound
 
 
@@ -48,6 +48,18 @@ def test_the_largest_is_found(seed: int, size: int, lead: float) -> None:
     values = torch.cat([torch.rand(size - 1, dtype=torch.float64) * 2 - 1, torch.tensor([lead], dtype=torch.float64)])
     found = top_eigenvalue(Matrix(basis * values @ basis.T), 1e-4, most=2000, basis=12, seed=seed)
     assert found.value == pytest.approx(lead, rel=1e-3)
+
+
+@given(st.integers(0, 10_000), st.integers(5, 60), st.floats(1.2, 5), st.sampled_from([-1.0, 1.0]))
+@settings(max_examples=25, deadline=None)
+def test_power_iteration_finds_the_one_of_largest_size(seed: int, size: int, lead: float, sign: float) -> None:
+    torch.manual_seed(seed)
+    basis = torch.linalg.qr(torch.randn(size, size, dtype=torch.float64))[0]
+    values = torch.rand(size, dtype=torch.float64) * 2 - 1
+    values[0] = sign * lead
+    found = power_iteration(Matrix(basis * values @ basis.T), 1e-4, seed=seed)
+    assert found.value == pytest.approx(sign * lead, rel=1e-4)
+    assert abs(found.value - sign * lead) <= found.error + 1e-12
 
 
 @given(st.integers(0, 10_000), st.integers(1, 6), st.floats(1e-3, 1))
@@ -92,4 +104,6 @@ def test_what_does_not_converge_says_so() -> None:
     hard = torch.diag(torch.linspace(0, 1, 500, dtype=torch.float64))
     with pytest.raises(UnconvergedError, match="allow more products") as caught:
         top_eigenvalue(Matrix(hard), 1e-9, most=5)
+    with pytest.raises(UnconvergedError):
+        power_iteration(Matrix(hard), 1e-9, most=5)
     assert caught.value.best.products == 5 and 0 < caught.value.best.value <= 1

@@ -90,6 +90,18 @@ def test_the_data_law_is_found_again(exponent: float, constant: float) -> None:
     assert found.parameters["C"] == pytest.approx(constant, rel=0.1)
 
 
+@settings(deadline=None, max_examples=2)
+@given(st.floats(0.2, 0.5), st.floats(0.2, 0.6), st.floats(0.2, 0.6), st.floats(1e-3, 1e6))
+def test_the_joint_form_is_found_again_in_any_unit(p: float, p_e: float, p_d: float, unit: float) -> None:
+    grids = np.meshgrid(np.geomspace(1e3, 1e6, 5), [1e5, 4e5, 2e6], [2e5, 1e6])
+    data, encoder, decoder = (grid.ravel() for grid in grids)
+    loss = 30 * (1 / data + 0.1 * encoder**-p_e * decoder**-p_d) ** p
+    found = fit({"data": data * unit, "encoder": encoder * unit, "decoder": decoder, "loss": loss}, "encoder-decoder")
+    assert [found.parameters[name] for name in ("p_e", "p_d", "p")] == pytest.approx([p_e, p_d, p], abs=0.01)
+    larger = found.predict({"data": [1e5 * unit], "encoder": [1e7 * unit], "decoder": [1e7]})[0]
+    assert larger == pytest.approx(30 * (1e-5 + 0.1 * 1e7 ** -(p_e + p_d)) ** p, rel=0.02)
+
+
 def test_an_outlier_moves_a_huber_fit_little() -> None:
     points = planted(0.3, 1.0, weights=[1.0])
     points = {name: np.repeat(values, 4) for name, values in points.items()}

@@ -14,6 +14,7 @@ from omni.train.studies.dynamics.problems import problem
 from omni.train.studies.harness.study import Cell, Result
 from omni.train.studies.table import load_study
 
+RATES = {"mgda": 100.0, "scalarization": 400.0}
 SETTINGS = {**edge.BASE, "steps": 20, "looks": 2}
 
 
@@ -34,6 +35,15 @@ def test_a_quadratic_bowl_is_judged_by_its_threshold() -> None:
         results = [planted(cell, level) for cell in edge.cells(False)]
         claims = {claim.claim: claim.verdict for claim in edge.judge(results)}
         assert all(claims[f"{name} settles at its threshold"] == verdict for name in edge.SETTLES)
+
+
+def test_the_spectrum_at_the_end_has_the_last_ratio_at_its_top(tmp_path: Path) -> None:
+    """Two ways to the same eigenvalue: quadrature from random vectors, and Lanczos from the gradient."""
+    found = descend(problem("mlp", 0), SETTINGS, 0, spectrum=True)
+    assert max(found["nodes"]) == pytest.approx(found["ratio"][-1], rel=0.02)
+    assert sum(found["weights"]) == pytest.approx(1)
+    edge.spectra({"adam": (found["nodes"], found["weights"])}, tmp_path / "spectra.png")
+    assert (tmp_path / "spectra.png").stat().st_size > 1000
 
 
 def planted(cell: Cell, level: float) -> Result:
@@ -77,6 +87,10 @@ def test_the_gain_over_a_front() -> None:
 def test_a_cell_of_multitask_learns_both_and_splits_are_apart() -> None:
     found = multitask.run({"method": "pcgrad", "weight": None, "lr": 0.003, "steps": 60}, 0, Path())
     assert max(found["test"]) < math.log(10) and found["per_second"] > 0
+    cell = multitask.cells(True)[0]
+    ways = [Result({**cell.params, "method": name}, 0, {"per_second": rate}, 1.0) for name, rate in RATES.items()]
+    (table,) = multitask.tables(ways).values()
+    assert [row[0] for row in table[1:]] == ["scalarization", "mgda"] and table[2][2] == "4.00"
     starts = [span[:2] for span in multitask.SPLITS.values()]
     assert all(stop <= start for (_, stop), (start, _) in pairwise(starts))
 

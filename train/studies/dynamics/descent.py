@@ -8,7 +8,16 @@ import torch
 from torch import Tensor
 
 from omni.model.twice import twice_differentiable
-from omni.train.curvature import CurvatureError, Hessian, Operator, Preconditioner, Scaled, top_eigenvalue
+from omni.train.curvature import (
+    CurvatureError,
+    Density,
+    Hessian,
+    Operator,
+    Preconditioner,
+    Scaled,
+    density,
+    top_eigenvalue,
+)
 from omni.train.studies.dynamics.problems import Problem
 
 TOLERANCE, MOST = 0.01, 200
@@ -51,14 +60,21 @@ class Watch:
                 "ratio": ratio,
             }
 
+    def spectrum(self, optimizer: torch.optim.Optimizer) -> Density:
+        """All eigenvalues of the Hessian as the optimizer feels it, as multiples of the threshold."""
+        with twice_differentiable():
+            hessian = Hessian([self.problem.whole], self.problem.parameters)
+            return density(Scaled(hessian, Preconditioner.of_optimizer(optimizer)), samples=2, steps=40)
+
     def _top(self, name: str, operator: Operator) -> float:
         found = top_eigenvalue(operator, TOLERANCE, MOST, self.last.get(name))
         self.last[name] = found.vector
         return found.value
 
 
-def descend(whole: Problem, settings: Mapping[str, Any], seed: int) -> dict[str, list[float]]:
-    """Columns step, loss, sharpness, preconditioned, ratio, at every look; it ends where the loss is gone.
+def descend(whole: Problem, settings: Mapping[str, Any], seed: int, spectrum: bool = False) -> dict[str, list[float]]:
+    """Columns step, loss, sharpness, preconditioned, ratio, at every look; it ends where the loss is gone. Else, with
+    `spectrum`, nodes and weights: of all eigenvalues at the end, as multiples of the threshold.
 
     settings: optimizer, lr, b1, b2, steps, batch (0: all examples), schedule, looks (how many)
     """
@@ -91,4 +107,8 @@ def descend(whole: Problem, settings: Mapping[str, Any], seed: int) -> dict[str,
                 break
             for name, value in {"step": step + 1, "loss": now, **seen}.items():
                 columns[name].append(value)
+    else:
+        if spectrum:
+            found = watch.spectrum(optimizer)
+            columns |= {"nodes": found.nodes.tolist(), "weights": found.weights.tolist()}
     return columns

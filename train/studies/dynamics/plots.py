@@ -1,11 +1,13 @@
-"""Plots of the studies of dynamics, beyond curves by step: phase diagrams and fronts."""
+"""Plots of the studies of dynamics, beyond curves by step: phase diagrams, spectra and fronts."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from omni.files import atomic_path
+from omni.train.curvature.spectrum import Density
 
 Point = tuple[float, float]
+BELL = 0.01                                                             # standard deviation of a node in a spectrum
 
 
 def phases(rows: Sequence[str], columns: Sequence[str], values: Sequence[Sequence[float]], x: str, path: Path) -> None:
@@ -27,6 +29,27 @@ def phases(rows: Sequence[str], columns: Sequence[str], values: Sequence[Sequenc
             text = f"{value:.2g}" if value < 100 else "–"
             axes.text(place, at, text, ha="center", va="center", fontsize=7, color="w" if 0.1 < value < 10 else "k")
     figure.colorbar(image, ax=axes, label="loss")
+    with atomic_path(path) as scratch:
+        figure.savefig(scratch)
+
+
+def spectra(runs: Mapping[str, tuple[Sequence[float], Sequence[float]]], path: Path) -> None:
+    """Densities of eigenvalues, from nodes and weights of a quadrature, as multiples of a threshold that is marked."""
+    import numpy as np
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.5, 4.0), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    values = np.linspace(-0.3, 1.5, 721)
+    for name, (nodes, weights) in runs.items():
+        found = Density(np.array(nodes), np.array(weights), size=1)
+        axes.semilogy(values, found.at(values, BELL), lw=1.1, label=name)
+    axes.axvline(1.0, color="k", lw=0.8, ls=":")
+    axes.set(xlabel="eigenvalue / threshold", ylabel="density", ylim=(1e-5, None))
+    axes.grid(alpha=0.25)
+    axes.legend(fontsize=7, ncols=2)
     with atomic_path(path) as scratch:
         figure.savefig(scratch)
 

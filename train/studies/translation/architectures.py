@@ -22,12 +22,13 @@ Icelandic, both ways, in equal shares; French into Icelandic is never trained (z
 
 Models. Two layers (an encoder-decoder has one on each side), Adam, peak learning rate 3e-3, 60 steps of warmup, then a
 cosine, batches of 32 pairs. Parameters without embeddings are matched by the width of the feed-forward layers: 4
-d_model in the encoder-decoder, 5 d_model in the language models (within 2 %). Kinds:
+d_model in the encoder-decoder, 5 d_model in the language models, 1.5 d_model in the deep ones (within 2 %). Kinds:
 encdec            -log P(Y | X)
 prefix            a language model whose source steps see each other; loss on the target
 top-only          the same, whose target steps see the last layer's source states
 causal            source steps see only those before them; loss on the target
 causal + source   the same with the loss on the source, too
+prefix, deep      four layers instead of two wide ones; causal, deep likewise
 Bilingual: d_model 32 and 64, 800 steps. Multilingual: encdec, prefix and causal, d_model 48, 1000 steps. 3 seeds.
 Quick: d_model 16 and 48, 300 steps; multilingual d_model 32, 300 steps; 2 seeds.
 
@@ -40,13 +41,16 @@ Claims, with Student's 95 % interval over seeds, and sizes where both count.
 3. The first gap narrows with size: that of the small less that of the large model lies above 0.
 4. Prefix and encoder-decoder agree: the relative difference of losses lies within -0.02 and 0.02.
 5. Zero-shot, the prefix model is less often off target than the causal one (whichever way it falls).
+6. Depth serves better than width: deep less wide, over prefix and causal, lies below 0 (whichever way it falls).
 """
-KINDS: dict[str, dict[str, Any]] = {
-    "encdec": {"kind": "encdec"},
+KINDS: dict[str, dict[str, Any]] = {                                    # width: d_ff / d_model
+    "encdec": {"kind": "encdec", "width": 4},
     "prefix": {"kind": "prefix"},
     "top-only": {"kind": "prefix", "top_only": True},
     "causal": {"kind": "causal"},
     "causal + source": {"kind": "causal", "source_loss": True},
+    "prefix, deep": {"kind": "prefix", "n_layers": 4, "width": 1.5},
+    "causal, deep": {"kind": "causal", "n_layers": 4, "width": 1.5},
 }
 TASK, ZERO_SHOT = "en-fr", "fr-is"
 MULTILINGUAL = ("en-fr", "fr-en", "en-is", "is-en")
@@ -75,9 +79,7 @@ def prepare(data: Path, shared: Path, quick: bool) -> None:
 def run(params: Mapping[str, Any], seed: int, shared: Path) -> dict[str, Any]:
     """Held-out losses of every seed: {task: [seeds]}, and zero-shot how often each is off target."""
     corpus, tasks = Corpus.load(shared / "corpus"), list(params["tasks"])
-    size = params["d_model"]
-    width = (4 if params["kind"] == "encdec" else 5) * size
-    shape = Shape(corpus.vocab, corpus.length, size, 2, width, **KINDS[params["kind"]])
+    shape = shape_of(params["kind"], params["d_model"], corpus)
     shares = tuple(1 / len(tasks) for _ in tasks)
     members = [Member(one, (Phase(params["steps"], shares, warmup=60, kind="cosine"),)) for one in params["seeds"]]
     held = [*tasks, ZERO_SHOT] if len(tasks) > 1 else tasks
@@ -92,6 +94,12 @@ def run(params: Mapping[str, Any], seed: int, shared: Path) -> dict[str, Any]:
             [corpus.decode(row.tolist()) for row in test[ZERO_SHOT].target[:TRANSLATED]]
         )
     return values
+
+
+def shape_of(kind: str, size: int, corpus: Corpus) -> Shape:
+    """A kind's shape for d_model = `size`; all have equally many parameters without embeddings, within 2 %."""
+    way: dict[str, Any] = {"n_layers": 2, "width": 5, **KINDS[kind]}
+    return Shape(corpus.vocab, corpus.length, size, d_ff=round(way.pop("width") * size), **way)
 
 
 def _off_target(texts: list[str]) -> float:
@@ -110,10 +118,11 @@ def judge(results: Results) -> list[Claim]:
     def gaps(kind: str, other: str) -> dict[int, np.ndarray]:
         return {size: losses[kind, size] - losses[other, size] for size in (small, large)}
 
-    def over_seeds(found: Mapping[int, np.ndarray]) -> Estimate:
+    def over_seeds(found: Mapping[Any, np.ndarray]) -> Estimate:
         return mean(np.mean(list(found.values()), axis=0).tolist())
 
     masked, likeness = gaps("causal", "prefix"), gaps("prefix", "encdec")
+    deeper = {(kind, size): gap for kind in ("prefix", "causal") for size, gap in gaps(f"{kind}, deep", kind).items()}
     relative = {size: gap / losses["encdec", size] for size, gap in likeness.items()}
     off = {one.params["kind"]: np.array(one.values["off target"]) for one in results if "off target" in one.values}
     shares = ", ".join(f"{kind} {values.mean():.2f}" for kind, values in off.items())
@@ -126,6 +135,7 @@ def judge(results: Results) -> list[Claim]:
         Claim.within("Prefix and encoder-decoder agree", "relative difference", over_seeds(relative), -0.02, 0.02),
         Claim.below("Zero-shot, prefix is less often off target than causal", f"difference of shares ({shares})",
                     mean((off["prefix"] - off["causal"]).tolist()), 0.0),
+        Claim.below("Depth serves better than width", "loss, deep - wide", over_seeds(deeper), 0.0),
     ]  # fmt: skip
 
 

@@ -2,56 +2,76 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from omni.train.fleet.model import Kind, Shape
-from omni.train.fleet.pairs import CONTROLS, EOS, PAD, Corpus, Ids, Pairs, build_corpus, direction
+from omni.train.fleet.model import Shape
+from omni.train.fleet.pairs import Corpus, Pairs, build_corpus, direction
 from omni.train.fleet.trainer import Member, Phase, train_fleet
 from omni.train.scaling.fit import Fit, fit
 from omni.train.studies.harness.claims import Claim, Estimate, mean
 from omni.train.studies.harness.plots import panels
-from omni.train.studies.harness.study import Cell, Results, Study
+from omni.train.studies.harness.study import Cell, Result, Results, Study, Table
+from omni.train.studies.translation.pools import (
+    BATCH,
+    REVERSE,
+    TASK,
+    back_translated,
+    filtered,
+    misaligned,
+    noisy,
+)
 
 PROTOCOL = """
 Data. English into French: lines of application catalogues and stamps of up to 12 tokens (byte-level BPE of 512 pieces),
 some 11,800 to train on; held-out lines by the project's own splits, of which those of even number choose the checkpoint
 and the others are reported. A run is given the first D pairs of a fixed random order: D = 500, 1000, 2000, 4000, 8000.
 
-Runs. Of two layers, d_model 32, Adam, peak learning rate 3e-3, 60 steps of warmup, then 1/sqrt(step), 1500 steps of 32
-pairs, checkpoint chosen among those after 250, 500, 750, 1000, 1250 and 1500 steps; 3 seeds. Quick: 600 steps (chosen
-among 6 likewise), D up to 4000, 2 seeds, no back-translation. Kinds:
+Runs. Of two layers, d_model 32, Adam, peak learning rate 3e-3, 60 steps of warmup, then 1/sqrt(step), 1200 steps of 32
+pairs, checkpoint chosen among those after 200, 400, 600, 800, 1000 and 1200 steps; 3 seeds. Quick: 600 steps (chosen
+among 6 likewise), D up to 4000, 2 seeds, and only the first four kinds:
 decoder      a language model with a visible prefix
 encdec       an encoder-decoder of as many layers in all
 hybrid       the same encoder with an LSTM decoder: a layer with attention to the source behind it and no feed-forward
 noise        the decoder, one in ten tokens of the training sources replaced by a random piece
 back         the decoder, the sources made by a French-English model of the same shape (1000 steps on all pairs, so that
              its sources are of one quality at every D) that draws its translations greedily
+2+1          an encoder-decoder of two encoder layers and one decoder layer
+1+2, 2+2     likewise
+misaligned   the encdec, one in four training pairs with the French of another; the last 500 pairs, trusted, left out
+filtered     the same after a filter that keeps three quarters of the pairs, the same at every D: a model of that shape
+             is trained on all of them (1000 steps), then tuned on the trusted ones (100 steps at 1e-3), and a pair's
+             score is how much likelier, a token, its French becomes by that (the contrast of Wang et al. 2018)
 
-Not done here: asymmetric depths, filtering.
+Fits, Huber's loss of log-losses. L(D) = a (1/D + C)^p of each kind and seed. The joint form L(D, N_e, N_d) = a (1/D +
+b N_e^-p_e N_d^-p_d)^p, N_e and N_d the parameters of the encoder's and the decoder's layers, of each seed, over encdec
+(which is 1+1), 2+1 and 1+2.
 
-Fits. L(D) = a (1/D + C)^p of each kind and seed, Huber's loss of log-losses.
-
-Claims, with Student's 95 % interval over seeds.
+Claims, with Student's 95 % interval over seeds; from 4 on, without 5, of the full run only.
 1. The exponents of encoder-decoder and decoder agree: the difference lies within -0.05 and 0.05.
 2. So do those of the hybrid and the encoder-decoder.
 3. So do those with noise in the source and without.
-4. That of back-translated sources is lower than that of real ones (full run only).
+4. That of back-translated sources is lower than that of real ones.
 5. The loss at the largest D is predicted from the others within 2 % (all kinds; mean absolute relative error).
+6. The exponents of 2+1 and 1+2 agree as in 1.
+7. So do those of filtered and misaligned.
+8. The joint form predicts 2+2, which it has not seen, within 2 % (all D; mean absolute relative error).
 """
 DATA = (500, 1000, 2000, 4000, 8000)
-KINDS: dict[str, Kind] = {"encdec": "encdec", "hybrid": "hybrid"}       # the others are prefix language models
-TASK, REVERSE = "en-fr", "fr-en"
-NOISE, BATCH, PARTS, REVERSE_STEPS = 0.1, 32, 6, 1000
+QUICK = ("encdec", "hybrid", "decoder", "noise")
+LAYERS = {"encdec": (1, 1), "2+1": (2, 1), "1+2": (1, 2), "2+2": (2, 2)}  # of encoder and decoder
+LONG_FIRST = ("back", "2+2", "2+1", "1+2", "filtered", *QUICK, "misaligned")
+PARTS = 6
 
 
 def cells(quick: bool) -> list[Cell]:
     """A fleet of all D a cell."""
-    kinds = ("encdec", "hybrid", "decoder", "noise") if quick else ("back", "encdec", "hybrid", "decoder", "noise")
-    params = {"steps": 600 if quick else 1500, "data": DATA[:4] if quick else DATA}
-    return [Cell({"kind": kind, **params}, seed) for kind in kinds for seed in range(2 if quick else 3)]
+    params = {"steps": 600 if quick else 1200, "data": DATA[:4] if quick else DATA}
+    kinds, seeds = (QUICK, 2) if quick else (LONG_FIRST, 3)
+    return [Cell({"kind": kind, **params}, seed) for kind in kinds for seed in range(seeds)]
 
 
 def prepare(data: Path, shared: Path, quick: bool) -> None:
@@ -60,54 +80,56 @@ def prepare(data: Path, shared: Path, quick: bool) -> None:
 
 
 def run(params: Mapping[str, Any], seed: int, shared: Path) -> dict[str, Any]:
-    """The chosen held-out loss at every D."""
+    """The chosen held-out loss at every D; the parameters of an encoder's and a decoder's layers, where there are."""
     corpus, kind, steps = Corpus.load(shared / "corpus"), params["kind"], params["steps"]
-    pairs = corpus.train[TASK]
-    if kind == "noise":
-        pairs = Pairs(_noisy(pairs.source, corpus.vocab, seed), pairs.target)
-    if kind == "back":
-        pairs = Pairs(_back_translated(corpus, seed), pairs.target)
+    pairs, about = _pairs(kind, corpus, seed, max(params["data"]))
     held = corpus.test[TASK]
     halves = {"choose": held.every(2), "report": held.every(2, 1)}
-    shape = Shape(corpus.vocab, corpus.length, 32, 2, 128, KINDS.get(kind, "prefix"))
+    shape = _shape(kind, corpus)
     members = [Member(seed, (Phase(steps, (1.0,), warmup=60),), limit) for limit in params["data"]]
     checkpoints = [round(steps * part / PARTS) for part in range(1, PARTS + 1)]
     done = train_fleet(shape, members, replace(corpus, train={TASK: pairs}, test=halves), BATCH, checkpoints)
     best = [min(checkpoints, key=lambda at: done.test["choose"][at][number]) for number in range(len(members))]
-    return {"losses": [done.test["report"][at][number] for number, at in enumerate(best)], "steps": best}
+    losses = [done.test["report"][at][number] for number, at in enumerate(best)]
+    sides = {stack: shape.parameters_of(stack) for stack in shape.stacks if shape.has_encoder}
+    return {"losses": losses, "steps": best, **sides, **about}
 
 
-def _noisy(source: Ids, vocab: int, seed: int) -> Ids:
-    """Sources in which one in ten tokens, the tag excepted, is a random piece."""
-    random = np.random.default_rng(seed)
-    hit = (random.random(source.shape) < NOISE) & (source != PAD)
-    hit[:, 0] = False
-    return np.where(hit, random.integers(CONTROLS + 2, vocab, source.shape), source)
+def _shape(kind: str, corpus: Corpus) -> Shape:
+    if kind in ("decoder", "noise", "back"):
+        return Shape(corpus.vocab, corpus.length, 32, 2, 128, "prefix")
+    if kind == "hybrid":
+        return Shape(corpus.vocab, corpus.length, 32, 2, 128, "hybrid")
+    encoder, decoder = LAYERS.get(kind, LAYERS["encdec"])
+    return Shape(corpus.vocab, corpus.length, 32, encoder + decoder, 128, "encdec", n_encoder=encoder)
 
 
-def _back_translated(corpus: Corpus, seed: int) -> Ids:
-    """The sources that a French-English model gives for the French side of the training pairs."""
-    shape = Shape(corpus.vocab, corpus.length, 32, 2, 128)
-    reverse = replace(corpus, train={REVERSE: corpus.train[REVERSE]}, test={REVERSE: corpus.test[REVERSE]})
-    done = train_fleet(shape, [Member(1000 + seed, (Phase(REVERSE_STEPS, (1.0,), warmup=60),))], reverse, BATCH)
-    tags = corpus.train[TASK].source[0, 0], corpus.train[REVERSE].source[0, 0]
-    french = corpus.train[TASK].target[: max(DATA)]
-    asked = np.full((len(french), corpus.length + 1), PAD, np.int64)
-    asked[:, 0], asked[:, 1:] = tags[1], np.where(french[:, 1:-1] == EOS, PAD, french[:, 1:-1])
-    made = np.concatenate([done.translate(part)[0] for part in np.array_split(asked, 40)])
-    source = np.full_like(asked, PAD)
-    source[:, 0], source[:, 1:] = tags[0], np.where(made[:, 1:] == EOS, PAD, made[:, 1:])
-    return source
+def _pairs(kind: str, corpus: Corpus, seed: int, most: int) -> tuple[Pairs, dict[str, float]]:
+    """What a kind is trained on, and the share of wrong pairs in it where some are."""
+    pairs = corpus.train[TASK]
+    if kind == "noise":
+        return noisy(pairs, corpus.vocab, seed), {}
+    if kind == "back":
+        return back_translated(corpus, seed, most), {}
+    if kind == "misaligned":
+        pool, wrong = misaligned(pairs, seed)
+        return pool, {"wrong": float(wrong.mean())}
+    if kind == "filtered":
+        pool, left = filtered(corpus, seed)
+        return pool, {"wrong": left}
+    return pairs, {}
 
 
 def judge(results: Results) -> list[Claim]:
-    fits = {kind: _fits(results, kind) for kind in dict.fromkeys(one.params["kind"] for one in results)}
+    fits = {kind: [_fit(one.params["data"], one.values["losses"]) for one in _of(results, kind)]
+            for kind in dict.fromkeys(one.params["kind"] for one in results)}  # fmt: skip
 
     def gap(kind: str, base: str = "decoder") -> Estimate:
-        pairs = zip(fits.get(kind, []), fits[base], strict=False)
+        pairs = zip(fits.get(kind, []), fits.get(base, []), strict=False)
         return mean([one.parameters["p"] - other.parameters["p"] for one, other in pairs])
 
     errors = [_extrapolated(one.params["data"], one.values["losses"]) for one in results]
+    unseen = [_error(joint, one) for joint, one in zip(_joint(results), _of(results, "2+2"), strict=True)]
     return [
         Claim.within("Encoder-decoder and decoder share the exponent", "difference of p", gap("encdec"), -0.05, 0.05),
         Claim.within("An LSTM decoder leaves the exponent", "difference of p", gap("hybrid", "encdec"), -0.05, 0.05),
@@ -115,18 +137,71 @@ def judge(results: Results) -> list[Claim]:
         Claim.below("Back-translation lowers the exponent", "difference of p", gap("back"), 0.0),
         Claim.below("The largest D is predicted within 2 %", "mean relative error",
                     mean(errors, len({one.seed for one in results})), 0.02),
+        Claim.within("It matters not which side is deeper", "difference of p", gap("2+1", "1+2"), -0.05, 0.05),
+        Claim.within("Filtering leaves the exponent", "difference of p", gap("filtered", "misaligned"), -0.05, 0.05),
+        Claim.below("The joint form predicts 2+2 within 2 %", "mean relative error", mean(unseen), 0.02),
     ]  # fmt: skip
 
 
-def _fits(results: Results, kind: str) -> list[Fit]:
-    found = [one for one in results if one.params["kind"] == kind]
-    return [fit({"data": one.params["data"], "loss": one.values["losses"]}, "data") for one in found]
+def _of(results: Results, kind: str) -> Results:
+    return [one for one in results if one.params["kind"] == kind]
+
+
+def _fit(data: Sequence[int], losses: Sequence[float]) -> Fit:
+    return _fit_once(tuple(data), tuple(losses))
+
+
+@cache
+def _fit_once(data: tuple[int, ...], losses: tuple[float, ...]) -> Fit:
+    """Claims, table and plot ask for the same fits."""
+    return fit({"data": data, "loss": losses}, "data")
 
 
 def _extrapolated(data: Sequence[int], losses: Sequence[float]) -> float:
     """Relative error of the loss at the largest D as the others predict it."""
-    fitted = fit({"data": data[:-1], "loss": losses[:-1]}, "data")
-    return abs(float(fitted.predict({"data": data[-1:]})[0]) / losses[-1] - 1)
+    return abs(float(_fit(data[:-1], losses[:-1]).predict({"data": data[-1:]})[0]) / losses[-1] - 1)
+
+
+def _joint(results: Results) -> list[Fit]:
+    """The joint form of every seed, over all depths but the last; none where not all were run."""
+    *depths, last = (_of(results, kind) for kind in LAYERS)
+    if not last:
+        return []
+    return [fit(_columns(runs), "encoder-decoder") for runs in zip(*depths, strict=True)]
+
+
+def _columns(runs: Results) -> dict[str, list[float]]:
+    """A point a D of each run."""
+    columns: dict[str, list[float]] = {"data": [], "encoder": [], "decoder": [], "loss": []}
+    for one in runs:
+        columns["data"] += one.params["data"]
+        columns["loss"] += one.values["losses"]
+        for side in ("encoder", "decoder"):
+            columns[side] += [one.values[side]] * len(one.params["data"])
+    return columns
+
+
+def _error(joint: Fit, one: Result) -> float:
+    """Mean absolute relative error of a run's losses as the joint form predicts them."""
+    columns = _columns([one])
+    return float(np.mean(np.abs(joint.predict(columns) / np.array(columns["loss"]) - 1)))
+
+
+def tables(results: Results) -> dict[str, Table]:
+    """The fits of every kind, and of the joint form."""
+    rows = []
+    for kind in dict.fromkeys(one.params["kind"] for one in results):
+        runs = _of(results, kind)
+        fits = [_fit(one.params["data"], one.values["losses"]) for one in runs]
+        last = mean([one.values["losses"][-1] for one in runs]).value
+        wrong = [f"{one.values['wrong']:.3f}" for one in runs if "wrong" in one.values]
+        exponents = " ".join(f"{found.parameters['p']:.3f}" for found in fits)
+        rows.append((kind, exponents, f"{last:.3f}", " ".join(wrong)))
+    found: dict[str, Table] = {"Kinds": [("kind", "p of each seed", "loss at the largest D", "wrong pairs"), *rows]}
+    if joints := _joint(results):
+        named = [[f"{value:.3g}" for value in joint.parameters.values()] for joint in joints]
+        found["The joint form, a row a seed"] = [tuple(joints[0].parameters), *named]
+    return found
 
 
 def plot(results: Results, folder: Path) -> dict[str, Path]:
@@ -139,7 +214,7 @@ def _curves(results: Results) -> Callable[[Any], None]:
     def draw(axes: Any) -> None:
         for number, one in enumerate(results):
             data, losses = one.params["data"], one.values["losses"]
-            fitted = fit({"data": data, "loss": losses}, "data")
+            fitted = _fit(data, losses)
             label = f"{one.params['kind']}: p = {fitted.parameters['p']:.2f}"
             axes.plot(data, losses, "o", ms=4, color=f"C{number}", label=label)
             line = np.geomspace(min(data), max(data), 40)
@@ -160,5 +235,5 @@ def _curves(results: Results) -> Callable[[Any], None]:
 STUDY = Study(
     "Data scaling laws in translation",
     "Bansal, Ghorbani, Garg, Zhang, Krikun, Cherry, Neyshabur and Firat 2022",
-    PROTOCOL, cells, run, judge, plot, prepare,
+    PROTOCOL, cells, run, judge, plot, prepare, tables=tables,
 )  # fmt: skip

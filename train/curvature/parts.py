@@ -1,0 +1,72 @@
+"""The parts of a model apart: how sharply the loss bends in each, and how unevenly."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from omni.model.twice import twice_differentiable
+from omni.progress import progress
+from omni.train.curvature.hessian import CurvatureError, Hessian, Operator, Scaled
+from omni.train.curvature.lanczos import UnconvergedError, top_eigenvalue
+from omni.train.curvature.running import preconditioner_of
+from omni.train.curvature.spectrum import signs
+from omni.train.data.loader import Loader, Share
+from omni.train.engine import Trainer
+
+TOLERANCE, MOST = 0.1, 8                                                # of a part's eigenvalue; products
+
+
+@dataclass(frozen=True)
+class PartOf:
+    """How the optimizer finds the curvature of some parameters alone.
+
+    ratio: largest eigenvalue over the stability threshold at the rate; error: bound on it
+    spread: largest eigenvalue over the root mean square of all of the part's, which is 1 where all directions are alike
+    """
+
+    name: str
+    ratio: float
+    error: float
+    spread: float
+
+
+def examine_parts(trainer: Trainer) -> list[PartOf]:
+    """The sharpest first, on one row of the data, where some steps on one process have just ended."""
+    model = trainer.engine.module.model
+    named = {name: one for name, one in model.named_parameters() if one.requires_grad}
+    batch = Loader(trainer.data, trainer.stages.order, Share(1, 1)).batch(0)
+    micro, found = batch.micro[0].to(trainer.device), []
+    with twice_differentiable():
+        hessian = Hessian([lambda: model(micro).total / max(1, batch.trained)], list(named.values()))
+        scale = preconditioner_of(trainer.engine, trainer.optimizer, 0)
+        for name, span in progress(list(spans(list(named)).items()), "parts", unit="part"):
+            try:
+                found.append(PartOf(name, *_condition(Scaled(hessian.block(*span), scale.block(*span)))))
+            except CurvatureError:                                      # no row of the batch uses it
+                continue
+    return sorted(found, key=lambda one: -one.ratio)
+
+
+def spans(names: Sequence[str]) -> dict[str, tuple[int, int]]:
+    """The parts of a model as numbers of its parameters, from and to: neighbours with the same name but for its end.
+
+    `blocks.0.attention.qkv.weight` and `blocks.0.attention_norm.weight`, before it, belong to `blocks.0.attention`.
+    """
+    found: dict[str, tuple[int, int]] = {}
+    for at, name in enumerate(names):
+        words = name.split(".")[:-1]
+        part = (".".join(words[: 3 if words[:1] == ["blocks"] else 1]) or name).removesuffix("_norm")
+        found[part] = (found[part][0] if part in found else at, at + 1)
+    return found
+
+
+def _condition(part: Operator) -> tuple[float, float, float]:
+    """The largest eigenvalue, the bound on its error, and how often it holds the root mean square of all."""
+    try:
+        top = top_eigenvalue(part, TOLERANCE, MOST)
+    except UnconvergedError as error:
+        top = error.best
+    square = float((part @ signs(part, torch.Generator().manual_seed(0))).square().mean())
+    return top.value, top.error, top.value / math.sqrt(square) if square else math.inf
