@@ -4,11 +4,16 @@ The last 1.2 s are judged by how much of them keeps its pitch within a third of 
 more. No training: a few numbers, measured by `omni bench guards`.
 """
 
+import bisect
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import soxr
 from numpy.typing import NDArray
+
+from omni.safety.guards.embedding import windows
 
 RATE = 8_000                                                            # hertz at which pitch is looked for
 FRAME, HOP = 400, 160                                                   # samples: 50 ms, 20 ms
@@ -40,14 +45,12 @@ class MusicGuard:
     def feed(self, samples: NDArray[np.float32], transcript: str = "") -> str | None:
         """samples: [n] float32. Having stopped, it gives its reason again and again."""
         wave = np.concatenate((self._rest, self._resampler.resample_chunk(np.ascontiguousarray(samples, np.float32))))
-        count = max(0, (len(wave) - FRAME) // HOP + 1)
-        if count < AT_ONCE:
-            self._rest = wave
-        else:
-            self._rest = wave[count * HOP :]
-            frames = np.lib.stride_tricks.sliding_window_view(wave, FRAME)[: (count - 1) * HOP + 1 : HOP]
+        self._rest = wave
+        if len(wave) >= FRAME + (AT_ONCE - 1) * HOP:
+            frames = windows(wave, FRAME, HOP)
+            self._rest = wave[len(frames) * HOP :]
             self._pitches = [*self._pitches, *pitches(frames).tolist()][-SPAN:]
-            self._found = max(self._found, held(np.array(self._pitches)))
+            self._found = max(self._found, held(self._pitches))
         return None if self._found < SHARE else f"music or singing: {self._found:.0%} of the last 1.2 s holds notes"
 
 
@@ -68,15 +71,16 @@ def pitches(frames: NDArray[np.float32]) -> NDArray[np.float64]:
     return np.where(loud & (peak > CLEAR), octaves, np.nan)
 
 
-def held(octaves: NDArray[np.float64]) -> float:
+def held(octaves: Sequence[float]) -> float:
     """The share of SPAN frames that lie in a note: NOTE or more in a row within WITHIN of their median."""
-    inside, start = 0, 0
-    for end in range(1, len(octaves) + 1):
-        whole = end == len(octaves)
-        if whole or not abs(octaves[end] - np.median(octaves[start:end])) <= WITHIN:  # not: nan ends a note too
-            if end - start >= NOTE and not np.isnan(octaves[start]):
-                inside += end - start
-            start = end
+    inside = 0
+    note: list[float] = []                                              # in order of pitch, so that the middle is known
+    for octave in (*octaves, math.nan):
+        if note and abs(octave - 0.5 * (note[(len(note) - 1) // 2] + note[len(note) // 2])) <= WITHIN:
+            bisect.insort(note, octave)
+            continue
+        inside += len(note) if len(note) >= NOTE else 0
+        note = [] if math.isnan(octave) else [octave]                   # nan ends a note, and begins none
     return inside / SPAN
 
 
