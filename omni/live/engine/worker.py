@@ -97,8 +97,8 @@ class Worker:
             case messages.Truncate():
                 talk.truncate(message.item, message.seconds)
             case messages.Transcribe():
-                letters = talk.transcription(message.item, message.language)
-                self.jobs.append(Job(message.talk, partial(self._write, message, letters, []), lambda: 1e3))
+                letters, heard = talk.transcription(message.item, message.language)
+                self.jobs.append(Job(message.talk, partial(self._write, message, letters, heard, []), lambda: 1e3))
             case messages.Close():
                 self.talks.pop(message.talk).stop()
                 self.jobs = [job for job in self.jobs if job.talk != message.talk]
@@ -171,12 +171,18 @@ class Worker:
             speech.began = speech.began or time.monotonic()
             speech.seconds += len(piece.audio) / codec.sample_rate
 
-    def _write(self, order: messages.Transcribe, letters: Iterator[str], text: list[str]) -> bool:
-        letter = next(letters, None)
+    def _write(self, order: messages.Transcribe, letters: Iterator[str], heard: int, text: list[str]) -> bool:
+        letter, failed = None, None
+        try:
+            letter = next(letters, None)
+        except InputError as error:
+            failed = str(error)
         if letter is None:
-            self.tell(messages.Transcribed(order.talk, order.item, "".join(text), len(text)))
+            self.tell(messages.Transcribed(order.talk, order.item, "".join(text), heard, len(text), failed))
             return False
         text.append(letter)
+        if letter:
+            self.tell(messages.Wrote(order.talk, order.item, letter))
         return True
 
 
@@ -248,6 +254,8 @@ def run(door: socket.socket, model: str | None, int8: bool = False, device: str 
     return_memory()
     folder = at / model if model else shipped_model()
     pipeline, ending = Pipeline.load(folder, device, int8), Ending.load(folder)
+    if pipeline.tokenizers.audio is None:
+        raise InputError(f"{folder}: this model neither hears nor speaks; serve one with an audio tokenizer")
     warm(pipeline)
     serve(door, pipeline, model or NAME, ending)
 
