@@ -1,19 +1,23 @@
 """`omni serve`: a model behind OpenAI's Realtime and HTTP protocols, with a page to talk to it."""
 
 import argparse
+import contextlib
 import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from omni.errors import InputError
 
 if TYPE_CHECKING:
+    from omni.live.engine.pool import Body
     from omni.live.guard import Guards
 
 EPILOG = """examples:
   omni serve                                     # http://127.0.0.1:8700/ is the page to talk to omni-tiny
   omni serve runs/tiny/model --port 9000 --key $(openssl rand -hex 24)
   omni serve --host 0.0.0.0 --tls-cert cert.pem --tls-key key.pem --key-file keys.txt
+  RAY_ADDRESS=10.0.0.1:6379 omni serve --engine ray --models 8 --device cuda   # one a GPU, on the cluster's nodes
 
 clients: any that speaks OpenAI's Realtime (GA) or chat protocol, with base URL http://127.0.0.1:8700/v1"""
 
@@ -31,6 +35,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tls-cert", type=Path, help="certificate chain, PEM; with --tls-key")
     parser.add_argument("--tls-key", type=Path, help="its private key, PEM")
     parser.add_argument("--models", type=int, default=1, help="processes with the model (default: %(default)s)")
+    parser.add_argument("--engine", choices=("local", "ray"), default="local",
+                        help="where they run; ray: on the cluster of $RAY_ADDRESS, or one here")
     parser.add_argument("--sessions", type=int, default=16, help="conversations a process holds (default: %(default)s)")
     parser.add_argument("--per-key", type=int, default=16, help="sessions a key may have open (default: %(default)s)")
     parser.add_argument("--idle", type=float, default=300.0, help="seconds a client may be mute (default: %(default)g)")
@@ -58,7 +64,7 @@ def run(args: argparse.Namespace) -> None:
         from omni.live.http.serving import serve
     except ImportError as error:
         raise InputError(f'`omni serve` needs {error.name}; install it with pip install "omni[live]"') from None
-    from omni.live.engine.pool import Pool
+    from omni.live.engine.pool import Pool, Process
     from omni.live.http.door import Door
     from omni.model.folder import load_shape
     from omni.shipped import shipped_model
@@ -66,9 +72,25 @@ def run(args: argparse.Namespace) -> None:
     _, vocab = load_shape(args.model or shipped_model())                # says what is wrong before anything is started
 
     door = Door(keys, tuple(args.origin), args.per_key, args.seconds, args.idle)
-    pool = Pool.of(args.model, args.models, args.sessions, args.int8, args.device)
     guards = _guards(args.guard, vocab.voices)
-    serve(pool, door, args.host, args.port, args.tls_cert, args.tls_key, guards, page=not args.no_page)
+    with _bodies(args) as bodies:
+        pool = Pool([Process(body) for body in bodies], args.sessions)
+        serve(pool, door, args.host, args.port, args.tls_cert, args.tls_key, guards, page=not args.no_page)
+
+
+@contextlib.contextmanager
+def _bodies(args: argparse.Namespace) -> Iterator[Sequence["Body"]]:
+    """Where the models' processes will live. Raises InputError when there is no such place."""
+    if args.engine == "local":
+        from omni.live.engine.child import Child
+
+        yield [Child(args.model, args.int8, args.device) for _ in range(args.models)]
+        return
+    from omni.cluster import joined
+    from omni.live.engine.actor import Actor
+
+    with joined(args.models) as ray:
+        yield [Actor(ray, args.model, args.int8, args.device) for _ in range(args.models)]
 
 
 def _guards(names: list[str], voices: tuple[str, ...]) -> "Guards | None":

@@ -18,7 +18,6 @@ from omni.live.hearing.pcm import Resampler, Wave, to_base64
 from omni.live.protocol.session import Session
 
 SCHEMA: TypeAdapter[Any] = TypeAdapter(RealtimeServerEvent)
-OURS = ("rate_limits.updated", "input_audio_buffer.timeout_triggered")
 
 
 @dataclass
@@ -33,19 +32,26 @@ class Inline:
         self.tell = self.worker.take
         self.listeners: dict[str, Any] = {}
 
+    @classmethod
+    def of(cls, pipeline: Pipeline, told: Callable[[messages.Told], None]) -> "Inline":
+        codec, vocab = pipeline.tokenizers.audio, pipeline.vocab
+        assert codec is not None
+        ready = messages.Ready("", codec.sample_rate, vocab.voices, vocab.languages, "omni-tiny")
+        return cls(Worker(pipeline, told), ready)
+
 
 class Talking:
     """A session with its model. `events` is all that was sent to the client, each of the openai package's shape."""
 
-    def __init__(self, pipeline: Pipeline, guards: Guards | None = None, kind: str = "realtime") -> None:
-        codec, vocab = pipeline.tokenizers.audio, pipeline.vocab
-        ready = messages.Ready("", codec.sample_rate, vocab.voices, vocab.languages, "omni-tiny")
+    def __init__(
+        self, pipeline: Pipeline, guards: Guards | None = None, kind: str = "realtime", limits: Any = None
+    ) -> None:  # fmt: skip
         self.told: list[messages.Told] = []
-        self.worker = Worker(pipeline, self.told.append)
         self.events: list[dict[str, Any]] = []
-        process: Any = Inline(self.worker, ready)
+        process: Any = Inline.of(pipeline, self.told.append)
+        self.worker = process.worker
         self.worker.take(messages.Open("talk"))
-        self.session = Session(Line(process, "talk"), self._sent, 600, guards, kind=kind)
+        self.session = Session(Line(process, "talk"), self._sent, 600, guards, limits, kind)
 
     @property
     def talk(self) -> Any:
@@ -83,8 +89,7 @@ class Talking:
 
     def _sent(self, event: dict[str, Any]) -> None:
         event = json.loads(json.dumps(event))
-        if event["type"] not in OURS:
-            SCHEMA.validate_python(event)
+        SCHEMA.validate_python(event)
         self.events.append(event)
 
 
@@ -105,3 +110,20 @@ def silence(seconds: float, seed: int = 0) -> Wave:
 def resampled(wave: Wave, rate: int, wanted: int) -> Wave:
     resampler = Resampler(rate, wanted)
     return np.concatenate((resampler(wave), resampler.finish()))
+
+
+def text(words: str, **more: Any) -> dict[str, Any]:
+    """An item of the user."""
+    return {"type": "message", "role": "user", "content": [{"type": "input_text", "text": words}], **more}
+
+
+def only(events: list[dict[str, Any]], kind: str) -> dict[str, Any]:
+    """The one event of this type."""
+    (found,) = [event for event in events if event["type"] == kind]
+    return found
+
+
+def refused(events: list[dict[str, Any]]) -> dict[str, Any]:
+    """What is wrong, where nothing else was sent."""
+    assert [event["type"] for event in events] == ["error"]
+    return events[0]["error"]

@@ -3,11 +3,12 @@
 import base64
 import io
 import json
+import time
 
 import numpy as np
 import pytest
 from PIL import Image
-from talking import Talking, kinds, silence
+from talking import Talking, kinds, only, refused, silence, text
 
 from omni.live.engine.talk import _cut
 
@@ -17,20 +18,6 @@ ANSWERED = [
     "response.output_audio_transcript.done", "response.content_part.done", "conversation.item.done",
     "response.output_item.done", "response.done",
 ]  # fmt: skip
-
-
-def text(words: str, **more) -> dict:
-    return {"type": "message", "role": "user", "content": [{"type": "input_text", "text": words}], **more}
-
-
-def only(events: list[dict], kind: str) -> dict:
-    (found,) = [event for event in events if event["type"] == kind]
-    return found
-
-
-def refused(events: list[dict]) -> dict:
-    assert [event["type"] for event in events] == ["error"]
-    return events[0]["error"]
 
 
 def test_what_is_said_is_answered_in_the_order_that_clients_expect(talking: Talking, spoken: np.ndarray) -> None:
@@ -150,13 +137,22 @@ def test_what_a_pause_drew_up_is_not_said_in_a_transcription_session(talking: Ta
     assert "response.created" not in kinds(talking.hear(silence(1.5)))
 
 
-def test_what_the_user_said_is_written_down_when_asked(talking: Talking, spoken: np.ndarray) -> None:
-    transcription = {"model": "whisper-1", "language": "en"}
-    talking.say("session.update", session={"type": "realtime", "audio": {"input": {"transcription": transcription}}})
-    events = talking.hear(np.concatenate((silence(0.3), spoken, silence(1.5))))
-    done = only(events, "conversation.item.input_audio_transcription.completed")
-    assert done["item_id"] == only(events, "input_audio_buffer.committed")["item_id"]
-    assert done["usage"]["type"] == "tokens"
+def test_a_user_who_says_nothing_after_an_answer_is_spoken_to(talking: Talking, monkeypatch) -> None:
+    detection = {"type": "server_vad", "idle_timeout_ms": 1000}
+    talking.say("session.update", session={"type": "realtime", "audio": {"input": {"turn_detection": detection}}})
+    talking.say("conversation.item.create", item=text("Hello"))
+    talking.say("response.create")
+    assert not talking.hear(silence(0.1))                               # the answer is still to be heard
+    later = time.monotonic() + 60
+    monkeypatch.setattr("omni.live.protocol.speaking.time.monotonic", lambda: later)
+    events = talking.hear(silence(1.4), 33_600)
+    assert kinds(events)[:3] == [
+        "input_audio_buffer.timeout_triggered", "input_audio_buffer.committed", "conversation.item.added",
+    ]  # fmt: skip
+    triggered = events[0]
+    assert triggered["audio_end_ms"] - triggered["audio_start_ms"] == 1000
+    assert triggered["item_id"] == only(events, "input_audio_buffer.committed")["item_id"]
+    assert only(events, "response.done")["response"]["status"] == "completed"
 
 
 def test_a_response_out_of_band_leaves_the_conversation_alone(talking: Talking) -> None:
@@ -266,38 +262,3 @@ def test_a_guard_stops_the_answer_and_so_does_one_that_fails(pipeline, fails: bo
     assert (done["status"], done["status_details"]["reason"]) == ("incomplete", "content_filter")
     assert talking.session.speaking.last.sent <= 3000 / 24_000
     assert not talking.worker.busy
-
-
-TRANSCRIPTION = "conversation.item.input_audio_transcription"
-WRITTEN = [
-    "input_audio_buffer.speech_started", "input_audio_buffer.speech_stopped", "input_audio_buffer.committed",
-    "conversation.item.added", "conversation.item.done", f"{TRANSCRIPTION}.delta", f"{TRANSCRIPTION}.completed",
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("asked", ["address", "update"])
-def test_a_transcription_session_writes_down_every_turn_and_answers_none(pipeline, spoken, asked: str) -> None:
-    talking = Talking(pipeline, kind="transcription" if asked == "address" else "realtime")
-    given = {"input": {"transcription": {"model": "gpt-4o-transcribe", "language": "en"}}}
-    talking.say("session.update", session={"type": "transcription", "audio": given})
-    session = only(talking.events, "session.updated")["session"]
-    assert session["object"] == "realtime.transcription_session" and set(session["audio"]) == {"input"}
-    assert (talking.events[0]["session"]["type"] == "transcription") is (asked == "address")
-    once = np.concatenate((silence(0.3), spoken, silence(1.5)))
-    for _ in range(2):
-        events = talking.hear(once)
-        assert kinds(events) == WRITTEN
-        completed = only(events, f"{TRANSCRIPTION}.completed")
-        (kept,) = talking.say("conversation.item.retrieve", item_id=completed["item_id"])
-        assert kept["item"]["content"][0]["transcript"] == completed["transcript"] != ""
-        assert not talking.talk.items                                   # the model keeps none of it
-    assert "type transcription" in refused(talking.say("response.create"))["message"]
-    assert "type cannot change" in refused(talking.say("session.update", session={"type": "realtime"}))["message"]
-
-
-def test_a_turn_that_the_client_ends_is_written_down_too(pipeline, spoken) -> None:
-    talking = Talking(pipeline, kind="transcription")
-    assert talking.events[0]["session"]["audio"]["input"]["transcription"] == {"model": "omni-tiny"}
-    talking.say("session.update", session={"type": "transcription", "audio": {"input": {"turn_detection": None}}})
-    assert not talking.hear(spoken)
-    assert kinds(talking.say("input_audio_buffer.commit")) == WRITTEN[2:]

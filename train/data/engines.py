@@ -5,13 +5,10 @@ written does not depend on how many hands made it, nor on which engine. Nothing 
 """
 
 import contextlib
-import importlib.util
 import itertools
-import logging
 import multiprocessing
 import os
 import signal
-import socket
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,6 +16,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, Protocol, TypeVar
 
+from omni.cluster import joined
 from omni.errors import InputError
 from omni.progress import progress
 
@@ -97,7 +95,7 @@ def open_engine(name: str = "local", workers: int = 0) -> Iterator[Engine]:
     if name not in ENGINES or workers < 0:
         raise InputError(f"--engine {name} --workers {workers}: use local or ray, and 0 workers (one a core) or more")
     if name == "ray":
-        with _ray(workers) as ray:
+        with joined(workers) as ray:
             yield OnRay(ray)
         return
     workers = workers or len(os.sched_getaffinity(0))
@@ -176,38 +174,3 @@ def _serve() -> None:
 def _follow(parent: Any) -> None:
     parent.join()
     os._exit(1)
-
-
-def _check_answers(address: str) -> None:
-    """Raises InputError unless something listens there: Ray itself would try for minutes."""
-    host, _, port = address.rpartition(":")
-    try:
-        socket.create_connection((host, int(port)), timeout=10).close()
-    except (OSError, ValueError):
-        raise InputError(
-            f"RAY_ADDRESS={address}: no Ray cluster answers there; give the HOST:PORT that `ray start --head` names"
-        ) from None
-
-
-@contextlib.contextmanager
-def _ray(cores: int) -> Iterator[Any]:
-    if importlib.util.find_spec("ray") is None:
-        raise InputError("--engine ray: Ray is not installed; `pip install 'omni[ray]'`, or use --engine local")
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")               # it would send them out
-    import ray
-
-    if ray.is_initialized():                                            # a program's own session is its to end
-        yield ray
-        return
-    quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "include_dashboard": False}
-    address = os.environ.get("RAY_ADDRESS", "auto")
-    if address != "auto":
-        _check_answers(address)
-    try:
-        ray.init(address, **quiet)
-    except ConnectionError:                                             # none runs on this machine
-        ray.init("local", num_cpus=cores or len(os.sched_getaffinity(0)), **quiet)
-    try:
-        yield ray
-    finally:
-        ray.shutdown()

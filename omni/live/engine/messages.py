@@ -121,7 +121,7 @@ class Stop(Told):
 
 @dataclass(frozen=True)
 class Transcribe(Told):
-    """Write down what the user said in an item; answered by `Transcribed`."""
+    """Write down what the user said in an item; answered by `Wrote`, as often as needed, and `Transcribed`."""
 
     item: str
     language: str | None
@@ -166,10 +166,22 @@ class Failed(Told):
 
 
 @dataclass(frozen=True)
-class Transcribed(Told):
+class Wrote(Told):
+    """The next letters of a transcript."""
+
     item: str
     text: str
+
+
+@dataclass(frozen=True)
+class Transcribed(Told):
+    """A transcript is whole: its text, codes heard and steps written. failed: why it could not be made."""
+
+    item: str
+    text: str
+    heard: int
     steps: int
+    failed: str | None = None
 
 
 @dataclass(frozen=True)

@@ -1,22 +1,18 @@
 """The door's side of the models' processes: starts them, speaks with them, and starts them again when they die."""
 
 import asyncio
+import contextlib
 import logging
-import os
-import socket
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from omni.errors import InputError
 from omni.live.engine import messages, wire
 
 log = logging.getLogger("omni.live")
-PAUSE = 0.5                                                             # seconds before a dead process is started again
-HOPELESS = 3                                                            # deaths before the first word, in a row
-# The past of a conversation goes back to the system when it ends; glibc would keep it, in pieces, for good.
-MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(1 << 20)}
+PAUSE, LONGEST_PAUSE = 0.5, 30.0                                        # seconds before a dead process is started again
+LOST = (asyncio.IncompleteReadError, OSError)                           # how a connection ends
 
 Listener = Callable[[messages.Told | None], None]                       # None: the model has died
 
@@ -25,35 +21,41 @@ class FullError(Exception):
     """No room for another conversation."""
 
 
+class Body(Protocol):
+    """Where a model's process lives: `Child` on this machine, `Actor` on a node of a cluster."""
+
+    async def start(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Begin a new process; what it says, and what it is told. Raises InputError."""
+        ...
+
+    async def ended(self) -> str:
+        """Make sure that it has ended, now that its connection has; how it did."""
+        ...
+
+    def stop(self) -> None:
+        """End it, if it runs."""
+        ...
+
+
 @dataclass
 class Process:
     """One model in a process of its own, and the conversations that it holds."""
 
-    arguments: list[str]
+    body: Body
     listeners: dict[str, Listener] = field(default_factory=dict)
     ready: messages.Ready | None = None
     _writer: asyncio.StreamWriter | None = None
-    _child: "subprocess.Popen[bytes] | None" = None
-    _died: int = 0
-
-    @property
-    def pid(self) -> int | None:
-        """Of the running process, None between two of them."""
-        return None if self._child is None else self._child.pid
+    _task: "asyncio.Task[None] | None" = None
+    _died: int = 0                                                      # times since it last said something
 
     async def start(self) -> None:
         """Start it and wait until it listens. Raises InputError when it ends before that."""
-        ours, theirs = socket.socketpair()
-        command = [sys.executable, "-m", "omni.live.engine.worker", str(theirs.fileno()), *self.arguments]
-        fds, settings = [theirs.fileno()], os.environ | MEMORY
-        self._child = subprocess.Popen(command, pass_fds=fds, stdin=subprocess.DEVNULL, env=settings)
-        theirs.close()
-        reader, self._writer = await asyncio.open_connection(sock=ours, limit=1 << 26)
+        reader, self._writer = await self.body.start()
         try:
             self.ready = await self._next(reader)                       # type: ignore[assignment]
-        except (asyncio.IncompleteReadError, ConnectionError):
-            self._child.wait()
-            raise InputError("the model's process ended before it could serve; its last words stand above") from None
+        except LOST:
+            self._writer.close()
+            raise InputError(f"a model's process ended before it could serve ({await self.body.ended()})") from None
         self._task = asyncio.get_running_loop().create_task(self._follow(reader))
 
     def tell(self, message: messages.Told) -> None:
@@ -63,37 +65,37 @@ class Process:
 
     def stop(self) -> None:
         """End the process for good."""
-        self._task.cancel()
-        if self._child is not None:
-            self._child.terminate()
-            self._child.wait()
-            self._child = None
+        if self._task is not None:
+            self._task.cancel()
+        self.body.stop()
 
     async def _follow(self, reader: asyncio.StreamReader) -> None:
         """Hand what the model says to whom it concerns, until it dies; then let a new one take its place."""
-        try:
+        with contextlib.suppress(*LOST):
             while True:
                 message = await self._next(reader)
                 self._died = 0
                 listener = self.listeners.get(message.talk)
                 if listener is not None:
                     listener(message)
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
-        assert self._child is not None and self._writer is not None
+        assert self._writer is not None
         self._writer.close()
-        log.error("a model's process died (exit code %s); starting another", self._child.wait())
-        self.ready, self._child, lost = None, None, list(self.listeners.values())
+        self.ready, lost = None, list(self.listeners.values())
         self.listeners.clear()
         for listener in lost:
             listener(None)
-        self._died += 1
-        await asyncio.sleep(PAUSE * self._died)
-        if self._died <= HOPELESS:
+        log.error("a model's process died (%s); starting another", await self.body.ended())
+        await self._return()
+
+    async def _return(self) -> None:
+        """Start it again, as often as it takes: what kept it from starting may pass."""
+        while True:
+            await asyncio.sleep(min(PAUSE * 2 ** min(self._died, 10), LONGEST_PAUSE))
+            self._died += 1
             try:
-                await self.start()
+                return await self.start()
             except InputError as error:
-                log.error("%s", error)
+                log.error("%s; trying again", error)
 
     @staticmethod
     async def _next(reader: asyncio.StreamReader) -> messages.Told:
@@ -109,11 +111,6 @@ class Pool:
     processes: list[Process]
     room: int
 
-    @classmethod
-    def of(cls, model: str | None, processes: int, room: int, int8: bool = False, device: str = "cpu") -> "Pool":
-        arguments = [*([model] if model else []), *(["--int8"] if int8 else []), "--device", device]
-        return cls([Process(list(arguments)) for _ in range(processes)], room)
-
     @property
     def facts(self) -> messages.Ready | None:
         """What the model can do; None while none listens."""
@@ -125,7 +122,14 @@ class Pool:
         return sum(len(process.listeners) for process in self.processes)
 
     async def start(self) -> None:
-        await asyncio.gather(*(process.start() for process in self.processes))
+        """Start them all and wait until they listen. Raises InputError, and stops them all, when one does not."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                for process in self.processes:
+                    group.create_task(process.start())
+        except* InputError as errors:
+            self.stop()
+            raise errors.exceptions[0] from None
 
     def stop(self) -> None:
         for process in self.processes:

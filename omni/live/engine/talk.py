@@ -19,7 +19,7 @@ from omni.live.engine import messages
 from omni.live.engine.ending import Ear, Ending
 from omni.live.engine.listening import Listening
 from omni.live.engine.messages import Wave
-from omni.sequence import Segment, prompt
+from omni.sequence import Segment
 from omni.sequence import Sequence as Laid
 
 
@@ -188,24 +188,27 @@ class Talk:
         if self.speech is speech and speech.draft is None:
             self.speech = None
 
-    def transcription(self, item: str, language: str | None) -> Iterator[str]:
-        """The text of what was said in an item, letter by letter."""
+    def transcription(self, item: str, language: str | None) -> tuple[Iterator[str], int]:
+        """The text of what was said in an item, letter by letter as it is taken, and of how many codes that was."""
         heard = [segment for segment in self.items.get(item, []) if segment.modality == "audio"]
-        if not heard:
-            return
-        model, vocab = self.pipeline.model, self.pipeline.vocab
-        wants, sampler, generator = self.pipeline.asked(("text",), language=language, sampler=GREEDY, max_tokens=64)
-        ids = prompt(heard, vocab)
-        stream = Stream(model, step=self.pipeline.step, max_steps=min(len(ids) + 80, model.config.max_steps))
-        stream.hear(ids[None], Laid.of(heard, vocab).prefix)
-        for piece in tell(stream, wants, self.pipeline.tokenizers, vocab, sampler, generator, []):
-            yield piece.text or ""
+        return self._written(heard, language), sum(int(segment.codes.size) for segment in heard)
 
     # ----
 
     def _drafted(self, name: str | None) -> tuple[str, Segment] | None:
         segment = self._listening.segment() if name is not None else None
         return None if name is None or segment is None else (name, segment)
+
+    def _written(self, heard: list[Segment], language: str | None) -> Iterator[str]:
+        if not heard:
+            return
+        model, vocab = self.pipeline.model, self.pipeline.vocab
+        wants, sampler, generator = self.pipeline.asked(("text",), language=language, sampler=GREEDY, max_tokens=64)
+        _, ids = fitting([heard], wants, model, vocab)
+        stream = Stream(model, step=self.pipeline.step, max_steps=min(len(ids) + 80, model.config.max_steps))
+        stream.hear(ids[None], Laid.of(heard, vocab).prefix)
+        for piece in tell(stream, wants, self.pipeline.tokenizers, vocab, sampler, generator, []):
+            yield piece.text or ""
 
     def _segments(self, parts: tuple[Part, ...]) -> Turn:
         return [part.segment(self.pipeline.tokenizers, self.pipeline.vocab) for part in parts]

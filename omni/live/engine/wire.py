@@ -14,6 +14,7 @@ from omni.decode.samplers import Sampler
 from omni.live.engine import messages
 
 HEADER = struct.Struct("!II")                                           # bytes of the JSON, and of the arrays
+LARGEST = 1 << 26                                                       # bytes that a reader may hold
 TYPES: dict[str, type] = {
     **{name: kind for name, kind in vars(messages).items() if is_dataclass(kind) and isinstance(kind, type)},
     **{kind.__name__: kind for kind in (Audio, Picture, Sampler, Text, Video)},

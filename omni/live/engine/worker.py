@@ -4,6 +4,8 @@
 """
 
 import argparse
+import contextlib
+import ctypes
 import os
 import select
 import socket
@@ -12,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,6 +31,7 @@ from omni.shipped import NAME, shipped_model
 
 PIECE = 64                                                              # steps of a long past between two looks around
 NEW = 0.05                                                              # seconds that an answer before its sound leads
+M_MMAP_THRESHOLD = -3                                                  # of glibc's malloc.h
 HELD = 1                                                                # frames of an answer's first sound
 
 
@@ -93,8 +97,8 @@ class Worker:
             case messages.Truncate():
                 talk.truncate(message.item, message.seconds)
             case messages.Transcribe():
-                letters = talk.transcription(message.item, message.language)
-                self.jobs.append(Job(message.talk, partial(self._write, message, letters, []), lambda: 1e3))
+                letters, heard = talk.transcription(message.item, message.language)
+                self.jobs.append(Job(message.talk, partial(self._write, message, letters, heard, []), lambda: 1e3))
             case messages.Close():
                 self.talks.pop(message.talk).stop()
                 self.jobs = [job for job in self.jobs if job.talk != message.talk]
@@ -167,12 +171,18 @@ class Worker:
             speech.began = speech.began or time.monotonic()
             speech.seconds += len(piece.audio) / codec.sample_rate
 
-    def _write(self, order: messages.Transcribe, letters: Iterator[str], text: list[str]) -> bool:
-        letter = next(letters, None)
+    def _write(self, order: messages.Transcribe, letters: Iterator[str], heard: int, text: list[str]) -> bool:
+        letter, failed = None, None
+        try:
+            letter = next(letters, None)
+        except InputError as error:
+            failed = str(error)
         if letter is None:
-            self.tell(messages.Transcribed(order.talk, order.item, "".join(text), len(text)))
+            self.tell(messages.Transcribed(order.talk, order.item, "".join(text), heard, len(text), failed))
             return False
         text.append(letter)
+        if letter:
+            self.tell(messages.Wrote(order.talk, order.item, letter))
         return True
 
 
@@ -235,18 +245,25 @@ def together(told: Iterable[messages.Told]) -> list[messages.Told]:
     return found
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("fd", type=int)
-    parser.add_argument("model", nargs="?")
-    parser.add_argument("--int8", action="store_true")
-    parser.add_argument("--device", default="cpu")
-    args = parser.parse_args()
+def run(door: socket.socket, model: str | None, int8: bool = False, device: str = "cpu", at: Path = Path()) -> None:
+    """Load a model and work with it until the door closes; at: where a relative folder begins.
+
+    Raises InputError for a model that cannot be served, OSError when the connection breaks.
+    """
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    folder = args.model or shipped_model()
-    pipeline, ending = Pipeline.load(folder, args.device, args.int8), Ending.load(folder)
+    return_memory()
+    folder = at / model if model else shipped_model()
+    pipeline, ending = Pipeline.load(folder, device, int8), Ending.load(folder)
+    if pipeline.tokenizers.audio is None:
+        raise InputError(f"{folder}: this model neither hears nor speaks; serve one with an audio tokenizer")
     warm(pipeline)
-    serve(socket.socket(fileno=args.fd), pipeline, args.model or NAME, ending)
+    serve(door, pipeline, model or NAME, ending)
+
+
+def return_memory() -> None:
+    """Give the past of a conversation back to the system when it ends; glibc would keep it, in pieces, for good."""
+    with contextlib.suppress(AttributeError, OSError):                  # where there is another C library
+        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, 1 << 20)
 
 
 def warm(pipeline: Pipeline) -> None:
@@ -259,6 +276,16 @@ def warm(pipeline: Pipeline) -> None:
     worker.take(messages.Answer("warm", "warm", ask, "warm", draft="heard"))
     while worker.busy:
         worker.work()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("fd", type=int)
+    parser.add_argument("model", nargs="?")
+    parser.add_argument("--int8", action="store_true")
+    parser.add_argument("--device", default="cpu")
+    args = parser.parse_args()
+    run(socket.socket(fileno=args.fd), args.model, args.int8, args.device)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
 """The application: every endpoint, behind one door."""
 
-import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from prometheus_client import generate_latest
@@ -26,7 +25,7 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 def application(pool: Pool, door: Door, guards: Guards | None = None, page: bool = True) -> Starlette:
-    """The server as an ASGI application; starting it starts the models. page: whether the demo page is served."""
+    """The server as an ASGI application; whoever runs it starts the pool. page: whether the demo page is served."""
     metrics = Metrics()
     chat = Chat(pool, guards)
     sounds, began = Sounds(pool, guards), int(time.time())
@@ -78,12 +77,6 @@ def application(pool: Pool, door: Door, guards: Guards | None = None, page: bool
     async def index(_: Request) -> Response:
         return FileResponse(PAGE / "index.html", headers={"content-security-policy": POLICY})
 
-    @contextlib.asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        await pool.start()
-        yield
-        pool.stop()
-
     def post(path: str, endpoint: Endpoint) -> Route:
         return Route(path, guarded(endpoint), methods=["POST"])
 
@@ -100,7 +93,7 @@ def application(pool: Pool, door: Door, guards: Guards | None = None, page: bool
     ]
     if page:
         routes += [Route("/", index), Route("/about.json", voices), Mount("/page", StaticFiles(directory=PAGE))]
-    return Starlette(routes=routes, lifespan=lifespan)
+    return Starlette(routes=routes)
 
 
 # Nothing from or to elsewhere, and no script or style in the page itself.

@@ -147,10 +147,10 @@ class Realtime:
                 await asyncio.wait([writing], timeout=0.5)               # for what the session said about it
                 await self._close(socket, CLOSE_BROKEN, "the model died; open a new session")
             elif reading.done() and not reading.cancelled() and reading.exception() is None:
-                await asyncio.wait([writing], timeout=0.2)
-                await self._close(socket, CLOSE_POLICY, reading.result())
+                await self._end(socket, outbox, writing, *reading.result())
             elif not any(task.done() for task in tasks):
-                await self._close(socket, CLOSE_POLICY, f"a session lasts {self.door.seconds:.0f} s at most")
+                told = f"a session lasts {self.door.seconds:g} s at most; open a new one"
+                await self._end(socket, outbox, writing, "session_expired", told)
         finally:
             for task in tasks:
                 task.cancel()
@@ -159,20 +159,29 @@ class Realtime:
                 if isinstance(error, Exception) and not isinstance(error, WebSocketDisconnect | RuntimeError):
                     log.error("a session ended with %r", error, exc_info=error)
 
-    async def _read(self, socket: WebSocket, session: Session, outbox: Outbox, allowance: Allowance) -> str:
-        """Take the client's events; returns why no more are taken."""
+    async def _end(
+        self, socket: WebSocket, outbox: Outbox, writing: "asyncio.Task[None]", code: str, reason: str
+    ) -> None:  # fmt: skip
+        """Tell the client why, and close."""
+        outbox.send(events.error(reason, code))
+        await asyncio.wait([writing], timeout=0.2)
+        await self._close(socket, CLOSE_POLICY, reason)
+
+    async def _read(
+        self, socket: WebSocket, session: Session, outbox: Outbox, allowance: Allowance
+    ) -> tuple[str, str]:  # fmt: skip
+        """Take the client's events; returns the code and the reason for which no more are taken."""
         while True:
             try:
                 async with asyncio.timeout(self.door.idle):
                     received = await socket.receive()
             except TimeoutError:
-                return f"no event came for {self.door.idle:.0f} s"
+                return "session_idle", f"no event came for {self.door.idle:g} s; open a new session"
             if received["type"] == "websocket.disconnect":
                 raise WebSocketDisconnect(received.get("code", 1000))
             text = received.get("text")
             if not allowance.take():
-                outbox.send(events.error(f"more than {self.door.events:.0f} events a second", "rate_limit_exceeded"))
-                return "too many events a second"
+                return "rate_limit_exceeded", f"more than {self.door.events:g} events a second"
             if text is None:
                 outbox.send(events.error("binary messages are not events; send JSON as text", "invalid_json"))
                 continue

@@ -17,7 +17,7 @@ def serve(
     pool: Pool, door: Door, host: str, port: int, cert: Path | None = None, key: Path | None = None,
     guards: Guards | None = None, page: bool = True,
 ) -> None:  # fmt: skip
-    """Serve until SIGINT or SIGTERM. Raises InputError when the address is taken."""
+    """Serve until SIGINT or SIGTERM. Raises InputError when the address is taken or a model cannot be started."""
     logging.basicConfig(format="omni: %(message)s")
     listening = _listening(host, port)
     scheme = "https" if cert else "http"
@@ -25,11 +25,18 @@ def serve(
     at = f"{scheme}://{shown}:{listening.getsockname()[1]}"
 
     class Server(uvicorn.Server):
+        """Has the pool run as long as it does itself."""
+
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await pool.start()
             await super().startup(sockets)
             if self.started:
                 name = pool.facts.name if pool.facts else ""
                 print(f"omni: serving {name} at {at}/v1; the page is {at}/", flush=True)
+
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().shutdown(sockets)
+            pool.stop()
 
     config = uvicorn.Config(
         application(pool, door, guards, page), log_level="warning", access_log=False, ws="websockets-sansio",

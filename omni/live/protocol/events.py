@@ -104,12 +104,15 @@ def error(message: str, code: str | None, param: str | None = None, cause: str |
     return server("error", error={**about, "event_id": cause})
 
 
-def transcription(item: str, text: str, steps: int) -> list[Event]:
-    """What was said in an item, once it was written down in so many steps of the model."""
-    kind, place = "conversation.item.input_audio_transcription", {"item_id": item, "content_index": 0}
-    usage = {"type": "tokens", "input_tokens": 0, "output_tokens": steps, "total_tokens": steps}
-    delta = [server(f"{kind}.delta", **place, delta=text)] if text else []
-    return [*delta, server(f"{kind}.completed", **place, transcript=text, usage=usage)]
+def transcription(what: str, item: str, **fields: Any) -> Event:
+    """An event about what was said in an item and is written down; what: delta, completed or failed."""
+    return server(f"conversation.item.input_audio_transcription.{what}", item_id=item, content_index=0, **fields)
+
+
+def transcription_usage(heard: int, steps: int) -> Event:
+    """The bill of a transcript: codes of sound, and steps of the model that wrote it down."""
+    count = {"input_tokens": heard, "output_tokens": steps, "total_tokens": heard + steps}
+    return {"type": "tokens", **count, "input_token_details": {"audio_tokens": heard, "text_tokens": 0}}
 
 
 def fresh(kind: str) -> str:

@@ -120,7 +120,7 @@ class Response:
 
     def _text(self, text: str) -> None:
         self.text += text
-        if not self._opened and tools.begins_call(self.text, self.settings.session["tools"]):
+        if not self._opened and tools.begins_call(self.text, tools.offered(self.settings.session)):
             self._calls = True                                          # held back until it is whole
             return
         self._open()

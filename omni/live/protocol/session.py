@@ -177,6 +177,8 @@ class Session:
                 self.speaking.ended(response, message)
             case messages.Judged() if message.number == self._judged and self.microphone.turns is not None:
                 self.microphone.turns.ended = message.ended
+            case messages.Wrote():
+                self.send(events.transcription("delta", message.item, delta=message.text))
             case messages.Transcribed():
                 self._transcribed(message)
             case messages.Failed():
@@ -204,8 +206,12 @@ class Session:
     def _transcribed(self, message: messages.Transcribed) -> None:
         if message.item in self.items:
             self.items[message.item]["content"][0]["transcript"] = message.text
-        for event in events.transcription(message.item, message.text, message.steps):
-            self.send(event)
+        if message.failed is None:
+            usage = events.transcription_usage(message.heard, message.steps)
+            self.send(events.transcription("completed", message.item, transcript=message.text, usage=usage))
+        else:
+            about = {"type": "invalid_request_error", "code": "model_refused", "message": message.failed, "param": None}
+            self.send(events.transcription("failed", message.item, error=about))
         if not self.settings.answers:
             self.line.tell(messages.Delete(self.line.name, message.item))  # nothing will be answered with it
 

@@ -9,6 +9,7 @@ from typing import Any
 from omni.live.engine.messages import Ask, Ready
 from omni.live.hearing.pcm import RATES
 from omni.live.hearing.turns import EAGERNESS, Rules
+from omni.live.protocol import tools
 from omni.live.protocol.events import RefusedError, fresh
 
 LONGEST_ANSWER = 20.0                                                   # seconds of speech
@@ -170,6 +171,8 @@ class Settings:
             raise RefusedError("use 1 to 4096, or inf", param="session.max_output_tokens")
         session["instructions"] = session["instructions"] or ""
         session["tools"] = session["tools"] or []
+        session["tool_choice"] = session["tool_choice"] or "auto"
+        tools.offered(session)
 
 
 def preset(name: str | None, facts: Ready) -> str | None:

@@ -141,7 +141,9 @@ class Speaking:
 
     def _order(self, response: Response, draft: str | None, said: tuple[Part, ...] | None) -> None:
         session = response.settings.session
-        system = "\n".join(filter(None, (session["instructions"], tools.instructions(session["tools"]))))
+        must = session["tool_choice"] not in ("auto", "none")
+        functions = tools.instructions(tools.offered(session), must)
+        system = "\n".join(filter(None, (session["instructions"], functions)))
         item = response.item if response.in_conversation else None
         order = messages.Answer(self._line.name, response.id, response.settings.ask, item, draft, said, system)
         self._line.tell(order)

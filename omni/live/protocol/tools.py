@@ -7,18 +7,32 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from omni.live.protocol.events import Event, fresh
+from omni.live.protocol.events import Event, RefusedError, fresh
 
 OPENING, CLOSING = "<tool_call>", "</tool_call>"
 
 
-def instructions(tools: Sequence[Event]) -> str:
-    """What the model is told of the functions that it may call; empty where there are none."""
+def offered(session: Event) -> list[Event]:
+    """The session's functions that an answer may call. Raises RefusedError for what cannot be offered."""
+    tools, choice = session["tools"], session["tool_choice"]
+    if any(tool.get("type", "function") != "function" for tool in tools):
+        raise RefusedError("this server calls no servers; use tools of type function", param="session.tools")
+    if not isinstance(choice, dict):
+        return [] if choice == "none" else list(tools)
+    found = [tool for tool in tools if tool.get("name") == choice.get("name")]
+    if not found:
+        raise RefusedError("it names no function of tools", param="session.tool_choice")
+    return found
+
+
+def instructions(tools: Sequence[Event], must: bool) -> str:
+    """What the model is told of the functions that it may, or must, call; empty where there are none."""
     described = [json.dumps({name: tool.get(name) for name in ("name", "description", "parameters")}) for tool in tools]
     if not described:
         return ""
     listed = "\n".join(described)
-    return f'Functions that you may call with {OPENING}{{"name": …, "arguments": {{…}}}}{CLOSING}:\n{listed}'
+    may = "must call one of" if must else "may call"
+    return f'Functions that you {may} with {OPENING}{{"name": …, "arguments": {{…}}}}{CLOSING}:\n{listed}'
 
 
 def begins_call(text: str, tools: Sequence[Event]) -> bool:

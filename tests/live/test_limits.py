@@ -1,0 +1,57 @@
+"""How long a session may last and how much it may say, and that its client is told when it is over."""
+
+import json
+import time
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+from starlette.websockets import WebSocketDisconnect
+from talking import SCHEMA, Inline, Talking
+
+from omni.decode.pipeline import Pipeline
+from omni.live.engine.pool import Pool
+from omni.live.http.app import application
+from omni.live.http.door import Allowance, Door
+
+
+@pytest.mark.parametrize(
+    ("door", "sent", "code"),
+    [
+        (Door(idle=0.3), 0, "session_idle"),
+        (Door(seconds=1, events=1000), 0, "session_expired"),
+        (Door(events=5), 40, "rate_limit_exceeded"),
+    ],
+)
+def test_a_session_that_is_over_is_told_why_and_closed(pipeline: Pipeline, door: Door, sent: int, code: str) -> None:
+    process: Any = Inline.of(pipeline, lambda _: None)
+    with TestClient(application(Pool([process], 1), door)).websocket_connect("/v1/realtime") as socket:
+        created = socket.receive_json()
+        assert created["session"]["expires_at"] == pytest.approx(time.time() + door.seconds, abs=30)
+        for _ in range(sent):
+            socket.send_json({"type": "input_audio_buffer.clear"})
+        told = []
+        with pytest.raises(WebSocketDisconnect) as closed:
+            while True:
+                told.append(json.loads(socket.receive_text()))
+    assert SCHEMA.validate_python(told[-1]).error.code == code
+    assert closed.value.code == 1008 and closed.value.reason
+    assert not process.listeners                                        # the conversation is forgotten
+
+
+def test_every_response_tells_what_may_still_be_sent(pipeline: Pipeline) -> None:
+    allowance = Allowance(10)
+    talking = Talking(pipeline, limits=allowance.as_event)
+    talking.say("conversation.item.create", item={
+        "type": "message", "role": "user", "content": [{"type": "input_text", "text": "Hello"}]})  # fmt: skip
+    left = []
+    for _ in range(2):
+        for _ in range(4):
+            assert allowance.take()
+        events = talking.say("response.create", response={"output_modalities": ["text"]})
+        (found,) = [event for event in events if event["type"] == "rate_limits.updated"]
+        (limit,) = found["rate_limits"]
+        assert limit["name"] == "requests" and limit["limit"] == 20
+        left.append(limit["remaining"])
+        assert limit["reset_seconds"] == pytest.approx((20 - left[-1]) / 10, abs=0.1)
+    assert left[0] <= 17 and left[1] < 20
