@@ -2,7 +2,7 @@
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 
@@ -40,6 +40,34 @@ def mbr(
     scores = utility(kinds, others)                                     # [kinds of candidates, kinds of references]
     expected = scores @ np.bincount(of_reference, share, len(others))
     return Choice(int(np.flatnonzero(of_candidate == expected.argmax())[0]), expected[of_candidate], scores.size)
+
+
+class IncrementalMbr(Generic[T]):
+    """MBR whose candidates, which are the references, too, come bit by bit: each pair is compared once.
+
+    For drawing until the choice stays the same: `add` gives that among all candidates so far, as `mbr` does.
+    """
+
+    def __init__(self, utility: Utility[T]) -> None:
+        self._utility, self._drawn = utility, list[T]()
+        self._scores: Scores = np.zeros((0, 0))                         # [kinds, kinds]
+
+    def add(self, candidates: Sequence[T]) -> Choice:
+        """Take these in and choose; `pairs` counts what was compared for them. Raises InputError for an empty list."""
+        _weights(candidates, None, None)
+        self._drawn += candidates
+        kinds, of_candidate = _kinds(self._drawn)                       # those from before come first
+        known, scores = len(self._scores), np.empty((len(kinds), len(kinds)))
+        before, new = kinds[:known], kinds[known:]
+        scores[:known, :known] = self._scores
+        if new:
+            scores[known:, known:] = self._utility(new, new)
+        if new and before:
+            scores[:known, known:], scores[known:, :known] = self._utility(before, new), self._utility(new, before)
+        self._scores = scores
+        expected = scores @ np.bincount(of_candidate) / len(self._drawn)
+        chosen = int(np.flatnonzero(of_candidate == expected.argmax())[0])
+        return Choice(chosen, expected[of_candidate], scores.size - known**2)
 
 
 def mbr_pruned(
