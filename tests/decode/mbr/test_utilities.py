@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from omni.decode.mbr.choose import IncrementalMbr, mbr
+from omni.decode.mbr.answers import utility_named
+from omni.decode.mbr.choose import IncrementalMbr, mbr, mbr_pruned
 from omni.decode.mbr.embedding import cosine, sentences
 from omni.decode.mbr.speech import Speech, heard, quality
 from omni.decode.mbr.utilities import Scores, chrf, mixed, pairwise, word_accuracy
@@ -109,6 +110,21 @@ def test_quality_is_dnsmos_whatever_the_reference() -> None:
     clips = [tone(200), Speech(np.random.default_rng(0).normal(0, 0.1, RATE).astype(np.float32))]
     scores = quality(clips, clips[:1])
     assert scores[:, 0].tolist() == [dnsmos(clip.wave) for clip in clips]
+
+
+def test_a_utility_that_gives_no_numbers_is_refused() -> None:
+    for call in (mbr, mbr_pruned, lambda texts, utility: IncrementalMbr(utility).add(texts)):
+        with pytest.raises(InputError, match="utility: gave nan for 'b'"):
+            call(["a", "b"], pairwise(lambda ours, _: float("nan") if ours == "b" else 1.0))
+        with pytest.raises(InputError, match=r"shape \(1,\); must be \(2, 2\)"):
+            call(["a", "b"], lambda ours, theirs: np.zeros(1))
+
+
+def test_utilities_by_name(tmp_path: Path) -> None:
+    assert [utility_named(name) for name in ("chrf", "words")] == [chrf, word_accuracy]
+    for name in ("none", str(tmp_path)):
+        with pytest.raises(InputError, match="encoder"):
+            utility_named(name)
 
 
 @pytest.mark.parametrize("wave", [np.zeros(0), np.zeros((2, 9)), np.array([0.0, np.nan])])
