@@ -84,6 +84,9 @@ def _predict(args: argparse.Namespace) -> "Report":
     fits, report = _load(args.fit), Report("scaling predict")
     shares = _pairs(args.mixture, "--mixture")
     _known(shares, fits, "--mixture", args.fit)
+    total = sum(shares.values())
+    if total > 1 + 1e-6:
+        raise InputError(f"--mixture: the shares add up to {total:g}; must be 1 or less, being of one mixture")
     for task, fitted in fits.items():
         if shares and task not in shares:
             continue
