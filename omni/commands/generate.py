@@ -29,6 +29,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     several.add_argument(
         "--mbr", type=int, default=0, metavar="N", help="draw N answers, take the one that agrees best with all of them"
     )
+    parser.add_argument(
+        "--utility", default="chrf", metavar="NAME",
+        help="how --mbr compares words: chrf, bleu, words, or the folder of a sentence encoder (default: %(default)s)",
+    )  # fmt: skip
     several.add_argument("--beams", type=int, default=0, metavar="N", help="the most probable text, by a beam of N")
 
 
@@ -39,11 +43,14 @@ def run(args: argparse.Namespace) -> None:
     how = asking.how(args)
     if not args.given:
         raise InputError("nothing to answer; give --text, --audio, --image or --video")
+    if args.utility != "chrf" and not args.mbr:
+        raise InputError(f"--utility {args.utility}: compares the answers of --mbr; give --mbr N, too")
     want = asking.listed(args.want)
     pipeline = Pipeline.load(args.model)
     answer = _answer(pipeline, args, want, how)
     asked = [{"modality": modality, "value": str(value)} for modality, value in args.given]
-    sampling = {**asdict(asking.sampler(args)), "seed": args.seed, "mbr": args.mbr, "beams": args.beams}
+    several = {"mbr": args.mbr, "utility": args.utility, "beams": args.beams}
+    sampling = {**asdict(asking.sampler(args)), "seed": args.seed, **several}
     paths = answer.save(args.out, asked=asked, want=want, language=args.language, voice=args.voice, sampling=sampling)
     if answer.text is not None:
         print(answer.text)
@@ -53,7 +60,7 @@ def run(args: argparse.Namespace) -> None:
 def _answer(pipeline: "Pipeline", args: argparse.Namespace, want: list[str], how: "How") -> "Answer":
     parts = asking.parts(args.given)
     if args.mbr:
-        return pipeline.best_of(parts, want, args.mbr, **how)
+        return pipeline.best_of(parts, want, args.mbr, args.utility, **how)
     if args.beams:
         if want != ["text"]:
             raise InputError(f"--beams searches for a text; use --want text, not {','.join(want)}")

@@ -1,7 +1,7 @@
 """`omni scaling fit|predict|plan`: what a loss would be at another size, mixture or amount of data."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -83,8 +83,10 @@ def _predict(args: argparse.Namespace) -> "Report":
 
     fits, report = _load(args.fit), Report("scaling predict")
     shares = _pairs(args.mixture, "--mixture")
-    if unknown := set(shares) - set(fits):
-        raise InputError(f"--mixture: {', '.join(sorted(unknown))} not in {args.fit}, which has {', '.join(fits)}")
+    _known(shares, fits, "--mixture", args.fit)
+    total = sum(shares.values())
+    if total > 1 + 1e-6:
+        raise InputError(f"--mixture: the shares add up to {total:g}; must be 1 or less, being of one mixture")
     for task, fitted in fits.items():
         if shares and task not in shares:
             continue
@@ -99,9 +101,9 @@ def _plan(args: argparse.Namespace) -> "Report":
     from omni.figures import Report
     from omni.train.scaling import plan
 
-    targets = _pairs(args.target, "--target")
-    fits = _load(args.fit)
-    made = plan({task: fits[task] for task in targets if task in fits}, targets, args.params)
+    fits, targets = _load(args.fit), _pairs(args.target, "--target")
+    _known(targets, fits, "--target", args.fit)
+    made = plan({task: fits[task] for task in targets}, targets, args.params)
     report = Report("scaling plan")
     report.add("params", made.size, "parameters")
     for task, weight in made.weights.items():
@@ -116,10 +118,18 @@ def _load(path: Path) -> "dict[str, Fit]":
 
     saved = read_json(path)
     try:
-        return {task: Fit(**{**fields, "fraction": fields["fraction"] and tuple(fields["fraction"])})
+        fits = {task: Fit(**{**fields, "fraction": fields["fraction"] and tuple(fields["fraction"])})
                 for task, fields in saved.items()}  # fmt: skip
-    except (AttributeError, KeyError, TypeError):
+        for fitted in fits.values():
+            fitted.check()
+    except (AttributeError, KeyError, TypeError, ValueError):
         raise InputError(f"{path}: not what `omni scaling fit` writes; fit it again") from None
+    return fits
+
+
+def _known(tasks: Iterable[str], fits: "Mapping[str, Fit]", flag: str, path: Path) -> None:
+    if unknown := set(tasks) - set(fits):
+        raise InputError(f"{flag}: {', '.join(sorted(unknown))} not in {path}, which has {', '.join(fits)}")
 
 
 def _pairs(words: Sequence[str], flag: str) -> dict[str, float]:

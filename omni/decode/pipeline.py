@@ -129,18 +129,21 @@ class Pipeline:
         yield from tell(stream, wants, self.tokenizers, self.vocab, sampler, generator, told=[])
 
     def best_of(
-        self, parts: Sequence[Part], want: Sequence[str] = ("text",), draws: int = 64, **how: Unpack[How]
-    ) -> Answer:
-        """Of many drawn answers the one that agrees best with all of them (omni.decode.mbr): text by chrF, English
-        speech by the chrF of what a recognizer hears in it.
+        self, parts: Sequence[Part], want: Sequence[str] = ("text",), draws: int = 64, utility: str = "chrf",
+        **how: Unpack[How],
+    ) -> Answer:  # fmt: skip
+        """Of many drawn answers the one that agrees best with all of them (omni.decode.mbr): text as it is, English
+        speech by what a recognizer hears in it.
 
-        Raises InputError for a picture, for speech known to be in another language, and where fewer than 2 are drawn.
+        utility: chrf, bleu, words, or the folder of a sentence encoder. Raises InputError for another, for a picture,
+        for speech known to be in another language, and where fewer than 2 are drawn.
         """
-        from omni.decode.mbr.answers import choose
+        from omni.decode.mbr.answers import choose, utility_named
 
         wants, sampler, generator = self.asked(want, **how)
         if draws < 2:
             raise InputError(f"draws={draws}: must be 2 or more answers to choose from")
+        compare = utility_named(utility)
         heard = self.segments(parts)
         drawn: list[list[Segment]]
         if len(wants) == 1:
@@ -148,7 +151,7 @@ class Pipeline:
             drawn = [[segment] for segment in every]
         else:
             drawn = generate.generate_batch(self.model, self.vocab, [heard] * draws, wants, sampler, generator)
-        return choose(drawn, wants, self.render)
+        return choose(drawn, wants, self.render, compare)
 
     def most_probable(
         self, parts: Sequence[Part], beams: int = 4, penalty: float = 1.0, **how: Unpack[How]

@@ -87,22 +87,25 @@ def test_generate_chooses_among_many(models: Callable[..., Path], tmp_path: Path
     assert main([*many, "--mbr", "5", "--want", "text,audio", "--epsilon", "0.02"]) == 0
     assert (tmp_path / "answer.wav").is_file()
     assert main([*many, "--beams", "3"]) == 0
+    assert main([*many, "--mbr", "5", "--utility", "words"]) == 0
     for wrong in (["--mbr", "4", "--want", "image"], ["--mbr", "1"], ["--beams", "2", "--want", "audio"],
+                  ["--utility", "bleu"], ["--mbr", "4", "--utility", "none"],
                   ["--mbr", "4", "--want", "audio", "--language", "fr"]):  # fmt: skip
         assert main([*many, *wrong]) == 2
 
 
 def test_the_best_of_many_is_one_of_them(models: Callable[..., Path]) -> None:
     from omni.decode.mbr.choose import mbr
-    from omni.decode.mbr.utilities import chrf
+    from omni.decode.mbr.utilities import chrf, word_accuracy
 
     pipeline, sampler = omni.load(models("flat")), omni.Sampler(temperature=1.5)
     wants, _, generator = pipeline.asked(("text",), sampler=sampler, max_tokens=12, seed=3)
     heard = pipeline.segments([omni.Text("hello")])
     drawn = draw_many(pipeline.model, pipeline.vocab, heard, wants[0], 70, sampler, generator)
     texts = [pipeline.render([segment]).text or "" for segment in drawn]
-    best = pipeline.best_of([omni.Text("hello")], draws=70, sampler=sampler, max_tokens=12, seed=3)
-    assert len(set(texts)) > 1 and best.text == texts[mbr(texts, chrf).index]
+    for name, utility in (("chrf", chrf), ("words", word_accuracy)):
+        best = pipeline.best_of([omni.Text("hello")], ["text"], 70, name, sampler=sampler, max_tokens=12, seed=3)
+        assert len(set(texts)) > 1 and best.text == texts[mbr(texts, utility).index]
 
 
 @pytest.mark.parametrize("prefix", [False, True])

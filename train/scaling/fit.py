@@ -35,6 +35,13 @@ class Fit:
     n: int
     fraction: tuple[float, float, float] | None = None
 
+    def check(self) -> None:
+        """Raises ValueError where the parameters are not those of the law, as in a file that was edited."""
+        weights = sorted({float(name.partition("@")[2]) for name in self.parameters if "@" in name})
+        names = LAWS[self.law].names({"weight": np.array(weights)}) if self.law in LAWS else None
+        if names != list(self.parameters) or not all(math.isfinite(value) for value in self.parameters.values()):
+            raise ValueError(f"law {self.law}: parameters {', '.join(self.parameters)} are not its own")
+
     def predict(self, columns: Mapping[str, Any]) -> Vector:
         """Losses where the columns say, [points]. A weight that was not fitted is predicted through the effective
         fraction (Fernandes et al. 2023, section 4); see `omni.train.scaling.fraction`.

@@ -1,13 +1,14 @@
 """The choice among whole answers of a model, of text and of speech."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from omni.decode.generate import Want
 from omni.decode.mbr.choose import mbr
-from omni.decode.mbr.utilities import chrf
+from omni.decode.mbr.utilities import Utility, bleu, chrf, word_accuracy
 from omni.errors import InputError
 from omni.sequence import Segment
 
@@ -16,9 +17,10 @@ if TYPE_CHECKING:
 
 
 def choose(
-    drawn: Sequence[list[Segment]], wants: Sequence[Want], render: Callable[[Sequence[Segment]], "Answer"]
-) -> "Answer":
-    """The answer whose mean chrF against all drawn ones, averaged over its segments, is highest.
+    drawn: Sequence[list[Segment]], wants: Sequence[Want], render: Callable[[Sequence[Segment]], "Answer"],
+    utility: Utility[str] = chrf,
+) -> "Answer":  # fmt: skip
+    """The answer whose mean utility against all drawn ones, added up over its segments, is highest.
 
     Speech stands for what a recognizer hears in it. Raises InputError for a picture and for speech in a language
     other than English, the only one that the recognizer knows.
@@ -32,8 +34,20 @@ def choose(
                 " ask for a text, or for speech in English"
             )
     answers = [render(segments) for segments in drawn]
-    expected = sum(mbr(_said(answers, want.modality), chrf).expected for want in wants)
+    expected = sum(mbr(_said(answers, want.modality), utility).expected for want in wants)
     return answers[int(np.argmax(expected))]
+
+
+def utility_named(name: str) -> Utility[str]:
+    """chrf, bleu, words, or nearness by the sentence encoder in a folder. Raises InputError for anything else."""
+    known: dict[str, Utility[str]] = {"chrf": chrf, "bleu": bleu, "words": word_accuracy}
+    if name in known:
+        return known[name]
+    if not Path(name).is_dir():
+        raise InputError(f"utility {name}: neither a folder with an encoder nor one of {', '.join(known)}")
+    from omni.decode.mbr.embedding import cosine, sentences
+
+    return cosine(sentences(Path(name)))
 
 
 def _said(answers: Sequence["Answer"], modality: str) -> list[str]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 
@@ -32,14 +32,44 @@ def mbr(
     """The candidate of highest mean utility over the references (Kumar and Byrne 2004; Eikema and Aziz 2020).
 
     references: default: the candidates themselves; weights: of the references, default: equal. Equal candidates are
-    compared once. Of equally good ones the first is chosen. Raises InputError for empty lists and bad weights.
+    compared once. Of equally good ones the first is chosen. Raises InputError for empty lists, bad weights, and, as all
+    ways here do, a utility that gives something else than finite numbers of the shape [candidates, references].
     """
     share = _weights(candidates, references, weights)
     kinds, of_candidate = _kinds(candidates)
     others, of_reference = (kinds, of_candidate) if references is None else _kinds(references)
-    scores = utility(kinds, others)                                     # [kinds of candidates, kinds of references]
+    scores = _scored(utility, kinds, others)                            # [kinds of candidates, kinds of references]
     expected = scores @ np.bincount(of_reference, share, len(others))
     return Choice(int(np.flatnonzero(of_candidate == expected.argmax())[0]), expected[of_candidate], scores.size)
+
+
+class IncrementalMbr(Generic[T]):
+    """MBR whose candidates, which are the references, too, come bit by bit: each pair is compared once.
+
+    For drawing until the choice stays the same: `add` gives that among all candidates so far, as `mbr` does.
+    """
+
+    def __init__(self, utility: Utility[T]) -> None:
+        self._utility, self._drawn = utility, list[T]()
+        self._scores: Scores = np.zeros((0, 0))                         # [kinds, kinds]
+
+    def add(self, candidates: Sequence[T]) -> Choice:
+        """Take these in and choose; `pairs` counts what was compared for them. Raises InputError for an empty list."""
+        _weights(candidates, None, None)
+        self._drawn += candidates
+        kinds, of_candidate = _kinds(self._drawn)                       # those from before come first
+        known, scores = len(self._scores), np.empty((len(kinds), len(kinds)))
+        before, new = kinds[:known], kinds[known:]
+        scores[:known, :known] = self._scores
+        if new:
+            scores[known:, known:] = _scored(self._utility, new, new)
+        if new and before:
+            scores[:known, known:] = _scored(self._utility, before, new)
+            scores[known:, :known] = _scored(self._utility, new, before)
+        self._scores = scores
+        expected = scores @ np.bincount(of_candidate) / len(self._drawn)
+        chosen = int(np.flatnonzero(of_candidate == expected.argmax())[0])
+        return Choice(chosen, expected[of_candidate], scores.size - known**2)
 
 
 def mbr_pruned(
@@ -64,7 +94,7 @@ def mbr_pruned(
     scores: Scores = np.zeros((len(candidates), 0))                     # [alive, references so far]
     while scores.shape[1] < len(said) and len(alive) > 1:
         upto = min(max(FIRST, 2 * scores.shape[1]), len(said))
-        more = utility([candidates[number] for number in alive.tolist()], said[scores.shape[1] : upto])
+        more = _scored(utility, [candidates[number] for number in alive.tolist()], said[scores.shape[1] : upto])
         scores, pairs = np.concatenate((scores, more), axis=1), pairs + more.size
         drawn = random.multinomial(upto, np.full(upto, 1 / upto), size=resamples)  # [resamples, references]
         means = scores @ drawn.T                                        # [alive, resamples]
@@ -132,6 +162,18 @@ def _weights(candidates: Sequence[T], references: Sequence[T] | None, weights: S
     if share.shape != (len(said),) or not (np.isfinite(share).all() and (share >= 0).all() and share.sum() > 0):
         raise InputError(f"weights: must be {len(said)} finite numbers of 0 or more, one a reference, and not all 0")
     return share / share.sum()
+
+
+def _scored(utility: Utility[T], hypotheses: Sequence[T], references: Sequence[T]) -> Scores:
+    """What the utility says: [hypotheses, references]. Raises InputError: a NaN would be the best of all candidates."""
+    scores = np.asarray(utility(hypotheses, references), np.float64)
+    wanted = (len(hypotheses), len(references))
+    if scores.shape != wanted:
+        raise InputError(f"utility: gave scores of shape {scores.shape}; must be {wanted}, hypotheses by references")
+    if not np.isfinite(scores).all():
+        row, column = np.argwhere(~np.isfinite(scores))[0]
+        raise InputError(f"utility: gave {scores[row, column]} for {hypotheses[row]!r:.60}; must be a finite number")
+    return scores
 
 
 def _kinds(answers: Sequence[T]) -> tuple[list[T], np.ndarray]:

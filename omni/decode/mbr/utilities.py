@@ -1,7 +1,10 @@
-"""How good an answer would be if another one were right: chrF, BLEU, or any function of two answers."""
+"""How good an answer would be if another one were right: chrF, BLEU, words, any function of two answers, or a mixture.
+
+Further utilities: of speech in `speech`, by a network in `embedding`.
+"""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -76,6 +79,34 @@ def pairwise(function: Callable[[Answer, Answer], float]) -> Utility[Answer]:
     def utility(hypotheses: Sequence[Answer], references: Sequence[Answer]) -> Scores:
         scores = [[function(ours, theirs) for theirs in references] for ours in hypotheses]
         return np.array(scores, np.float64).reshape(len(hypotheses), len(references))
+
+    return utility
+
+
+def word_accuracy(hypotheses: Sequence[str], references: Sequence[str]) -> Scores:
+    """1 - word error rate, case and punctuation aside: [H, R], at most 1; below 0 where more is wrong than there is.
+
+    Against a reference without words each word of the hypothesis is one error.
+    """
+    from omni.tokenizers.audio.recognizer import spoken, word_errors
+
+    def accuracy(text: str, reference: str) -> float:
+        if not spoken(reference):
+            return 1.0 - len(spoken(text).split())
+        errors, words = word_errors(reference, text)
+        return 1 - errors / words
+
+    return pairwise(accuracy)(hypotheses, references)
+
+
+def mixed(parts: Mapping[Utility[Answer], float]) -> Utility[Answer]:
+    """The weighted sum of utilities, such as `{heard(word_accuracy): 1.0, quality: 0.1}`: mind their ranges."""
+
+    def utility(hypotheses: Sequence[Answer], references: Sequence[Answer]) -> Scores:
+        total: Scores = np.zeros((len(hypotheses), len(references)))
+        for part, weight in parts.items():
+            total += weight * part(hypotheses, references)
+        return total
 
     return utility
 

@@ -19,6 +19,7 @@ CORPUS = random_corpus(vocab=40, length=6, pairs=64)
 KINDS = {
     "one-bit": Shape(40, 6, 32, 2, 64, "encdec", weight_bits=1, norms=True),
     "encdec": Shape(40, 6, 32, 2, 64, "encdec"),
+    "uneven": Shape(40, 6, 32, 3, 64, "encdec", n_encoder=2),
     "hybrid": Shape(40, 6, 32, 4, 64, "hybrid"),
     "prefix": Shape(40, 6, 32, 2, 64, "prefix"),
     "causal": Shape(40, 6, 32, 2, 64, "causal"),
@@ -162,3 +163,14 @@ def test_a_corpus_of_real_items_keeps_splits_apart(prepared: Path, tmp_path: Pat
     corpus.save(tmp_path / "corpus")
     again = Corpus.load(tmp_path / "corpus")
     assert np.array_equal(again.train["fr-en"].source, corpus.train["fr-en"].source) and again.vocab == corpus.vocab
+
+
+def test_an_encoder_may_be_deeper_than_its_decoder() -> None:
+    even, uneven = KINDS["encdec"], KINDS["uneven"]
+    assert uneven.stacks == {"encoder": 2, "decoder": 1}
+    assert uneven.parameters_of("decoder") == even.parameters_of("decoder")
+    layer = 4 * 32 * 32 + 2 * 32 * 64 + 2 * 32                          # attention, feed-forward, two norms
+    assert uneven.parameters_of("encoder") == even.parameters_of("encoder") + layer
+    for wrong in ({"n_layers": 3}, {"n_layers": 2, "n_encoder": 2}, {"n_encoder": 1, "kind": "prefix"}):
+        with pytest.raises(ValueError, match=r"n_layers|n_encoder"):
+            replace(even, **wrong)

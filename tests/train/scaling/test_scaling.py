@@ -178,11 +178,19 @@ def test_the_command_fits_predicts_and_plans(tmp_path: Path, capsys: pytest.Capt
     assert figures["fr_loss"]["value"] == pytest.approx(20 * (share * 1e7) ** -0.3 + 1.0, rel=0.01)
     assert main(["scaling", "plan", saved, "--target", "fr=1.4", "is=2.2"]) == 0
     assert "is" in capsys.readouterr().out
-    for wrong in (["predict", saved, "--params", "1e7", "--mixture", "fr=2"], ["plan", saved, "--target", "fr=x"],
-                  ["predict", saved, "--params", "1e7", "--mixture", "de=0.5"], ["fit", str(tmp_path / "none.csv")],
+    for wrong in (["predict", saved, "--params", "1e7", "--mixture", "fr=2"],
+                  ["predict", saved, "--params", "1e7", "--mixture", "fr=0.7", "is=0.7"],
+                  ["predict", saved, "--params", "1e7", "--mixture", "de=0.5"], ["plan", saved, "--target", "de=2"],
+                  ["plan", saved, "--target", "fr=x"], ["fit", str(tmp_path / "none.csv")],
                   ["fit", str(tmp_path / "runs.csv"), "--law", "none"]):  # fmt: skip
         assert main(["scaling", *wrong]) == 2
         assert len(capsys.readouterr().err.splitlines()) == 1
+    whole = json.loads(Path(saved).read_text())
+    for edit in ({"law": "none"}, {"law": "data"}, {"parameters": {"alpha": 0.3}}, {"parameters": {"alpha": "x"}},
+                 {"parameters": [1]}, {"more": 1}):  # fmt: skip
+        Path(saved).write_text(json.dumps({"fr": {**whole["fr"], **edit}}))
+        assert main(["scaling", "predict", saved, "--params", "1e7", "--mixture", "fr=0.6"]) == 2
+        assert "fit it again" in capsys.readouterr().err
 
 
 def test_run_folders_give_a_point_a_task(models: Callable[..., Path], tmp_path: Path) -> None:

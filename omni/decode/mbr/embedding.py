@@ -1,0 +1,64 @@
+"""Utilities by a network's embeddings: how near to each other two answers lie."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from omni.decode.mbr.utilities import Answer, Scores, Utility
+from omni.errors import InputError
+
+Given = TypeVar("Given")
+Embed: TypeAlias = Callable[[Sequence[Given]], NDArray[Any]]            # answers to vectors [answers, d]
+AT_ONCE = 32                                                            # texts that the network reads together
+
+
+def cosine(embed: Embed[Answer]) -> Utility[Answer]:
+    """The cosine of two answers' embeddings, -1..1: of texts by `sentences`, of voices by any speaker encoder."""
+
+    def utility(hypotheses: Sequence[Answer], references: Sequence[Answer]) -> Scores:
+        ours = _unit(embed(hypotheses))                                 # [H, d]
+        theirs = ours if references is hypotheses else _unit(embed(references))
+        scores: Scores = ours @ theirs.T
+        return scores
+
+    return utility
+
+
+def sentences(folder: Path) -> Embed[str]:
+    """Sentence embeddings of an encoder in a local folder, as transformers saves it: the mean of its last states.
+
+    (Reimers and Gurevych 2019.) Nothing is downloaded. Raises InputError for a folder without a model or tokenizer.
+    """
+    if not (folder / "config.json").is_file():
+        raise InputError(f"{folder}: no config.json there; name the folder of an encoder that transformers saved")
+    from transformers import AutoModel, AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        model = AutoModel.from_pretrained(folder, local_files_only=True).eval()
+    except (OSError, ValueError) as error:
+        cause = str(error).splitlines()[0]
+        raise InputError(f"{folder}: not an encoder that transformers can load ({cause})") from None
+
+    @torch.inference_mode()
+    def embed(texts: Sequence[str]) -> NDArray[Any]:
+        found = []
+        for start in range(0, len(texts), AT_ONCE):
+            some = list(texts[start : start + AT_ONCE])
+            inputs = tokenizer(some, padding=True, truncation=True, max_length=256, return_tensors="pt")
+            states = model(**inputs).last_hidden_state                  # [some, tokens, d]
+            mask = inputs["attention_mask"][..., None]                  # [some, tokens, 1]
+            found.append(((states * mask).sum(dim=1) / mask.sum(dim=1).clamp_min(1)).numpy())
+        return np.concatenate(found)
+
+    return embed
+
+
+def _unit(vectors: NDArray[Any]) -> Scores:
+    """Rows of length 1, or of zeros: [answers, d]."""
+    rows: Scores = np.asarray(vectors, np.float64)
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
