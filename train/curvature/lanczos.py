@@ -8,7 +8,7 @@ from torch import Generator, Tensor
 
 from omni.train.curvature.hessian import CurvatureError, Operator
 
-LEAST = 5                                                               # products before a pair is believed
+LEAST, LEAST_WARM = 5, 4                                                # products before a pair is believed
 NOISE = 1.0                                                             # of chance in a start, against its length
 ONCE = 0.1                                                              # of a vector left: it is not cleaned again
 
@@ -68,6 +68,7 @@ def top_eigenvalue(
     operator's own; some chance is mixed in, so that a wrong one does not hold it back.
     Raises UnconvergedError after `most` products, CurvatureError where the operator is zero.
     """
+    least = LEAST if start is None else LEAST_WARM
     start = operator.guess() if start is None else start
     chance = torch.randn(operator.size, generator=Generator().manual_seed(seed)).to(start)
     start = start / start.norm() if bool(start.any()) else start
@@ -75,7 +76,7 @@ def top_eigenvalue(
     while True:
         space.grow()
         value, error, _ = space.judge()
-        if space.done or (space.products >= LEAST and error <= tolerance * abs(value)):
+        if space.done or (space.products >= least and error <= tolerance * abs(value)):
             return space.best()
         if space.products >= most:
             raise UnconvergedError(space.best(), tolerance)

@@ -22,10 +22,22 @@ SMALL = ["--set", "model.n_layers=1", "--set", "valid=[]", "--set", "batch.micro
 def test_a_rate_that_is_far_too_high_is_found_out(
     recipe_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And what was found is not looked for again."""
+    """And what was found before Ctrl-C, or by the same command, is not looked for again."""
     words = ["train", "doctor", str(recipe_file), "--steps", "10", "--json", "--out", str(tmp_path / "out"), *SMALL]
     words += ["--set", "optimizer.lr=20.0", "--set", "optimizer.clip=0"]
+    run, tried = Trials.run, list[tuple[float, int]]()
+
+    def interrupted(trials: Trials, lr: float, warmup: int) -> Trial:
+        tried.append((lr, warmup))
+        if len(tried) == 3:
+            raise KeyboardInterrupt
+        return run(trials, lr, warmup)
+
+    monkeypatch.setattr(Trials, "run", interrupted)
+    assert main(words) == 130
+    assert len(json.loads((tmp_path / "out/trials.json").read_text())["trials"]) == 2
     assert main(words) == 0
+    assert tried[3] == tried[2] and len(set(tried)) == len(tried) - 1
     lines = capsys.readouterr().out.splitlines()
     figures = {name: figure["value"] for name, figure in json.loads(lines[-1])["figures"].items()}
     assert 0 < figures["highest_stable_lr"] < 20
