@@ -42,17 +42,9 @@ def two_nodes() -> Iterator[None]:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     from ray.cluster_utils import Cluster
 
-    for tries in range(3):
-        cluster = Cluster()
-        try:
-            cluster.add_node(num_cpus=1, include_dashboard=False)       # the head
-            cluster.add_node(num_cpus=1)
-            break
-        except Exception:                                               # a busy machine: it waits 15 s for its parts
-            cluster.shutdown()
-            if tries == 2:
-                raise
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     try:
+        cluster.add_node(num_cpus=1)
         cluster.wait_for_nodes()
         os.environ["RAY_ADDRESS"] = cluster.address
         yield
