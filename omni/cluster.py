@@ -38,11 +38,22 @@ def joined(cores: int = 0) -> Iterator[Any]:
                 f"RAY_ADDRESS={address}: this machine is no node of that cluster; "
                 f"run `ray start --address={address}` on it first"
             ) from None
-        ray.init("local", num_cpus=cores or len(os.sched_getaffinity(0)), **quiet)
+        _start(ray, num_cpus=cores or len(os.sched_getaffinity(0)), **quiet)
     try:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _start(ray: Any, **how: Any) -> None:
+    """Raises InputError when the parts of a cluster do not find each other in Ray's time for that."""
+    try:
+        ray.init("local", **how)
+    except Exception as error:                                          # Ray has no kind of its own for it
+        raise InputError(
+            f"Ray could not be started here ({error}); try again when this machine has less to do, "
+            "or start it before: `ray start --head`"
+        ) from None
 
 
 def _check_answers(address: str) -> None:

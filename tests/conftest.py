@@ -35,6 +35,24 @@ def no_rank() -> Iterator[None]:
     os.environ.pop("RANK", None)
 
 
+@pytest.fixture(scope="module")
+def two_nodes() -> Iterator[None]:
+    """Two Ray nodes of one core each on loopback, the cluster of $RAY_ADDRESS."""
+    pytest.importorskip("ray", reason="Ray is not installed: pip install 'omni[ray]'")
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    try:
+        cluster.add_node(num_cpus=1)
+        cluster.wait_for_nodes()
+        os.environ["RAY_ADDRESS"] = cluster.address
+        yield
+    finally:
+        os.environ.pop("RAY_ADDRESS", None)
+        cluster.shutdown()
+
+
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A prepared folder of 12 items, each with a picture of one colour, a caption and two recordings of a tone."""

@@ -84,7 +84,7 @@ async def events(url: str, count: int, seed: int) -> None:
 async def asked(socket: ClientConnection, reading: "asyncio.Task[list[str]]") -> None:
     """The session still answers."""
     await socket.send(json.dumps({"type": "conversation.item.delete", "item_id": "the last"}))
-    for _ in range(200):
+    for _ in range(1200):                                               # a minute: what came before is heard first
         await asyncio.sleep(0.05)
         if "the last" in "".join(SEEN[-50:]):
             break

@@ -39,6 +39,17 @@ def test_a_session_that_is_over_is_told_why_and_closed(pipeline: Pipeline, door:
     assert not process.listeners                                        # the conversation is forgotten
 
 
+def test_a_body_is_bounded_whatever_length_it_tells(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("omni.live.http.asking.LARGEST_BODY", 100_000)
+    process: Any = Inline.of(pipeline, lambda _: None)
+    client = TestClient(application(Pool([process], 1), Door()))
+    for path in ("chat/completions", "audio/transcriptions"):
+        kind = {"content-type": "multipart/form-data; boundary=x"} if "audio" in path else {}
+        answer = client.post(f"/v1/{path}", content=(bytes(10_000) for _ in range(50)), headers=kind)
+        assert answer.status_code == 413, path
+        assert "larger" in answer.json()["error"]["message"]
+
+
 def test_every_response_tells_what_may_still_be_sent(pipeline: Pipeline) -> None:
     allowance = Allowance(10)
     talking = Talking(pipeline, limits=allowance.as_event)

@@ -5,11 +5,11 @@ import json
 import os
 import signal
 import socket
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
@@ -26,27 +26,19 @@ pytestmark = pytest.mark.slow
 QUESTION = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Say hello."}]}
 
 
-@pytest.fixture(scope="module")
-def two_nodes() -> Iterator[None]:
-    """Two Ray nodes of one core each on loopback."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    from ray.cluster_utils import Cluster
-
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    try:
-        cluster.add_node(num_cpus=1)
-        cluster.wait_for_nodes()
-        os.environ["RAY_ADDRESS"] = cluster.address
-        yield
-    finally:
-        os.environ.pop("RAY_ADDRESS", None)
-        cluster.shutdown()
-
-
 def models() -> dict[int, int]:
-    """The processes with a model, and of each the node (its raylet) that runs it."""
-    ours = psutil.Process().children(recursive=True)
-    return {process.pid: process.ppid() for process in ours if "Model.serve" in " ".join(process.cmdline())}
+    """The processes of ours with a model, and of each the node (its raylet) that runs it."""
+    listed = subprocess.run(["ps", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
+    parents, found = {}, []
+    for pid, parent, args in (line.split(None, 2) for line in listed.splitlines()):
+        parents[int(pid)] = int(parent)
+        found += [int(pid)] if "Model.serve" in args else []
+    return {pid: parents[pid] for pid in found if os.getpid() in _ancestors(pid, parents)}
+
+
+def _ancestors(pid: int, parents: dict[int, int]) -> Iterator[int]:
+    while pid := parents.get(pid, 0):
+        yield pid
 
 
 async def until(socket: ClientConnection, kind: str) -> dict[str, Any]:

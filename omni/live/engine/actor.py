@@ -111,6 +111,8 @@ class Actor:
 
     def stop(self) -> None:
         """End it, if it runs."""
+        if self._serving is not None:
+            self._serving.cancel()                                      # nobody waits for how it ends any more
         if self._actor is not None:
             self.ray.kill(self._actor)
             self._actor = None

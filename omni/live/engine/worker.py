@@ -252,6 +252,11 @@ def run(door: socket.socket, model: str | None, int8: bool = False, device: str 
     """
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     return_memory()
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(f"--device {device}: torch cannot use it here ({reason}); use cpu, or cuda") from None
     folder = at / model if model else shipped_model()
     pipeline, ending = Pipeline.load(folder, device, int8), Ending.load(folder)
     if pipeline.tokenizers.audio is None:

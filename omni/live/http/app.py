@@ -13,7 +13,7 @@ from starlette.staticfiles import StaticFiles
 
 from omni.live.engine.pool import Pool
 from omni.live.guard import Guards
-from omni.live.http.asking import RefusedRequestError
+from omni.live.http.asking import RefusedRequestError, bounded
 from omni.live.http.chat import Chat
 from omni.live.http.door import Door
 from omni.live.http.metrics import Metrics
@@ -66,7 +66,7 @@ def application(pool: Pool, door: Door, guards: Guards | None = None, page: bool
                     raise RefusedRequestError(
                         "wrong or missing key; send Authorization: Bearer KEY", 401, code="invalid_api_key"
                     )
-                response = await endpoint(request)
+                response = await endpoint(bounded(request))
             except RefusedRequestError as error:
                 response = error.response()
             metrics.requests.labels(path, str(response.status_code)).inc()

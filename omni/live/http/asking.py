@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse
+from starlette.types import Message
 
 from omni.decode.parts import Part
 from omni.live.engine import messages
@@ -65,10 +66,23 @@ async def answer(pool: Pool, parts: tuple[Part, ...], ask: Ask, system: str = ""
                 return
 
 
+def bounded(request: Request) -> Request:
+    """The same request, whose body raises RefusedRequestError where it goes on beyond `LARGEST_BODY`."""
+    read = 0
+
+    async def receive() -> Message:
+        nonlocal read
+        message = await request.receive()
+        read += len(message.get("body", b""))
+        if read > LARGEST_BODY:                                         # a length told beforehand proves nothing
+            raise RefusedRequestError(f"the body is larger than {LARGEST_BODY >> 20} MiB", 413)
+        return message
+
+    return Request(request.scope, receive)
+
+
 async def json_body(request: Request) -> dict[str, Any]:
     """The request's JSON object. Raises RefusedRequestError for a body that is none or too large."""
-    if int(request.headers.get("content-length") or 0) > LARGEST_BODY:
-        raise RefusedRequestError(f"the body is larger than {LARGEST_BODY >> 20} MiB", 413)
     try:
         body = await request.json()
     except (ValueError, RecursionError):

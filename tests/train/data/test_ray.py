@@ -2,8 +2,6 @@
 
 import json
 import math
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,26 +12,9 @@ from omni.tokenizers.bundle import Tokenizers
 from omni.train.data.engines import open_engine
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'omni[ray]'")
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("two_nodes")]
 
 WHICH_NODE = "__import__('time').sleep(0.05) or __import__('ray').get_runtime_context().get_node_id()"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def two_nodes() -> Iterator[None]:
-    """Two Ray nodes of one core each on loopback."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    from ray.cluster_utils import Cluster
-
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    try:
-        cluster.add_node(num_cpus=1)
-        cluster.wait_for_nodes()
-        os.environ["RAY_ADDRESS"] = cluster.address
-        yield
-    finally:
-        os.environ.pop("RAY_ADDRESS", None)
-        cluster.shutdown()
 
 
 def checksums(folder: Path) -> dict[str, str]:
