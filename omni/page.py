@@ -3,6 +3,7 @@
 import base64
 import html
 import io
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +21,7 @@ h1 { font-size: 1.7rem; } h2 { margin-top: 2.6rem; border-bottom: 1px solid var(
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; margin: 1rem 0; display: block;
   overflow-x: auto; }
 th, td { text-align: left; padding: .3rem .7rem; border-bottom: 1px solid var(--line); white-space: nowrap; }
-td.text { white-space: normal; } tr:hover { background: var(--soft); }
+td.text { white-space: normal; min-width: 11rem; } tr:hover { background: var(--soft); }
 .cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr)); gap: 1rem; }
 .card { border: 1px solid var(--line); border-radius: .6rem; padding: .8rem; overflow-wrap: anywhere; }
 .card img { image-rendering: auto; width: 6.5rem; height: 6.5rem; border-radius: .3rem; background: #fff;
@@ -29,6 +30,7 @@ td.text { white-space: normal; } tr:hover { background: var(--soft); }
 .small { font-size: .85rem; opacity: .75; } .good { color: var(--good); } .bad { color: var(--bad); }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1rem; } dt { opacity: .7; } dd { margin: 0; }
 """
+LONG = 32                                                               # letters of a cell, from which its lines break
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,12 @@ def plot(path: Path, label: str) -> Markup:
     return Markup(f'<img class="plot" alt="{html.escape(label)}" src="{_data("image/png", path.read_bytes())}">')
 
 
+def _cell(content: Content) -> str:
+    written = render(content)
+    text = " class=text" if len(html.unescape(re.sub(r"<[^>]*>", "", written))) > LONG else ""
+    return f"<td{text}>{written}</td>"
+
+
 def _data(kind: str, content: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
@@ -89,7 +97,7 @@ class Page:
 
     def table(self, head: Sequence[str], rows: Iterable[Sequence[Content]]) -> None:
         titles = "".join(f"<th>{html.escape(title)}</th>" for title in head)
-        body = "".join("<tr>" + "".join(f"<td>{render(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+        body = "".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in rows)
         self.parts.append(f"<table><thead><tr>{titles}</tr></thead><tbody>{body}</tbody></table>")
 
     def facts(self, pairs: Iterable[tuple[str, Content]]) -> None:

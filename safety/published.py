@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 FILE = Path(__file__).with_name("published.toml")
+LANGUAGES = {"en": "English", "am": "Amharic", "ha": "Hausa", "nso": "Northern Sotho", "sw": "Swahili", "yo": "Yoruba"}
 
 
 @dataclass(frozen=True)
@@ -58,11 +59,11 @@ def _points(name: str, section: dict[str, Any]) -> Check:
 def _language_checks(languages: dict[str, Any]) -> list[Check]:
     """The prose's ARC-Easy of one language against the column of the table."""
     text, columns = languages["text"], languages["columns"]
-    found = []
+    found, language = [], LANGUAGES[text["language"]]
     for key, model in (("from", "GPT-3.5 Turbo"), ("to", "GPT-4o")):
         row = languages["arc_easy"][model]
         said, computed = text[key], row[columns.index(text["language"])]
-        owners = [column for column, value in zip(columns, row, strict=True) if value == said]
-        note = "" if said == computed else f"the text's {text['language']} is the table's {', '.join(owners)}"
-        found.append(Check(f"ARC-Easy, {text['language']}, {model}", said, computed, note))
+        owners = [LANGUAGES[column] for column, value in zip(columns, row, strict=True) if value == said]
+        note = "" if said == computed else f"the text's {language} is the table's {', '.join(owners)}"
+        found.append(Check(f"ARC-Easy, {language}, {model}", said, computed, note))
     return found

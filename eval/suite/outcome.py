@@ -1,7 +1,9 @@
 """What became of a task: its figures, and a count of every sample that went in."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ from omni.figures import Report
 @dataclass
 class Outcome:
     """A task's figures, `scored` + `errored` + `missing` = `given` samples, and its log in the folder `logs`.
+
+    seconds: in which one of them at least was on its way
 
     missing: samples that were never asked, since the run was interrupted; note: why there is less than there could be
     """
@@ -54,7 +58,7 @@ def outcome(task: str, log: EvalLog) -> Outcome:
     given = log.results.total_samples if log.results else len(log.eval.dataset.sample_ids or samples)
     result = Outcome(
         task, given=given, scored=sum(bool(one.scores) and not one.error for one in samples), errored=len(errors),
-        log=Path(log.location).name, samples=samples, seconds=sum(sample.total_time or 0.0 for sample in samples),
+        log=Path(log.location).name, samples=samples, seconds=busy(samples),
     )  # fmt: skip
     result.missing = given - result.scored - result.errored
     result.note = _note(log, errors)
@@ -84,6 +88,18 @@ def report(command: str, outcomes: Sequence[Outcome]) -> Report:
         made.add(f"samples_{count}", sum(getattr(one, count) for one in outcomes), "samples")
     made.add("tasks_left_out", sum(not one.given for one in outcomes), "tasks")
     return made
+
+
+def busy(samples: Sequence[EvalSample]) -> float:
+    """Seconds of the clock that samples took: those that were asked together count once."""
+    total, until = 0.0, -math.inf
+    for begun, done in sorted(
+        (datetime.fromisoformat(one.started_at).timestamp(), datetime.fromisoformat(one.completed_at).timestamp())
+        for one in samples if one.started_at and one.completed_at
+    ):  # fmt: skip
+        total += max(0.0, done - max(begun, until))
+        until = max(until, done)
+    return total
 
 
 def _note(log: EvalLog, errors: Sequence[EvalSample]) -> str:

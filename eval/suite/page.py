@@ -59,7 +59,7 @@ def card(sample: EvalSample) -> list[Content]:
         lines.append(f"wanted: {sample.target}")
     if sample.error:
         lines.append(verdict(sample.error.message, good=False))
-    lines += [f"{name}: {score.value}" for name, score in (sample.scores or {}).items()]
+    lines += [f"{name}: {_short(score.value)}" for name, score in (sample.scores or {}).items()]
     return lines
 
 
@@ -75,6 +75,10 @@ def _shown(message: ChatMessage) -> Iterator[Content]:
                 yield picture(read_picture(content), "picture")
         except InputError as error:
             yield verdict(str(error), good=False)
+
+
+def _short(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _counts(result: Outcome) -> tuple[Content, ...]:

@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> None:
     from omni.safety.card.render import write_card
 
     folder = named_model(args.model)
-    name = args.model if args.model == NAME else folder.resolve().name
+    name = args.model if args.model == NAME else _title(folder.resolve())
     card = collect(folder, name, args.runs, args.figures, args.third_party, args.out)
     written = write_card(card, folder, args.out)
     for problem in card.problems:
@@ -52,3 +52,8 @@ def run(args: argparse.Namespace) -> None:
             report.add(name, measure.value, measure.unit, low=measure.low, high=measure.high, n=measure.n)
         report.add("problems", len(card.problems), "problems")
         print(report.json())
+
+
+def _title(folder: Path) -> str:
+    """A run's model lies in a folder that is called `model`, as all of them do: the run has the name."""
+    return folder.parent.name if folder.name == "model" and folder.parent.name else folder.name

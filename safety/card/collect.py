@@ -166,7 +166,7 @@ def _derived(card: Card) -> None:
         if task in card.samples:
             _guarded(card, task)
     right, _ = agreement()
-    card.numbers["grader_agreement"] = Number(share(right), "", "omni.safety.suites.grading.agreement()")
+    card.numbers["grader_agreement"] = Number(share(right), "", "omni card")
 
 
 def _gap(card: Card, written: str, spoken: str, scorer: str) -> None:

