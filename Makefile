@@ -11,7 +11,7 @@ THREADS := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1}
 CODE := omni tokenizers train eval safety tests
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo ask bench test clients browser soak multinode drive lint system wheel clean
+.PHONY: help run demo ask bench test clients browser fuzz soak multinode drive lint system wheel clean
 
 help: ## list these
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 8
@@ -44,6 +44,9 @@ test: lint ## everything CI runs: lint, then all tests, quick ones first
 
 clients: $(VENV)/.tested ## clients of OpenAI, pipecat and LiveKit against a server of ours (needs node and npm)
 	$(THREADS) $(BIN)/python tests/live/clients/run.py $(ARGS)
+
+fuzz: $(VENV)/.tested ## ten thousand wrong events, slow readers and a killed model at a server of ours
+	$(THREADS) $(BIN)/python tests/live/fuzz.py $(ARGS)
 
 browser: $(VENV)/.tested ## the page in Chromium with a microphone that plays a file; pictures of it: runs/browser
 	@[ -n "$$CHROMIUM" ] || command -v chromium >/dev/null || apt-get install -y --no-install-recommends chromium
