@@ -115,6 +115,29 @@ def test_a_body_that_is_no_json_and_a_stranger_are_refused(http: httpx.Client) -
     assert http.get("/models/other").status_code == 404
 
 
+def test_functions_are_offered_and_what_was_called_goes_on(http: httpx.Client) -> None:
+    function = {"name": "weather", "parameters": {"type": "object"}}
+    made = {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": "{}"}}
+    asked = {
+        "tools": [{"type": "function", "function": function}], "max_tokens": 8,
+        "messages": [
+            {"role": "user", "content": "Hello"}, {"role": "assistant", "content": None, "tool_calls": [made]},
+            {"role": "tool", "tool_call_id": "call_1", "content": "rain"},
+        ],
+    }  # fmt: skip
+    answered = http.post("/chat/completions", json=asked).json()["choices"][0]
+    assert isinstance(answered["message"]["content"], str) and answered["finish_reason"] in ("stop", "length")
+    for wrong, param in (
+        ({"tools": [{"type": "function", "function": {}}]}, "tools"),
+        ({"tools": [{"type": "web_search"}]}, "tools"),
+        ({"tool_choice": {"type": "function", "function": {"name": "clock"}}}, "tool_choice"),
+        ({"tool_choice": "maybe"}, "tool_choice"),
+        ({"messages": [{"role": "assistant", "tool_calls": 7}]}, "messages[0]"),
+    ):
+        refused = http.post("/chat/completions", json=asked | wrong)
+        assert refused.status_code == 400 and refused.json()["error"]["param"] == param, refused.text
+
+
 def test_speech_comes_in_every_format_and_is_read_back(http: httpx.Client) -> None:
     for kind in ("wav", "flac", "mp3", "opus"):
         sound = http.post("/audio/speech", json={"input": "two", "voice": "clara", "response_format": kind})

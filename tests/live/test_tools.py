@@ -1,11 +1,16 @@
 """Functions of the client that the model may call."""
 
+import asyncio
 import json
+from collections.abc import AsyncIterator
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from talking import Talking, kinds, only, refused, text
 
 from omni.live.engine import messages
+from omni.live.protocol import tools
 
 WEATHER = {"type": "function", "name": "weather", "description": "Of a city.", "parameters": {"type": "object"}}
 CALL = '<tool_call>{"name": "weather", "arguments": {"city": "Paris"}}</tool_call>'
@@ -60,3 +65,26 @@ def test_the_model_is_told_of_the_functions_that_are_chosen(talking: Talking, ch
 )
 def test_functions_that_cannot_be_called_are_refused(talking: Talking, change: dict, param: str) -> None:
     assert refused(talking.say("session.update", session={"type": "realtime", **change}))["param"] == param
+
+
+@given(st.sampled_from([CALL, CALL + " and more", "<tool_call>no", "It rains.", "", "  <tool"]), st.data())
+def test_outside_of_a_session_a_call_comes_whole_and_all_else_as_it_was_said(written: str, data: st.DataObject) -> None:
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(written)), max_size=5)))
+    pieces = [written[start:stop] for start, stop in zip([0, *cuts], [*cuts, len(written)], strict=True)]
+    said = [messages.Said("talk", "answer", piece) for piece in pieces]
+    said.append(messages.Ended("talk", "answer", {"text": 9}, {"text": 9}, False))
+
+    async def come() -> AsyncIterator[messages.Told]:
+        for one in said:
+            yield one
+
+    async def all_of() -> list[object]:
+        return [one async for one in tools.called(come(), [WEATHER])]
+
+    found = asyncio.run(all_of())
+    if written == CALL:
+        call, end = found
+        assert (call["name"], json.loads(call["arguments"])) == ("weather", {"city": "Paris"})
+        assert end is said[-1]
+    else:
+        assert found == said

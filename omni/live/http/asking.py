@@ -19,6 +19,7 @@ from omni.live.protocol.events import RefusedError, fresh
 from omni.live.protocol.settings import preset
 
 T = TypeVar("T", int, float)
+M = TypeVar("M")
 LARGEST_BODY = 64 << 20                                                 # bytes of one request
 
 
@@ -114,7 +115,7 @@ async def watched(
         yield message
 
 
-async def chained(first: messages.Told, rest: AsyncIterator[messages.Told]) -> AsyncIterator[messages.Told]:
+async def chained(first: M, rest: AsyncIterator[M]) -> AsyncIterator[M]:
     """A message that was taken already, and those behind it."""
     yield first
     async for message in rest:

@@ -1,4 +1,4 @@
-"""/v1/chat/completions: text, pictures and recordings in; text and speech out, whole or streamed."""
+"""/v1/chat/completions: text, pictures and recordings in; text, speech or a call out, whole or streamed."""
 
 import base64
 import binascii
@@ -20,7 +20,8 @@ from omni.live.engine.pool import Pool
 from omni.live.guard import Guards
 from omni.live.http import sound
 from omni.live.http.asking import Known, RefusedRequestError, answer, chained, json_body, watched, within
-from omni.live.protocol.events import RefusedError, fresh
+from omni.live.protocol import tools
+from omni.live.protocol.events import Event, RefusedError, fresh
 from omni.live.protocol.items import picture
 from omni.live.protocol.settings import LONGEST_ANSWER, LONGEST_TEXT
 
@@ -38,10 +39,11 @@ class Chat:
         body = await json_body(request)
         parts, system = self._messages(body)
         ask, kind = self._ask(body)
+        functions, told_of = _functions(body)
         if within(body, "n", 1, 1, 128) != 1:
             raise RefusedRequestError("one answer a request; leave n out", param="n")
-        told = answer(self.pool, parts, ask, system)
-        said = watched(told, self.guards, ask.how.get("voice"), self.known.rate)
+        told = answer(self.pool, parts, ask, "\n".join(filter(None, (system, told_of))))
+        said = tools.called(watched(told, self.guards, ask.how.get("voice"), self.known.rate), functions)
         model = str(body.get("model") or self.known.name)
         shown = {"id": fresh("chatcmpl"), "created": int(time.time()), "model": model}
         if body.get("stream"):
@@ -66,6 +68,7 @@ class Chat:
                 system += [part.text for part in self._content(message, "user", where) if isinstance(part, Text)]
             elif role in ("user", "assistant", "tool"):
                 parts += self._content(message, "user" if role == "tool" else role, where)
+                parts += _calls(message, where) if role == "assistant" else []
             else:
                 raise RefusedRequestError(f"{where}.role is {role!r}; use system, user, assistant or tool", param=where)
         if not parts:
@@ -120,10 +123,12 @@ class Chat:
         how |= {"voice": self.known.voice(wanted.get("voice"), "audio.voice"), "max_seconds": LONGEST_ANSWER}
         return Ask(("text", "audio"), how), kind
 
-    async def _whole(self, said: AsyncIterator[messages.Told], shown: Body, kind: str) -> Body:
-        text, waves, ended = "", [], None
+    async def _whole(self, said: AsyncIterator[messages.Told | Event], shown: Body, kind: str) -> Body:
+        text, waves, ended, called = "", [], None, None
         async for message in said:
-            if isinstance(message, messages.Said):
+            if isinstance(message, dict):
+                called = message
+            elif isinstance(message, messages.Said):
                 text += message.text or ""
                 waves += [message.audio] if message.audio is not None else []
             elif isinstance(message, messages.Ended):
@@ -135,14 +140,18 @@ class Chat:
             lives = int(time.time()) + AUDIO_ID_LIVES
             answered |= {"content": None}
             answered["audio"] = {"id": fresh("audio"), "data": data, "expires_at": lives, "transcript": text}
-        choice = {"index": 0, "message": answered, "finish_reason": _reason(ended), "logprobs": None}
+        if called is not None:
+            answered |= {"content": None, "tool_calls": [_call(called)]}
+        choice = {"index": 0, "message": answered, "finish_reason": _reason(ended, called), "logprobs": None}
         return {**shown, "object": "chat.completion", "choices": [choice], "usage": _usage(ended)}
 
-    async def _chunks(self, said: AsyncIterator[messages.Told], shown: Body, body: Body) -> AsyncIterator[str]:
+    async def _chunks(
+        self, said: AsyncIterator[messages.Told | Event], shown: Body, body: Body
+    ) -> AsyncIterator[str]:
         """Server-sent events. Sound is streamed as PCM16, whatever was asked for, as the original service does."""
         write, audio = sound.streamer("pcm16", self.known.rate), fresh("audio")
         assert write is not None
-        speaks = "audio" in (body.get("modalities") or [])
+        speaks, called = "audio" in (body.get("modalities") or []), None
 
         def chunk(delta: Body, reason: str | None = None, usage: Body | None = None, choices: bool = True) -> str:
             choice = [{"index": 0, "delta": delta, "finish_reason": reason, "logprobs": None}] if choices else []
@@ -152,10 +161,13 @@ class Chat:
         yield chunk({"role": "assistant", "content": None if speaks else ""})
         try:
             async for message in said:
-                if isinstance(message, messages.Ended):
-                    if speaks:
+                if isinstance(message, dict):
+                    called = message
+                    yield chunk({"tool_calls": [{"index": 0, **_call(called)}]})
+                elif isinstance(message, messages.Ended):
+                    if speaks and called is None:
                         yield chunk({"audio": {"id": audio, "expires_at": int(time.time()) + AUDIO_ID_LIVES}})
-                    yield chunk({}, _reason(message))
+                    yield chunk({}, _reason(message, called))
                     if (body.get("stream_options") or {}).get("include_usage"):
                         yield chunk({}, usage=_usage(message), choices=False)
                 elif isinstance(message, messages.Said) and message.text is not None:
@@ -169,7 +181,50 @@ class Chat:
         yield "data: [DONE]\n\n"
 
 
-def _reason(ended: messages.Ended) -> str:
+def _functions(body: Body) -> tuple[list[Event], str]:
+    """Those that the answer may call, in the shape of a session's, and what the model is told of them."""
+    given, choice = body.get("tools") or [], body.get("tool_choice") or "auto"
+    if not isinstance(given, list) or not all(isinstance(tool, dict) for tool in given):
+        raise RefusedRequestError("tools must be a list of objects", param="tools")
+    if not isinstance(choice, dict) and choice not in ("auto", "none", "required"):
+        raise RefusedRequestError("tool_choice: use auto, none, required or a function", param="tool_choice")
+    flat = [{"type": tool.get("type"), **_inside(tool, "tools")} for tool in given]
+    session = {"tools": flat, "tool_choice": _inside(choice, "tool_choice") if isinstance(choice, dict) else choice}
+    try:
+        functions = tools.offered(session)
+    except RefusedError as error:
+        raise RefusedRequestError(str(error), param=(error.param or "").removeprefix("session.")) from None
+    return functions, tools.instructions(functions, must=choice not in ("auto", "none"))
+
+
+def _inside(tool: Body, param: str) -> Body:
+    """The function that a tool or a choice is about."""
+    inside = tool.get("function")
+    if tool.get("type") != "function" or not isinstance(inside, dict) or not isinstance(inside.get("name"), str):
+        raise RefusedRequestError('use {"type": "function", "function": {"name": …}}', param=param)
+    return inside
+
+
+def _calls(message: Body, where: str) -> list[Part]:
+    """Those that an assistant's message made, as the model writes them."""
+    made = message.get("tool_calls") or []
+    if not isinstance(made, list) or not all(isinstance(one, dict) for one in made):
+        raise RefusedRequestError(f"{where}.tool_calls must be a list of objects", param=where)
+    functions = [_inside(one, f"{where}.tool_calls[{index}]") for index, one in enumerate(made)]
+    written = [json.dumps({name: one.get(name) for name in ("name", "arguments")}) for one in functions]
+    return [Text(f"{tools.OPENING}{one}{tools.CLOSING}", "assistant") for one in written]
+
+
+def _call(item: Event) -> Body:
+    """A call in the shape of this endpoint."""
+    return {
+        "id": item["call_id"], "type": "function", "function": {"name": item["name"], "arguments": item["arguments"]}
+    }  # fmt: skip
+
+
+def _reason(ended: messages.Ended, called: Event | None) -> str:
+    if called is not None:
+        return "tool_calls"
     return "length" if ended.cut else "stop"
 
 

@@ -4,9 +4,10 @@
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
+from omni.live.engine import messages
 from omni.live.protocol.events import Event, RefusedError, fresh
 
 OPENING, CLOSING = "<tool_call>", "</tool_call>"
@@ -33,6 +34,30 @@ def instructions(tools: Sequence[Event], must: bool) -> str:
     listed = "\n".join(described)
     may = "must call one of" if must else "may call"
     return f'Functions that you {may} with {OPENING}{{"name": …, "arguments": {{…}}}}{CLOSING}:\n{listed}'
+
+
+async def called(
+    said: AsyncIterator[messages.Told], functions: Sequence[Event]
+) -> AsyncIterator[messages.Told | Event]:
+    """The same messages, but an answer that is a call comes as its item, whole and without its sound."""
+    held: list[messages.Told] = []
+    text, may = "", bool(functions)                                     # whether it can still become a call
+    async for message in said:
+        if may and isinstance(message, messages.Said):
+            held.append(message)
+            text += message.text or ""
+            may = not text.strip() or begins_call(text, functions)
+            for one in () if may else held:
+                yield one
+        elif may and isinstance(message, messages.Ended):
+            item = call(fresh("item"), text)
+            for one in held if item is None else ():
+                yield one
+            if item is not None:
+                yield item
+            yield message
+        else:
+            yield message
 
 
 def begins_call(text: str, tools: Sequence[Event]) -> bool:
