@@ -65,7 +65,7 @@ class Preconditioner:
 def _root(parameter: Tensor, state: State, group: State) -> Root:
     limit = math.sqrt(_threshold(state, group))
     if "momentum" in state:
-        return _muon(state["momentum"], state["rows"], limit)
+        return _muon(state["momentum"] / (1 - group["momentum"] ** state["step"]), state["rows"], limit)
     diagonal = _diagonal(parameter, state, group)
     if diagonal is None:
         return lambda piece: piece / limit
@@ -104,7 +104,9 @@ def _adafactor(parameter: Tensor, state: State, eps: tuple[float | None, float])
 def _muon(momentum: Tensor, rows: Sequence[int], limit: float) -> Root:
     """Of Muon, whose step is (M M^T)^-1/2 M: P = (M M^T)^1/2 for each of the matrices stacked in the momentum M.
 
-    Directions that the Newton-Schulz iterations leave below one are raised by as much as these can.
+    momentum: its bias corrected. The step, which knows no sizes, is the same without, but not P: the threshold is that
+    of an average of gradients, of which M is a fraction early on. Directions that the Newton-Schulz iterations leave
+    below one are raised by as much as these can.
     """
     parts = []
     for matrix in momentum.split(list(rows)):

@@ -96,7 +96,7 @@ class Probe:
             record = {"step": step, **self.look().record(max(rates) / rates[0])}
         except CurvatureError as error:
             return {"step": step, "warning": str(error)}
-        if record["ratio_ahead"] > ALARM:
+        if record["ratio_ahead"] > ALARM and not isinstance(self.optimizer, Muon):  # whose steps are bounded
             record["warning"] = (
                 f"the loss is {record['ratio_ahead']:.1f} times as sharp as the steps to come can follow; they may"
                 " diverge: lower optimizer.lr, or warm up for longer"

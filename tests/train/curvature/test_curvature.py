@@ -217,14 +217,16 @@ def test_the_preconditioned_hessian_is_that_of_the_update() -> None:
             assert found.value == pytest.approx(float(torch.linalg.eigvals(matrix).real.max()) / limit, rel=1e-5)
 
 
-def test_muon_is_preconditioned_as_it_steps() -> None:
-    """P^-1 m is the orthogonalised m, by singular value decomposition."""
+@pytest.mark.parametrize(("decay", "step"), [(0.0, 1), (0.9, 3)])
+def test_muon_is_preconditioned_as_it_steps(decay: float, step: int) -> None:
+    """P^-1 m is the orthogonalised m, by singular value decomposition, of the average m that momentum is."""
     torch.manual_seed(0)
     momentum = torch.randn(10, 6, dtype=torch.float64)
-    group = {"lr": 1.0, "momentum": 0.0, "weight_decay": 0.0}
-    state = {"momentum": momentum, "rows": [4, 6]}
+    group = {"lr": 1.0, "momentum": decay, "weight_decay": 0.0}
+    state = {"momentum": momentum, "rows": [4, 6], "step": step}
     scale = Preconditioner.of([momentum], [state], [group])
-    twice = (scale(scale(momentum.flatten())) * 2).view(10, 6)          # the threshold 2/lr at no momentum
+    average = momentum.flatten() / (1 - decay**step)
+    twice = (scale(scale(average)) * threshold(1.0, decay, "nesterov-ema")).view(10, 6)
     for part, found in zip(momentum.split([4, 6]), twice.split([4, 6]), strict=True):
         u, _, v = torch.linalg.svd(part, full_matrices=False)
         assert torch.allclose(found, u @ v * 0.2 * math.sqrt(max(part.shape)), atol=1e-6)
