@@ -106,7 +106,10 @@ class Grams:
 
 def in_threads(work: Callable[[range], None], count: int, jobs: int) -> None:
     """Deal 0 .. count - 1 out to threads; while one counts outside Python, others run. jobs: 0 for one a core."""
-    jobs = min(jobs or os.cpu_count() or 1, max(count, 1))
+    jobs = min(jobs or os.cpu_count() or 1, count)
+    if jobs <= 1:                                                       # small sets come often, and threads take longer
+        work(range(count))
+        return
     with ThreadPoolExecutor(jobs) as pool:
         list(pool.map(work, [range(first, count, jobs) for first in range(jobs)]))
 

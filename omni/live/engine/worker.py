@@ -31,7 +31,7 @@ from omni.shipped import NAME, shipped_model
 
 PIECE = 64                                                              # steps of a long past between two looks around
 NEW = 0.05                                                              # seconds that an answer before its sound leads
-M_MMAP_THRESHOLD = -3                                                  # of glibc's malloc.h
+M_MMAP_THRESHOLD = -3                                                   # of glibc's malloc.h
 HELD = 1                                                                # frames of an answer's first sound
 
 
