@@ -1,7 +1,6 @@
 """`omni study NAME`: a paper's result measured again here, with a verdict for every claim."""
 
 import argparse
-import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,7 +48,6 @@ def run(args: argparse.Namespace) -> None:
         raise InputError(f"--jobs {args.jobs}: must be 0 (one a core) or a number of processes")
     if args.seeds < 1:
         raise InputError(f"--seeds {args.seeds}: must be at least 1")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)           # `kill` ends the processes too, as Ctrl-C does
     out: Path = args.out or Path("runs/studies") / (args.name + ("-quick" if args.quick else ""))
     conducted = [_conduct(name, args, out) for name in (STUDIES if args.name == "all" else (args.name,))]
     _tell(args, conducted, out)

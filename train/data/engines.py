@@ -102,10 +102,17 @@ def open_engine(name: str = "local", workers: int = 0) -> Iterator[Engine]:
     if workers == 1:
         yield HERE
         return
-    others = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_serve)
-    try:
+    with processes(workers) as pool:
         yield Local(pool, workers)
+
+
+@contextlib.contextmanager
+def processes(count: int) -> Iterator[ProcessPoolExecutor]:
+    """So many new processes for the length of a block. They leave Ctrl-C to this one, and end when it has ended."""
+    others = set(multiprocessing.active_children())
+    pool = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), initializer=_serve)
+    try:
+        yield pool
     except BaseException:                                               # what they are doing is not wanted any more
         for child in set(multiprocessing.active_children()) - others:
             child.terminate()

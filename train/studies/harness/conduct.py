@@ -1,11 +1,10 @@
 """Running a study: each cell once, in processes of one thread, its result kept as soon as it is there."""
 
 import hashlib
-import multiprocessing
 import os
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 from omni.errors import InputError
 from omni.files import atomic_path, read_json, write_json, write_text
 from omni.progress import progress
+from omni.train.data.engines import processes
 from omni.train.studies.harness.claims import COLUMNS, Claim
 from omni.train.studies.harness.study import Cell, Result, Study, Table
 
@@ -136,19 +136,13 @@ def _measure(study: Study, cells: Sequence[Cell], folder: Path, jobs: int) -> It
         return
     threads = {name: os.environ.get(name) for name in THREADS}
     os.environ.update(dict.fromkeys(THREADS, "1"))                      # read when the children load their libraries
-    others = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"))
     try:
-        waiting = [pool.submit(_one, study, cell, folder) for cell in cells]
-        for done in as_completed(waiting):
-            done.result()
-            yield
-    except BaseException:                                               # nobody waits for what they would measure
-        for child in set(multiprocessing.active_children()) - others:
-            child.terminate()
-        raise
+        with processes(jobs) as pool:
+            waiting = [pool.submit(_one, study, cell, folder) for cell in cells]
+            for done in as_completed(waiting):
+                done.result()
+                yield
     finally:
-        pool.shutdown(cancel_futures=True)
         for name, value in threads.items():
             os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)
 
