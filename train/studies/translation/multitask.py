@@ -52,7 +52,9 @@ def prepare(data: Path, shared: Path, quick: bool) -> None:
 
 
 def run(params: Mapping[str, Any], seed: int, shared: Path) -> Mapping[str, Any]:
-    """valid: least sum of the losses; test: both losses there; end: both at the end."""
+    """valid: least sum of the losses; test: both losses there; end: both at the end; per_second: steps"""
+    import time
+
     torch.manual_seed(seed)
     corpus, steps, random = Corpus.load(shared / "corpus"), params["steps"], np.random.default_rng(seed)
     shape = Shape(corpus.vocab, corpus.length, 32, 2, 128)
@@ -62,20 +64,23 @@ def run(params: Mapping[str, Any], seed: int, shared: Path) -> Mapping[str, Any]
     trained = list(weights.values())
     optimizer = torch.optim.Adam([*trained, *getattr(combine, "parameters", [])], betas=BETAS, eps=EPS)
     schedule = Schedule("rsqrt", steps, WARMUP)
-    best, test, now = math.inf, [math.nan] * 2, [math.nan] * 2
+    best, test, now, spent = math.inf, [math.nan] * 2, [math.nan] * 2, 0.0
     for step in range(steps):
         for group in optimizer.param_groups:
             group["lr"] = params["lr"] * schedule.factor(step)
+        drawn = [_drawn(corpus.train[task], random) for task in TASKS]
+        began = time.process_time()
         optimizer.zero_grad()
-        losses = [training_loss(shape, weights, *_drawn(corpus.train[task], random))[0] for task in TASKS]
+        losses = [training_loss(shape, weights, *batch)[0] for batch in drawn]
         combine.backward(losses, trained)
         torch.nn.utils.clip_grad_norm_(trained, CLIP)
         optimizer.step()
+        spent += time.process_time() - began
         if (step + 1) % (steps // LOOKS) == 0:
             valid, now = (_losses(shape, weights, corpus, first) for first in (0, 1))
             if sum(valid) < best:
                 best, test = sum(valid), now
-    return {"valid": best if math.isfinite(best) else None, "test": test, "end": now}
+    return {"valid": best if math.isfinite(best) else None, "test": test, "end": now, "per_second": steps / spent}
 
 
 def _drawn(pairs: Pairs, random: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
@@ -96,5 +101,5 @@ def plot(results: Results, folder: Path) -> Mapping[str, Path]:
 STUDY = Study(
     "Do multi-task optimizers help in translation?",
     "Xin, Ghorbani, Gilmer, Garg and Firat 2022",
-    PROTOCOL, cells, run, vision.judge, plot, prepare,
+    PROTOCOL, cells, run, vision.judge, plot, prepare, tables=vision.tables,
 )  # fmt: skip
