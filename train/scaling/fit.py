@@ -70,8 +70,8 @@ def fit(points: Mapping[str, Any], law: str = "power", resamples: int = 0, seed:
     """Fit a law to losses: Huber's loss of log-losses (Hoffmann et al. 2022, appendix D.3), the best of many starts.
 
     points:    a data frame or mapping of equally long columns: `loss` in nats, and what the law needs: `size`,
-               `encoder` and `decoder` in parameters, `weight` of the task in the mixture in 0 < p <= 1, `data` in
-               tokens or examples
+               `encoder` and `decoder` in parameters, `weight` of the task in the mixture in 0 < p <= 1, of
+               which six digits count, `data` in tokens or examples
     law:       "power"            L = beta N^-alpha + L_inf
                "multilingual"     the same with a beta a weight (Fernandes et al. 2023, equation 5)
                "separate"         a power law of its own for each weight (equation 4)
@@ -157,8 +157,10 @@ def _columns(points: Mapping[str, Any], law: Law) -> dict[str, Vector]:
         lengths.add(len(_column(points, "loss")))
     if len(lengths) > 1:
         raise InputError(f"columns {', '.join(found)}, loss: must be equally long, not {sorted(lengths)}")
-    if "weight" in found and (found["weight"] > 1).any():
-        raise InputError("weight: must lie in 0 < p <= 1; give shares of the mixture, not per cent")
+    if "weight" in found:
+        if (found["weight"] > 1).any():
+            raise InputError("weight: must lie in 0 < p <= 1; give shares of the mixture, not per cent")
+        found["weight"] = np.array([float(f"{weight:g}") for weight in found["weight"]])  # as parameters name it
     return found
 
 

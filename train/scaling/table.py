@@ -60,13 +60,18 @@ def _of_run(folder: Path) -> list[dict[str, Any]]:
         raise InputError(f"{folder}: has validated nothing, so there is no loss to fit")
     config, _ = load_shape(folder / "model")
     rows, losses = run.mixture, run.valid[-1]["tasks"]
-    total = max(1, sum(rows.values()))
+    total = sum(rows.values())
     points = []
     for task, loss in losses.items():
         if rows.get(task):
             share = rows[task] / total
             points.append(
-                {TASK: task, "size": config.parameters()["blocks"], "weight": round(share, 2) or share,
+                {TASK: task, "size": config.parameters()["blocks"], "weight": rounded(share),
                  "data": share * run.tokens[-1], "loss": loss}
             )  # fmt: skip
     return points
+
+
+def rounded(share: float) -> float:
+    """A share to two digits of itself or, above a half, of what it leaves: runs of one mixture consumed it roughly."""
+    return float(f"{share:.2g}") if share <= 0.5 else round(1 - float(f"{1 - share:.2g}"), 12)

@@ -193,6 +193,35 @@ def test_the_command_fits_predicts_and_plans(tmp_path: Path, capsys: pytest.Capt
         assert "fit it again" in capsys.readouterr().err
 
 
+def test_a_weight_counts_to_six_digits() -> None:
+    """A third is found again, and two weights that would share a name are one."""
+    points = planted(0.3, 1.0, weights=[0.1, 1 / 3])
+    for law in ("multilingual", "separate"):
+        found = fit(points, law)
+        said = found.predict({name: points[name] for name in ("size", "weight")})
+        np.testing.assert_allclose(said, points["loss"], rtol=1e-3)
+    twice = {**points, "weight": points["weight"] + 1e-9 * (np.arange(len(points["weight"])) % 2)}
+    assert fit(twice, "multilingual").parameters == pytest.approx(fit(points, "multilingual").parameters)
+
+
+@pytest.mark.parametrize(
+    ("rows", "weights"),
+    [((3, 1), (0.75, 0.25)), ((51, 9949), (0.0051, 0.9949)), ((4, 996), (0.004, 0.996)), ((1, 2), (0.33, 0.67))],
+)
+def test_shares_of_runs_are_rounded_but_never_to_nothing_or_all(
+    rows: tuple[int, int], weights: tuple[float, float], models: Callable[..., Path], tmp_path: Path
+) -> None:
+    from omni.train.scaling.table import read_points
+
+    (tmp_path / "model").symlink_to(models("flat"))
+    train = {"kind": "train", "step": 10, "loss": 3.0, "seconds_per_step": 0.5, "tokens_per_second": 100,
+             "mixture": dict(zip(("fr", "is"), rows, strict=True)), "tasks": {}}  # fmt: skip
+    valid = {"kind": "valid", "step": 10, "loss": 3.0, "tasks": {"fr": 2.0, "is": 4.0}}
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(record) + "\n" for record in (train, valid)))
+    points = read_points([tmp_path])
+    assert (points["fr"]["weight"], points["is"]["weight"]) == ([weights[0]], [weights[1]])
+
+
 def test_run_folders_give_a_point_a_task(models: Callable[..., Path], tmp_path: Path) -> None:
     """Size without embeddings, the share of the rows consumed, and the last validation loss."""
     from omni.model.folder import load_shape
