@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from omni.errors import InputError
-from omni.train.scaling.fraction import beta_at, curve, enough, fractions
+from omni.train.scaling.fraction import beta_at, curve
 from omni.train.scaling.laws import LAWS, Columns, Law, Vector
 
 HUBER = 1e-3                                                            # log-loss from which errors count linearly
@@ -95,7 +95,7 @@ def fit(points: Mapping[str, Any], law: str = "power", resamples: int = 0, seed:
     fitted = dict(zip(names, shape.rescale(theta, units, given).tolist(), strict=True))
     intervals = _bootstrap(shape, scaled, theta, residuals, units, names, resamples, seed) if resamples else {}
     aicc, rmse = _aicc(residuals, len(names)), float(np.sqrt(np.mean(residuals**2)))
-    fraction = curve(fractions(fitted)) if law == "multilingual" and enough(fitted) else None
+    fraction = curve(fitted) if law == "multilingual" else None
     return Fit(law, fitted, intervals, aicc, rmse, len(loss), fraction)
 
 

@@ -130,7 +130,9 @@ def test_aic_prefers_the_law_that_made_the_data() -> None:
 
 
 def test_the_curve_of_fractions_is_found_again() -> None:
-    found = curve({weight: float(fraction_at(np.array(weight), *SHAPE)) for weight in WEIGHTS.tolist()})
+    betas = {f"beta@{weight}": 20 * float(fraction_at(np.array(weight), *SHAPE)) ** -0.3 for weight in WEIGHTS.tolist()}
+    found = curve({"alpha": 0.3, **betas})
+    assert found is not None
     np.testing.assert_allclose(fraction_at(WEIGHTS, *found), fraction_at(WEIGHTS, *SHAPE), atol=1e-3)
 
 
@@ -191,6 +193,26 @@ def test_the_command_fits_predicts_and_plans(tmp_path: Path, capsys: pytest.Capt
         Path(saved).write_text(json.dumps({"fr": {**whole["fr"], **edit}}))
         assert main(["scaling", "predict", saved, "--params", "1e7", "--mixture", "fr=0.6"]) == 2
         assert "fit it again" in capsys.readouterr().err
+
+
+def test_mixtures_without_a_task_alone_are_enough() -> None:
+    """As of omni's own recipes: nothing was trained with weight 1, and the plan's weights lie between those seen."""
+    alpha, seen, floors = 0.25, [0.03, 0.08, 0.2, 0.45, 0.7], {"a": 1.0, "b": 2.0}
+    fits = {task: fit(planted(alpha, floor, 3e-4, 5, seen), "multilingual") for task, floor in floors.items()}
+    wanted = planted(alpha, 1.0, weights=[0.05, 0.1, 0.3, 0.6])
+    predicted = fits["a"].predict({name: wanted[name] for name in ("size", "weight")})
+    assert np.abs(predicted / wanted["loss"] - 1).max() < 0.02
+    size, share = 4e6, np.array([0.35, 0.65])
+    truth = 20 * (fraction_at(share, *SHAPE) * size) ** -alpha + np.array([1.0, 2.0])
+    made = plan(fits, dict(zip("ab", truth, strict=True)))
+    assert made.size == pytest.approx(size, rel=0.25)
+    assert made.weights["a"] == pytest.approx(0.35, abs=0.05)
+
+
+def test_three_weights_below_one_are_too_few_for_a_curve() -> None:
+    found = fit(planted(0.3, 1.0, weights=[0.1, 0.3, 0.5]), "multilingual")
+    with pytest.raises(InputError, match=r"weight 0\.2: not measured, .* measure more mixtures"):
+        found.predict({"size": [1e6], "weight": [0.2]})
 
 
 def test_a_weight_counts_to_six_digits() -> None:
