@@ -121,8 +121,16 @@ class Staged:
 
     def given(self, consumed: int) -> np.ndarray:
         """Rows of each task among the first `consumed`, [tasks]."""
-        first, order = next((first, order) for first, order in reversed(self.parts) if first <= consumed)
+        first, order = self._stage(consumed)
         return order.given(consumed - first)
+
+    def epochs(self, consumed: int) -> np.ndarray:
+        """How often each task's rows have been seen on average after `consumed` rows, [tasks]."""
+        first, order = self._stage(consumed)
+        return order.epochs(consumed - first)
+
+    def _stage(self, consumed: int) -> tuple[int, Order]:
+        return next((first, order) for first, order in reversed(self.parts) if first <= consumed)
 
 
 @lru_cache(maxsize=64)

@@ -245,17 +245,17 @@ def test_shares_of_runs_are_rounded_but_never_to_nothing_or_all(
 
 
 def test_run_folders_give_a_point_a_task(models: Callable[..., Path], tmp_path: Path) -> None:
-    """Size without embeddings, the share of the rows consumed, and the last validation loss."""
+    """Size without embeddings, the share of the rows consumed, tokens without repeats, and the last validation loss."""
     from omni.model.folder import load_shape
     from omni.train.scaling.table import read_points
 
     (tmp_path / "model").symlink_to(models("flat"))
     train = {"kind": "train", "step": 10, "loss": 3.0, "seconds_per_step": 0.5, "tokens_per_second": 100,
-             "mixture": {"fr": 30, "is": 10}, "tasks": {}}  # fmt: skip
+             "mixture": {"fr": 30, "is": 10}, "epochs": {"fr": 3.0, "is": 0.5}, "tasks": {}}  # fmt: skip
     losses = {5: {"fr": 2.5, "is": 4.0}, 10: {"fr": 2.0, "is": 4.0}}
     valid = [{"kind": "valid", "step": step, "loss": 3.0, "tasks": tasks} for step, tasks in losses.items()]
     (tmp_path / "log.jsonl").write_text("".join(json.dumps(record) + "\n" for record in (train, *valid)))
     points = read_points([tmp_path])
     blocks = load_shape(models("flat"))[0].parameters()["blocks"]
-    assert points["fr"] == {"size": [blocks], "weight": [0.75], "data": [0.75 * 500], "loss": [2.0]}
-    assert points["is"]["weight"] == [0.25]
+    assert points["fr"] == {"size": [blocks], "weight": [0.75], "data": [0.75 * 500 / 3], "loss": [2.0]}
+    assert points["is"]["weight"] == [0.25] and points["is"]["data"] == [0.25 * 500]
