@@ -86,9 +86,13 @@ class BatchRecipe:
 
 @dataclass(frozen=True)
 class MixtureRecipe:
-    """A task's share is rows^(1/temperature) times its weight (1 unless named here, 0 leaves it out)."""
+    """A task's share is rows^(1/temperature) times its weight (1 unless named here, 0 leaves it out).
+
+    max_epochs: above 0, shares as equal as they can be with no task seen more often than that (UniMax), times weights
+    """
 
     temperature: float = 1.0
+    max_epochs: float = 0.0
     weights: dict[str, float] = field(default_factory=dict)
 
 
