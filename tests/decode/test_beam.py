@@ -1,6 +1,7 @@
 """Beam search against every text there is."""
 
 import itertools
+import json
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -81,18 +82,29 @@ def test_what_beam_search_cannot_do_is_refused() -> None:
             beam_search(begin(built, VOCAB, ASKED, [Want("text")]), VOCAB, want, beams, best=best)
 
 
-def test_generate_chooses_among_many(models: Callable[..., Path], tmp_path: Path) -> None:
+def test_generate_chooses_among_many(
+    models: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     common = ["generate", "--text", "hello", "--model", str(models("flat")), "--out", str(tmp_path)]
     many = [*common, "--max-tokens", "9", "--max-seconds", "0.2"]
     assert main([*many, "--mbr", "5", "--want", "text,audio", "--epsilon", "0.02"]) == 0
     assert (tmp_path / "answer.wav").is_file()
     assert main([*many, "--beams", "3"]) == 0
+    capsys.readouterr()
+    assert main([*many, "--beams", "4", "--best", "3", "--penalty", "0"]) == 0
+    *said, _ = capsys.readouterr().out.split("\n")[:-1]
+    kept = json.loads((tmp_path / "answer.json").read_text())
+    expected = omni.load(models("flat")).most_probable([omni.Text("hello")], 4, 0.0, max_tokens=9, max_seconds=0.2)
+    assert "\n".join(said) == "\n".join(one.text or "" for one in expected[:3])
+    assert [kept["text"], *kept["sampling"]["others"]] == [one.text for one in expected[:3]]
     assert main([*many, "--mbr", "5", "--utility", "words", "--prune"]) == 0
     for name in ("quality", "speaker"):                                 # of sounds, whatever the language
         spoken = ["--want", "audio", "--language", "fr"]
         assert main([*many, "--mbr", "3", "--utility", name, "--max-seconds", "0.4", *spoken]) == 0
     for wrong in (["--mbr", "4", "--want", "image"], ["--mbr", "1"], ["--beams", "2", "--want", "audio"],
-                  ["--utility", "bleu"], ["--prune"], ["--mbr", "4", "--utility", "quality"],
+                  ["--utility", "bleu"], ["--prune"], ["--best", "2"],
+                  ["--beams", "2", "--best", "3"], ["--beams", "2", "--penalty=-1"],
+                  ["--mbr", "4", "--utility", "quality"],
                   ["--mbr", "4", "--prune", "--want", "text,audio"], ["--mbr", "4", "--utility", "none"],
                   ["--mbr", "4", "--want", "audio", "--language", "fr"]):  # fmt: skip
         assert main([*many, *wrong]) == 2
