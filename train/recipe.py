@@ -86,9 +86,11 @@ class BatchRecipe:
 
 @dataclass(frozen=True)
 class MixtureRecipe:
-    """A task's share is rows^(1/temperature) times its weight (1 unless named here, 0 leaves it out)."""
+    """A task's share is rows^(1/temperature) times its weight (1 unless named here, 0 leaves it out); with max_epochs
+    above 0 shares are as equal as they can be with no task seen more often than that (UniMax), times weights."""
 
     temperature: float = 1.0
+    max_epochs: float = 0.0
     weights: dict[str, float] = field(default_factory=dict)
 
 
@@ -215,12 +217,10 @@ class Recipe:
         if self.optimizer.kind == "muon" and self.zero:
             raise InputError(f"optimizer.kind: muon divides its own work among processes; use zero: 0, not {self.zero}")
         if self.optimizer.kind == "adafactor" and self.zero:
-            raise InputError("optimizer.kind: adafactor needs matrices whole, ZeRO cuts them; use zero: 0,"
-                             f" not {self.zero}")  # fmt: skip
+            raise InputError(f"optimizer.kind: adafactor needs matrices whole; use zero: 0, not {self.zero}")
         check_parallel(self)
         if self.monitor.curvature and (self.dpo.beta or self.parallel.size > 1 or self.zero == 3):
-            raise InputError("monitor.curvature: needs whole weights and a loss over tokens; it goes with zero 0 to 2,"
-                             " parallel.* 1 and no dpo")  # fmt: skip
+            raise InputError("monitor.curvature: needs whole weights; goes with zero 0 to 2, parallel.* 1 and no dpo")
         if self.multitask.method != "none" and (self.dpo.beta or self.parallel.size > 1 or self.zero == 3):
             raise InputError("multitask: goes with zero 0 to 2, parallel.* 1 and no dpo")
         alone = self.multitask.method == "none" and self.parallel.size == 1 and not self.dpo.beta

@@ -25,8 +25,11 @@ class Stages:
     def of(cls, recipe: Recipe, data: Dataset) -> "Stages":
         """Raises InputError for a mixture that names an unknown task, or a bad schedule."""
         stages = recipe.stages or [StageRecipe(recipe.schedule.steps, recipe.mixture)]
-        mixed = [quotas(data.rows, stage.mixture.temperature, stage.mixture.weights) for stage in stages]
         lengths = [stage.steps * recipe.batch.rows for stage in stages]
+        mixed = [
+            quotas(data.rows, stage.mixture.temperature, stage.mixture.weights, stage.mixture.max_epochs, length)
+            for stage, length in zip(stages, lengths, strict=True)
+        ]
         order = Staged.of(list(data.rows.values()), list(zip(lengths, mixed, strict=True)), recipe.seed)
         firsts = [sum(stage.steps for stage in stages[:number]) for number in range(len(stages))]
         begun = zip(firsts, stages, strict=True)

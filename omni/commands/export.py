@@ -1,11 +1,12 @@
-"""`omni export`: a model as a folder that transformers loads."""
+"""`omni export`: a model as a folder that transformers loads, or one-bit matrices packed."""
 
 import argparse
 from pathlib import Path
 
-EPILOG = """example:
+EPILOG = """examples:
   omni export runs/tiny/model --out exported
   python -c "import transformers; transformers.AutoModelForCausalLM.from_pretrained('exported')"
+  omni export runs/binary/model --packed --out packed && omni generate --model packed ...
 Ids are those of the shared token space, as exported/vocab.json has them."""
 
 
@@ -15,10 +16,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EPILOG
     parser.add_argument("model", type=Path, metavar="MODEL", help="model folder, as `omni train` writes it")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="checkpoint folder to write")
+    parser.add_argument("--packed", action="store_true",
+                        help="of a model with weight_bits 1: write it for omni, eight weights a byte")  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> None:
-    """Export and say which class it is."""
-    from omni.model.pretrained.folders import export_model
+    """Export and say which class it is, or how small it became."""
+    from omni.model.pretrained.folders import export_model, pack_model
 
+    if args.packed:
+        before, after = pack_model(args.model, args.out)
+        print(f"{before / 1e6:.1f} MB of weights to {after / 1e6:.1f}: {args.out}")
+        return
     print(f"{export_model(args.model, args.out)}: {args.out}")

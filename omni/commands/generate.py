@@ -9,6 +9,13 @@ from omni.commands import asking
 from omni.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from omni.decode.mbr.speech import Speech
+    from omni.decode.mbr.utilities import Utility
     from omni.decode.pipeline import Answer, How, Pipeline
 
 EPILOG = """examples:
@@ -31,9 +38,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--utility", default="chrf", metavar="NAME",
-        help="how --mbr compares words: chrf, bleu, words, or the folder of a sentence encoder (default: %(default)s)",
+        help="how --mbr compares words: chrf, bleu, words, or the folder of a sentence encoder; or sounds of any"
+        " language: quality (DNSMOS), speaker (default: %(default)s)",
     )  # fmt: skip
+    parser.add_argument("--prune", action="store_true", help="of --mbr: give up answers that hardly can be the best")
     several.add_argument("--beams", type=int, default=0, metavar="N", help="the most probable text, by a beam of N")
+    parser.add_argument("--penalty", type=float, default=1.0, metavar="P",
+                        help="of --beams: log-probability over tokens to this power (default: 1)")  # fmt: skip
+    parser.add_argument("--best", type=int, default=1, metavar="K", help="of --beams: print the K best texts")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -45,24 +57,55 @@ def run(args: argparse.Namespace) -> None:
         raise InputError("nothing to answer; give --text, --audio, --image or --video")
     if args.utility != "chrf" and not args.mbr:
         raise InputError(f"--utility {args.utility}: compares the answers of --mbr; give --mbr N, too")
+    if args.prune and not args.mbr:
+        raise InputError("--prune: gives up answers of --mbr; give --mbr N, too")
+    if (args.penalty, args.best) != (1.0, 1) and not args.beams:
+        raise InputError("--penalty, --best: of a beam search; give --beams N, too")
     want = asking.listed(args.want)
     pipeline = Pipeline.load(args.model)
-    answer = _answer(pipeline, args, want, how)
+    answer, *others = _answers(pipeline, args, want, how)
     asked = [{"modality": modality, "value": str(value)} for modality, value in args.given]
-    several = {"mbr": args.mbr, "utility": args.utility, "beams": args.beams}
+    several = {"mbr": args.mbr, "utility": args.utility, "prune": args.prune, "beams": args.beams}
+    several |= {"penalty": args.penalty, "others": [other.text for other in others]} if args.beams else {}
     sampling = {**asdict(asking.sampler(args)), "seed": args.seed, **several}
     paths = answer.save(args.out, asked=asked, want=want, language=args.language, voice=args.voice, sampling=sampling)
-    if answer.text is not None:
-        print(answer.text)
+    for one in (answer, *others):
+        if one.text is not None:
+            print(one.text)
     print("written: " + ", ".join(map(str, paths)))
 
 
-def _answer(pipeline: "Pipeline", args: argparse.Namespace, want: list[str], how: "How") -> "Answer":
+def _answers(pipeline: "Pipeline", args: argparse.Namespace, want: list[str], how: "How") -> "list[Answer]":
+    """The answer, and behind it the next best ones where they are asked for."""
     parts = asking.parts(args.given)
     if args.mbr:
-        return pipeline.best_of(parts, want, args.mbr, args.utility, **how)
+        return [pipeline.best_of(parts, want, args.mbr, _utility(args.utility), args.prune, **how)]
     if args.beams:
         if want != ["text"]:
             raise InputError(f"--beams searches for a text; use --want text, not {','.join(want)}")
-        return pipeline.most_probable(parts, args.beams, **how)[0]
-    return pipeline(parts, want, **how)
+        return pipeline.most_probable(parts, args.beams, args.penalty, args.best, **how)
+    return [pipeline(parts, want, **how)]
+
+
+def _utility(name: str) -> "str | Utility[Speech]":
+    """A utility of sounds by its name; the name of any other."""
+    if name == "quality":
+        from omni.decode.mbr.speech import quality
+
+        return quality
+    if name == "speaker":
+        from omni.decode.mbr.embedding import cosine
+
+        return cosine(_voices)
+    return name
+
+
+def _voices(clips: "Sequence[Speech]") -> "NDArray[np.float32]":
+    """Who speaks in each clip, by Resemblyzer's encoder: [clips, 256], zeros where nobody does."""
+    import numpy as np
+
+    from omni.decode.mbr.speech import RATE
+    from omni.safety.guards.embedding import Voiceprint
+
+    heard = [Voiceprint(RATE).feed(clip.wave) for clip in clips]        # [embeddings, 256] each
+    return np.stack([one.mean(axis=0) if len(one) else np.zeros(256, np.float32) for one in heard])

@@ -31,14 +31,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
     fitting.add_argument("--resamples", type=int, default=200, help="of the bootstrap (default: %(default)s)")
     fitting.add_argument("--out", type=Path, default=Path("fit.json"), metavar="FILE", help="default: %(default)s")
     predicting = actions.add_parser("predict", help="losses at another size and mixture, or amount of data")
-    predicting.add_argument("--params", type=float, metavar="N", help="parameters of the model")
+    predicting.add_argument("--params", type=float, metavar="N",
+                            help="parameters, counted as in the fit: of run folders those of the blocks")  # fmt: skip
     predicting.add_argument("--mixture", nargs="+", default=[], metavar="TASK=P", help="the tasks' shares of the data")
     predicting.add_argument("--data", type=float, metavar="D", help="amount of data, in the unit that was fitted")
     predicting.add_argument("--encoder", type=float, metavar="N", help="parameters of the encoder's layers")
     predicting.add_argument("--decoder", type=float, metavar="N", help="parameters of the decoder's layers")
     planning = actions.add_parser("plan", help="the mixture that reaches given losses")
     planning.add_argument("--target", nargs="+", required=True, metavar="TASK=LOSS", help="what is to be reached")
-    planning.add_argument("--params", type=float, metavar="N", help="size of the model (default: the least that can)")
+    planning.add_argument("--params", type=float, metavar="N",
+                          help="size of the model, counted as in the fit (default: the least that can)")  # fmt: skip
     for action in (predicting, planning):
         action.add_argument("fit", type=Path, metavar="FIT", help="what `omni scaling fit` wrote")
     for action in (fitting, predicting, planning):

@@ -49,8 +49,25 @@ def run(args: argparse.Namespace) -> None:
     if args.seeds < 1:
         raise InputError(f"--seeds {args.seeds}: must be at least 1")
     out: Path = args.out or Path("runs/studies") / (args.name + ("-quick" if args.quick else ""))
-    conducted = [_conduct(name, args, out) for name in (STUDIES if args.name == "all" else (args.name,))]
-    _tell(args, conducted, out)
+    if args.name == "all":
+        _all(list(STUDIES), args, out)
+    else:
+        _tell(args, [_conduct(args.name, args, out)], out)
+
+
+def _all(names: list[str], args: argparse.Namespace, out: Path) -> None:
+    """Every study, and one table of those that ran. Raises InputError that names the others, each cause once."""
+    conducted: list[Conducted] = []
+    refused: dict[str, list[str]] = {}                                  # cause: the studies that it kept from running
+    for name in names:
+        try:
+            conducted.append(_conduct(name, args, out))
+        except InputError as error:
+            refused.setdefault(str(error), []).append(name)
+    if conducted:
+        _tell(args, conducted, out)
+    if refused:
+        raise InputError("; ".join(f"{', '.join(kept)}: {cause}" for cause, kept in refused.items()))
 
 
 def _conduct(name: str, args: argparse.Namespace, out: Path) -> "Conducted":

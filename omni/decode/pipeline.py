@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import numpy as np
 import torch
@@ -26,6 +26,10 @@ from omni.shipped import shipped_model
 from omni.tokenizers.bundle import Tokenizers
 from omni.tokenizers.image.pixels import to_levels, to_pixels, write_picture
 from omni.vocab import Vocabulary
+
+if TYPE_CHECKING:
+    from omni.decode.mbr.speech import Speech
+    from omni.decode.mbr.utilities import Utility
 
 WANTED = ("text", "audio", "image")
 
@@ -129,21 +133,23 @@ class Pipeline:
         yield from tell(stream, wants, self.tokenizers, self.vocab, sampler, generator, told=[])
 
     def best_of(
-        self, parts: Sequence[Part], want: Sequence[str] = ("text",), draws: int = 64, utility: str = "chrf",
-        **how: Unpack[How],
+        self, parts: Sequence[Part], want: Sequence[str] = ("text",), draws: int = 64,
+        utility: "str | Utility[Speech]" = "chrf", prune: bool = False, **how: Unpack[How],
     ) -> Answer:  # fmt: skip
         """Of many drawn answers the one that agrees best with all of them (omni.decode.mbr): text as it is, English
         speech by what a recognizer hears in it.
 
-        utility: chrf, bleu, words, or the folder of a sentence encoder. Raises InputError for another, for a picture,
-        for speech known to be in another language, and where fewer than 2 are drawn.
+        utility: chrf, bleu, words, or the folder of a sentence encoder; or a utility of speech, in any language
+        (omni.decode.mbr.speech). prune: compare less, by giving up answers early (Cheng and Vlachos 2023). Raises
+        InputError for another, for a picture, for speech known to be in another language, and where fewer than 2 are
+        drawn.
         """
         from omni.decode.mbr.answers import choose, utility_named
 
         wants, sampler, generator = self.asked(want, **how)
         if draws < 2:
             raise InputError(f"draws={draws}: must be 2 or more answers to choose from")
-        compare = utility_named(utility)
+        compare = utility_named(utility) if isinstance(utility, str) else utility
         heard = self.segments(parts)
         drawn: list[list[Segment]]
         if len(wants) == 1:
@@ -151,17 +157,17 @@ class Pipeline:
             drawn = [[segment] for segment in every]
         else:
             drawn = generate.generate_batch(self.model, self.vocab, [heard] * draws, wants, sampler, generator)
-        return choose(drawn, wants, self.render, compare)
+        return choose(drawn, wants, self.render, compare, sound=not isinstance(utility, str), prune=prune)
 
     def most_probable(
-        self, parts: Sequence[Part], beams: int = 4, penalty: float = 1.0, **how: Unpack[How]
+        self, parts: Sequence[Part], beams: int = 4, penalty: float = 1.0, best: int | None = None, **how: Unpack[How]
     ) -> list[Answer]:
-        """The texts that beam search finds, best first: [beams or fewer] (omni.decode.beam)."""
+        """The texts that beam search finds, best first: [best, by default beams, or fewer] (omni.decode.beam)."""
         from omni.decode.beam import beam_search
 
         wants, _, _ = self.asked(("text",), **how)
         stream = generate.begin(self.model, self.vocab, self.segments(parts), wants)
-        found = beam_search(stream, self.vocab, wants[0], beams, penalty, best=beams)
+        found = beam_search(stream, self.vocab, wants[0], beams, penalty, beams if best is None else best)
         return [self.render([one.segment]) for one in found]
 
     def batch(

@@ -73,6 +73,16 @@ def pack_state(model: nn.Module) -> dict[str, Tensor]:
     return state
 
 
+def packed_shapes(model: nn.Module) -> dict[str, torch.Size]:
+    """What `pack_state` of such a model holds, by name, without packing anything."""
+    shapes = {name: value.shape for name, value in model.state_dict().items()}
+    for path, module in model.named_modules():
+        if isinstance(module, BinaryLinear):
+            rows, cols = shapes.pop(f"{path}.weight")
+            shapes[path + BITS], shapes[path + SCALE] = torch.Size((rows, -(-cols // 8))), torch.Size((rows,))
+    return shapes
+
+
 def unpack_state(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
     """The state that `pack_state` packed, for a model of the same shape. Latent floats are gone: weights are ±B."""
     found = {name: value for name, value in state.items() if not name.endswith((BITS, SCALE))}

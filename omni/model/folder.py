@@ -1,15 +1,20 @@
-"""A model on disk: config.json, vocab.json, model.safetensors, checksums.json and, beside them, its tokenizers."""
+"""A model on disk: config.json, vocab.json, model.safetensors, checksums.json and, beside them, its tokenizers.
+
+One-bit matrices may lie in it with eight weights a byte, as NAME.bits and NAME.scale (omni.model.binary).
+"""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
 from torch import Tensor
 
 from omni.errors import InputError
 from omni.files import atomic_path, read_json, sha256, write_json
+from omni.model.binary import BITS, pack_state, packed_shapes, unpack_state
 from omni.model.config import ModelConfig
 from omni.model.stream import save_tensors
 from omni.model.transformer import OmniTransformer
@@ -28,6 +33,21 @@ def save_model(folder: Path | str, weights: dict[str, Tensor], config: ModelConf
         complete(scratch, config, vocab)
 
 
+def save_packed(folder: Path | str, model: OmniTransformer, vocab: Vocabulary) -> None:
+    """Write a folder of a model of one-bit matrices with eight weights a byte, atomically: to be used, not trained.
+
+    The floats that training moves are not kept. Raises InputError for a model of floats.
+    """
+    if model.config.weight_bits != 1:
+        raise InputError("a model of floats has no one-bit matrices to pack; train one with model.weight_bits: 1")
+    state = pack_state(model)
+    weights = dict(sorted(state.items(), key=lambda one: -one[1].element_size()))  # so that floats are aligned
+    with atomic_path(folder) as scratch:
+        scratch.mkdir()
+        save_tensors(scratch / WEIGHTS, weights, weights.items())
+        complete(scratch, model.config, vocab)
+
+
 def complete(folder: Path, config: ModelConfig, vocab: Vocabulary) -> None:
     """Write what else belongs into a folder that has the weights."""
     write_json(folder / "config.json", config.as_dict())
@@ -42,7 +62,12 @@ def load_model(folder: Path | str, device: torch.device | str = "cpu") -> tuple[
     """
     verify(folder)
     config, vocab = load_shape(folder)
-    model = OmniTransformer(config)
+    model, found = OmniTransformer(config), _shapes(Path(folder) / WEIGHTS)
+    if _packed(found):
+        if found != packed_shapes(model):
+            raise _other(Path(folder) / WEIGHTS)
+        model.load_state_dict(unpack_state(load_file(Path(folder) / WEIGHTS), model))
+        return model.to(device).eval(), vocab
     weights = Weights(folder, {name: parameter.shape for name, parameter in model.named_parameters()})
     for name, parameter in model.named_parameters():
         weights.read(parameter.detach().view(-1), 0, name)
@@ -66,13 +91,11 @@ class Weights:
     def __init__(self, folder: Path | str, shapes: Mapping[str, torch.Size]) -> None:
         """shapes: of the model that is to have them. Raises InputError where the folder has others."""
         self.path = Path(folder) / WEIGHTS
-        try:
-            with safe_open(self.path, "pt") as file:
-                found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-        except SafetensorError as error:
-            raise InputError(f"{self.path}: cannot be read ({error}); copy it again") from None
-        if found != {name: tuple(shape) for name, shape in shapes.items()}:
-            raise InputError(f"{self.path}: its tensors are not those of config.json; use files of one run")
+        found = _shapes(self.path)
+        if _packed(found):                                              # signs alone would have no gradient
+            raise InputError(f"{self.path}: packed, so not to be trained on; begin with the model that it was made of")
+        if found != dict(shapes):
+            raise _other(self.path)
 
     @torch.no_grad()
     def read(self, flat: Tensor, start: int, name: str) -> None:
@@ -86,6 +109,22 @@ class Weights:
                 part = stored[row : row + at_once].flatten()[max(0, start - first) : stop - first]
                 at = max(0, first - start)
                 flat[at : at + len(part)] = part.to(flat.device)
+
+
+def _shapes(path: Path) -> dict[str, torch.Size]:
+    try:
+        with safe_open(path, "pt") as file:
+            return {name: torch.Size(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise InputError(f"{path}: cannot be read ({error}); copy it again") from None
+
+
+def _packed(names: Iterable[str]) -> bool:
+    return any(name.endswith(BITS) for name in names)
+
+
+def _other(path: Path) -> InputError:
+    return InputError(f"{path}: its tensors are not those of config.json; use files of one run")
 
 
 def verify(folder: Path | str) -> None:

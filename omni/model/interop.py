@@ -119,6 +119,8 @@ def _check(config: ModelConfig) -> None:
             " only the flat audio layout has one"
         )
     if config.weight_bits == 1:
-        raise InputError("a model of one-bit matrices has no class in transformers")
+        raise InputError(
+            "a model of one-bit matrices has no class in transformers; `omni export --packed` writes it for omni"
+        )
     if config.qk_norm and config.qkv_bias:
         raise InputError("a model with both QK-norm and biases is neither Qwen2, which lacks one, nor Qwen3, the other")

@@ -1,6 +1,7 @@
 """Beam search against every text there is."""
 
 import itertools
+import json
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -81,15 +82,30 @@ def test_what_beam_search_cannot_do_is_refused() -> None:
             beam_search(begin(built, VOCAB, ASKED, [Want("text")]), VOCAB, want, beams, best=best)
 
 
-def test_generate_chooses_among_many(models: Callable[..., Path], tmp_path: Path) -> None:
+def test_generate_chooses_among_many(
+    models: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     common = ["generate", "--text", "hello", "--model", str(models("flat")), "--out", str(tmp_path)]
     many = [*common, "--max-tokens", "9", "--max-seconds", "0.2"]
     assert main([*many, "--mbr", "5", "--want", "text,audio", "--epsilon", "0.02"]) == 0
     assert (tmp_path / "answer.wav").is_file()
     assert main([*many, "--beams", "3"]) == 0
-    assert main([*many, "--mbr", "5", "--utility", "words"]) == 0
+    capsys.readouterr()
+    assert main([*many, "--beams", "4", "--best", "3", "--penalty", "0"]) == 0
+    *said, _ = capsys.readouterr().out.split("\n")[:-1]
+    kept = json.loads((tmp_path / "answer.json").read_text())
+    expected = omni.load(models("flat")).most_probable([omni.Text("hello")], 4, 0.0, max_tokens=9, max_seconds=0.2)
+    assert "\n".join(said) == "\n".join(one.text or "" for one in expected[:3])
+    assert [kept["text"], *kept["sampling"]["others"]] == [one.text for one in expected[:3]]
+    assert main([*many, "--mbr", "5", "--utility", "words", "--prune"]) == 0
+    for name in ("quality", "speaker"):                                 # of sounds, whatever the language
+        spoken = ["--want", "audio", "--language", "fr"]
+        assert main([*many, "--mbr", "3", "--utility", name, "--max-seconds", "0.4", *spoken]) == 0
     for wrong in (["--mbr", "4", "--want", "image"], ["--mbr", "1"], ["--beams", "2", "--want", "audio"],
-                  ["--utility", "bleu"], ["--mbr", "4", "--utility", "none"],
+                  ["--utility", "bleu"], ["--prune"], ["--best", "2"],
+                  ["--beams", "2", "--best", "3"], ["--beams", "2", "--penalty=-1"],
+                  ["--mbr", "4", "--utility", "quality"],
+                  ["--mbr", "4", "--prune", "--want", "text,audio"], ["--mbr", "4", "--utility", "none"],
                   ["--mbr", "4", "--want", "audio", "--language", "fr"]):  # fmt: skip
         assert main([*many, *wrong]) == 2
 
@@ -118,3 +134,18 @@ def test_many_draws_follow_the_models_own_distribution(prefix: bool) -> None:
     for codes, count in counts.most_common(8):
         share = np.exp(log_probability(built, codes))
         assert abs(count / draws - share) < 4.5 * (share * (1 - share) / draws) ** 0.5
+
+
+def test_a_utility_of_sounds_chooses_the_best_sound(models: Callable[..., Path]) -> None:
+    """A utility made for the test: the loudest answer wins, also where most candidates are given up early."""
+    from omni.decode.mbr.utilities import pairwise
+
+    loudness = pairwise(lambda one, other: float((one.wave**2).mean()))
+    pipeline, how = omni.load(models("flat")), {"max_seconds": 0.2, "seed": 3, "language": "fr"}
+    wants, sampler, generator = pipeline.asked(("audio",), **how)
+    heard = pipeline.segments([omni.Text("hi")])
+    drawn = draw_many(pipeline.model, pipeline.vocab, heard, wants[0], 9, sampler, generator)
+    loud = [float((pipeline.render([one]).audio ** 2).mean()) for one in drawn]
+    for prune in (False, True):
+        best = pipeline.best_of([omni.Text("hi")], ["audio"], 9, loudness, prune, **how)
+        assert float((best.audio**2).mean()) == pytest.approx(max(loud))

@@ -10,12 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
+from omni.cli import main
 from omni.decode.step import fast_step, settle
 from omni.errors import InputError
 from omni.model.binary import BinaryLinear, binarized, pack, pack_state, unpack, unpack_state
 from omni.model.cache import Cache
 from omni.model.config import ModelConfig
+from omni.model.folder import Weights, complete, load_model, save_model
 from omni.model.transformer import OmniTransformer
+from omni.vocab import Vocabulary
 
 SHAPE = ModelConfig(
     d_model=48, n_layers=2, n_heads=4, n_kv_heads=2, d_ff=64, vocab_size=50, max_steps=64, weight_bits=1
@@ -69,6 +72,35 @@ def test_a_packed_model_is_the_same_and_sixteen_times_smaller(tmp_path: Path) ->
     kept = {end: sum(one.nbytes for name, one in pack_state(model).items() if name.endswith(end))
             for end in (".bits", ".scale")}  # fmt: skip
     assert half == 16 * kept[".bits"] and kept[".scale"] < 0.15 * kept[".bits"]
+
+
+@torch.no_grad()
+def test_a_packed_folder_is_loaded_to_the_same_states(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    vocab = Vocabulary(text=20, codebooks=1, codebook_size=8, image=8, picture_tokens=4, languages=("en",))
+    model = built(replace(SHAPE, d_ff=60).for_vocabulary(vocab))        # rows of 60 are no whole bytes
+    save_model(tmp_path / "model", model.state_dict(), model.config, vocab)
+    words = ["export", str(tmp_path / "model"), "--packed", "--out", str(tmp_path / "packed")]
+    assert main(words) == 0
+    again, theirs = load_model(tmp_path / "packed")
+    assert theirs == vocab and again.config == model.config
+    ids = torch.randint(1, 20, (1, 9, 1))
+    states = [one.extend(ids, Cache.empty(one.config, 1, 64, one.table)) for one in (model, again)]
+    torch.testing.assert_close(*states)
+    stored = load_file(tmp_path / "packed" / "model.safetensors")       # by the library whose format it is
+    assert stored["blocks.0.attention.qkv.bits"].dtype == torch.uint8
+    assert "blocks.0.attention.qkv.weight" not in stored
+    assert sum(one.nbytes for name, one in stored.items() if name.startswith("blocks.")) * 8 < sum(
+        4 * one.numel() for name, one in model.named_parameters() if name.startswith("blocks."))  # fmt: skip
+    assert main(words) == 2                                             # is there already
+    with pytest.raises(InputError, match="packed, so not to be trained on"):
+        Weights(tmp_path / "packed", {name: one.shape for name, one in model.named_parameters()})
+    complete(tmp_path / "packed", replace(model.config, weight_bits=32), vocab)
+    with pytest.raises(InputError, match="not those of config"):   # signs are not taken for floats
+        load_model(tmp_path / "packed")
+    save_model(tmp_path / "floats", model.state_dict(), replace(model.config, weight_bits=32), vocab)
+    capsys.readouterr()
+    assert main(["export", str(tmp_path / "floats"), "--packed", "--out", str(tmp_path / "other")]) == 2
+    assert "no one-bit matrices" in capsys.readouterr().err and not (tmp_path / "other").exists()
 
 
 @pytest.mark.parametrize("d", [64, 1024])

@@ -19,11 +19,15 @@ ROUNDS = 6
 _U = np.uint64
 
 
-def quotas(rows: Mapping[str, int], temperature: float = 1.0, weights: Mapping[str, float] | None = None) -> np.ndarray:
+def quotas(
+    rows: Mapping[str, int], temperature: float = 1.0, weights: Mapping[str, float] | None = None,
+    max_epochs: float = 0.0, budget: int = 0,
+) -> np.ndarray:  # fmt: skip
     """Rows of each task in a block, [tasks] summing to BLOCK.
 
     A task's share is n^(1/temperature) times its factor in `weights` (1 where it has none), n its number of rows
-    (Arivazhagan et al. 2019); fractions go to the largest remainders; every task with a share gets at least a row.
+    (Arivazhagan et al. 2019); with max_epochs it is that of `unimax` for `budget` rows, times the factor. Fractions go
+    to the largest remainders; every task with a share gets at least a row.
     Raises InputError for an unknown task, a negative weight, no task left or more tasks than a block has rows.
     """
     weights = weights or {}
@@ -34,7 +38,12 @@ def quotas(rows: Mapping[str, int], temperature: float = 1.0, weights: Mapping[s
             raise InputError(f"mixture.weights.{name}: must be at least 0, got {weight}")
     if temperature <= 0:
         raise InputError(f"mixture.temperature: must be above 0, got {temperature}")
-    share = np.array([count ** (1 / temperature) * weights.get(name, 1.0) for name, count in rows.items()])
+    if not 0 <= max_epochs < float("inf") or (max_epochs and temperature != 1):
+        raise InputError(f"mixture.max_epochs: must be 0 or more, and needs temperature 1, got {max_epochs}")
+    factor = np.array([weights.get(name, 1.0) for name in rows])
+    share = factor * np.array(list(rows.values())) ** (1 / temperature)
+    if max_epochs:
+        share = factor * unimax(np.where(factor > 0, list(rows.values()), 0), budget, max_epochs)
     active = int((share > 0).sum())
     if not 0 < active <= BLOCK:
         raise InputError(f"mixture: {active} tasks have a share; there must be 1..{BLOCK}")
@@ -45,6 +54,19 @@ def quotas(rows: Mapping[str, int], temperature: float = 1.0, weights: Mapping[s
         units[missing] += 1
         units[np.argmax(units)] -= 1
     return units.astype(np.int64)
+
+
+def unimax(rows: np.ndarray, budget: int, max_epochs: float) -> np.ndarray:
+    """How many of `budget` rows each task gives, [tasks]: equally many, but none is seen more than max_epochs times.
+
+    (UniMax, Chung et al. 2023, algorithm 1.) What a task of `rows` rows cannot give the larger ones share; where all
+    together cannot, the sum stays below the budget.
+    """
+    found, left = np.zeros(len(rows)), float(budget)
+    for place, task in enumerate(np.argsort(rows, kind="stable").tolist()):  # the smallest first
+        found[task] = min(left / (len(rows) - place), max_epochs * rows[task])
+        left -= found[task]
+    return found
 
 
 @dataclass(frozen=True)
@@ -121,8 +143,16 @@ class Staged:
 
     def given(self, consumed: int) -> np.ndarray:
         """Rows of each task among the first `consumed`, [tasks]."""
-        first, order = next((first, order) for first, order in reversed(self.parts) if first <= consumed)
+        first, order = self._stage(consumed)
         return order.given(consumed - first)
+
+    def epochs(self, consumed: int) -> np.ndarray:
+        """How often each task's rows have been seen on average after `consumed` rows, [tasks]."""
+        first, order = self._stage(consumed)
+        return order.epochs(consumed - first)
+
+    def _stage(self, consumed: int) -> tuple[int, Order]:
+        return next((first, order) for first, order in reversed(self.parts) if first <= consumed)
 
 
 @lru_cache(maxsize=64)

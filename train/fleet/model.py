@@ -54,7 +54,7 @@ class Shape:
         if self.n_encoder and not (self.has_encoder and 0 < self.n_encoder < self.n_layers):
             raise ValueError(f"n_encoder={self.n_encoder}: of {self.n_layers} layers, leaves no encoder or no decoder")
         if self.source_loss and self.kind != "causal":
-            raise ValueError("only a causal model can predict its source")
+            raise ValueError("only a causal model can predict its source; where source steps see each other it is told")
         if self.kind == "hybrid" and (self.norms or min(self.weight_bits, self.activation_bits) == 1):
             raise ValueError("a hybrid has neither one-bit layers nor their norms")
         if self.top_only and (self.norms or min(self.weight_bits, self.activation_bits) == 1):

@@ -26,14 +26,17 @@ class Vitals:
     def read(self, rows: range, tokens_per_second: float) -> dict[str, Any]:
         """What is to be logged of the rows consumed since the last reading.
 
-        mfu: useful FLOPs, a share of the matmul peak of all processes; memory: of this one, GiB; mixture: rows by task
+        mfu: useful FLOPs, a share of the matmul peak of all processes; memory: of this one, GiB; mixture: rows by task;
+        epochs: how often a task's rows have been seen since the run began
         """
         task, _ = self.order.at(np.arange(rows.start, rows.stop))
         counts = np.bincount(task, minlength=len(self.tasks)).tolist()
+        epochs = self.order.epochs(rows.stop).tolist()
         return {
             "mfu": tokens_per_second * self.share_a_token,
             "memory": self._memory(),
             "mixture": {name: count for name, count in zip(self.tasks, counts, strict=True) if count},
+            "epochs": {name: seen for name, seen in zip(self.tasks, epochs, strict=True) if seen},
         }
 
     def _memory(self) -> dict[str, float]:

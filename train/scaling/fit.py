@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from omni.errors import InputError
-from omni.train.scaling.fraction import beta_at, curve, enough, fractions
+from omni.train.scaling.fraction import beta_at, curve
 from omni.train.scaling.laws import LAWS, Columns, Law, Vector
 
 HUBER = 1e-3                                                            # log-loss from which errors count linearly
@@ -70,8 +70,8 @@ def fit(points: Mapping[str, Any], law: str = "power", resamples: int = 0, seed:
     """Fit a law to losses: Huber's loss of log-losses (Hoffmann et al. 2022, appendix D.3), the best of many starts.
 
     points:    a data frame or mapping of equally long columns: `loss` in nats, and what the law needs: `size`,
-               `encoder` and `decoder` in parameters, `weight` of the task in the mixture in 0 < p <= 1, `data` in
-               tokens or examples
+               `encoder` and `decoder` in parameters, `weight` of the task in the mixture in 0 < p <= 1, of
+               which six digits count, `data` in tokens or examples
     law:       "power"            L = beta N^-alpha + L_inf
                "multilingual"     the same with a beta a weight (Fernandes et al. 2023, equation 5)
                "separate"         a power law of its own for each weight (equation 4)
@@ -95,7 +95,7 @@ def fit(points: Mapping[str, Any], law: str = "power", resamples: int = 0, seed:
     fitted = dict(zip(names, shape.rescale(theta, units, given).tolist(), strict=True))
     intervals = _bootstrap(shape, scaled, theta, residuals, units, names, resamples, seed) if resamples else {}
     aicc, rmse = _aicc(residuals, len(names)), float(np.sqrt(np.mean(residuals**2)))
-    fraction = curve(fractions(fitted)) if law == "multilingual" and enough(fitted) else None
+    fraction = curve(fitted) if law == "multilingual" else None
     return Fit(law, fitted, intervals, aicc, rmse, len(loss), fraction)
 
 
@@ -157,8 +157,10 @@ def _columns(points: Mapping[str, Any], law: Law) -> dict[str, Vector]:
         lengths.add(len(_column(points, "loss")))
     if len(lengths) > 1:
         raise InputError(f"columns {', '.join(found)}, loss: must be equally long, not {sorted(lengths)}")
-    if "weight" in found and (found["weight"] > 1).any():
-        raise InputError("weight: must lie in 0 < p <= 1; give shares of the mixture, not per cent")
+    if "weight" in found:
+        if (found["weight"] > 1).any():
+            raise InputError("weight: must lie in 0 < p <= 1; give shares of the mixture, not per cent")
+        found["weight"] = np.array([float(f"{weight:g}") for weight in found["weight"]])  # as parameters name it
     return found
 
 

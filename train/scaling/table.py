@@ -51,7 +51,11 @@ def _of_json(path: Path) -> list[dict[str, Any]]:
 
 
 def _of_run(folder: Path) -> list[dict[str, Any]]:
-    """A point a task: parameters of the blocks, its share of the rows consumed, tokens, last validation loss."""
+    """A point a task: parameters of the blocks, its share of the rows consumed, tokens, last validation loss.
+
+    Tokens count once, however often they were seen: D of Bansal et al. (2022) is the data that there is. The log of an
+    older omni does not say how often, and its points have no `data`.
+    """
     from omni.model.folder import load_shape
     from omni.train.monitor.report import Run
 
@@ -59,14 +63,19 @@ def _of_run(folder: Path) -> list[dict[str, Any]]:
     if not run.valid:
         raise InputError(f"{folder}: has validated nothing, so there is no loss to fit")
     config, _ = load_shape(folder / "model")
-    rows, losses = run.mixture, run.valid[-1]["tasks"]
-    total = max(1, sum(rows.values()))
+    rows, losses, epochs = run.mixture, run.valid[-1]["tasks"], run.train[-1].get("epochs", {})
+    total = sum(rows.values())
     points = []
     for task, loss in losses.items():
         if rows.get(task):
             share = rows[task] / total
-            points.append(
-                {TASK: task, "size": config.parameters()["blocks"], "weight": round(share, 2) or share,
-                 "data": share * run.tokens[-1], "loss": loss}
-            )  # fmt: skip
+            point = {TASK: task, "size": config.parameters()["blocks"], "weight": rounded(share), "loss": loss}
+            if task in epochs:
+                point["data"] = share * run.tokens[-1] / max(1.0, epochs[task])
+            points.append(point)
     return points
+
+
+def rounded(share: float) -> float:
+    """A share to two digits of itself or, above a half, of what it leaves: runs of one mixture consumed it roughly."""
+    return float(f"{share:.2g}") if share <= 0.5 else round(1 - float(f"{1 - share:.2g}"), 12)

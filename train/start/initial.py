@@ -9,7 +9,8 @@ from omni.model.tensor_parallel import check_divides
 from omni.train.recipe import Recipe
 from omni.vocab import Vocabulary
 
-FREE = ("max_steps", "rope_theta", "z_loss", "text_weight", "prefix")  # no tensor's shape depends on them
+# No tensor's shape depends on these.
+FREE = ("max_steps", "rope_theta", "z_loss", "text_weight", "prefix", "weight_bits")
 
 
 def shape_of(recipe: Recipe, vocab: Vocabulary) -> ModelConfig:

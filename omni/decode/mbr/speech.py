@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from omni.decode.mbr.utilities import Scores, Utility
 from omni.errors import InputError
 
+RATE = 16_000                                                           # hertz, of all that listens to speech here
+
 
 @dataclass(frozen=True, eq=False)
 class Speech:

@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 from omni.errors import InputError
 from omni.files import atomic_path
 from omni.model.config import ModelConfig
-from omni.model.folder import load_model, save_model
+from omni.model.folder import WEIGHTS, load_model, save_model, save_packed
 from omni.model.interop import from_hugging_face, hugging_face_config, to_hugging_face
 from omni.model.pretrained.shape import read_shape
 from omni.model.pretrained.tokenizer import write_tokenizer
@@ -96,6 +96,22 @@ def export_model(folder: Path | str, out: Path | str) -> str:
         if text.is_dir():
             write_tokenizer(TextTokenizer.load(text), vocab, scratch)
     return str(theirs.architectures[0])
+
+
+def pack_model(folder: Path | str, out: Path | str) -> tuple[int, int]:
+    """Write a model folder of one-bit matrices as one with eight weights a byte, its tokenizers beside it.
+
+    Returns the bytes of the weights before and after. Raises InputError for a model of floats.
+    """
+    folder, out = Path(folder), free(out)
+    model, vocab = load_model(folder)
+    tokenizers = folder / "tokenizers"
+    with atomic_path(out) as scratch:
+        save_packed(scratch, model, vocab)
+        if tokenizers.is_dir():
+            shutil.copytree(tokenizers, scratch / "tokenizers")
+    before, after = ((one / WEIGHTS).stat().st_size for one in (folder, out))
+    return before, after
 
 
 def extended(table: Tensor, vocab: Vocabulary) -> Tensor:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from omni.errors import InputError
-from omni.train.data.order import BLOCK, Order, Staged, permute, quotas
+from omni.train.data.order import BLOCK, Order, Staged, permute, quotas, unimax
 
 ROWS = {"a": 5, "b": 300, "c": 7000}
 
@@ -41,6 +41,27 @@ def test_weights_scale_and_leave_out() -> None:
         quotas({"a": 1}, 1.0, {"d": 1.0})
     with pytest.raises(InputError, match="0 tasks"):
         quotas({"a": 1}, 1.0, {"a": 0.0})
+
+
+@given(
+    rows=st.lists(st.integers(1, 10**5), min_size=1, max_size=12), budget=st.integers(1, 10**6),
+    epochs=st.floats(0.1, 20),
+)  # fmt: skip
+def test_unimax_fills_up_to_one_level(rows: list[int], budget: int, epochs: float) -> None:
+    """The closed form: each task gives min(level, epochs * rows), with the level at which the sum is the budget."""
+    found, caps = unimax(np.array(rows), budget, epochs), epochs * np.array(rows)
+    assert found.sum() == pytest.approx(min(budget, caps.sum()))
+    assert (found <= caps * (1 + 1e-9)).all()
+    np.testing.assert_allclose(found, np.minimum(found.max(), caps), rtol=1e-6)
+
+
+def test_unimax_in_a_mixture() -> None:
+    rows = {"fr": 10_000, "is": 100, "de": 5_000, "out": 9}
+    units = quotas(rows, 1.0, {"out": 0.0}, max_epochs=8.0, budget=8192)
+    assert units.tolist() == [462, 100, 462, 0]                         # 8 epochs of is in 8 blocks; equal parts
+    for wrong in ({"temperature": 2.0, "max_epochs": 1.0}, {"max_epochs": -1.0}, {"max_epochs": float("nan")}):
+        with pytest.raises(InputError, match=r"mixture\.max_epochs"):
+            quotas(rows, **wrong, budget=100)
 
 
 def test_every_row_comes_once_an_epoch() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from omni.cli import main
 from omni.errors import InputError
+from omni.train.data.loader import Dataset
 from omni.train.engine import Trainer
 from omni.train.monitor.log import read_log
 from omni.train.monitor.report import Run, differences, names, write_report
@@ -51,6 +52,8 @@ def test_records_hold_use_of_the_machine_memory_and_mixture(runs: list[Path]) ->
     assert sum(sum(record["mixture"].values()) for record in records) == 4 * 8
     run = Run.load(runs[0], "one")
     assert run.mixture.total() == 32 and set(run.mixture) == {"copy", "say"}
+    rows = Dataset.load(run.recipe["data"], run.recipe["sequence_length"]).rows
+    assert records[-1]["epochs"] == pytest.approx({task: run.mixture[task] / rows[task] for task in run.mixture})
     seconds = sum(record["seconds_per_step"] for record in records)
     assert run.hours[-1] == pytest.approx(seconds / 3600)
     assert run.tokens == sorted(run.tokens) and run.tokens[-1] == pytest.approx(np.rint(run.tokens[-1]))

@@ -130,7 +130,9 @@ def test_aic_prefers_the_law_that_made_the_data() -> None:
 
 
 def test_the_curve_of_fractions_is_found_again() -> None:
-    found = curve({weight: float(fraction_at(np.array(weight), *SHAPE)) for weight in WEIGHTS.tolist()})
+    betas = {f"beta@{weight}": 20 * float(fraction_at(np.array(weight), *SHAPE)) ** -0.3 for weight in WEIGHTS.tolist()}
+    found = curve({"alpha": 0.3, **betas})
+    assert found is not None
     np.testing.assert_allclose(fraction_at(WEIGHTS, *found), fraction_at(WEIGHTS, *SHAPE), atol=1e-3)
 
 
@@ -193,18 +195,67 @@ def test_the_command_fits_predicts_and_plans(tmp_path: Path, capsys: pytest.Capt
         assert "fit it again" in capsys.readouterr().err
 
 
+def test_mixtures_without_a_task_alone_are_enough() -> None:
+    """As of omni's own recipes: nothing was trained with weight 1, and the plan's weights lie between those seen."""
+    alpha, seen, floors = 0.25, [0.03, 0.08, 0.2, 0.45, 0.7], {"a": 1.0, "b": 2.0}
+    fits = {task: fit(planted(alpha, floor, 3e-4, 5, seen), "multilingual") for task, floor in floors.items()}
+    wanted = planted(alpha, 1.0, weights=[0.05, 0.1, 0.3, 0.6])
+    predicted = fits["a"].predict({name: wanted[name] for name in ("size", "weight")})
+    assert np.abs(predicted / wanted["loss"] - 1).max() < 0.02
+    size, share = 4e6, np.array([0.35, 0.65])
+    truth = 20 * (fraction_at(share, *SHAPE) * size) ** -alpha + np.array([1.0, 2.0])
+    made = plan(fits, dict(zip("ab", truth, strict=True)))
+    assert made.size == pytest.approx(size, rel=0.25)
+    assert made.weights["a"] == pytest.approx(0.35, abs=0.05)
+
+
+def test_three_weights_below_one_are_too_few_for_a_curve() -> None:
+    found = fit(planted(0.3, 1.0, weights=[0.1, 0.3, 0.5]), "multilingual")
+    with pytest.raises(InputError, match=r"weight 0\.2: not measured, .* measure more mixtures"):
+        found.predict({"size": [1e6], "weight": [0.2]})
+
+
+def test_a_weight_counts_to_six_digits() -> None:
+    """A third is found again, and two weights that would share a name are one."""
+    points = planted(0.3, 1.0, weights=[0.1, 1 / 3])
+    for law in ("multilingual", "separate"):
+        found = fit(points, law)
+        said = found.predict({name: points[name] for name in ("size", "weight")})
+        np.testing.assert_allclose(said, points["loss"], rtol=1e-3)
+    twice = {**points, "weight": points["weight"] + 1e-9 * (np.arange(len(points["weight"])) % 2)}
+    assert fit(twice, "multilingual").parameters == pytest.approx(fit(points, "multilingual").parameters)
+
+
+@pytest.mark.parametrize(
+    ("rows", "weights"),
+    [((3, 1), (0.75, 0.25)), ((51, 9949), (0.0051, 0.9949)), ((4, 996), (0.004, 0.996)), ((1, 2), (0.33, 0.67))],
+)
+def test_shares_of_runs_are_rounded_but_never_to_nothing_or_all(
+    rows: tuple[int, int], weights: tuple[float, float], models: Callable[..., Path], tmp_path: Path
+) -> None:
+    from omni.train.scaling.table import read_points
+
+    (tmp_path / "model").symlink_to(models("flat"))
+    train = {"kind": "train", "step": 10, "loss": 3.0, "seconds_per_step": 0.5, "tokens_per_second": 100,
+             "mixture": dict(zip(("fr", "is"), rows, strict=True)), "tasks": {}}  # fmt: skip
+    valid = {"kind": "valid", "step": 10, "loss": 3.0, "tasks": {"fr": 2.0, "is": 4.0}}
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(record) + "\n" for record in (train, valid)))
+    points = read_points([tmp_path])
+    assert (points["fr"]["weight"], points["is"]["weight"]) == ([weights[0]], [weights[1]])
+
+
 def test_run_folders_give_a_point_a_task(models: Callable[..., Path], tmp_path: Path) -> None:
-    """Size without embeddings, the share of the rows consumed, and the last validation loss."""
+    """Size without embeddings, the share of the rows consumed, tokens without repeats, and the last validation loss."""
     from omni.model.folder import load_shape
     from omni.train.scaling.table import read_points
 
     (tmp_path / "model").symlink_to(models("flat"))
     train = {"kind": "train", "step": 10, "loss": 3.0, "seconds_per_step": 0.5, "tokens_per_second": 100,
-             "mixture": {"fr": 30, "is": 10}, "tasks": {}}  # fmt: skip
+             "mixture": {"fr": 30, "is": 10}, "epochs": {"fr": 3.0, "is": 0.5}, "tasks": {}}  # fmt: skip
     losses = {5: {"fr": 2.5, "is": 4.0}, 10: {"fr": 2.0, "is": 4.0}}
     valid = [{"kind": "valid", "step": step, "loss": 3.0, "tasks": tasks} for step, tasks in losses.items()]
     (tmp_path / "log.jsonl").write_text("".join(json.dumps(record) + "\n" for record in (train, *valid)))
     points = read_points([tmp_path])
     blocks = load_shape(models("flat"))[0].parameters()["blocks"]
-    assert points["fr"] == {"size": [blocks], "weight": [0.75], "data": [0.75 * 500], "loss": [2.0]}
-    assert points["is"]["weight"] == [0.25]
+    assert points["fr"] == {"size": [blocks], "weight": [0.75], "data": [0.75 * 500 / 3], "loss": [2.0]}
+    assert points["is"]["weight"] == [0.25] and points["is"]["data"] == [0.25 * 500]

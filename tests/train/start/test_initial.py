@@ -47,18 +47,23 @@ def recipe_of(recipe_file: Path, **changes: str) -> Recipe:
     return replace(plain, model=type(plain.model)())
 
 
+@pytest.mark.parametrize("bits", [None, 1])
 def test_a_run_begins_at_the_models_loss_and_keeps_its_shape(
-    recipe_file: Path, vocab: Vocabulary, start: Start, tmp_path: Path
+    bits: int | None, recipe_file: Path, vocab: Vocabulary, start: Start, tmp_path: Path
 ) -> None:
+    """Late binarization, too: the loss is then that of the same weights at one bit."""
     folder, tokenizers = start(vocab), tmp_path / "tokenizers"
     TextTokenizer.train([], 256).save(tokenizers / "text")              # would begin alike, which init must not
     recipe = recipe_of(recipe_file, init=str(folder), tokenizers=str(tokenizers))
+    recipe = replace(recipe, model=replace(recipe.model, weight_bits=bits))
     trainer = Trainer(recipe, tmp_path / "run", device="cpu")
     try:
         assert trainer.train() is None
     finally:
         trainer.close()
-    model, _ = load_model(folder)
+    stored, _ = load_model(folder)
+    model = OmniTransformer(replace(stored.config, weight_bits=bits or 32))
+    model.load_state_dict(stored.state_dict())
     data = Dataset.load(recipe.data, recipe.sequence_length)
     batch = Loader(data, data.order(1.0, {}, 0), Share(8, 8)).batch(0)
     with torch.no_grad():
@@ -78,6 +83,16 @@ def test_another_vocabulary_is_refused_before_anything_starts(
     with pytest.raises(InputError, match="no such model folder"):
         launch(recipe_of(recipe_file, init=str(tmp_path / "nowhere")), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_one_bit_start_is_not_shared_as_if_it_were_floats(recipe_file: Path, vocab: Vocabulary, start: Start) -> None:
+    folder = start(vocab)
+    model, _ = load_model(folder)
+    save_model(folder, model.state_dict(), replace(model.config, weight_bits=1), vocab)
+    recipe = recipe_of(recipe_file, init=str(folder))
+    assert shape_of(recipe, vocab).weight_bits == 1
+    with pytest.raises(InputError, match="cannot share blocks of one-bit"):
+        shape_of(replace(recipe, parallel=replace(recipe.parallel, tensor=2)), vocab)
 
 
 def test_only_what_no_tensor_depends_on_may_change(recipe_file: Path, vocab: Vocabulary, start: Start) -> None:

@@ -102,6 +102,19 @@ def test_the_command_tells_claims_and_writes_the_page(
     assert "how often heads" in capsys.readouterr().out
 
 
+def test_a_study_that_cannot_run_does_not_keep_others_from_it(
+    coins: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    studies = {name: STUDIES[name] for name in ("multilingual-scaling", "order-matters", "coins")}
+    monkeypatch.setattr("omni.train.studies.table.STUDIES", studies)
+    words = ["study", "all", "--quick", "--jobs", "1", "--out", str(tmp_path / "studies"), "--json"]
+    assert main([*words, "--data", str(tmp_path / "nowhere")]) == 2
+    said = capsys.readouterr()
+    assert [claim["study"] for claim in json.loads(said.out.splitlines()[-1])["claims"]] == ["coins"]
+    (line,) = (line for line in said.err.splitlines() if line.startswith("omni: "))
+    assert "multilingual-scaling, order-matters: " in line and "nowhere" in line and "coins" not in line
+
+
 @pytest.mark.parametrize(
     "words", [(), ("no-such-study",), ("all", "--jobs", "-1"), ("binary", "--axes", "size"), ("binary", "--seeds", "0")]
 )
