@@ -113,7 +113,7 @@ TASKS = (
     Task(
         "tell",
         (Pair("picture", "text"), Pair("text", "text", "other"), Pair("speech", "text", "other")),
-        ("stamps", "words", LINES),
+        ("stamps", "words", "prompts", LINES),
         limit=4,
         aloud=True,
     ),
