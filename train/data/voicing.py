@@ -13,6 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from omni.train.data.items import LINES, PRESET, SAMPLE_RATE, Item, Manifest, Re
 from omni.train.data.lines import line_items
 from omni.train.data.parse.audio import finish
 from omni.train.data.parse.base import UnusableError
+from omni.train.data.retelling import PITCHES, RETOLD, Retold, retell_job, retellings
 
 PRESETS = {
     "clara": Voice("festival", "slt"),
@@ -35,7 +37,8 @@ PRESETS = {
 LICENCES = {"festival": "LicenseRef-CMU-ARCTIC", "espeak-ng": "GPL-3.0-or-later (the program; its speech is free)"}
 _CROWD = ("f1", "f2", "f4", "f5", "m1", "m2", "m4", "m5", "m6", "m7", "klatt", "klatt2", "Andy", "steph", "linda")
 _RATES = (125, 145, 165, 185)
-READ = {"stamps": 1, "emoji": 0, "prompts": 1, "lines": 2, "catalogues": 1}  # sources: readers of the crowd
+READ = {"stamps": 1, "emoji": 0, "prompts": 8, "lines": 3, "catalogues": 1}  # sources: readers of the crowd
+READ_WORD = 12                                                          # of a line of one word: numbers, letters, ..
 APART = "@"                                                             # in the id of an unheard speaker's recording
 LONGEST_TEXT, LONGEST_MESSAGE = 100, 60                                 # characters
 _MESSAGE = re.compile(r"[^\W\d_]+([ ,:’'-]+[^\W\d_]+){1,8}[.!?…]?")     # words that can be read as they stand
@@ -52,9 +55,14 @@ class Utterance:
     voice: Voice
     speaker: str
     pause: float = 0.0                                                  # seconds of hesitation in its middle
+    pitch: float = 1.0                                                  # by which it is faster and higher than read
+
+    @property
+    def licence(self) -> str:
+        return LICENCES[self.voice.engine]
 
 
-Spoken = list[tuple[int, Utterance, np.ndarray]]                        # item, what was read, int16 samples [samples]
+Spoken = Sequence[tuple[int, "Utterance | Retold", np.ndarray]]         # item, what was read, int16 samples [samples]
 
 
 def voice_data(
@@ -82,7 +90,10 @@ def voice_data(
     read = [some for some in wanted if some]
     jobs = [list(chain(*read[start : start + ITEMS])) for start in range(0, len(read), ITEMS)]
     spoken = in_order(hands, read_job, jobs, map(len, jobs), "reading aloud")
-    _write(data, items, spoken, out, key)
+    again = retellings(items, languages, seed)
+    jobs_again = [again[start : start + ITEMS] for start in range(0, len(again), ITEMS)]
+    retold = in_order(hands, partial(retell_job, data.folder.resolve()), jobs_again, map(len, jobs_again), "retelling")
+    _write(data, items, chain(spoken, retold), out, key)
     return Manifest.load(out)
 
 
@@ -100,13 +111,19 @@ def utterances(item: Item, languages: Sequence[str], seed: int) -> list[Utteranc
         draw = random.Random(f"{seed}/voice/{item.id}/{language}")
         name = draw.choice(_presets(language))
         chosen.append(Utterance(text, language, PRESETS[name], PRESET + name))
-        for _ in range(READ[item.source] if item.split == "train" else 0):
-            voice = _of_crowd(draw)
+        for _ in range(_readers(item, text)):
             pause = draw.uniform(*HESITATION) if item.source == LINES and draw.random() < HESITANT else 0.0
-            chosen.append(Utterance(text, language, voice, str(voice), pause))
+            chosen.append(_by_the_crowd(text, language, draw, pause))
     if item.source == LINES:                                            # what is often said, by every preset
         chosen += _by_all(item, languages, chosen)
     return chosen
+
+
+def _readers(item: Item, text: str) -> int:
+    """How many of the crowd read it: held-out items are left to the presets, and single words are drilled."""
+    if item.split != "train":
+        return 0
+    return READ_WORD if item.source == LINES and len(text.split()) == 1 else READ[item.source]
 
 
 def _message(item: Item, languages: Sequence[str], seed: int) -> list[Utterance]:
@@ -117,12 +134,13 @@ def _message(item: Item, languages: Sequence[str], seed: int) -> list[Utterance]
     if not readable or item.split == "test":                            # tests hear people, and flite
         return []
     draw = random.Random(f"{seed}/voice/{item.id}")
-    language, voice = draw.choice(readable), _of_crowd(draw)
-    return [Utterance(texts[language], language, voice, str(voice))]
+    language = draw.choice(readable)
+    return [_by_the_crowd(texts[language], language, draw)]
 
 
-def _of_crowd(draw: random.Random) -> Voice:
-    return Voice("espeak-ng", draw.choice(_CROWD), draw.choice(_RATES))
+def _by_the_crowd(text: str, language: str, draw: random.Random, pause: float = 0.0) -> Utterance:
+    voice = Voice("espeak-ng", draw.choice(_CROWD), draw.choice(_RATES))
+    return Utterance(text, language, voice, str(voice), pause, round(draw.uniform(*PITCHES), 2))
 
 
 def _by_all(item: Item, languages: Sequence[str], chosen: Sequence[Utterance]) -> list[Utterance]:
@@ -153,7 +171,8 @@ def read_job(wanted: Sequence[tuple[int, Utterance]]) -> Spoken:
         for number, texts in zip(numbers, halves, strict=True):
             parts = [next(spoken) for _ in texts]
             with contextlib.suppress(UnusableError):
-                made[number] = _joined([finish(wave, rate) for wave, rate in parts], wanted[number][1].pause)
+                one = wanted[number][1]
+                made[number] = _joined([finish(wave, round(rate * one.pitch)) for wave, rate in parts], one.pause)
     return [(*wanted[number], samples) for number, samples in sorted(made.items())]
 
 
@@ -193,8 +212,7 @@ def _write(data: Manifest, items: Sequence[Item], spoken: Iterable[Spoken], out:
         with (folder / "audio.raw").open("wb") as raw:
             for row, one, wave in (entry for some in spoken for entry in some):
                 raw.write(wave.astype("<i2").tobytes())
-                licence = LICENCES[one.voice.engine]
-                recording = Recording(samples, len(wave), one.language, "speech", one.speaker, licence)
+                recording = Recording(samples, len(wave), one.language, "speech", one.speaker, one.licence)
                 added.setdefault(row, []).append(recording)
                 samples += len(wave)
         _append(data.folder / "audio.npy", folder / "audio.raw", folder / "audio.npy", samples)
@@ -234,5 +252,6 @@ def _check(data: Manifest, languages: Sequence[str], unheard: Sequence[str]) -> 
 
 def _code(languages: Sequence[str]) -> str:
     """What else the result depends on: the voices, and what the lines say."""
-    said = (PRESETS, _CROWD, _RATES, READ, HESITANT, HESITATION, [item.to_json() for item in line_items(languages)])
+    readers = READ, READ_WORD, RETOLD, PITCHES
+    said = (PRESETS, _CROWD, _RATES, readers, HESITANT, HESITATION, [item.to_json() for item in line_items(languages)])
     return hashlib.sha256(repr(said).encode()).hexdigest()

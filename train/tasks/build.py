@@ -26,6 +26,7 @@ from omni.vocab import Vocabulary
 SPLITS = ("train", "valid", "test")
 CHOICE = "choice.json"
 TRAINED = dict.fromkeys(("count", "talk"), ("user", "assistant"))       # so it learns when somebody has done speaking
+MOVING = ("stamps", "emoji")                                            # whose pictures move in videos
 UNTAGGED, UNVOICED = 0.4, 0.2                                           # of the dialogues: nobody says what is wanted
 ITEMS, CLIPPED_ITEMS = 64, 8                                            # that a worker lays out at a time
 
@@ -84,8 +85,8 @@ def build_shards(
                 asked = [row for row in chosen if concerns(name, manifest.items[row])]
                 streams = _streams(hands, partial(dialogue_streams, desk, name), asked, ITEMS, name)
                 _write(out / split / name, name, streams, vocab, choice.max_steps, key)
-            stamps = [row for row in chosen if manifest.items[row].source == "stamps"]
-            streams = _streams(hands, partial(video_streams, desk), stamps, CLIPPED_ITEMS, "video")
+            shown = [row for row in chosen if manifest.items[row].source in MOVING]
+            streams = _streams(hands, partial(video_streams, desk), shown, CLIPPED_ITEMS, "video")
             _write(out / split / "video", "video", streams, vocab, choice.max_steps, key)
     vocab.save(out / "vocab.json")
     write_json(out / CHOICE, _plain(made))
@@ -173,7 +174,7 @@ def video_streams(desk: Desk, rows: Sequence[int]) -> list[tuple[str, Stream]]:
     """The videos that some items give, with a question and its answer."""
     manifest, codes = _codes(desk)
     items = [manifest.items[row] for row in rows]
-    made = [(item.id, clip) for item in items for clip in clips(item, manifest, desk.languages, desk.seed)]
+    made = [(item.id, clip) for item in items for clip in clips(item, manifest, desk.languages, desk.seed, desk.draws)]
     if not made:
         return []
     with one_thread():

@@ -15,6 +15,7 @@ from omni.train.tasks.colours import colour_of
 from omni.train.tasks.templates import Face
 
 WRITTEN = 0.35                                                          # of the questions; the others are spoken
+ASKED = 8                                                               # questions about a picture, at most
 KINDS = {"animal": "animals", "plant": "plants", "vehicle": "vehicles", "food": "food"}  # what is asked: stamps' folder
 PEOPLE = "people"
 
@@ -74,16 +75,16 @@ def answer(item: Item, language: str, draw: random.Random) -> list[Said]:
 
 
 def see(script: Script, item: Item) -> Iterator[Dialogue]:
-    """Up to six questions about a stamp's picture: what, which colour, what kind of thing, its name elsewhere."""
-    if item.source != "stamps" or not item.pictures:
+    """Up to eight questions about a picture: what, which colour, what kind of thing (of stamps), its name elsewhere."""
+    if not item.pictures:
         return
     draw = random.Random(f"{script.seed}/see/{item.id}")
     languages = [language for language in script.languages if language in item.texts]
-    topics = ["what", "what", "translate", "translate", *KINDS]
+    topics = ["what", "what", "translate", "translate", *(KINDS if item.source == "stamps" else ())]
     topics += [topic for topic, name in KINDS.items() if folder(item) == name]  # else every answer would be no
     colour = colour_of(script.manifest.picture(item.pictures[0]))
-    topics += ["colour", "colour"] if colour else []
-    for topic in draw.sample(topics, min(6, len(topics))):
+    topics += ["colour"] * 3 if colour else []
+    for topic in draw.sample(topics, min(ASKED, len(topics))):
         if not languages:
             return
         language = draw.choice(languages)
@@ -116,11 +117,11 @@ def folder(item: Item) -> str:
 
 
 def count(script: Script, item: Item) -> Iterator[Dialogue]:
-    """Sums, counting up, and what comes before or after: one dialogue a language."""
+    """Sums, counting up, and what comes before or after: three dialogues a language, in different voices."""
     reply = _results().get(item.id.removeprefix(f"{LINES}/"))
     draw = random.Random(f"{script.seed}/count/{item.id}")
     target = script.lines.get(reply or "")
-    for language in script.languages:
+    for language in script.languages * 3:
         if target and language in target.texts and language in item.texts:
             yield (script.asked(item, language, draw), *answer(target, language, draw))
 
@@ -145,7 +146,7 @@ def talk(script: Script, item: Item) -> Iterator[Dialogue]:
     draw = random.Random(f"{script.seed}/talk/{item.id}")
     (language,) = item.texts
     reply = script.lines[f"talk/{topic}/answer"]
-    for _ in range(4 if language in script.languages else 0):
+    for _ in range(8 if language in script.languages else 0):
         yield (script.asked(item, language, draw), *answer(reply, language, draw))
 
 
@@ -200,4 +201,4 @@ DIALOGUES: dict[str, Callable[[Script, Item], Iterator[Dialogue]]] = {
 
 def concerns(name: str, item: Item) -> bool:
     """Whether an item may give dialogues of this name; saves asking all the others."""
-    return item.source == ("stamps" if name in ("see", "mind") else LINES)
+    return item.source in {"see": ("stamps", "emoji"), "mind": ("stamps",)}.get(name, (LINES,))

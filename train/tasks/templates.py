@@ -37,7 +37,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Task:
-    """A named set of pairs over the items of some sources; `limit` pairs an item are drawn where there are more.
+    """A named set of pairs over the items of some sources; `limit` of each kind are drawn where an item has more.
 
     Speech is wanted of the assistant's preset voices alone, where the item has any in that language.
     aloud: the wanted text is then said; pairs of languages without a recording are left out.
@@ -60,12 +60,12 @@ class Task:
             return
         known, spoken = faces(item, languages), spoken_by_assistant(item)
         answers = [face for face in known if face.kind != "speech" or face.index in spoken]
-        found = [(a, b) for a in known for b in answers if a != b and any(pair.fits(a, b) for pair in self.pairs)]
-        if self.aloud:
-            found = [(a, b) for a, b in found if self.following(item, b)]
-        if len(found) > self.limit * draws:
-            found = random.Random(f"{seed}/{self.name}/{item.id}").sample(found, self.limit * draws)
-        yield from found
+        draw, most = random.Random(f"{seed}/{self.name}/{item.id}"), self.limit * draws
+        for pair in self.pairs:
+            found = [(a, b) for a in known for b in answers if a != b and pair.fits(a, b)]
+            if self.aloud:
+                found = [(a, b) for a, b in found if self.following(item, b)]
+            yield from found if len(found) <= most else draw.sample(found, most)
 
     def following(self, item: Item, wanted: Face) -> tuple[Face, ...]:
         """What the answer goes on with behind the wanted face: the first recording in its language."""
@@ -113,8 +113,8 @@ TASKS = (
     Task(
         "tell",
         (Pair("picture", "text"), Pair("text", "text", "other"), Pair("speech", "text", "other")),
-        ("stamps", "words", LINES),
-        limit=8,
+        ("stamps", "words", "prompts", LINES),
+        limit=4,
         aloud=True,
     ),
     Task(

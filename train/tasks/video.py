@@ -52,17 +52,18 @@ class Clip:
     language: str
 
 
-def clips(item: Item, manifest: Manifest, languages: Collection[str], seed: int) -> Iterator[Clip]:
-    """Two clips of an item's first picture: one asks which picture moves, one where to."""
+def clips(item: Item, manifest: Manifest, languages: Collection[str], seed: int, draws: int = 1) -> Iterator[Clip]:
+    """`draws` times two clips of an item's first picture: one asks which picture moves, one where to."""
     spoken = sorted(set(WHICH) & set(languages) & set(item.texts))
     if not item.pictures or not spoken:
         return
     draw = random.Random(f"{seed}/video/{item.id}")
     picture = manifest.picture(item.pictures[0])
-    language, direction = draw.choice(spoken), draw.choice(list(DIRECTIONS))
-    yield Clip(moving(picture, direction), WHICH[language], item.texts[language], language)
-    language, direction = draw.choice(spoken), draw.choice(list(DIRECTIONS))
-    yield Clip(moving(picture, direction), WHERE[language], DIRECTIONS[direction][language], language)
+    for _ in range(draws):
+        language, direction = draw.choice(spoken), draw.choice(list(DIRECTIONS))
+        yield Clip(moving(picture, direction), WHICH[language], item.texts[language], language)
+        language, direction = draw.choice(spoken), draw.choice(list(DIRECTIONS))
+        yield Clip(moving(picture, direction), WHERE[language], DIRECTIONS[direction][language], language)
 
 
 def moving(picture: np.ndarray, direction: tuple[int, int]) -> np.ndarray:
