@@ -90,8 +90,8 @@ class MixtureRecipe:
     above 0 shares are as equal as they can be with no task seen more often than that (UniMax), times weights."""
 
     temperature: float = 1.0
-    max_epochs: float = 0.0
     weights: dict[str, float] = field(default_factory=dict)
+    max_epochs: float = 0.0
 
 
 @dataclass(frozen=True)
