@@ -60,7 +60,7 @@ class TaskWeights:
             torch.manual_seed(self.seed * 1_000_003 + step)
             found = self._weigh(batch, here, counts)
         self.weights = torch.zeros(len(self.tasks))
-        self.weights[here] = found / found.sum().clamp(min=1e-12)
+        self.weights[here] = normalised(found)
         self.scale = self.weights * batch.trained / counts.clamp(min=1)
 
     def losses(self, micro: Batch, tasks: np.ndarray, forward: Forward) -> Losses:
@@ -86,7 +86,7 @@ class TaskWeights:
         for group in divided(parameters, self.rule.most // len(here)):
             rows = torch.stack([self._gradient(batch, int(task), float(counts[task]), group) for task in here])
             products += (rows @ rows.T).cpu()
-        return self.rule.weighting(checked(products)).clamp(min=0)
+        return self.rule.weighting(checked(products))
 
     def _gradient(self, batch: GlobalBatch, task: int, count: float, group: Sequence[Tensor]) -> Tensor:
         """Of the task's mean loss over all processes, by some parameters: [numbers]."""
@@ -99,6 +99,16 @@ class TaskWeights:
                 found = torch.autograd.grad(loss, group, materialize_grads=True)
                 flat += torch.cat([one.reshape(-1).float() for one in found])
         return self.total(flat)
+
+
+def normalised(weights: Tensor) -> Tensor:
+    """To a sum of one, [tasks]. Where a rule finds no weights (IMTL-G between opposite gradients), all count alike,
+    since a step with none would learn nothing. Those of IMTL-G may be negative (Liu et al. 2021).
+    """
+    total = weights.sum()
+    if bool(weights.isfinite().all()) and float(total) > 1e-12:
+        return weights / total
+    return torch.full_like(weights, 1 / len(weights))
 
 
 def trained_steps(batch: Batch) -> Tensor:
