@@ -22,7 +22,7 @@ from omni.train.data.loader import Dataset, GlobalBatch, Loader, Share
 from omni.train.data.shards import ShardWriter
 from omni.train.engine import Trainer
 from omni.train.monitor.tally import Tally
-from omni.train.multitask.running import normalised
+from omni.train.multitask.running import DRAWS, normalised
 from omni.train.recipe import Recipe
 from omni.vocab import Vocabulary
 
@@ -131,8 +131,16 @@ def test_rules_are_those_of_a_plain_loop(rule: str, three: Path, tmp_path: Path)
     compare(trainer, expected)
 
 
-def test_random_weights_are_of_the_tasks_that_are_there(three: Path, tmp_path: Path) -> None:
-    trainer = trained(three, tmp_path, Recorded, zero="0", multitask__method="rlw-dirichlet")
+def test_by_temperature_weights_follow_the_rows(recipe_file: Path, tmp_path: Path) -> None:
+    trainer = trained(recipe_file, tmp_path, zero="0", multitask__method="scalarization", multitask__temperature="0.5")
+    assert trainer.weigher
+    one, two = (count**2 for count in trainer.data.rows.values())
+    assert trainer.weigher.weights.tolist() == pytest.approx([one / (one + two), two / (one + two)]) and one != two
+
+
+@pytest.mark.parametrize("rule", DRAWS)
+def test_random_weights_are_of_the_tasks_that_are_there(rule: str, three: Path, tmp_path: Path) -> None:
+    trainer = trained(three, tmp_path, Recorded, zero="0", multitask__method=rule)
     assert isinstance(trainer, Recorded)
     seen = torch.stack(trainer.seen)                                    # [steps, tasks]
     assert torch.allclose(seen.sum(dim=1), torch.ones(2)) and float((seen[0] - seen[1]).abs().min()) > 1e-3
@@ -150,5 +158,8 @@ def test_what_does_not_go_together_is_refused(recipe_file: Path, tmp_path: Path)
     for keys in ({"zero": "3"}, {"multitask.weights": "{copy: 2.0}"}):
         with pytest.raises(InputError, match="multitask"):
             Recipe.load(recipe_file, {"multitask.method": "mgda", **keys})
+    for keys in ({"multitask.method": "mgda"}, {"multitask.weights": "{copy: 2.0}"}, {"multitask.temperature": "0"}):
+        with pytest.raises(InputError, match="temperature"):
+            Recipe.load(recipe_file, {"multitask.method": "scalarization", "multitask.temperature": "2"} | keys)
     with pytest.raises(InputError, match="no task 'sing'"):
         trained(recipe_file, tmp_path, multitask__method="scalarization", multitask__weights="{sing: 1.0}")
