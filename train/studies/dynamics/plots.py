@@ -65,8 +65,8 @@ def front(
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     means, spreads = zip(*sorted(line), strict=True)
-    (x, y), (dx, dy) = zip(*means, strict=True), zip(*spreads, strict=True)
-    axes.errorbar(x, y, xerr=dx, yerr=dy, fmt="k-o", ms=3, lw=1, elinewidth=0.6, label="scalarization")
+    (xs, ys), (right, up) = zip(*means, strict=True), zip(*spreads, strict=True)
+    axes.errorbar(xs, ys, xerr=right, yerr=up, fmt="k-o", ms=3, lw=1, elinewidth=0.6, label="scalarization")
     for at, (name, ((x, y), (dx, dy))) in enumerate(marks.items()):
         axes.errorbar(x, y, xerr=dx, yerr=dy, fmt="osv^D"[at // 10 % 5], ms=5, lw=1, color=f"C{at % 10}", label=name)
     axes.set(xlabel=names[0], ylabel=names[1])
