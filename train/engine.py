@@ -69,7 +69,7 @@ class Trainer:
         self.engine, self.optimizer = backend.start(
             self._model, self.config, recipe, self.share, self.device, self.step_module
         )
-        self.weigher = TaskWeights.of(recipe, self.data.tasks, self.engine)
+        self.weigher = TaskWeights.of(recipe, self.data.rows, self.engine)
         self.saver = Saver(run, recipe, self.engine, self.optimizer, self.config)
 
     def train(self) -> int | None:

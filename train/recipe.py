@@ -149,10 +149,14 @@ class FaultsRecipe:
 @dataclass(frozen=True)
 class MultitaskRecipe:
     """How the tasks of a batch make one gradient (docs/multitask.md). none: every trained step counts alike; else each
-    task's mean loss has a weight: `weights` (1 unless named) with scalarization, chance, or a rule over gradients."""
+    task's mean loss has a weight: with scalarization `weights` (1 unless named) or, with `temperature`, its number of
+    rows to the power of 1/temperature; or chance; or a rule over gradients."""
 
-    method: Literal["none", "scalarization", "rlw-dirichlet", "mgda", "pcgrad", "imtl-g", "cagrad", "nash-mtl"] = "none"
+    method: Literal[
+        "none", "scalarization", "rlw-normal", "rlw-dirichlet", "mgda", "pcgrad", "imtl-g", "cagrad", "nash-mtl"
+    ] = "none"
     weights: dict[str, float] = field(default_factory=dict)
+    temperature: float | None = None
 
 
 @dataclass(frozen=True)
@@ -229,6 +233,10 @@ class Recipe:
         loss_weights = self.multitask.weights.values()
         if loss_weights and (self.multitask.method != "scalarization" or min(loss_weights) < 0):
             raise InputError("multitask.weights: go with method: scalarization and are 0 or more")
+        if self.multitask.temperature is not None and (
+            self.multitask.method != "scalarization" or loss_weights or self.multitask.temperature <= 0
+        ):
+            raise InputError("multitask.temperature: goes with method: scalarization, without weights, and is above 0")
         if self.dpo.beta and (self.train_on == "everything" or self.parallel.sequence > 1):
             raise InputError("dpo: compares answers, each on one process; use train_on: answers, parallel.sequence: 1")
         check(self.init, self.lora, self.dpo, self.optimizer.groups, self.optimizer.kind)

@@ -27,7 +27,8 @@ EPILOG = """example:
   omni bench curvature --json
 ratio_vs_pyhessian, ratio_vs_curvlinops: their time over ours, above 1 where ours is quicker. steps_per_probe: ours in
 training steps on the same batch; steps_per_warm_probe: again after each step, from the vector found before. The value
-is the median over stages of the median over rounds, low and high the worst and the best stage."""
+is the median over stages of the median over rounds, low and high the worst and the best stage; null for a peer that
+none of its settings makes accurate."""
 STEPS, ROWS, VOCAB = 128, 4, 512
 STAGES = (25, 50, 100, 200, 400)                                        # steps of training
 ACCURACY, STARTS = 0.01, 5
@@ -93,9 +94,11 @@ def measure(rounds: int, trained: Sequence[int]) -> "Report":
     report = Report("bench curvature")
     for name, unit in FIGURES.items():
         medians = [statistics.median(stage[name]) for stage in stages if stage[name]]
-        if medians:
-            low, high, n = min(medians), max(medians), len(medians)
-            report.add(name, statistics.median(medians), unit, low=low, high=high, n=n)
+        if not medians:                                                 # a peer that was accurate nowhere
+            report.add(name, None, unit)
+            continue
+        low, high, n = min(medians), max(medians), len(medians)
+        report.add(name, statistics.median(medians), unit, low=low, high=high, n=n)
     for upto, stage in zip(sorted(trained), stages, strict=True):
         for name in ("ratio_vs_pyhessian", "ratio_vs_curvlinops", "products", "eigenvalue"):
             if stage[name]:

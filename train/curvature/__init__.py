@@ -1,6 +1,6 @@
 """Curvature of a training loss: how sharp it is, and how near to where an optimizer's steps stop being stable."""
 
-from omni.train.curvature.hessian import CurvatureError, Hessian, Operator, Scaled
+from omni.train.curvature.hessian import CurvatureError, FlatError, Hessian, Operator, Scaled
 from omni.train.curvature.lanczos import Eigenpair, UnconvergedError, power_iteration, top_eigenvalue
 from omni.train.curvature.precondition import Preconditioner
 from omni.train.curvature.spectrum import Density, Estimate, density, hutch_plus_plus, hutchinson
@@ -11,6 +11,7 @@ __all__ = [
     "Density",
     "Eigenpair",
     "Estimate",
+    "FlatError",
     "Hessian",
     "Operator",
     "Preconditioner",

@@ -147,7 +147,8 @@ def report(recipe: Recipe, findings: Findings) -> Report:
     found.add("highest_stable_lr_without_warmup", findings.highest_cold, "at once")
     found.add("warmup_needed", findings.warmup, "steps at the recipe's rate")
     for part in findings.parts:
-        found.add(f"ratio {part.name}", part.ratio, "of the stability threshold")
+        low, high = part.ratio, part.ratio + part.error                 # a Ritz value is never above the largest
+        found.add(f"ratio {part.name}", part.ratio, "of the stability threshold", low=low, high=high)
         spread = part.spread if math.isfinite(part.spread) else None
         found.add(f"spread {part.name}", spread, "largest eigenvalue over root mean square")
     return found
@@ -169,7 +170,8 @@ def told(recipe: Recipe, findings: Findings) -> str:
         lines.append(_warmup(recipe, findings))
     if not findings.parts:
         return "\n".join(lines)
-    worst = ", ".join(f"{part.name} ({part.ratio:.2g})" for part in findings.parts[:3])
+    least = {True: "", False: "at least "}
+    worst = ", ".join(f"{part.name} ({least[part.converged]}{part.ratio:.2g})" for part in findings.parts[:3])
     lines.append(f"sharpest parts, as shares of the stability threshold: {worst}")
     widest = sorted(findings.parts, key=lambda part: -part.spread)[:3]
     lines.append("worst conditioned: " + ", ".join(f"{part.name} ({part.spread:.0f}x its mean)" for part in widest))

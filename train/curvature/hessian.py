@@ -14,6 +14,10 @@ class CurvatureError(InputError):
     """A loss whose curvature cannot be had: not finite, flat, or without second derivatives."""
 
 
+class FlatError(CurvatureError):
+    """A loss whose curvature is zero: that says all about it."""
+
+
 class Operator(Protocol):
     """A symmetric matrix of which only products are known."""
 
@@ -102,7 +106,7 @@ class Hessian:
     def _derivative(self, gradient: list[Tensor], along: list[Tensor]) -> Sequence[Tensor]:
         known = [(one, v) for one, v in zip(gradient, along, strict=True) if one.requires_grad]
         if not known:
-            raise CurvatureError("curvature: the gradient is constant: the loss is linear, its curvature zero")
+            raise FlatError("curvature: the gradient is constant: the loss is linear, its curvature zero")
         outputs, vectors = zip(*known, strict=True)
         try:
             return torch.autograd.grad(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from omni.train.curvature.hessian import CurvatureError, Operator
+from omni.train.curvature.hessian import CurvatureError, FlatError, Operator
 
 LEAST, LEAST_WARM = 5, 4                                                # products before a pair is believed
 NOISE = 1.0                                                             # of chance in a start, against its length
@@ -66,7 +66,7 @@ def top_eigenvalue(
     Lanczos with full reorthogonalisation, restarted from the best Ritz vectors when `basis` vectors are in memory
     (thick restart, Wu and Simon 2000). start: a guess [size], as the vector of the last probe, instead of the
     operator's own; some chance is mixed in, so that a wrong one does not hold it back.
-    Raises UnconvergedError after `most` products, CurvatureError where the operator is zero.
+    Raises UnconvergedError after `most` products, FlatError where the operator is zero.
     """
     least = LEAST if start is None else LEAST_WARM
     start = operator.guess() if start is None else start
@@ -90,7 +90,7 @@ def power_iteration(
     """The eigenvalue of largest size, of either sign: two vectors in memory, and many more products than Lanczos takes.
 
     It ends where the residual, which bounds the distance to the next eigenvalue, is within `tolerance` of the value.
-    Raises UnconvergedError after `most` products, CurvatureError where the operator is zero.
+    Raises UnconvergedError after `most` products, FlatError where the operator is zero.
     """
     chance = torch.randn(operator.size, generator=Generator().manual_seed(seed))
     vector = chance.to(operator.guess()) if start is None else start
@@ -98,7 +98,7 @@ def power_iteration(
         vector = vector / vector.norm()
         product = operator @ vector
         if not bool(product.any()):
-            raise CurvatureError("curvature: the Hessian is zero here: gradient and curvature have vanished")
+            raise FlatError("curvature: the Hessian is zero here: gradient and curvature have vanished")
         value = float(vector @ product)
         residual = float((product - value * vector).norm())
         found = Eigenpair(value, vector, residual, residual, products)
@@ -127,7 +127,7 @@ class _Krylov:
         product = self.operator @ self.next
         self.products += 1
         if self.products == 1 and not bool(product.any()):
-            raise CurvatureError("curvature: the Hessian is zero here: gradient and curvature have vanished")
+            raise FlatError("curvature: the Hessian is zero here: gradient and curvature have vanished")
         whole = float(product.norm())
         self.scale = max(self.scale, whole)
         here = self.basis[: self.count + 1]

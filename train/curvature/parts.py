@@ -1,6 +1,7 @@
 """The parts of a model apart: how sharply the loss bends in each, and how unevenly."""
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,7 +9,7 @@ import torch
 
 from omni.model.twice import twice_differentiable
 from omni.progress import progress
-from omni.train.curvature.hessian import CurvatureError, Hessian, Operator, Scaled
+from omni.train.curvature.hessian import CurvatureError, FlatError, Hessian, Operator, Scaled
 from omni.train.curvature.lanczos import UnconvergedError, top_eigenvalue
 from omni.train.curvature.running import preconditioner_of
 from omni.train.curvature.spectrum import signs
@@ -22,7 +23,7 @@ TOLERANCE, MOST = 0.1, 8                                                # of a p
 class PartOf:
     """How the optimizer finds the curvature of some parameters alone.
 
-    ratio: largest eigenvalue over the stability threshold at the rate; error: bound on it
+    ratio: largest eigenvalue over the stability threshold at the rate, or less by `error` at the most
     spread: largest eigenvalue over the root mean square of all of the part's, which is 1 where all directions are alike
     """
 
@@ -30,6 +31,11 @@ class PartOf:
     ratio: float
     error: float
     spread: float
+
+    @property
+    def converged(self) -> bool:
+        """Whether the ratio is within the tolerance."""
+        return self.error <= TOLERANCE * abs(self.ratio)
 
 
 def examine_parts(trainer: Trainer) -> list[PartOf]:
@@ -44,8 +50,10 @@ def examine_parts(trainer: Trainer) -> list[PartOf]:
         for name, span in progress(list(spans(list(named)).items()), "parts", unit="part"):
             try:
                 found.append(PartOf(name, *_condition(Scaled(hessian.block(*span), scale.block(*span)))))
-            except CurvatureError:                                      # no row of the batch uses it
+            except FlatError:                                           # no row of the batch uses it
                 continue
+            except CurvatureError as error:
+                print(f"omni: {name} is left out: {error}", file=sys.stderr, flush=True)
     return sorted(found, key=lambda one: -one.ratio)
 
 

@@ -79,9 +79,13 @@ def _diagonal(parameter: Tensor, state: State, group: State) -> Tensor | None:
         steps = float(state["step"])
         if steps < 1:
             raise CurvatureError("curvature: the optimizer has taken no step yet, so that nothing is preconditioned")
-        return (state["exp_avg_sq"] / (1 - group["betas"][1] ** steps)).sqrt() + group["eps"]
+        second = state.get("max_exp_avg_sq", state["exp_avg_sq"])       # AMSGrad: the largest yet
+        return (second / (1 - group["betas"][1] ** steps)).sqrt() + group["eps"]
     if "square_avg" in state:                                           # RMSProp, which does not correct it
-        return state["square_avg"].sqrt() + group["eps"]
+        second = state["square_avg"]
+        if "grad_avg" in state:                                         # centered
+            second = (second - state["grad_avg"].square()).clamp(min=0)
+        return second.sqrt() + group["eps"]
     if "row_var" in state or "variance" in state:
         return _adafactor(parameter, state, group["eps"])
     return None
@@ -130,9 +134,12 @@ def _threshold(state: State, group: State) -> float:
     if "momentum" in state:
         return threshold(lr, group["momentum"], "nesterov-ema", decay)
     if "exp_avg_sq" in state:
-        return threshold(lr, group["betas"][0], "ema", decay)
+        decoupled = group.get("decoupled_weight_decay", True)           # AdamW's; Adam's is in the loss
+        return threshold(lr, group["betas"][0], "ema", decay if decoupled else 0.0)
     if "row_var" in state or "variance" in state:
         return threshold(min(lr, float(state["step"]) ** -0.5), 0.0, "ema", decay)
     momentum = float(group.get("momentum", 0.0))                        # the decay of SGD and RMSprop is in the loss
+    if group.get("nesterov"):
+        return threshold(lr, momentum, "nesterov")
     averaged = momentum and group.get("dampening", 0.0) == momentum
     return threshold(lr, momentum, "ema" if averaged else "heavy-ball")

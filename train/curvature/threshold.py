@@ -2,17 +2,18 @@
 
 from typing import Literal
 
-Momentum = Literal["ema", "heavy-ball", "nesterov-ema"]
+Momentum = Literal["ema", "heavy-ball", "nesterov", "nesterov-ema"]
 
 
 def threshold(lr: float, momentum: float = 0.0, kind: Momentum = "ema", weight_decay: float = 0.0) -> float:
     """Largest stable eigenvalue of the (preconditioned) Hessian (Cohen et al. 2022, section 2).
 
     2/lr for gradient descent, (2 + 2b)/((1 - b) lr) for an averaged gradient as in Adam, which is 38/lr at b = 0.9, and
-    2 (1 + b)/lr for the heavy ball.
+    2 (1 + b)/lr for the heavy ball and 2 (1 + b)/((1 + 2 b) lr) for Nesterov's.
 
     ema           m <- b m + (1 - b) g,  x <- x - lr m
     heavy-ball    m <- b m + g,          x <- x - lr m
+    nesterov      m as in heavy-ball,    x <- x - lr (g + b m), as torch's SGD does
     nesterov-ema  m as in ema,           x <- x - lr ((1 - b) g + b m), as Muon does
 
     weight_decay: decoupled, x <- (1 - lr weight_decay) x before the step; the curve bends less by it, so that the
@@ -21,6 +22,6 @@ def threshold(lr: float, momentum: float = 0.0, kind: Momentum = "ema", weight_d
     """
     if lr <= 0 or not 0 <= momentum < 1:
         raise ValueError(f"lr must be positive and momentum lie in [0, 1), got {lr} and {momentum}")
-    weight = 1.0 if kind == "heavy-ball" else 1 - momentum              # of a new gradient in m
-    ahead = 1 + 2 * momentum if kind == "nesterov-ema" else 1.0
+    weight = 1 - momentum if kind.endswith("ema") else 1.0              # of a new gradient in m
+    ahead = 1 + 2 * momentum if kind.startswith("nesterov") else 1.0
     return (2 - lr * weight_decay) * (1 + momentum) / (weight * ahead * lr)

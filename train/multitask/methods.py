@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -48,6 +49,7 @@ def method(
     """A method by name, for a number of tasks.
 
     weights: of `scalarization`, one each where left out; most: numbers of gradients in memory, of all tasks
+    seed: of `rlw-dirichlet`; what torchjd draws (rlw-normal, pcgrad, gradvac, graddrop) is torch's own chance
     Raises InputError for an unknown name, weights that do not fit, or a package that is missing.
     """
     if name not in METHODS:
@@ -79,7 +81,7 @@ def _of_torchjd(name: str, tasks: int, most: int) -> Method:
     if name == "graddrop":
         return Elementwise(aggregation.GradDrop(), most)
     weightings: dict[str, Callable[[], Any]] = {
-        "nash-mtl": lambda: _nash(tasks),
+        "nash-mtl": _nash,
         "mgda": aggregation.MGDAWeighting,
         "pcgrad": aggregation.PCGradWeighting,
         "imtl-g": aggregation.IMTLGWeighting,
@@ -92,15 +94,24 @@ def _of_torchjd(name: str, tasks: int, most: int) -> Method:
         raise InputError(f"multitask: {error}") from None
 
 
-def _nash(tasks: int) -> Callable[[Tensor], Tensor]:
-    """Nash-MTL's weights follow from the products alone, so that a root of them stands in for the gradients."""
+def _nash() -> Callable[[Tensor], Tensor]:
+    """Nash-MTL's weights follow from the products alone, so that a root of them stands in for the gradients.
+
+    They are solved for from the same beginning every time: torchjd would begin with the last ones, but which tasks are
+    in a batch changes.
+    """
     from torchjd.aggregation import NashMTL
 
-    weighting = NashMTL(n_tasks=tasks).weighting
+    solvers = {1: NashMTL(n_tasks=1)}                                   # says now whether what it needs is there
 
     def weigh(products: Tensor) -> Tensor:
+        tasks = len(products)
+        if not bool(products.any()):                                    # nothing to bargain for
+            return torch.ones(tasks)
+        solver = solvers.setdefault(tasks, NashMTL(n_tasks=tasks)).weighting
+        solver.prvs_alpha = np.ones(tasks, dtype=np.float32)
         values, vectors = torch.linalg.eigh(products)
-        weights: Tensor = weighting(vectors * values.clamp(min=0).sqrt())
+        weights: Tensor = solver(vectors * values.clamp(min=0).sqrt())
         return weights
 
     return weigh

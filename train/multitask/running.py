@@ -5,7 +5,7 @@ DeepSpeed sees is the weighted loss. So they cost a pass over the batch beside t
 not hold the gradients of all tasks at once, and go with any optimizer and ZeRO 0 to 2.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,36 +18,46 @@ from omni.model.transformer import Batch, Losses
 from omni.train.curvature.running import total
 from omni.train.data.loader import GlobalBatch
 from omni.train.multitask.gradients import Gramian, checked, divided
-from omni.train.multitask.losses import dirichlet
+from omni.train.multitask.losses import dirichlet, temperature_weights
 from omni.train.multitask.methods import method
 from omni.train.recipe import MultitaskRecipe, Recipe
 
 Forward = Callable[[Batch], Losses]
+DRAWS: dict[str, Callable[[int], Tensor]] = {                           # weights by chance (Lin et al. 2022)
+    "rlw-normal": lambda count: torch.randn(count).softmax(dim=0),
+    "rlw-dirichlet": dirichlet,
+}
 
 
 class TaskWeights:
     """Weights of the tasks of a run by the recipe's rule; they add up to one over the tasks of a batch."""
 
     def __init__(
-        self, plan: MultitaskRecipe, tasks: Sequence[str], engine: Any, total: Callable[[Tensor], Tensor], seed: int
+        self, plan: MultitaskRecipe, rows: Mapping[str, int], engine: Any, total: Callable[[Tensor], Tensor], seed: int
     ) -> None:
-        """engine: of DeepSpeed around the model; total: the sum over processes. Raises InputError for unknown tasks."""
+        """rows: of each task in the data; engine: of DeepSpeed around the model; total: the sum over processes
+
+        Raises InputError for unknown tasks.
+        """
+        tasks = list(rows)
         for name in plan.weights:
             if name not in tasks:
                 raise InputError(f"multitask.weights: no task {name!r}; there are {', '.join(tasks)}")
-        self.tasks, self.engine, self.total, self.seed = list(tasks), engine, total, seed
-        self.fixed = torch.tensor([plan.weights.get(task, 1.0) for task in tasks])
-        self.rule = None if plan.method in ("scalarization", "rlw-dirichlet") else method(plan.method, len(tasks))
-        self.random = plan.method == "rlw-dirichlet"
+        self.tasks, self.engine, self.total, self.seed = tasks, engine, total, seed
+        weights = [plan.weights.get(task, 1.0) for task in tasks]
+        if plan.temperature is not None:
+            weights = temperature_weights(list(rows.values()), plan.temperature)
+        self.fixed, self.draw = torch.tensor(weights), DRAWS.get(plan.method)
+        self.rule = method(plan.method, len(tasks)) if plan.method != "scalarization" and not self.draw else None
         self.weights = torch.ones(len(tasks))                           # of the last batch, 0 for tasks not in it
         self.scale = torch.ones(len(tasks))                             # from a sum over steps to the weighted mean
 
     @classmethod
-    def of(cls, recipe: Recipe, tasks: Sequence[str], engine: Any) -> "TaskWeights | None":
+    def of(cls, recipe: Recipe, rows: Mapping[str, int], engine: Any) -> "TaskWeights | None":
         """As the recipe has it; None where all steps count alike."""
         if recipe.multitask.method == "none":
             return None
-        return cls(recipe.multitask, tasks, engine, total, recipe.seed)
+        return cls(recipe.multitask, rows, engine, total, recipe.seed)
 
     def begin(self, batch: GlobalBatch, step: int) -> None:
         """Weigh the tasks of a global batch. Every process calls it."""
@@ -60,7 +70,7 @@ class TaskWeights:
             torch.manual_seed(self.seed * 1_000_003 + step)
             found = self._weigh(batch, here, counts)
         self.weights = torch.zeros(len(self.tasks))
-        self.weights[here] = found / found.sum().clamp(min=1e-12)
+        self.weights[here] = normalised(found)
         self.scale = self.weights * batch.trained / counts.clamp(min=1)
 
     def losses(self, micro: Batch, tasks: np.ndarray, forward: Forward) -> Losses:
@@ -76,8 +86,8 @@ class TaskWeights:
         return Losses(total, each, torch.cat(rows), target, spelt)
 
     def _weigh(self, batch: GlobalBatch, here: Tensor, counts: Tensor) -> Tensor:
-        if self.random:
-            return dirichlet(len(here))
+        if self.draw:
+            return self.draw(len(here))
         if self.rule is None or len(here) < 2:
             return self.fixed[here]
         assert isinstance(self.rule, Gramian)
@@ -86,7 +96,7 @@ class TaskWeights:
         for group in divided(parameters, self.rule.most // len(here)):
             rows = torch.stack([self._gradient(batch, int(task), float(counts[task]), group) for task in here])
             products += (rows @ rows.T).cpu()
-        return self.rule.weighting(checked(products)).clamp(min=0)
+        return self.rule.weighting(checked(products))
 
     def _gradient(self, batch: GlobalBatch, task: int, count: float, group: Sequence[Tensor]) -> Tensor:
         """Of the task's mean loss over all processes, by some parameters: [numbers]."""
@@ -99,6 +109,16 @@ class TaskWeights:
                 found = torch.autograd.grad(loss, group, materialize_grads=True)
                 flat += torch.cat([one.reshape(-1).float() for one in found])
         return self.total(flat)
+
+
+def normalised(weights: Tensor) -> Tensor:
+    """To a sum of one, [tasks]. Where a rule finds no weights (IMTL-G between opposite gradients), all count alike,
+    since a step with none would learn nothing. Those of IMTL-G may be negative (Liu et al. 2021).
+    """
+    total = weights.sum()
+    if bool(weights.isfinite().all()) and float(total) > 1e-12:
+        return weights / total
+    return torch.full_like(weights, 1 / len(weights))
 
 
 def trained_steps(batch: Batch) -> Tensor:

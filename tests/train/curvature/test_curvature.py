@@ -1,6 +1,7 @@
 """Curvature against dense algebra in float64, closed forms and other libraries."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -154,7 +155,7 @@ def test_trace_and_density_are_those_of_the_dense_matrix() -> None:
     assert np.trapezoid(spectrum.at(grid, 0.05), grid) == pytest.approx(1, abs=1e-3)
 
 
-KINDS = st.sampled_from(["ema", "heavy-ball", "nesterov-ema"])
+KINDS = st.sampled_from(["ema", "heavy-ball", "nesterov", "nesterov-ema"])
 
 
 @given(st.floats(1e-4, 10), st.floats(0, 0.99), st.floats(0, 0.5), KINDS)
@@ -163,9 +164,9 @@ def test_beyond_the_threshold_a_quadratic_diverges(lr: float, b: float, decay: f
     """The spectral radius of one step on a x^2 / 2, state (x, m), crosses one exactly there."""
     limit = threshold(lr, b, kind, decay / lr)  # type: ignore[arg-type]
     for share, stable in ((0.999, True), (1.001, False)):
-        a, new = share * limit, 1.0 if kind == "heavy-ball" else 1 - b
+        a, new = share * limit, 1 - b if kind in ("ema", "nesterov-ema") else 1.0
         mean = np.array([new * a, b])                                   # m' in terms of (x, m)
-        step = (1 - b) * np.array([a, 0]) + b * mean if kind == "nesterov-ema" else mean
+        step = new * np.array([a, 0]) + b * mean if kind in ("nesterov", "nesterov-ema") else mean
         moved = np.stack([np.array([1 - decay, 0]) - lr * step, mean])
         balanced = np.diag([1, lr]) @ moved @ np.diag([1, 1 / lr])
         assert (max(abs(np.linalg.eigvals(balanced))) <= 1 + 1e-12) == stable
@@ -173,6 +174,28 @@ def test_beyond_the_threshold_a_quadratic_diverges(lr: float, b: float, decay: f
 
 def test_threshold_of_adam_is_38() -> None:
     assert threshold(1.0, 0.9) == pytest.approx(38) and threshold(0.1) == pytest.approx(20)
+
+
+@pytest.mark.parametrize("more", [{}, {"dampening": 0.9}, {"nesterov": True}])
+def test_sgd_of_torch_is_stable_up_to_its_threshold(more: dict[str, Any]) -> None:
+    """On a x^2 / 2 at a little less and a little more."""
+    for share, stable in ((0.9, True), (1.1, False)):
+        x = torch.ones(1, dtype=torch.float64, requires_grad=True)
+        optimizer = torch.optim.SGD([x], lr=0.1, momentum=0.9, **more)
+        bend = share * Preconditioner.of_optimizer(optimizer).threshold
+        for _ in range(100):
+            x.grad = bend * x.detach()
+            optimizer.step()
+        assert (float(x.detach().abs()) < 1) == stable
+
+
+def test_decay_in_the_loss_moves_no_threshold() -> None:
+    state = [{"exp_avg_sq": torch.ones(1), "step": 3}]
+    group: dict[str, Any] = {"lr": 0.1, "betas": (0.9, 0.99), "eps": 0.0}
+    for kind, share in ((torch.optim.Adam, 1.0), (torch.optim.AdamW, 0.95)):
+        made = kind([torch.zeros(1)], weight_decay=1.0).param_groups[0]
+        found = Preconditioner.of([torch.zeros(1)], state, [{**made, **group}]).threshold
+        assert found == pytest.approx(share * threshold(0.1, 0.9))
 
 
 def stepped(kind: type[torch.optim.Optimizer], **settings: object) -> tuple[nn.Module, torch.optim.Optimizer, Hessian]:
@@ -187,10 +210,12 @@ def stepped(kind: type[torch.optim.Optimizer], **settings: object) -> tuple[nn.M
 
 def test_the_preconditioned_hessian_is_that_of_the_update() -> None:
     """The ratio from P^-1 H, P read off from what one step of torch's own optimizer does with a gradient."""
-    cases = [
+    cases: list[tuple[type[torch.optim.Optimizer], dict[str, Any], float]] = [
         (torch.optim.Adam, {"lr": 0.01, "betas": (0.0, 0.99)}, 2 / 0.01),
         (torch.optim.AdamW, {"lr": 0.01, "betas": (0.0, 0.9), "weight_decay": 0.0}, 2 / 0.01),
+        (torch.optim.Adam, {"lr": 0.01, "betas": (0.0, 0.5), "amsgrad": True}, 2 / 0.01),
         (torch.optim.RMSprop, {"lr": 0.01}, 2 / 0.01),
+        (torch.optim.RMSprop, {"lr": 0.01, "alpha": 0.5, "centered": True}, 2 / 0.01),
         (torch.optim.SGD, {"lr": 0.1}, 2 / 0.1),
         (torch.optim.Adafactor, {"lr": 0.01, "weight_decay": 0.0, "d": 1e9}, 2 / 0.01),
     ]

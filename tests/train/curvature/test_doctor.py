@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omni.cli import main
-from omni.train.curvature.doctor import MOST, WARMUPS, highest_stable, least_warmup
-from omni.train.curvature.parts import spans
+from omni.train.curvature.doctor import MOST, WARMUPS, Findings, highest_stable, least_warmup, report, told
+from omni.train.curvature.parts import PartOf, spans
 from omni.train.curvature.trials import Trial, Trials
 from omni.train.data.loader import rows_at
 from omni.train.recipe import Recipe
@@ -105,6 +105,15 @@ def test_the_least_warmup_is_that_of_a_search_one_by_one(needed: int, most: int)
     found = least_warmup(stable, most)
     assert found == next((one for one in choices if needed <= one <= most), None)
     assert len(set(tried) - {most}) <= (WARMUPS if most <= 16 else 3)
+
+
+def test_an_eigenvalue_that_is_not_certain_is_told_as_a_bound(recipe_file: Path) -> None:
+    recipe = Recipe.load(str(recipe_file))
+    parts = [PartOf("norm", 3.0, 1.0, 5.0), PartOf("embedding", 2.0, 0.1, 9.0)]
+    findings = Findings([], 0.1, 0.1, 0, parts)
+    assert "norm (at least 3), embedding (2)" in told(recipe, findings)
+    figure = report(recipe, findings).figures["ratio norm"]
+    assert (figure.low, figure.high) == (3.0, 4.0)
 
 
 def test_bad_flags_are_refused(recipe_file: Path, capsys: pytest.CaptureFixture[str]) -> None:

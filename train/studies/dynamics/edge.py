@@ -133,11 +133,14 @@ def _against_middle(result: Result) -> float:
 
 def plot(results: Results, folder: Path) -> Mapping[str, Path]:
     """Ratios by step with the threshold, as in the paper's figures; and sharpness, raw and preconditioned."""
+    ordered = sorted(results, key=lambda one: -one.seed)                # seed 0 above the others
     seen = {one.params["setting"]: one for one in results if one.seed == 0}
 
     def curves(names: Sequence[str], key: str = "ratio") -> list[Curve]:
-        runs = {name: seen[name].values for name in names}
-        return [Curve(name, list(zip(run["step"], run[key], strict=True))) for name, run in runs.items()]
+        runs = [one for one in ordered if one.params["setting"] in names]
+        points = [list(zip(one.values["step"], one.values[key], strict=True)) for one in runs]
+        pairs = zip(runs, points, strict=True)
+        return [Curve(one.params["setting"], drawn, faint=one.seed > 0) for one, drawn in pairs]
 
     line = Curve("threshold", [(0, 1.0), (max(one.params["steps"] for one in results), 1.0)], faint=True)
     optimizers = ("gradient descent", "heavy ball", "rmsprop")
@@ -153,7 +156,7 @@ def plot(results: Results, folder: Path) -> Mapping[str, Path]:
     ended = {name: one.values for name, one in seen.items() if name in SETTLES and "nodes" in one.values}
     spectra({name: (run["nodes"], run["weights"]) for name, run in ended.items()}, folder / "spectra.png")
     return {
-        "The ratio of preconditioned sharpness to the threshold by step, seed 0": folder / "edge.png",
+        "The ratio of preconditioned sharpness to the threshold by step; seed 0, the others faint": folder / "edge.png",
         "Eigenvalues of the preconditioned Hessian at the end, seed 0": folder / "spectra.png",
     }
 

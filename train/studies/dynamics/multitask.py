@@ -176,7 +176,7 @@ def _methods(results: Results) -> list[str]:
 def plot(
     results: Results, folder: Path, sides: tuple[str, str] = ("the left digit", "the right digit")
 ) -> Mapping[str, Path]:
-    """Test losses of both tasks: the front, and the methods with their deviations over seeds."""
+    """Test losses of both tasks: the front and the methods, with their deviations over seeds."""
     best = chosen(results)
 
     def of(way: tuple[str, float | None]) -> tuple[tuple[float, float], tuple[float, float]]:
@@ -185,7 +185,7 @@ def plot(
         dx, dy = (statistics.stdev(task) for task in tasks)
         return (x, y), (dx, dy)
 
-    line = [of(way)[0] for way in best if way[1] is not None]
+    line = [of(way) for way in best if way[1] is not None]
     names = f"test loss of {sides[0]}", f"test loss of {sides[1]}"
     front(line, {name: of((name, None)) for name in _methods(results)}, names, folder / "front.png")
     return {"Both tasks' test losses, each method at its best rate": folder / "front.png"}

@@ -47,22 +47,26 @@ def spectra(runs: Mapping[str, tuple[Sequence[float], Sequence[float]]], path: P
         found = Density(np.array(nodes), np.array(weights), size=1)
         axes.semilogy(values, found.at(values, BELL), lw=1.1, label=name)
     axes.axvline(1.0, color="k", lw=0.8, ls=":")
-    axes.set(xlabel="eigenvalue / threshold", ylabel="density", ylim=(1e-5, None))
+    axes.set(xlabel="eigenvalue / threshold", ylabel="density", ylim=(1e-5, 1e3))
     axes.grid(alpha=0.25)
     axes.legend(fontsize=7, ncols=2)
     with atomic_path(path) as scratch:
         figure.savefig(scratch)
 
 
-def front(line: Sequence[Point], marks: Mapping[str, tuple[Point, Point]], names: tuple[str, str], path: Path) -> None:
-    """A front of two losses with methods beside it. marks: (mean, deviation over seeds) of both losses of each."""
+def front(
+    line: Sequence[tuple[Point, Point]], marks: Mapping[str, tuple[Point, Point]], names: tuple[str, str], path: Path
+) -> None:
+    """A front of two losses with methods beside it, both as (mean, deviation over seeds) of the two losses."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.5, 4.6), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
-    axes.plot(*zip(*sorted(line), strict=True), "k-o", ms=3, lw=1, label="scalarization")
+    means, spreads = zip(*sorted(line), strict=True)
+    (xs, ys), (right, up) = zip(*means, strict=True), zip(*spreads, strict=True)
+    axes.errorbar(xs, ys, xerr=right, yerr=up, fmt="k-o", ms=3, lw=1, elinewidth=0.6, label="scalarization")
     for at, (name, ((x, y), (dx, dy))) in enumerate(marks.items()):
         axes.errorbar(x, y, xerr=dx, yerr=dy, fmt="osv^D"[at // 10 % 5], ms=5, lw=1, color=f"C{at % 10}", label=name)
     axes.set(xlabel=names[0], ylabel=names[1])
