@@ -25,11 +25,12 @@ KEY = "omni"                                                            # in a l
 class Plan:
     """What a suite is run on.
 
+    data: None for tasks that bring what they ask
     identity: what the answers depend on, such as the weights; sources: files and folders of the suite's own code
     """
 
     model: Model
-    data: Path
+    data: Path | None
     limit: int
     seed: int
     identity: str
@@ -88,7 +89,7 @@ def _passing(sample: EvalSample) -> bool:
 
 
 def _run(maker: Maker, plan: Plan, key: dict[str, Any], logs: Path) -> EvalLog:
-    task = maker(data=str(plan.data), n=plan.limit, seed=plan.seed)
+    task = maker(data=None if plan.data is None else str(plan.data), n=plan.limit, seed=plan.seed)
     (log,) = inspect_ai.eval(
         task, model=plan.model, log_dir=str(logs), display="none", metadata={KEY: key}, seed=plan.seed,
         max_retries=RETRIES, fail_on_error=False, log_realtime=False,
@@ -102,7 +103,9 @@ def _whole(log: EvalLog) -> EvalLog:
     return read_eval_log(log.location, resolve_attachments=True)
 
 
-def _data_identity(data: Path) -> str:
+def _data_identity(data: Path | None) -> str | None:
+    if data is None:
+        return None                                                     # what a task brings is part of its code
     path = data / "manifest.json" if data.is_dir() else data
     if not path.is_file():
         raise InputError(f"{data}: no prepared data there; run `omni data prepare` or name another folder")

@@ -1,7 +1,6 @@
 """What a task asks: records, of the held-out items of a data folder or of a user's own JSONL or Parquet."""
 
 import json
-import os
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,9 +14,8 @@ from inspect_ai.model import ChatMessage, ChatMessageUser, Content, ContentText
 from omni.errors import InputError
 from omni.eval.inspected.messages import instruction, picture, sound
 from omni.tokenizers.audio.wavefile import read_wave
-from omni.train.data.items import Item, Manifest
+from omni.train.data.items import Item, Manifest, usual_data
 
-DATA = "OMNI_DATA"                                                      # environment: where a task's `data` is
 SPEECH_RATE = 16_000                                                    # hertz, of sounds that are handed over
 FIELDS = ("id", "text", "audio", "image", "target", "choices", "language", "instruction", "baseline", "groups")
 
@@ -53,12 +51,9 @@ def records(
 ) -> list[Record]:
     """At most `n` records in seeded order: of the data folder, or of a file, whose name ends in .jsonl or .parquet.
 
-    data: without it the environment's OMNI_DATA. Raises InputError when nothing is there or nothing fits the task.
+    data: without it the usual folder. Raises InputError when nothing is there or nothing fits the task.
     """
-    source = data or os.environ.get(DATA)
-    if not source:
-        raise InputError(f"no data: give -T data=FOLDER of `omni data prepare`, or a JSONL file, or set {DATA}")
-    path = Path(source)
+    path = Path(data) if data else usual_data()
     found = list(local(path) if path.suffix in (".jsonl", ".parquet") else of_items(_manifest(path.resolve())))
     if not found:
         raise InputError(f"{path}: holds nothing that this task can ask")

@@ -141,6 +141,22 @@ def test_the_command_writes_page_figures_and_logs(
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["figures"]["name_picture_accuracy_p"]["value"] == 1
 
 
+def test_the_commands_of_the_documents_work_as_written_where_data_lie_in_the_usual_place(
+    model: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    words, few = ["eval", "suite"], ["--model", str(model), "--limit", "2", "--json", "--tasks"]
+    assert main([*words, "capability", *few, "translate"]) == 2
+    assert "no data: name a folder" in (error := capsys.readouterr().err) and error.count("\n") == 1
+    assert main([*words, "preparedness", *few, "biology"]) == 2
+    assert "preparedness: no data ship for it" in capsys.readouterr().err
+    assert main([*words, "safety", *few, "should_refuse"]) == 0         # asks what the policy has
+    (tmp_path / "runs" / "voiced").symlink_to(data)
+    assert main([*words, "capability", *few, "translate"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["figures"]["translate_chrf"]["n"] == 2
+
+
 @pytest.mark.parametrize(
     ("flags", "said"),
     [

@@ -91,6 +91,9 @@ def test_shares_have_wilsons_interval_and_groups_are_shown_from_five_on() -> Non
     [
         ("owl", "owl"), ("B", "a bell"), ("b. It is.", "a bell"), ("I think it is A BELL!", "a bell"),
         ("an owlet", None), ("the owl or a bell", None), ("", None),
+        ("A bell.", "a bell"), ("I think so", None), ("I think the answer is B", "a bell"), ("Answer: B", "a bell"),
+        ("The correct option is (b).", "a bell"), ("**A**", "owl"), ("the answer is a secret", None),
+        ("The answer is B, not the owl.", "a bell"), ("The answer is C", None), ("b because it rings", None),
     ],
 )  # fmt: skip
 def test_an_answer_names_one_choice_or_none(said: str, picked: str | None) -> None:
@@ -134,15 +137,28 @@ def test_a_users_file_is_asked_and_what_is_malformed_is_an_error(suffix: str, mo
         assert all(one.bad and "unknown field 'colour'" in one.bad for one in found[-1:])
 
 
-def test_records_come_in_seeded_order_and_nothing_there_is_said(data: Path, tmp_path: Path) -> None:
+def test_records_come_in_seeded_order_and_nothing_there_is_said(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     ids = [[one.id for one in translate(data=str(data), n=20, seed=seed).dataset] for seed in (0, 0, 1)]
     assert ids[0] == ids[1] != ids[2]
     (tmp_path / "empty.jsonl").write_text("")
     for path, said in ((str(tmp_path / "empty.jsonl"), "holds nothing"), ("nowhere.jsonl", "no such file")):
         with pytest.raises(InputError, match=said):
             records(path, lambda manifest: [])
-    with pytest.raises(InputError, match="no data: give -T data"):
+    with pytest.raises(InputError, match=r"no data: name a folder .* there is none in runs/voiced, "):
         records(None, lambda manifest: [])
+
+
+def test_without_data_the_usual_folder_is_asked(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "tiny").mkdir(parents=True)
+    (tmp_path / "runs" / "tiny" / "voiced").symlink_to(data)
+    assert [one.id for one in translate(n=5).dataset] == [one.id for one in translate(data=str(data), n=5).dataset]
+    monkeypatch.setenv("OMNI_DATA", str(tmp_path / "nowhere"))
+    with pytest.raises(InputError, match="nowhere: no prepared data there"):
+        translate(n=5)
 
 
 def test_the_task_in_the_documents_runs_and_is_under_forty_lines(
