@@ -15,6 +15,7 @@ from scipy.stats import binomtest
 from omni.errors import InputError
 from omni.eval.abilities.scoring import normal
 from omni.eval.inspected import wishes
+from omni.eval.inspected.messages import read_picture, read_sound
 from omni.eval.tasks.measures import figures, measured, scored
 from omni.eval.tasks.records import local, records
 from omni.eval.tasks.scorers import chosen
@@ -135,6 +136,46 @@ def test_a_users_file_is_asked_and_what_is_malformed_is_an_error(suffix: str, mo
         assert sum(bool(one.scores) and not one.error for one in log.samples or []) + len(errors) == len(found)
     else:
         assert all(one.bad and "unknown field 'colour'" in one.bad for one in found[-1:])
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"choices": 5}, "`choices` must be a list of texts, got 5"), ({"choices": "owl"}, "`choices` must be a list"),
+        ({"choices": [1, "owl"]}, "`choices` must be a list"), ({"groups": "x"}, "`groups` must be an object"),
+        ({"language": 5}, "`language` must be a text, got 5"), ({"text": ["what?"]}, "`text` must be a text"),
+        ({"audio": {"bytes": None, "path": None}}, "a recording or picture must be a file's name"),
+        ({"image": 3}, "a recording or picture must be a file's name"), ({"baseline": 4}, "`baseline` must be a text"),
+    ],
+)  # fmt: skip
+def test_a_field_of_another_kind_is_an_error_of_its_record_alone(
+    row: dict[str, object], said: str, tmp_path: Path
+) -> None:
+    good = {"text": "what?", "target": "owl"}
+    (tmp_path / "mine.jsonl").write_text("\n".join(map(json.dumps, [{**good, **row}, good])))
+    bad, other = local(tmp_path / "mine.jsonl")
+    assert said in str(bad.bad) and other.bad is None
+
+
+def test_sounds_and_pictures_inside_a_table_are_read(tmp_path: Path) -> None:
+    """As `datasets` writes them: {"bytes", "path"}."""
+    import io
+
+    import pyarrow
+    import pyarrow.parquet
+    from PIL import Image
+
+    sound, picture = io.BytesIO(), io.BytesIO()
+    soundfile.write(sound, 0.1 * np.sin(np.arange(3200) / 9), 16000, format="WAV")
+    Image.new("RGB", (8, 8), "red").save(picture, "PNG")
+    files = [sound.getvalue(), b"no sound"], [picture.getvalue(), picture.getvalue()[:-30]]
+    table = {name: [{"bytes": one, "path": "x"} for one in some]
+             for name, some in zip(("audio", "image"), files, strict=True)}  # fmt: skip
+    pyarrow.parquet.write_table(pyarrow.table({**table, "target": ["owl", "owl"]}), tmp_path / "a.parquet")
+    good, bad = local(tmp_path / "a.parquet")
+    assert read_sound(good.given[0])[0] == pytest.approx(0.1 * np.sin(np.arange(3200) / 9), abs=1e-3)
+    assert (read_picture(good.given[1]) == (255, 0, 0)).all()
+    assert str(bad.bad).startswith("a.parquet, record 2: not audio that can be read")
 
 
 def test_records_come_in_seeded_order_and_nothing_there_is_said(
