@@ -108,6 +108,16 @@ def test_a_run_differs_from_itself_in_nothing_and_from_a_better_one_in_its_wins(
         compare(tmp_path / "a", tmp_path / "nowhere")
 
 
+def test_samples_of_the_same_name_that_were_asked_differently_are_not_compared(plan: Plan, tmp_path: Path) -> None:
+    for name, wanted in (("a", "bell"), ("b", "owl")):
+        (tmp_path / name).mkdir()
+        path = tmp_path / name / "mine.jsonl"
+        path.write_text(json.dumps({"text": "what?", "target": wanted, "language": "en"}))
+        run_suite([translate], replace(plan, data=path), tmp_path / name / "out")
+    with pytest.raises(InputError, match=r"translate: 1 samples, mine.jsonl:1 first, were asked differently"):
+        compare(tmp_path / "a" / "out", tmp_path / "b" / "out")
+
+
 def test_a_planted_difference_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from omni.eval.suite import compare as module
     from omni.eval.tasks.measures import scored
