@@ -8,7 +8,7 @@ import numpy as np
 from omni.errors import InputError
 from omni.eval.live.client import RATE, at_client_rate, last_voiced, longest_pause
 from omni.live.hearing.pcm import Wave
-from omni.train.data.items import Manifest, usual_data
+from omni.train.data.items import Manifest
 
 SOURCES = ("stamps", "prompts")
 SHORTEST, JOINT = 0.3, 0.05                                             # seconds: of voice; between joined recordings
@@ -27,9 +27,9 @@ class Question:
         return len(self.wave) / RATE
 
 
-def questions(data: Path | None, count: int, seed: int = 0) -> list[Question]:
+def questions(data: Path, count: int, seed: int = 0) -> list[Question]:
     """`count` held-out recordings of people in a fixed random order. Raises InputError when there are not so many."""
-    manifest = Manifest.load(data or usual_data())
+    manifest = Manifest.load(data)
     spoken = [
         (item, recording)
         for item in manifest.of(split="test")

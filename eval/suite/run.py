@@ -1,6 +1,5 @@
 """All tasks of a suite, one after the other; finished logs are kept, interrupted ones are gone on with."""
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from inspect_ai.model import Model
 
 from omni.errors import InputError
 from omni.eval.suite.outcome import Outcome, outcome
-from omni.files import sha256
+from omni.files import code, sha256
 from omni.progress import progress
 
 Maker = Callable[..., Task]                                             # a task by its data, n and seed
@@ -40,7 +39,7 @@ class Plan:
         """What has to be equal for a log to be taken over, our code included."""
         return {
             "model": self.identity, "data": _data_identity(self.data), "limit": self.limit, "seed": self.seed,
-            "code": code(self.sources),
+            "code": code_of(self.sources),
         }  # fmt: skip
 
 
@@ -112,10 +111,7 @@ def _data_identity(data: Path | None) -> str | None:
     return sha256(path)
 
 
-def code(sources: Sequence[Path] = ()) -> str:
+def code_of(sources: Sequence[Path] = ()) -> str:
     """The code of the evaluation and of a suite that lies elsewhere: figures of another version are not taken over."""
     root = Path(__file__).parents[1]
-    folders = [*(root / part for part in ("inspected", "tasks", "suite", "aloud", "live")), *sources]
-    files = [path for one in folders for path in (sorted(one.rglob("*")) if one.is_dir() else [one])]
-    contents = [path.read_bytes() for path in files if path.suffix in (".py", ".toml", ".jsonl")]
-    return hashlib.sha256(b"".join(contents)).hexdigest()
+    return code([*(root / part for part in ("inspected", "tasks", "suite", "aloud", "live")), *sources])

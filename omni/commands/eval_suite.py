@@ -1,6 +1,7 @@
 """`omni eval suite`: all tasks on one model, as figures, as logs that Inspect opens, and as a page to hear and see."""
 
 import argparse
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,7 +67,8 @@ def run(args: argparse.Namespace) -> None:
     about = [("model", args.model), ("data", str(data or "the policy's own")),
              ("samples a task, at most", str(args.limit)), ("seed", str(args.seed))]  # fmt: skip
     write_json(out / "suite.json", {
-        "suite": args.suite, "model": args.model, "key": plan.key(), "tasks": [one.as_dict() for one in outcomes],
+        "suite": args.suite, "model": args.model, "command": _command(args, data), "key": plan.key(),
+        "tasks": [one.as_dict() for one in outcomes],
     })  # fmt: skip
     write_page(out / "report.html", f"{args.suite} of {args.model}", about, outcomes)
     print(figures.table())
@@ -76,6 +78,14 @@ def run(args: argparse.Namespace) -> None:
     print(f"page: {out / 'report.html'}\nfigures: {out / 'suite.json'}\nlogs: {out / 'logs'}")
     if args.json:
         print(figures.json())
+
+
+def _command(args: argparse.Namespace, data: Path | None) -> str:
+    """What gives the same figures again; which of the tasks, and where to, is for whoever does it to say."""
+    words = ["omni", "eval", "suite", args.suite, "--model", args.model]
+    words += [] if data is None else ["--data", str(data)]
+    words += [] if args.base_url is None else ["--base-url", args.base_url]
+    return shlex.join([*words, "--limit", str(args.limit), "--seed", str(args.seed)])
 
 
 def opened(name: str, base_url: str | None) -> "tuple[Model, str]":

@@ -145,6 +145,7 @@ def test_the_command_writes_page_figures_and_logs(
     assert figures["tasks_left_out"]["value"] == 1 and "partial, name_emoji: " in out
     kept = json.loads((tmp_path / "a" / "suite.json").read_text("utf-8"))
     assert [one["task"] for one in kept["tasks"]] == ["name_picture", "name_emoji"]
+    assert kept["command"] == f"omni eval suite capability --model {model} --data {data} --limit 6 --seed 0"
     page = (tmp_path / "a" / "report.html").read_text("utf-8")
     assert "name_picture_accuracy" in page and page.count("<img") >= 6
     assert main(["eval", "compare", str(tmp_path / "a"), str(tmp_path / "a"), "--json"]) == 0
