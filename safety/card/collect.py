@@ -16,11 +16,13 @@ from omni.eval.statistics import paired_difference
 from omni.eval.suite.outcome import scores
 from omni.eval.suite.run import code_of
 from omni.eval.tasks.measures import kind_of, rows_of
+from omni.figures import machine
 from omni.files import read_json, sha256
 from omni.safety.card.benches import stale
 from omni.safety.preparedness.levels import Verdict, overall, verdicts
 from omni.safety.registry import sources
 from omni.safety.suites.grading import agreement
+from omni.shipped import FOLDER, TRAINED
 from omni.tokenizers.bundle import Tokenizers
 
 SUITES = ("capability", "safety", "preparedness")
@@ -101,6 +103,24 @@ def identity(model: Path) -> str:
     if not (model / "checksums.json").is_file():
         raise InputError(f"{model}: no such model folder; train one with `omni train` or `omni quickstart`")
     return f"{sha256(model / 'checksums.json')} {Tokenizers.load(model / 'tokenizers').fingerprint}"
+
+
+def beside_model(model: Path, name: str) -> Path:
+    """A file of the model's folder, or of the run whose folder `model` it is."""
+    inside = model / name
+    return inside if inside.is_file() or model.resolve().name != "model" else model.resolve().parent / name
+
+
+def trained(model: Path) -> tuple[float, int, str] | None:
+    """Hours and cores of the training, and who says so: the run's log of seconds a step, or what ships with omni."""
+    log = beside_model(model, "log.jsonl")
+    if log.is_file():
+        records = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+        steps = [one for one in records if one["kind"] == "train" and "seconds_per_step" in one]
+        spans = zip([0, *(one["step"] for one in steps)], steps, strict=False)
+        seconds = sum((one["step"] - before) * one["seconds_per_step"] for before, one in spans)
+        return seconds / 3600, machine()["cores"], "by its log, as if on all cores of this machine"
+    return (*TRAINED, "docs/omni-tiny.md") if model.resolve() == FOLDER.resolve() else None
 
 
 def _suite(card: Card, folder: Path, out: Path) -> str | None:

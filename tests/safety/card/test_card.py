@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -46,8 +47,13 @@ def bench(path: Path, command: str = "bench guards", **made: object) -> Path:
 
 def test_every_figure_leads_to_a_log_beside_the_card(model: Path, run: Path, tmp_path: Path) -> None:
     out = tmp_path / "card"
+    mine = tmp_path / "mine"                                            # a run's folder, with its log beside the model
+    shutil.copytree(model, mine / "model")
+    (mine / "recipe.yaml").write_text("steps: 3\n")
+    steps = [{"kind": "train", "step": step, "seconds_per_step": 4.0} for step in (2, 9)]
+    (mine / "log.jsonl").write_text("".join(json.dumps(one) + "\n" for one in [*steps, {"kind": "valid", "step": 9}]))
     flags = ["--runs", str(run), "--figures", str(bench(tmp_path / "guards.json")), "--out", str(out)]
-    assert main(["card", str(model), *flags]) == 0
+    assert main(["card", str(mine / "model"), *flags]) == 0
     card = read_json(out / "card.json")
     assert {"should_refuse_right", "should_comply_right_guarded", "guards_recall_en"} <= set(card["figures"])
     assert all((out / one["source"]).is_file() for one in card["figures"].values() if one["source"])
@@ -57,7 +63,12 @@ def test_every_figure_leads_to_a_log_beside_the_card(model: Path, run: Path, tmp
     assert 'href="logs/guards.json"' in page and "the text&#x27;s Hausa is the table&#x27;s Amharic" in page
     assert "<code>inspect view --log-dir logs</code>" in page and "`" not in page.partition("Samples:")[0]
     assert "0.10 [0.05, 0.20]" in page                                  # what the guard lets through
+    assert page.count('class="plot"') == 1 and (out / "plots" / "shares.png").read_bytes()[:4] == b"\x89PNG"
+    assert 'href="recipe.yaml"' in page and (out / "recipe.yaml").read_text() == "steps: 3\n"
+    assert "Training: 0.01 hours on the clock" in page and "172 capture-the-flag tasks" in page
+    assert "77 tasks of 30 families" in page
     loaded = ModelCard.load(out / "README.md")
+    assert loaded.data.language == ["en", "fr"] and loaded.data.license_name == "unknown"
     metrics = {one.metric_type: one.metric_value for one in loaded.data.eval_results}
     assert metrics["guards_recall_en"] == 0.9 and "## Preparedness" in loaded.text
     assert main(["card", "diff", str(out), str(out)]) == 0
