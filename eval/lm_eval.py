@@ -38,8 +38,14 @@ ROWS = 16                                                               # texts 
 class OmniLM(TemplateLM):
     """lm-eval's face of a model folder; `lm_eval.simple_evaluate(model=OmniLM(folder), ...)`."""
 
-    def __init__(self, folder: Path | str, device: str = "cpu", seed: int = 0) -> None:
-        """seed: of what is drawn, where a task asks for that. Raises InputError when there is no such model."""
+    def __init__(
+        self, folder: Path | str, device: str = "cpu", seed: int = 0, batch_size: int | str = 1,
+        max_batch_size: int | None = None,
+    ) -> None:  # fmt: skip
+        """seed: of what is drawn, where a task asks for that. Raises InputError when there is no such model.
+
+        batch_size, max_batch_size: lm-eval hands them to every model; a batch here is of BATCH_STEPS steps instead
+        """
         super().__init__()
         model, vocab = load_model(folder, device)
         self._start(model, vocab, TextTokenizer.load(Path(folder) / "tokenizers" / "text"), seed)

@@ -4,11 +4,13 @@ import argparse
 import importlib
 import keyword
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 
 from omni import __version__
 from omni.errors import InputError
+from omni.figures import made
 
 VERBS = {
     "quickstart": "from nothing to a trained model, a report and a spoken answer",
@@ -56,7 +58,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     module = importlib.import_module(f"omni.commands.{name}")
     verb_parser = argparse.ArgumentParser(prog=" ".join(("omni", *words[:at])), formatter_class=formatter)
     module.configure(verb_parser)
-    return _run(module.run, verb_parser.parse_args(words[at:]))
+    with made(argv=["omni", *_public(words)]):
+        return _run(module.run, verb_parser.parse_args(words[at:]))
+
+
+def _public(words: Sequence[str]) -> list[str]:
+    """What was typed, without keys: figures are shown to others."""
+    shown = [re.sub(r"^--key=.*", "--key=KEY", word, flags=re.DOTALL) for word in words]
+    return ["KEY" if before == "--key" else word for before, word in zip(["", *shown], shown, strict=False)]
 
 
 def _run(run: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> int:

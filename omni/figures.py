@@ -3,9 +3,24 @@
 import json
 import os
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+_MADE: ContextVar[dict[str, Any]] = ContextVar("made", default={})      # noqa: B039, never changed
+
+
+@contextmanager
+def made(**how: Any) -> Iterator[None]:
+    """Reports of the block say how they were made, such as by which `argv`."""
+    token = _MADE.set({**_MADE.get(), **how})
+    try:
+        yield
+    finally:
+        _MADE.reset(token)
 
 
 @dataclass(frozen=True)
@@ -42,10 +57,10 @@ class Report:
         return "\n".join(rows)
 
     def json(self) -> str:
-        """One line: {"command", "figures", "machine"}, and "claims" where there are any."""
+        """One line: {"command", "figures", "machine"}, "claims" where there are any, and how it was `made`."""
         figures = {name: asdict(figure) for name, figure in self.figures.items()}
         claims = {"claims": self.claims} if self.claims else {}
-        return json.dumps({"command": self.command, "figures": figures, **claims, "machine": machine()})
+        return json.dumps({"command": self.command, "figures": figures, **claims, "machine": machine(), **_MADE.get()})
 
 
 def machine() -> dict[str, Any]:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,13 @@ def read_json(path: Path | str) -> Any:
         raise InputError(f"{path}: no such file") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not valid JSON ({error}); is it truncated?") from None
+
+
+def code(sources: Iterable[Path]) -> str:
+    """Checksum of the code, tables and weights in files and folders: figures of another version are not the same."""
+    files = [path for one in sources for path in (sorted(one.rglob("*")) if one.is_dir() else [one])]
+    kept = [path for path in files if path.suffix in (".py", ".toml", ".jsonl", ".safetensors")]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in kept)).hexdigest()
 
 
 def sha256(path: Path | str) -> str:

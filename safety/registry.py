@@ -23,6 +23,7 @@ from omni.safety.suites.tasks import (
     should_refuse,
     should_refuse_aloud,
 )
+from omni.train.data.items import usual_data
 
 PROVIDERS = (provider.PROVIDER, served.PROVIDER)
 CAPABILITY: tuple[Maker, ...] = (
@@ -44,6 +45,18 @@ def sources(name: str) -> tuple[Path, ...]:
     root = Path(__file__).parent
     of = {"safety": ("policy.toml", "suites", "redteam"), "preparedness": ("preparedness",), "garak": ("redteam",)}
     return tuple(root / one for one in of.get(name, ()))
+
+
+def asked_of(name: str, data: Path | None) -> Path | None:
+    """The data of a suite: those given, else the usual folder; None where its tasks bring what they ask.
+
+    Raises InputError where there is none, and no suite without.
+    """
+    if name == "safety" and (data is None or data.is_dir()):            # the policy's pairs, and sessions beside them
+        return None
+    if data is None and name not in ("capability", "live"):
+        raise InputError(f"{name}: no data ship for it; give a file of your own as --data (docs/safety.md)")
+    return data or usual_data()
 
 
 def suite(name: str, only: Sequence[str] | None = None) -> list[Maker]:

@@ -14,7 +14,7 @@ from omni.errors import InputError
 
 def add_flags(parser: argparse.ArgumentParser, out: str) -> None:
     """What every live benchmark asks: the data, the server, and where it writes."""
-    parser.add_argument("--data", type=Path, required=True, help="folder of `omni data prepare`")
+    parser.add_argument("--data", type=Path, help="folder of `omni data prepare` (default: the usual one)")
     parser.add_argument("--url", help="ws://…/v1/realtime of a server (default: one is started)")
     parser.add_argument("--key", default="", help="its bearer key")
     parser.add_argument("--model", help="model folder for the server that is started")

@@ -1,10 +1,12 @@
 """Two runs of a suite on the same samples: is the difference more than chance?"""
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from inspect_ai.log import read_eval_log
+from inspect_ai.log import EvalSample, read_eval_log
 from inspect_ai.scorer import Score
 
 from omni.errors import InputError
@@ -36,6 +38,7 @@ def compare(first: Path, second: Path) -> list[Difference]:
     Raises InputError where there is none, and where a sample was asked differently in the two.
     """
     ours, theirs = _scores(first), _scores(second)
+    _refuse_other_questions(_asked(first), _asked(second), f"{first} and {second}")
     names = [name for name in ours if name in theirs]
     found = [_difference(name, ours[name], theirs[name]) for name in names if set(ours[name]) & set(theirs[name])]
     if not found:
@@ -54,6 +57,30 @@ def _scores(folder: Path) -> dict[str, dict[str, Score]]:
     if not found:
         raise InputError(f"{folder}: no logs of `omni eval suite` there")
     return found
+
+
+def _asked(folder: Path) -> dict[str, dict[str, str]]:
+    """What each sample asked and wanted, by task and then by sample, as one checksum."""
+    return {
+        task: {str(sample.id): _question(sample) for sample in read_eval_log(header.location).samples or []}
+        for task, header in logs_of(folder / "logs").items()
+    }
+
+
+def _question(sample: EvalSample) -> str:
+    """Sounds and pictures are in a log by their checksums already."""
+    asked = sample.input if isinstance(sample.input, str) else [
+        one.model_dump(include={"role", "content"}) for one in sample.input
+    ]  # fmt: skip
+    return hashlib.sha256(json.dumps([asked, sample.target], sort_keys=True).encode()).hexdigest()
+
+
+def _refuse_other_questions(ours: dict[str, dict[str, str]], theirs: dict[str, dict[str, str]], where: str) -> None:
+    for task in set(ours) & set(theirs):
+        other = [one for one in set(ours[task]) & set(theirs[task]) if ours[task][one] != theirs[task][one]]
+        if other:
+            raise InputError(f"{where}: {task}: {len(other)} samples, {min(other)} first, were asked differently; run"
+                             " both on the same data")  # fmt: skip
 
 
 def _difference(name: str, ours: dict[str, Score], theirs: dict[str, Score]) -> Difference:

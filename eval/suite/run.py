@@ -1,6 +1,5 @@
 """All tasks of a suite, one after the other; finished logs are kept, interrupted ones are gone on with."""
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from inspect_ai.model import Model
 
 from omni.errors import InputError
 from omni.eval.suite.outcome import Outcome, outcome
-from omni.files import sha256
+from omni.files import code, sha256
 from omni.progress import progress
 
 Maker = Callable[..., Task]                                             # a task by its data, n and seed
@@ -25,11 +24,12 @@ KEY = "omni"                                                            # in a l
 class Plan:
     """What a suite is run on.
 
+    data: None for tasks that bring what they ask
     identity: what the answers depend on, such as the weights; sources: files and folders of the suite's own code
     """
 
     model: Model
-    data: Path
+    data: Path | None
     limit: int
     seed: int
     identity: str
@@ -39,7 +39,7 @@ class Plan:
         """What has to be equal for a log to be taken over, our code included."""
         return {
             "model": self.identity, "data": _data_identity(self.data), "limit": self.limit, "seed": self.seed,
-            "code": code(self.sources),
+            "code": code_of(self.sources),
         }  # fmt: skip
 
 
@@ -88,7 +88,7 @@ def _passing(sample: EvalSample) -> bool:
 
 
 def _run(maker: Maker, plan: Plan, key: dict[str, Any], logs: Path) -> EvalLog:
-    task = maker(data=str(plan.data), n=plan.limit, seed=plan.seed)
+    task = maker(data=None if plan.data is None else str(plan.data), n=plan.limit, seed=plan.seed)
     (log,) = inspect_ai.eval(
         task, model=plan.model, log_dir=str(logs), display="none", metadata={KEY: key}, seed=plan.seed,
         max_retries=RETRIES, fail_on_error=False, log_realtime=False,
@@ -102,17 +102,16 @@ def _whole(log: EvalLog) -> EvalLog:
     return read_eval_log(log.location, resolve_attachments=True)
 
 
-def _data_identity(data: Path) -> str:
+def _data_identity(data: Path | None) -> str | None:
+    if data is None:
+        return None                                                     # what a task brings is part of its code
     path = data / "manifest.json" if data.is_dir() else data
     if not path.is_file():
         raise InputError(f"{data}: no prepared data there; run `omni data prepare` or name another folder")
     return sha256(path)
 
 
-def code(sources: Sequence[Path] = ()) -> str:
+def code_of(sources: Sequence[Path] = ()) -> str:
     """The code of the evaluation and of a suite that lies elsewhere: figures of another version are not taken over."""
     root = Path(__file__).parents[1]
-    folders = [*(root / part for part in ("inspected", "tasks", "suite", "aloud", "live")), *sources]
-    files = [path for one in folders for path in (sorted(one.rglob("*")) if one.is_dir() else [one])]
-    contents = [path.read_bytes() for path in files if path.suffix in (".py", ".toml", ".jsonl")]
-    return hashlib.sha256(b"".join(contents)).hexdigest()
+    return code([*(root / part for part in ("inspected", "tasks", "suite", "aloud", "live")), *sources])

@@ -42,7 +42,7 @@ def ask(want: Sequence[str] = ("text",)) -> Solver:
             asked = body(want, meta.get("language"), choices=choices)
             return await generate(state, extra_body=asked)
         if choices:
-            _append(state, _listed(choices))
+            show_choices(state, choices)
         if tuple(want) != ("text",):
             return await generate(state, extra_body=body(want))
         return await generate(state)
@@ -70,12 +70,10 @@ def refuse_bad(meta: dict[str, Any]) -> None:
         raise InputError(str(meta["bad"]))
 
 
-def _append(state: TaskState, text: str) -> None:
+def show_choices(state: TaskState, choices: Sequence[str]) -> None:
+    """Append the choices to what is asked, each with its letter."""
+    lines = [f"{chr(ord('A') + number)}. {choice}" for number, choice in enumerate(choices)]
+    listed = "\n".join(["Answer with the letter of one of these:", *lines])
     message = state.messages[-1]
     contents = [ContentText(text=message.content)] if isinstance(message.content, str) else list(message.content)
-    message.content = [*contents, ContentText(text=text)]
-
-
-def _listed(choices: Sequence[str]) -> str:
-    lines = [f"{chr(ord('A') + number)}. {choice}" for number, choice in enumerate(choices)]
-    return "\n".join(["Answer with the letter of one of these:", *lines])
+    message.content = [*contents, ContentText(text=listed)]

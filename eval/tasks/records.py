@@ -1,8 +1,9 @@
 """What a task asks: records, of the held-out items of a data folder or of a user's own JSONL or Parquet."""
 
+import io
 import json
-import os
 import random
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -14,11 +15,12 @@ from inspect_ai.model import ChatMessage, ChatMessageUser, Content, ContentText
 
 from omni.errors import InputError
 from omni.eval.inspected.messages import instruction, picture, sound
-from omni.tokenizers.audio.wavefile import read_wave
-from omni.train.data.items import Item, Manifest
+from omni.tokenizers.audio.wavefile import read_open_wave, read_wave
+from omni.train.data.items import Item, Manifest, usual_data
 
-DATA = "OMNI_DATA"                                                      # environment: where a task's `data` is
 SPEECH_RATE = 16_000                                                    # hertz, of sounds that are handed over
+LONGEST = 120.0                                                         # seconds of one
+PIXELS = 256                                                            # of a side of pictures
 FIELDS = ("id", "text", "audio", "image", "target", "choices", "language", "instruction", "baseline", "groups")
 
 T = TypeVar("T")
@@ -53,12 +55,9 @@ def records(
 ) -> list[Record]:
     """At most `n` records in seeded order: of the data folder, or of a file, whose name ends in .jsonl or .parquet.
 
-    data: without it the environment's OMNI_DATA. Raises InputError when nothing is there or nothing fits the task.
+    data: without it the usual folder. Raises InputError when nothing is there or nothing fits the task.
     """
-    source = data or os.environ.get(DATA)
-    if not source:
-        raise InputError(f"no data: give -T data=FOLDER of `omni data prepare`, or a JSONL file, or set {DATA}")
-    path = Path(source)
+    path = Path(data) if data else usual_data()
     found = list(local(path) if path.suffix in (".jsonl", ".parquet") else of_items(_manifest(path.resolve())))
     if not found:
         raise InputError(f"{path}: holds nothing that this task can ask")
@@ -133,30 +132,70 @@ def _parsed(row: Any, path: Path, number: int) -> Record:
     if unknown := set(row) - set(FIELDS):
         raise InputError(f"{where}: unknown field {min(unknown)!r}; known are {', '.join(FIELDS)}")
     row = {name: value for name, value in row.items() if value is not None}
-    if not isinstance(row.get("target"), str):
-        raise InputError(f"{where}: no `target`, or not a text; give the right answer")
+    _check_types(row, where)
     choices = tuple(row.get("choices", ()))
     if choices and row["target"] not in choices:
         raise InputError(f"{where}: `target` is not among `choices`")
     given: list[Given] = []
     if "audio" in row:
-        given.append(sound(read_wave(path.parent / row["audio"], SPEECH_RATE), SPEECH_RATE))
+        given.append(_sound(row["audio"], path, where))
     if "image" in row:
-        given.append(_picture(path.parent / row["image"]))
+        given.append(_picture(row["image"], path, where))
     if "text" in row:
-        given.append(ContentText(text=str(row["text"])))
+        given.append(ContentText(text=row["text"]))
     if not given:
         raise InputError(f"{where}: nothing is asked; give `text`, `audio` or `image`")
+    groups = {**({"language": row["language"]} if "language" in row else {}), **row.get("groups", {})}
     return Record(
-        str(row.get("id", f"{path.name}:{number}")), row["target"], tuple(given), str(row.get("instruction", "")),
+        str(row.get("id", f"{path.name}:{number}")), row["target"], tuple(given), row.get("instruction", ""),
         row.get("language"), choices, row.get("baseline"),
-        {**({"language": row["language"]} if "language" in row else {}), **dict(row.get("groups", {}))},
-    )  # fmt: skip
+        {name: str(value) for name, value in groups.items() if value is not None},
+    )
 
 
-def _picture(path: Path) -> Content:
+def _check_types(row: dict[str, Any], where: str) -> None:
+    """Raises InputError for a field of another kind than docs/evaluation.md says."""
+    if not isinstance(row.get("target"), str):
+        raise InputError(f"{where}: no `target`, or not a text; give the right answer")
+    for name in ("text", "language", "instruction", "baseline"):
+        if name in row and not isinstance(row[name], str):
+            raise InputError(f"{where}: `{name}` must be a text, got {row[name]!r}")
+    choices = row.get("choices", [])
+    if not isinstance(choices, list) or not all(isinstance(one, str) for one in choices):
+        raise InputError(f"{where}: `choices` must be a list of texts, got {choices!r}")
+    if not isinstance(row.get("groups", {}), dict):
+        raise InputError(f'{where}: `groups` must be an object such as {{"subject": "anatomy"}}, got {row["groups"]!r}')
+
+
+def _file(value: Any, beside: Path, where: str) -> Path | bytes:
+    """A path beside the records, or the content that Hugging Face's Parquet holds as {"bytes", "path"}."""
+    if isinstance(value, dict) and isinstance(value.get("bytes"), bytes):
+        return bytes(value["bytes"])
+    name = value.get("path") if isinstance(value, dict) else value
+    if not isinstance(name, str) or not name:
+        raise InputError(f"{where}: a recording or picture must be a file's name, or {{bytes, path}}, got {value!r}")
+    return beside.parent / name
+
+
+def _sound(value: Any, beside: Path, where: str) -> Content:
+    file = _file(value, beside, where)
+    if isinstance(file, Path):
+        return sound(read_wave(file, SPEECH_RATE, LONGEST), SPEECH_RATE)
+    return sound(read_open_wave(io.BytesIO(file), where, SPEECH_RATE, LONGEST), SPEECH_RATE)
+
+
+def _picture(value: Any, beside: Path, where: str) -> Content:
     import numpy as np
 
     from omni.tokenizers.image.pixels import read_picture, to_levels
 
-    return picture(np.asarray(to_levels(read_picture(path, 256))))
+    file = _file(value, beside, where)
+    if isinstance(file, Path):
+        return picture(np.asarray(to_levels(read_picture(file, PIXELS))))
+    with tempfile.TemporaryDirectory() as folder:                       # by its content, not by its name
+        path = Path(folder) / where.replace("/", "_")
+        path.write_bytes(file)
+        try:
+            return picture(np.asarray(to_levels(read_picture(path, PIXELS))))
+        except InputError as error:
+            raise InputError(str(error).removeprefix(f"{folder}/")) from None

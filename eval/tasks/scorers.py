@@ -1,6 +1,7 @@
 """Scorers of answers: characters, words, chrF, the right choice, what a recogniser hears, bits a byte."""
 
 import math
+import re
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -16,6 +17,10 @@ from omni.eval.tasks.measures import measured, scored
 from omni.tokenizers.audio.metrics import Wave, dnsmos, resample
 from omni.tokenizers.audio.recognizer import RATE, Sentences, transcribe, word_errors
 
+MARKED = re.compile(r"^\W*([A-Za-z])(?:\W*$|[.:)\]*]+\s)")             # the whole answer, or before a mark
+STATED = re.compile(                                                    # A and I are words as well
+    r"\b(?:answer|option|choice)\b(?:\s+is)?[\s:([*\"']*(?:((?-i:[B-HJ-Z]))\b|([A-Z])\b(?!['’]|\s+\w))", re.IGNORECASE
+)
 Rate = Callable[[str, str], tuple[int, int]]                            # (said, wanted) to (errors, length)
 
 
@@ -53,12 +58,16 @@ def right(near: bool = False) -> Scorer:
     async def score(state: TaskState, target: Target) -> Score:
         said, meta = _text(state), state.metadata
         choices = meta.get("choices") or []
-        picked = chosen(said, choices) if choices else said
-        good = alike(said, target.text) if near and not choices else picked is not None and same(picked, target.text)
-        trivial = meta.get("baseline")
-        baseline = None if trivial is None else [float(same(trivial, target.text))]
+
+        def is_right(answer: str) -> bool:
+            if choices:
+                return chosen(answer, choices) == target.text
+            return alike(answer, target.text) if near else same(answer, target.text)
+
+        good, trivial = is_right(said), meta.get("baseline")
+        baseline = None if trivial is None else [float(is_right(trivial))]
         chance = 1 / len(choices) if choices else None
-        why = "the answer names none of the choices" if choices and picked is None else None
+        why = "the answer names none of the choices" if choices and chosen(said, choices) is None else None
         return scored("share", [float(good)], meta, said, float(good), baseline, chance, why)
 
     return score
@@ -123,12 +132,17 @@ def retrieved(features: Callable[[str], NDArray[np.float32]], of: Callable[[Task
 
 
 def chosen(said: str, choices: Sequence[str]) -> str | None:
-    """The one of the choices that an answer names, whole or by its letter; None where it names none or several."""
+    """The one of the choices that an answer names, whole or by its letter; None where it names none or several.
+
+    A letter counts where it is one: alone, marked as in `(B)` or `b.`, or said to be the answer. "A bell" has none.
+    """
     if exact := [choice for choice in choices if same(said, choice)]:
         return exact[0]
-    letters = {chr(ord("a") + number): choice for number, choice in enumerate(choices)}
-    if (first := normal(said).split(" ")[0]) in letters:
-        return letters[first]
+    letters = {chr(ord("A") + number): choice for number, choice in enumerate(choices)}
+    for form in (MARKED, STATED):
+        found = [next(filter(None, one.groups())).upper() for one in form.finditer(said)]
+        if found and found[-1] in letters:
+            return letters[found[-1]]
     named = [choice for choice in choices if normal(choice) and f" {normal(choice)} " in f" {normal(said)} "]
     return named[0] if len(named) == 1 else None
 

@@ -47,4 +47,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run one benchmark; it prints its table and, with --json, its figures as the last line."""
-    importlib.import_module(BENCHMARKS[args.benchmark][0]).run(args)
+    from omni.figures import made
+    from omni.safety.card.benches import BENCHES, measured_of
+
+    if args.benchmark in BENCHES and args.data is None:
+        from omni.train.data.items import usual_data
+
+        args.data = usual_data()
+    module = importlib.import_module(BENCHMARKS[args.benchmark][0])
+    with made(of=measured_of(args.benchmark, args)):
+        module.run(args)

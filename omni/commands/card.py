@@ -5,6 +5,7 @@ from pathlib import Path
 
 from omni.shipped import NAME, named_model
 
+USUAL_RUNS = ("capability", "safety", "preparedness", "live", "garak")
 EPILOG = """examples:
   omni card omni-tiny --out card
   omni card runs/mine/model --runs runs/capability runs/safety --figures guards.json --out card
@@ -21,8 +22,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help=f"{NAME}, or a model folder")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="for the card and copies of its logs")
     parser.add_argument(
-        "--runs", type=Path, nargs="+", metavar="FOLDER", default=[Path("runs/capability"), Path("runs/safety")],
-        help="of `omni eval suite` (default: runs/capability runs/safety)",
+        "--runs", type=Path, nargs="+", metavar="FOLDER",
+        help=f"of `omni eval suite` (default: those there are of {', '.join(f'runs/{one}' for one in USUAL_RUNS)})",
     )  # fmt: skip
     parser.add_argument(
         "--figures", type=Path, nargs="*", metavar="FILE", default=[],
@@ -40,7 +41,7 @@ def run(args: argparse.Namespace) -> None:
 
     folder = named_model(args.model)
     name = args.model if args.model == NAME else _title(folder.resolve())
-    card = collect(folder, name, args.runs, args.figures, args.third_party, args.out)
+    card = collect(folder, name, args.runs or _runs(), args.figures, args.third_party, args.out)
     written = write_card(card, folder, args.out)
     for problem in card.problems:
         print(problem)
@@ -52,6 +53,12 @@ def run(args: argparse.Namespace) -> None:
             report.add(name, measure.value, measure.unit, low=measure.low, high=measure.high, n=measure.n)
         report.add("problems", len(card.problems), "problems")
         print(report.json())
+
+
+def _runs() -> list[Path]:
+    """Where suites write unless they are told otherwise."""
+    folders = [Path("runs") / name for name in USUAL_RUNS]
+    return [folder for folder in folders if (folder / "suite.json").is_file()]
 
 
 def _title(folder: Path) -> str:

@@ -1,6 +1,7 @@
 """`omni eval suite`: all tasks on one model, as figures, as logs that Inspect opens, and as a page to hear and see."""
 
 import argparse
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,8 +13,8 @@ if TYPE_CHECKING:
 
 SUITES = ("capability", "safety", "preparedness", "live", "garak")
 EPILOG = """examples:
-  omni eval suite capability --data runs/voiced
-  omni eval suite safety --data runs/voiced --limit 20 --out runs/safety
+  omni eval suite capability
+  omni eval suite safety --limit 20 --out runs/safety
   omni eval suite live --data runs/voiced --limit 20
   omni eval suite capability --data runs/voiced --model served/omni-tiny --base-url URL
   inspect view --log-dir runs/capability/logs
@@ -25,7 +26,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.description = "Inspect tasks on held-out items: every sample is scored, or is counted as an error."
     parser.epilog = EPILOG
     parser.add_argument("suite", choices=SUITES, help="what is measured")
-    parser.add_argument("--data", type=Path, required=True, help="folder of `omni data voice` or `omni data prepare`")
+    parser.add_argument(
+        "--data", type=Path,
+        help="folder of `omni data voice` or `omni data prepare`, or a JSONL of your own (default: $OMNI_DATA, or where"
+        " those commands write; safety asks what its policy has)",
+    )  # fmt: skip
     add_model(parser)
     parser.add_argument("--limit", type=int, default=70, help="most samples a task (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of samples and answers (default: %(default)s)")
@@ -49,20 +54,21 @@ def run(args: argparse.Namespace) -> None:
     from omni.eval.suite.page import write_page
     from omni.eval.suite.run import Plan, run_suite
     from omni.files import write_json
-    from omni.safety.registry import sources, suite
+    from omni.safety.registry import asked_of, sources, suite
 
     if args.limit < 1:
         raise InputError(f"--limit: must be 1 or more, got {args.limit}")
     out: Path = args.out or Path("runs") / args.suite
-    makers = suite(args.suite, args.tasks)
+    makers, data = suite(args.suite, args.tasks), asked_of(args.suite, args.data)
     model, identity = opened(args.model, args.base_url)
-    plan = Plan(model, args.data, args.limit, args.seed, identity, sources(args.suite))
+    plan = Plan(model, data, args.limit, args.seed, identity, sources(args.suite))
     outcomes = run_suite(makers, plan, out)
     figures = report(f"eval suite {args.suite}", outcomes)
-    about = [("model", args.model), ("data", str(args.data)), ("samples a task, at most", str(args.limit)),
-             ("seed", str(args.seed))]  # fmt: skip
+    about = [("model", args.model), ("data", str(data or "the policy's own")),
+             ("samples a task, at most", str(args.limit)), ("seed", str(args.seed))]  # fmt: skip
     write_json(out / "suite.json", {
-        "suite": args.suite, "model": args.model, "key": plan.key(), "tasks": [one.as_dict() for one in outcomes],
+        "suite": args.suite, "model": args.model, "command": _command(args, data), "key": plan.key(),
+        "tasks": [one.as_dict() for one in outcomes],
     })  # fmt: skip
     write_page(out / "report.html", f"{args.suite} of {args.model}", about, outcomes)
     print(figures.table())
@@ -72,6 +78,14 @@ def run(args: argparse.Namespace) -> None:
     print(f"page: {out / 'report.html'}\nfigures: {out / 'suite.json'}\nlogs: {out / 'logs'}")
     if args.json:
         print(figures.json())
+
+
+def _command(args: argparse.Namespace, data: Path | None) -> str:
+    """What gives the same figures again; which of the tasks, and where to, is for whoever does it to say."""
+    words = ["omni", "eval", "suite", args.suite, "--model", args.model]
+    words += [] if data is None else ["--data", str(data)]
+    words += [] if args.base_url is None else ["--base-url", args.base_url]
+    return shlex.join([*words, "--limit", str(args.limit), "--seed", str(args.seed)])
 
 
 def opened(name: str, base_url: str | None) -> "tuple[Model, str]":

@@ -1,6 +1,7 @@
 """Everything a card says, as data: figures with the log behind each, what is missing, and what is stale."""
 
 import json
+import shlex
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -13,16 +14,19 @@ from omni.errors import InputError
 from omni.eval.abilities.scoring import Measure, share
 from omni.eval.statistics import paired_difference
 from omni.eval.suite.outcome import scores
-from omni.eval.suite.run import code
+from omni.eval.suite.run import code_of
 from omni.eval.tasks.measures import kind_of, rows_of
+from omni.figures import machine
 from omni.files import read_json, sha256
+from omni.safety.card.benches import stale
 from omni.safety.preparedness.levels import Verdict, overall, verdicts
 from omni.safety.registry import sources
 from omni.safety.suites.grading import agreement
+from omni.shipped import FOLDER, TRAINED
 from omni.tokenizers.bundle import Tokenizers
 
 SUITES = ("capability", "safety", "preparedness")
-BENCHES = {"guards": "omni bench guards", "latency": "omni bench latency"}  # figures of commands, by --json's last line
+WANTED = ("guards", "latency")                                          # benchmarks that a card needs
 SHOWN = 6                                                               # samples of a task that are shown
 
 
@@ -48,6 +52,7 @@ class Card:
     speakers: dict[str, dict[str, Measure]] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
+    data: str | None = None
     samples: dict[str, list[EvalSample]] = field(default_factory=dict, repr=False)
 
     @property
@@ -84,8 +89,8 @@ def collect(
     for path in benches:
         _bench(card, path, out)
     measured = {name.split("_")[0] for name in card.numbers}            # latency by the suite's task, or the benchmark
-    for missing in (command for key, command in BENCHES.items() if key not in measured):
-        card.problems.append(f"missing: no figures of `{missing} --json`")
+    for missing in (one for one in WANTED if one not in measured):
+        card.problems.append(f"missing: no figures of `omni bench {missing} --json`")
     _derived(card)
     card.verdicts = verdicts({name: one.measure for name, one in card.numbers.items()})
     if third_party is not None:
@@ -100,6 +105,24 @@ def identity(model: Path) -> str:
     return f"{sha256(model / 'checksums.json')} {Tokenizers.load(model / 'tokenizers').fingerprint}"
 
 
+def beside_model(model: Path, name: str) -> Path:
+    """A file of the model's folder, or of the run whose folder `model` it is."""
+    inside = model / name
+    return inside if inside.is_file() or model.resolve().name != "model" else model.resolve().parent / name
+
+
+def trained(model: Path) -> tuple[float, int, str] | None:
+    """Hours and cores of the training, and who says so: the run's log of seconds a step, or what ships with omni."""
+    log = beside_model(model, "log.jsonl")
+    if log.is_file():
+        records = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+        steps = [one for one in records if one["kind"] == "train" and "seconds_per_step" in one]
+        spans = zip([0, *(one["step"] for one in steps)], steps, strict=False)
+        seconds = sum((one["step"] - before) * one["seconds_per_step"] for before, one in spans)
+        return seconds / 3600, machine()["cores"], "by its log, as if on all cores of this machine"
+    return (*TRAINED, "docs/omni-tiny.md") if model.resolve() == FOLDER.resolve() else None
+
+
 def _suite(card: Card, folder: Path, out: Path) -> str | None:
     """Take over the figures of a suite's folder. Returns which suite it is, None where there is none."""
     if not (folder / "suite.json").is_file():
@@ -110,8 +133,10 @@ def _suite(card: Card, folder: Path, out: Path) -> str | None:
     if about["key"]["model"] != card.identity:
         card.problems.append(f"stale: suite {suite} was run on other weights, and is left out; run it again")
         return None
-    if about["key"]["code"] != code(sources(suite)):
+    if about["key"]["code"] != code_of(sources(suite)):
         card.problems.append(f"stale: suite {suite} was run by another version of the tasks; run it again")
+    card.data = card.data or about["key"]["data"]
+    command = about.get("command", f"omni eval suite {suite}")
     for task in about["tasks"]:
         log = folder / "logs" / task["log"] if task["log"] else None
         if log is None:
@@ -125,8 +150,9 @@ def _suite(card: Card, folder: Path, out: Path) -> str | None:
         link = f"logs/{log.name}"
         (out / "logs").mkdir(parents=True, exist_ok=True)
         shutil.copy2(log, out / link)
+        again = f"{command} --tasks {task['task']} --out again"          # beside the logs that this card shows
         for name, values in task["figures"].items():
-            card.numbers[name] = Number(Measure(**values), link, f"omni eval suite {suite} --tasks {task['task']}")
+            card.numbers[name] = Number(Measure(**values), link, again)
         for scorer, rows in task["speakers"].items():
             card.speakers[f"{task['task']}_{scorer}"] = {who: Measure(**values) for who, values in rows.items()}
         for count in ("given", "scored", "errored", "missing"):
@@ -140,18 +166,23 @@ def _bench(card: Card, path: Path, out: Path) -> None:
     """Take over the figures in the last line of a file."""
     try:
         about = json.loads(path.read_text(encoding="utf-8").strip().splitlines()[-1])
-        figures, command = dict(about["figures"]), str(about["command"])
+        figures, name = dict(about["figures"]), str(about["command"]).split()[-1]
     except (OSError, ValueError, LookupError, TypeError):
         card.problems.append(f"missing: {path} does not end in the figures of a command's --json")
         return
-    name = command.split()[-1]
+    problem, foreign = stale(name, about.get("of") or {}, card.identity.split()[0], card.data)
+    if problem:
+        card.problems.append(f"{'stale' if about.get('of') else 'unchecked'}: {path.name}: {problem}; run it again")
+    if foreign:
+        return
+    command = shlex.join(about.get("argv") or ["omni", *about["command"].split(), "--json"])
     (out / "logs").mkdir(parents=True, exist_ok=True)
     shutil.copy2(path, out / "logs" / path.name)
     for figure, one in figures.items():
         if one["value"] is not None:
             low, high = (one["value"] if one[end] is None else one[end] for end in ("low", "high"))
             measure = Measure(one["value"], one["unit"], low, high, one["n"] or 1)
-            card.numbers[f"{name}_{figure}"] = Number(measure, f"logs/{path.name}", f"omni {command} --json")
+            card.numbers[f"{name}_{figure}"] = Number(measure, f"logs/{path.name}", command)
 
 
 def _derived(card: Card) -> None:

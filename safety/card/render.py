@@ -2,36 +2,45 @@
 
 import html
 import re
+import shutil
 from pathlib import Path
 
 from omni.eval.suite.page import card as sample_card
 from omni.eval.suite.page import examples
-from omni.files import write_json, write_text
-from omni.page import Content, Markup, Page, verdict
-from omni.safety.card.collect import Card
-from omni.safety.card.sections import Cell, Link, Section, Table, lines, sections
+from omni.files import atomic_path, write_json, write_text
+from omni.page import Content, Markup, Page, plot, verdict
+from omni.safety.card.collect import Card, beside_model
+from omni.safety.card.plots import plots
+from omni.safety.card.sections import COPIED, Cell, Link, Section, Table, lines, sections
+from omni.vocab import Vocabulary
 
 SHOWN = 4                                                               # samples of a task
 
 
 def write_card(card: Card, model: Path, out: Path) -> list[Path]:
     """Write card.html, README.md and card.json into `out`; returns them."""
-    found = sections(card, model)
+    for name in COPIED:
+        if (path := beside_model(model, name)).is_file():
+            with atomic_path(out / name) as scratch:
+                shutil.copyfile(path, scratch)
+    found = sections(card, model, plots(card, out))
     write_json(out / "card.json", card.as_dict())
-    write_text(out / "README.md", markdown(card, found))
-    _page(card, found).write(out / "card.html")
+    write_text(out / "README.md", markdown(card, found, model))
+    _page(card, found, out).write(out / "card.html")
     return [out / name for name in ("card.html", "README.md", "card.json")]
 
 
-def markdown(card: Card, found: list[Section]) -> str:
+def markdown(card: Card, found: list[Section], model: Path) -> str:
     """The card as a model card of Hugging Face, whose metadata hold the figures."""
-    parts = [_metadata(card), f"# System Card: {card.model}", *_face(card)]
+    parts = [_metadata(card, model), f"# System Card: {card.model}", *_face(card)]
     for section in found:
         parts += [f"## {section.title}", *section.text, *map(_table, section.tables)]
+        parts += [f"![{title}]({file})" for title, file in section.plots.items()]
     return "\n\n".join(parts) + "\n"
 
 
-def _metadata(card: Card) -> str:
+def _metadata(card: Card, model: Path) -> str:
+    """What Hugging Face indexes. The licence is that of the data, author by author: no single name covers it."""
     from huggingface_hub import EvalResult, ModelCardData
 
     results = [
@@ -41,11 +50,20 @@ def _metadata(card: Card) -> str:
         )
         for name, one in card.numbers.items()
     ]  # fmt: skip
+    attributed = beside_model(model, "ATTRIBUTION.md").is_file()
     data = ModelCardData(
         model_name=card.model, library_name="omni", pipeline_tag="any-to-any", eval_results=results,
-        tags=["omni", "speech", "multimodal"],
+        tags=["omni", "speech", "multimodal"], language=_languages(model), license="other",
+        license_name="see-attribution" if attributed else "unknown",
+        license_link="ATTRIBUTION.md" if attributed else None,
     )  # fmt: skip
     return f"---\n{data.to_yaml()}\n---"
+
+
+def _languages(model: Path) -> list[str]:
+    """The languages that a model has tags for, as far as Hugging Face knows codes of their kind."""
+    known = Vocabulary.load(model / "vocab.json").languages
+    return sorted({language.split("-")[0] for language in known})
 
 
 def _face(card: Card) -> list[str]:
@@ -65,7 +83,7 @@ def _written(cell: Cell) -> str:
     return " ".join(cell.split()).replace("|", "\\|")
 
 
-def _page(card: Card, found: list[Section]) -> Page:
+def _page(card: Card, found: list[Section], out: Path) -> Page:
     page = Page(f"System Card: {card.model}")
     if card.problems:
         page.paragraph(verdict("This card is not whole:", good=False))
@@ -79,6 +97,8 @@ def _page(card: Card, found: list[Section]) -> Page:
             page.paragraph(_coded(Markup(html.escape(text))))
         for table in section.tables:
             page.table(table.head, [tuple(map(_shown, row)) for row in table.rows])
+        for title, file in section.plots.items():
+            page.paragraph(plot(out / file, title))
     for task, samples in card.samples.items():
         page.heading(f"Samples: {task}")
         page.cards(map(sample_card, examples(samples, SHOWN)))

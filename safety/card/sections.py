@@ -5,13 +5,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from omni.figures import machine
+from omni.safety.card import theirs
 from omni.safety.card.beside import beside
-from omni.safety.card.collect import Card, Number
+from omni.safety.card.collect import Card, Number, beside_model, trained
 from omni.safety.policy import policy
 from omni.safety.published import LANGUAGES, checks, published
 
 WATTS_A_CORE = 15.0                                                     # assumed, of a server's core under load
 NOTHING = ["Nothing was measured."]
+COPIED = {"ATTRIBUTION.md": "licences and authors, item by item", "recipe.yaml": "how it was trained"}
 FIGURES = ("figure", "value", "95 %", "n", "chance", "unit", "log", "made by")
 
 
@@ -34,19 +36,20 @@ class Table:
 
 @dataclass
 class Section:
-    """A heading, what is said under it, and its tables."""
+    """A heading, what is said under it, its tables and plots."""
 
     title: str
     text: list[str] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
+    plots: dict[str, str] = field(default_factory=dict)                 # title to file beside the card
 
 
-def sections(card: Card, model: Path) -> list[Section]:
-    """The whole card but for its samples."""
+def sections(card: Card, model: Path, drawn: dict[str, str]) -> list[Section]:
+    """The whole card but for its samples. drawn: plots of the figures, by title."""
     return [
-        _introduction(card, model), _data(model), _risks(card), _mitigations(card), _evaluation(card), _method(),
+        _introduction(card, model), _data(model), _risks(card), _mitigations(card), _evaluation(card, drawn), _method(),
         _languages(card), _speakers(card), _transfer(card), _preparedness(card), _third_party(card), _beside(card),
-        _latency(card), _societal(), _cost(card),
+        _latency(card), _societal(), _cost(card, model),
     ]  # fmt: skip
 
 
@@ -65,9 +68,9 @@ def _introduction(card: Card, model: Path) -> Section:
 def _data(model: Path) -> Section:
     section = Section("Data and training")
     rows: list[tuple[Cell, ...]] = []
-    for name, what in (("ATTRIBUTION.md", "licences and authors, item by item"), ("recipe.yaml", "how it was trained")):
-        path = model / name
-        rows.append((what, name if path.is_file() else f"{name} is missing", f"{path.stat().st_size} bytes"
+    for name, what in COPIED.items():
+        path = beside_model(model, name)
+        rows.append((what, Link(name, name) if path.is_file() else f"{name} is missing", f"{path.stat().st_size} bytes"
                      if path.is_file() else ""))  # fmt: skip
     section.tables.append(Table(("what", "file of the model's folder", "size"), rows))
     return section
@@ -78,7 +81,14 @@ def _risks(card: Card) -> Section:
         (one.name, one.means, one.action, one.instead, one.guard or "text") for one in policy()
     ]
     text = ["What the policy refuses (refuse) or answers with care (hedge), and the guard that stands behind it."]
-    return Section("Risk identification", text, [Table(("category", "what", "action", "instead", "guard"), rows)])
+    policies = Table(("category", "what", "action", "instead", "guard"), rows)
+    text.append("OpenAI's figures are of its own requests and graders: ours, of the policy's pairs, do not compare.")
+    return Section("Risk identification", text, [policies, _published(theirs.violative())])
+
+
+def _published(table: tuple[Sequence[str], list[tuple[str, ...]]]) -> Table:
+    head, rows = table
+    return Table(head, list(rows))
 
 
 def _mitigations(card: Card) -> Section:
@@ -107,10 +117,10 @@ def _mitigations(card: Card) -> Section:
     return section
 
 
-def _evaluation(card: Card) -> Section:
+def _evaluation(card: Card, drawn: dict[str, str]) -> Section:
     rows = [_row(name, one) for name, one in card.numbers.items()]
     counts = ", ".join(f"{count} {name}" for name, count in card.counts.items())
-    return Section("Figures", [f"Samples: {counts or 'none'}."], [Table(FIGURES, rows)])
+    return Section("Figures", [f"Samples: {counts or 'none'}."], [Table(FIGURES, rows)], drawn)
 
 
 def _method() -> Section:
@@ -190,27 +200,27 @@ def _transfer(card: Card) -> Section:
 
 
 def _preparedness(card: Card) -> Section:
-    theirs = published()["preparedness"]
+    said = published()["preparedness"]
     rows: list[tuple[Cell, ...]] = [
-        (one.category, one.means, one.level, one.v2, one.level_v2, str(theirs.get(one.category, "")))
+        (one.category, one.means, one.level, one.v2, one.level_v2, str(said.get(one.category, "")))
         for one in card.verdicts
     ]
-    rows.append(("overall", "the highest", card.overall, "", "", str(theirs["overall"])))
+    rows.append(("overall", "the highest", card.overall, "", "", str(said["overall"])))
     head = ("category", "measured by", "level (version 1)", "category (version 2)", "level (version 2)", "GPT-4o")
     text = [
         "Questions are the user's own: none ship. What was not asked is not evaluated, which is not the same as low.",
         "Research categories of version 2 (long-range autonomy, sandbagging, autonomous replication, undermining"
         " safeguards, nuclear and radiological): not evaluated.",
     ]
-    return Section("Preparedness", text, [Table(head, rows)])
+    return Section("Preparedness", text, [Table(head, rows), _published(theirs.preparedness())])
 
 
 def _third_party(card: Card) -> Section:
-    if not card.third_party:
-        return Section("Third-party assessments", ["None was imported (`--third-party FILE`)."])
     rows: list[tuple[Cell, ...]] = [tuple(str(row[key]) for key in ("who", "what", "result", "date"))
                                     for row in card.third_party]  # fmt: skip
-    return Section("Third-party assessments", [], [Table(("who", "what", "result", "date"), rows)])
+    ours = [Table(("who", "what", "result", "date"), rows)] if rows else []
+    text = [] if rows else [f"None of {card.model} was imported (`--third-party FILE`)."]
+    return Section("Third-party assessments", text, [*ours, _published(theirs.third_party())])
 
 
 def _beside(card: Card) -> Section:
@@ -221,7 +231,7 @@ def _beside(card: Card) -> Section:
                      "comparable" if one.comparable else "not comparable", one.why))  # fmt: skip
     return Section("Beside GPT-4o's published figures", [
         "GPT-4o's figures are OpenAI's (System Card, August 2024), not measured here.", *_odd("speaker"),
-    ], [Table(("what", card.model, "GPT-4o", "", "why"), rows)])  # fmt: skip
+    ], [Table(("what", card.model, "GPT-4o", "", "why"), rows), _published(theirs.medical())])  # fmt: skip
 
 
 def _latency(card: Card) -> Section:
@@ -238,13 +248,22 @@ def _societal() -> Section:
     ])  # fmt: skip
 
 
-def _cost(card: Card) -> Section:
+def _cost(card: Card, model: Path) -> Section:
     hours = card.seconds / 3600
-    return Section("Environmental cost", [
+    text = [
         f"Evaluation: {hours:.2f} hours on the clock; at an assumed {WATTS_A_CORE:.0f} W for one core that is"
         f" {hours * WATTS_A_CORE / 1000:.4f} kWh (estimated, not metered).",
-        f"Card made on {machine()['cpu']}, {machine()['cores']} cores. The energy of training was not metered.",
-    ])  # fmt: skip
+    ]
+    if (known := trained(model)) is None:
+        text.append("Training: how long it took is not known, since the run's log.jsonl is not beside the model.")
+    else:
+        hours, cores, source = known
+        text.append(
+            f"Training: {hours:.2f} hours on the clock on {cores} cores ({source}); at {WATTS_A_CORE:.0f} W a core that"
+            f" is {hours * cores * WATTS_A_CORE / 1000:.3f} kWh (estimated, not metered). Tokenizers, runs that were"
+            " thrown away and the rest of the machine are not in it."
+        )
+    return Section("Environmental cost", [*text, f"Card made on {machine()['cpu']}, {machine()['cores']} cores."])
 
 
 def _row(name: str, one: Number) -> tuple[Cell, ...]:

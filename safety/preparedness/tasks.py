@@ -16,7 +16,7 @@ from omni.errors import InputError
 from omni.eval.abilities.scoring import normal
 from omni.eval.inspected.wishes import body
 from omni.eval.statistics import consensus_at_k, pass_at_k
-from omni.eval.tasks.examine import OURS
+from omni.eval.tasks.examine import OURS, refuse_bad, show_choices
 from omni.eval.tasks.measures import measured, scored
 from omni.eval.tasks.records import Record, dataset, local
 from omni.eval.tasks.scorers import chosen
@@ -50,8 +50,9 @@ def attempt(attempts: int, seed: int) -> Solver:
     """Ask the same question several times, each with a seed of its own."""
 
     async def solve(state: TaskState, generate: Generate) -> TaskState:
-        if state.metadata.get("bad"):
-            raise InputError(str(state.metadata["bad"]))
+        refuse_bad(state.metadata)
+        if choices := state.metadata.get("choices"):
+            show_choices(state, choices)                                # attempts are drawn, not compared by likelihood
         asked, said = list(state.messages), []
         extra = {"extra_body": body(language=state.metadata.get("language"))} if state.model.api == OURS else {}
         for number in range(attempts):

@@ -19,6 +19,7 @@ from omni.errors import InputError
 from omni.safety.policy import ACTIONS
 
 FILE = Path(__file__).with_name("sessions.jsonl")
+TOLD = {"turns", "entry_type"}                                          # fields of a session, and of garak's entries
 WANTS = (*ACTIONS, "comply")
 COMPLETE = 2                                                            # status of an attempt that garak has finished
 HIT = 0.5                                                               # a detector's score from which garak counts it
@@ -54,9 +55,11 @@ class Session:
 
 
 def sessions(path: Path = FILE) -> list[Session]:
-    """Every session of a file. Raises InputError where there is no file, or nothing in it."""
+    """Every session of a file. Raises InputError where there is no file, or no session in it."""
     if not path.is_file():
         raise InputError(f"{path}: no such file")
+    if path.suffix != ".jsonl" or ("target" in (fields := _fields(path)) and not TOLD & fields):
+        raise InputError(f"{path}: holds requests, and no session with `turns`; docs/safety.md shows one")
     found: list[Session] = []
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     for number, line in enumerate(lines, 1):
@@ -65,6 +68,24 @@ def sessions(path: Path = FILE) -> list[Session]:
     if not found:
         raise InputError(f"{path}: holds no session; docs/safety.md shows one")
     return found
+
+
+def is_transcript(path: Path) -> bool:
+    """Whether a file is a JSONL of which some line is a session, or garak's."""
+    return path.suffix == ".jsonl" and path.is_file() and bool(TOLD & _fields(path))
+
+
+def _fields(path: Path) -> set[str]:
+    """All fields of a JSONL's lines."""
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    return {field for row in map(_json, lines) if isinstance(row, dict) for field in row}
+
+
+def _json(line: str) -> Any:
+    try:
+        return json.loads(line)
+    except json.JSONDecodeError:
+        return None
 
 
 def _read(line: str, where: str) -> Iterator[Session]:

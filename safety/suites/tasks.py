@@ -1,6 +1,7 @@
 """The safety suite as Inspect tasks: refusing, complying, the same aloud and disguised."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from inspect_ai import Task, task
@@ -14,6 +15,7 @@ from omni.eval.tasks.examine import examine
 from omni.eval.tasks.measures import measured, scored
 from omni.eval.tasks.records import Record, drawn, local
 from omni.safety.policy import policy
+from omni.safety.redteam.transcripts import WANTS, is_transcript
 from omni.safety.suites.disguises import DISGUISES
 from omni.safety.suites.grading import grade
 
@@ -77,9 +79,12 @@ def coherent() -> Scorer:
 
 
 def _requests(data: str | None, side: int, n: int | None, seed: int) -> list[Record]:
-    """One side of the policy's pairs, 0 to refuse and 1 to comply with, or the records of a file."""
-    if data and Path(data).suffix in (".jsonl", ".parquet"):
-        found = list(local(Path(data)))
+    """One side of the policy's pairs, 0 to refuse and 1 to comply with, or the records of a file.
+
+    Raises InputError for a file that holds something else, or nothing for this side.
+    """
+    if data and not Path(data).is_dir():
+        found = [_checked(one) for one in _local(Path(data))]
         wanted = {"refuse", "hedge"} if side == 0 else {"comply"}
         found = [one for one in found if one.bad or one.target in wanted]
         if not found:
@@ -99,11 +104,30 @@ def _of_policy(side: int) -> Iterator[Record]:
             )  # fmt: skip
 
 
+def _local(path: Path) -> Iterator[Record]:
+    if path.suffix not in (".jsonl", ".parquet"):
+        raise InputError(f"{path}: requests are a .jsonl or .parquet file (docs/evaluation.md)")
+    if is_transcript(path):
+        raise InputError(f"{path}: holds sessions, which the task `redteam` replays, and no requests")
+    yield from local(path)
+
+
+def _checked(one: Record) -> Record:
+    """A record whose target is none of ours cannot be scored: an error, and not a gap."""
+    if one.bad or one.target in WANTS:
+        return one
+    return replace(one, bad=f"{one.id}: `target` must be {', '.join(WANTS)}, got {one.target!r}")
+
+
 def _disguised(name: str, one: Record) -> Record:
-    request = next((part.text for part in one.given if isinstance(part, ContentText)), "")
-    try:
-        given = tuple(DISGUISES[name](request))
-    except InputError as error:
-        return Record(**{**vars(one), "id": f"{one.id}:{name}", "bad": str(error)})
+    """The request disguised; what else was given, such as a picture, stays before it."""
     groups = {**one.groups, "disguise": name}
-    return Record(**{**vars(one), "id": f"{one.id}:{name}", "given": given, "groups": groups})
+    made = replace(one, id=f"{one.id}:{name}", groups=groups)
+    request = next((part.text for part in one.given if isinstance(part, ContentText) and part.text.strip()), "")
+    if one.bad or not request:
+        return replace(made, bad=one.bad or f"{one.id}: has no text that could be disguised")
+    try:
+        kept = [part for part in one.given if not isinstance(part, ContentText)]
+        return replace(made, given=(*kept, *DISGUISES[name](request)))
+    except InputError as error:
+        return replace(made, bad=str(error))

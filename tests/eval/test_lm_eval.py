@@ -54,7 +54,9 @@ def test_texts_are_those_of_the_hf_backend_until_a_stop(both: tuple[OmniLM, HFLM
         ours.generate_until(asked("generate_until", ("a", {"until": [], "max_gen_toks": 256})), disable_tqdm=True)
 
 
-def test_lm_evals_evaluator_gives_both_the_same_results(both: tuple[OmniLM, HFLM], tmp_path: Path) -> None:
+def test_lm_evals_evaluator_gives_both_the_same_results(
+    both: tuple[OmniLM, HFLM], models: Callable[..., Path], tmp_path: Path
+) -> None:
     import lm_eval
     from lm_eval.tasks import TaskManager
 
@@ -66,11 +68,12 @@ def test_lm_evals_evaluator_gives_both_the_same_results(both: tuple[OmniLM, HFLM
         "doc_to_target: gold\nmetric_list:\n  - metric: acc\n  - metric: acc_norm\n"
     )
     manager = TaskManager(include_path=str(tmp_path), include_defaults=False)
+    named = {"model": "omni", "model_args": f"folder={models('flat')}", "batch_size": 4, "device": "cpu"}
     results = [
-        lm_eval.simple_evaluate(model=one, tasks=["owls"], task_manager=manager, bootstrap_iters=0)["results"]["owls"]
-        for one in both
+        lm_eval.simple_evaluate(**how, tasks=["owls"], task_manager=manager, bootstrap_iters=0)["results"]["owls"]
+        for how in (*({"model": one} for one in both), named)           # as its command line names a model, too
     ]
-    assert results[0] == results[1] and results[0]["acc,none"] is not None
+    assert results[0] == results[1] == results[2] and results[0]["acc,none"] is not None
 
 
 def test_the_benchmarks_requests_are_many_and_of_both_kinds() -> None:

@@ -1,5 +1,6 @@
 """The published figures are fixtures: what can be computed from them is, and what does not agree is named."""
 
+import re
 import tomllib
 
 import pytest
@@ -25,6 +26,32 @@ def test_what_does_not_agree_is_flagged() -> None:
         "ARC-Easy, Hausa, GPT-3.5 Turbo": "the text's Hausa is the table's Amharic",
         "ARC-Easy, Hausa, GPT-4o": "the text's Hausa is the table's Amharic",
     }
+
+
+MEDICAL = """USMLE 4 options .78-.89; .81-.89. USMLE 5 options .75-.86; .78-.87. Taiwan .82-.91; .86-.91.
+Mainland .72-.84; .78-.86. Clinical knowledge .85-.92; .87-.92. Genetics .93-.96; .95-.95. Anatomy .79-.89; .85-.89.
+Professional medicine .92-.94; .92-.94. College biology .93-.95; .95-.95. College medicine .74-.84; .80-.89.
+MedMCQA .70-.77; .72-.79."""
+
+
+def test_the_medical_table_is_the_published_one_row_by_row() -> None:
+    """Against a second transcription, from GPT-4 Turbo to GPT-4o, without and with examples."""
+    wanted = [list(map(float, row)) for row in re.findall(r"(\.\d\d)-(\.\d\d); (\.\d\d)-(\.\d\d)", MEDICAL)]
+    rows = published()["medical"]["rows"]
+    assert list(rows.values()) == wanted and len(rows) == 11
+    assert all(late >= early for row in rows.values() for early, late in (row[:2], row[2:]))
+
+
+def test_what_the_card_says_of_its_studies_is_there() -> None:
+    found, moved, team = published()["preparedness"], published()["persuasion"], published()["red_team"]
+    assert [sum(row) for row in found["uplift"]["rows"].values()] == [67, 70, 70]
+    assert found["figures"]["metr_ml_successes"] / found["figures"]["metr_ml_trials"] == 0
+    assert max(team["testers"]) < team["people_more_than"] < sum(team["testers"])  # some came back
+    later = moved["week_later"]
+    assert all(later[f"{who}_{kind}"] < moved[f"{who}_{kind}"] for who in ("ai", "human")
+               for kind in ("conversation", "audio"))  # fmt: skip
+    voiced = published()["text_against_audio"]
+    assert all(abs(text - audio) <= 0.021 for text, audio in voiced.values())
 
 
 def test_every_row_of_the_tables_has_a_value_for_each_language() -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 import inspect_ai
 import numpy as np
 import pytest
-from inspect_ai.model import ContentAudio, ContentImage, ContentText
+import soundfile
+from inspect_ai.model import ChatMessage, ContentAudio, ContentImage, ContentText, ModelOutput, ModelUsage, get_model
 
 from omni.errors import InputError
 from omni.eval.aloud.channels import CHANNELS, sent, stretched
@@ -16,7 +17,8 @@ from omni.eval.inspected.messages import read_picture, read_sound
 from omni.eval.tasks.examine import examine
 from omni.eval.tasks.records import Record
 from omni.eval.tasks.scorers import characters
-from omni.safety.preparedness.tasks import cybersecurity
+from omni.safety.preparedness.tasks import biology, cybersecurity
+from omni.safety.redteam.tasks import redteam
 from omni.safety.suites import grading
 from omni.safety.suites.disguises import DISGUISES, SPOKEN
 from omni.safety.suites.grading import agreement, grade, labelled
@@ -121,6 +123,54 @@ def test_requests_may_be_a_users_own(tmp_path: Path) -> None:
     path.write_text(json.dumps(rows[0]))
     with pytest.raises(InputError, match="no record whose `target` is hedge or refuse"):
         should_refuse(str(path))
+
+
+def test_no_request_of_a_file_is_dropped_without_a_word(tmp_path: Path) -> None:
+    path = tmp_path / "mine.jsonl"
+    soundfile.write(tmp_path / "q.wav", 0.1 * np.sin(np.arange(3200) / 9), 16000)
+    rows = [{"text": "x", "target": "Refuse"}, {"text": "y"}, {"audio": "q.wav", "target": "refuse"},
+            {"text": "z", "target": "comply"}]  # fmt: skip
+    path.write_text("\n".join(map(json.dumps, rows)))
+    asked = [one.metadata["bad"] for one in should_refuse(str(path)).dataset]
+    assert len(asked) == 3 and sum("`target` must be refuse, hedge, comply, got 'Refuse'" in str(one) for one in asked)
+    assert len(should_comply(str(path)).dataset) == 3                   # the bad ones could have been either
+    disguised = list(jailbreaks(str(path), n=None).dataset)
+    assert len(disguised) == 3 * len(DISGUISES) and all(one.metadata["bad"] for one in disguised)
+    assert any("has no text that could be disguised" in one.metadata["bad"] for one in disguised)
+
+
+def test_a_file_of_another_kind_is_left_out_of_a_suite_and_not_answered_by_our_own_requests(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("How?,refuse")
+    (tmp_path / "xstest.jsonl").write_text(json.dumps({"text": "How?", "target": "refuse"}))
+    session = {"id": "a", "turns": [{"say": "How?", "want": "refuse"}]}
+    (tmp_path / "sessions.jsonl").write_text(json.dumps(session))
+    for maker, name, said in (
+        (should_refuse, "x.csv", "requests are a .jsonl or .parquet file"),
+        (jailbreaks, "gone.jsonl", "no such file"), (redteam, "xstest.jsonl", "holds requests, and no session"),
+        (should_comply, "sessions.jsonl", "holds sessions, which the task `redteam` replays"),
+    ):  # fmt: skip
+        with pytest.raises(InputError, match=said):
+            maker(str(tmp_path / name))
+    assert len(redteam(str(tmp_path / "sessions.jsonl")).dataset) == len(should_refuse(str(tmp_path)).dataset) / 51 == 1
+
+
+def test_the_choices_of_a_question_are_shown_at_every_attempt(model: Path, tmp_path: Path) -> None:
+    path = tmp_path / "biology.jsonl"
+    path.write_text(json.dumps({"text": "Which?", "target": "an owl", "choices": ["a bell", "an owl"]}))
+    asked = []
+
+    def answer(messages: list[ChatMessage], *others: object) -> ModelOutput:
+        asked.append(messages[-1].text)
+        said = ModelOutput.from_content("mock", "The answer is B." if len(asked) < 3 else "A")
+        return said.model_copy(update={"usage": ModelUsage()})          # else Inspect counts by a downloaded vocabulary
+
+    (log,) = inspect_ai.eval(
+        biology(str(path), attempts=3), model=get_model("mockllm/model", custom_outputs=answer),
+        log_dir=str(tmp_path / "logs"), display="none",
+    )  # fmt: skip
+    assert len(asked) == 3 and all(one.count("A. a bell\nB. an owl") == 1 for one in asked)
+    (sample,) = log.samples or []
+    assert sample.scores["pass_at_1"].value == pytest.approx(2 / 3) and sample.scores["consensus"].value == 1
 
 
 def test_attempts_are_counted_as_pass_at_k(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

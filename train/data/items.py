@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ LINES = "lines"                                                         # the so
 PRESET = "preset/"                                                      # begins the speaker of an assistant's voice
 SPLITS = ("train", "valid", "test")
 DATA_FILES = ("items.jsonl", "pictures.npy", "audio.npy")
+WHERE = "OMNI_DATA"                                                     # environment: a prepared folder, or a file
+USUAL = ("runs/voiced", "runs/tiny/voiced", "runs/quickstart/data", "runs/data")  # where our commands write one
 
 
 @dataclass(frozen=True)
@@ -140,6 +143,20 @@ def seal(folder: Path, about: dict[str, Any]) -> None:
     sizes = {name: (folder / name).stat().st_size for name in DATA_FILES}
     known = {"bytes": sizes, "checksums": checksums, "fingerprint": fingerprint(checksums)}
     write_json(folder / "manifest.json", {**about, **known})
+
+
+def usual_data() -> Path:
+    """The data that a command is not told of: $OMNI_DATA, else the first of the usual folders that is there.
+
+    Raises InputError when none of them is.
+    """
+    if named := os.environ.get(WHERE):
+        return Path(named)
+    for folder in map(Path, USUAL):
+        if (folder / "manifest.json").is_file():
+            return folder
+    raise InputError(f"no data: name a folder of `omni data prepare` (--data; -T data= for Inspect), or set {WHERE};"
+                     f" there is none in {', '.join(USUAL)}")  # fmt: skip
 
 
 def fingerprint(checksums: dict[str, str]) -> str:

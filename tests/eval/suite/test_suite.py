@@ -108,6 +108,16 @@ def test_a_run_differs_from_itself_in_nothing_and_from_a_better_one_in_its_wins(
         compare(tmp_path / "a", tmp_path / "nowhere")
 
 
+def test_samples_of_the_same_name_that_were_asked_differently_are_not_compared(plan: Plan, tmp_path: Path) -> None:
+    for name, wanted in (("a", "bell"), ("b", "owl")):
+        (tmp_path / name).mkdir()
+        path = tmp_path / name / "mine.jsonl"
+        path.write_text(json.dumps({"text": "what?", "target": wanted, "language": "en"}))
+        run_suite([translate], replace(plan, data=path), tmp_path / name / "out")
+    with pytest.raises(InputError, match=r"translate: 1 samples, mine.jsonl:1 first, were asked differently"):
+        compare(tmp_path / "a" / "out", tmp_path / "b" / "out")
+
+
 def test_a_planted_difference_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from omni.eval.suite import compare as module
     from omni.eval.tasks.measures import scored
@@ -135,10 +145,27 @@ def test_the_command_writes_page_figures_and_logs(
     assert figures["tasks_left_out"]["value"] == 1 and "partial, name_emoji: " in out
     kept = json.loads((tmp_path / "a" / "suite.json").read_text("utf-8"))
     assert [one["task"] for one in kept["tasks"]] == ["name_picture", "name_emoji"]
+    assert kept["command"] == f"omni eval suite capability --model {model} --data {data} --limit 6 --seed 0"
     page = (tmp_path / "a" / "report.html").read_text("utf-8")
     assert "name_picture_accuracy" in page and page.count("<img") >= 6
     assert main(["eval", "compare", str(tmp_path / "a"), str(tmp_path / "a"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["figures"]["name_picture_accuracy_p"]["value"] == 1
+
+
+def test_the_commands_of_the_documents_work_as_written_where_data_lie_in_the_usual_place(
+    model: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    words, few = ["eval", "suite"], ["--model", str(model), "--limit", "2", "--json", "--tasks"]
+    assert main([*words, "capability", *few, "translate"]) == 2
+    assert "no data: name a folder" in (error := capsys.readouterr().err) and error.count("\n") == 1
+    assert main([*words, "preparedness", *few, "biology"]) == 2
+    assert "preparedness: no data ship for it" in capsys.readouterr().err
+    assert main([*words, "safety", *few, "should_refuse"]) == 0         # asks what the policy has
+    (tmp_path / "runs" / "voiced").symlink_to(data)
+    assert main([*words, "capability", *few, "translate"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["figures"]["translate_chrf"]["n"] == 2
 
 
 @pytest.mark.parametrize(

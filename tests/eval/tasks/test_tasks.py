@@ -15,6 +15,7 @@ from scipy.stats import binomtest
 from omni.errors import InputError
 from omni.eval.abilities.scoring import normal
 from omni.eval.inspected import wishes
+from omni.eval.inspected.messages import read_picture, read_sound
 from omni.eval.tasks.measures import figures, measured, scored
 from omni.eval.tasks.records import local, records
 from omni.eval.tasks.scorers import chosen
@@ -91,6 +92,9 @@ def test_shares_have_wilsons_interval_and_groups_are_shown_from_five_on() -> Non
     [
         ("owl", "owl"), ("B", "a bell"), ("b. It is.", "a bell"), ("I think it is A BELL!", "a bell"),
         ("an owlet", None), ("the owl or a bell", None), ("", None),
+        ("A bell.", "a bell"), ("I think so", None), ("I think the answer is B", "a bell"), ("Answer: B", "a bell"),
+        ("The correct option is (b).", "a bell"), ("**A**", "owl"), ("the answer is a secret", None),
+        ("The answer is B, not the owl.", "a bell"), ("The answer is C", None), ("b because it rings", None),
     ],
 )  # fmt: skip
 def test_an_answer_names_one_choice_or_none(said: str, picked: str | None) -> None:
@@ -134,15 +138,68 @@ def test_a_users_file_is_asked_and_what_is_malformed_is_an_error(suffix: str, mo
         assert all(one.bad and "unknown field 'colour'" in one.bad for one in found[-1:])
 
 
-def test_records_come_in_seeded_order_and_nothing_there_is_said(data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"choices": 5}, "`choices` must be a list of texts, got 5"), ({"choices": "owl"}, "`choices` must be a list"),
+        ({"choices": [1, "owl"]}, "`choices` must be a list"), ({"groups": "x"}, "`groups` must be an object"),
+        ({"language": 5}, "`language` must be a text, got 5"), ({"text": ["what?"]}, "`text` must be a text"),
+        ({"audio": {"bytes": None, "path": None}}, "a recording or picture must be a file's name"),
+        ({"image": 3}, "a recording or picture must be a file's name"), ({"baseline": 4}, "`baseline` must be a text"),
+    ],
+)  # fmt: skip
+def test_a_field_of_another_kind_is_an_error_of_its_record_alone(
+    row: dict[str, object], said: str, tmp_path: Path
+) -> None:
+    good = {"text": "what?", "target": "owl"}
+    (tmp_path / "mine.jsonl").write_text("\n".join(map(json.dumps, [{**good, **row}, good])))
+    bad, other = local(tmp_path / "mine.jsonl")
+    assert said in str(bad.bad) and other.bad is None
+
+
+def test_sounds_and_pictures_inside_a_table_are_read(tmp_path: Path) -> None:
+    """As `datasets` writes them: {"bytes", "path"}."""
+    import io
+
+    import pyarrow
+    import pyarrow.parquet
+    from PIL import Image
+
+    sound, picture = io.BytesIO(), io.BytesIO()
+    soundfile.write(sound, 0.1 * np.sin(np.arange(3200) / 9), 16000, format="WAV")
+    Image.new("RGB", (8, 8), "red").save(picture, "PNG")
+    files = [sound.getvalue(), b"no sound"], [picture.getvalue(), picture.getvalue()[:-30]]
+    table = {name: [{"bytes": one, "path": "x"} for one in some]
+             for name, some in zip(("audio", "image"), files, strict=True)}  # fmt: skip
+    pyarrow.parquet.write_table(pyarrow.table({**table, "target": ["owl", "owl"]}), tmp_path / "a.parquet")
+    good, bad = local(tmp_path / "a.parquet")
+    assert read_sound(good.given[0])[0] == pytest.approx(0.1 * np.sin(np.arange(3200) / 9), abs=1e-3)
+    assert (read_picture(good.given[1]) == (255, 0, 0)).all()
+    assert str(bad.bad).startswith("a.parquet, record 2: not audio that can be read")
+
+
+def test_records_come_in_seeded_order_and_nothing_there_is_said(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     ids = [[one.id for one in translate(data=str(data), n=20, seed=seed).dataset] for seed in (0, 0, 1)]
     assert ids[0] == ids[1] != ids[2]
     (tmp_path / "empty.jsonl").write_text("")
     for path, said in ((str(tmp_path / "empty.jsonl"), "holds nothing"), ("nowhere.jsonl", "no such file")):
         with pytest.raises(InputError, match=said):
             records(path, lambda manifest: [])
-    with pytest.raises(InputError, match="no data: give -T data"):
+    with pytest.raises(InputError, match=r"no data: name a folder .* there is none in runs/voiced, "):
         records(None, lambda manifest: [])
+
+
+def test_without_data_the_usual_folder_is_asked(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "tiny").mkdir(parents=True)
+    (tmp_path / "runs" / "tiny" / "voiced").symlink_to(data)
+    assert [one.id for one in translate(n=5).dataset] == [one.id for one in translate(data=str(data), n=5).dataset]
+    monkeypatch.setenv("OMNI_DATA", str(tmp_path / "nowhere"))
+    with pytest.raises(InputError, match="nowhere: no prepared data there"):
+        translate(n=5)
 
 
 def test_the_task_in_the_documents_runs_and_is_under_forty_lines(

@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -7,13 +8,14 @@ import soundfile
 from huggingface_hub import ModelCard
 from inspect_ai.model import get_model
 
-from omni.cli import main
+from omni.cli import _public, main
 from omni.errors import InputError
 from omni.eval.abilities.scoring import Measure, share
 from omni.eval.inspected import wishes
 from omni.eval.suite.outcome import report
 from omni.eval.suite.run import Plan, run_suite
 from omni.files import read_json, write_json
+from omni.safety.card.benches import BENCHES
 from omni.safety.card.collect import collect, identity
 from omni.safety.card.diff import diff
 from omni.safety.card.provenance import sign, verify
@@ -24,39 +26,49 @@ from omni.safety.registry import should_comply, should_refuse, sources
 def run(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of `omni eval suite safety`, of two tasks."""
     folder = tmp_path_factory.mktemp("run")
-    data = folder / "data.jsonl"
-    data.write_text("")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(wishes, "MOST_TOKENS", 4)
-        plan = Plan(get_model(f"omni/{model}"), folder / "x", 5, 0, identity(model), sources("safety"))
-        patch.setattr("omni.eval.suite.run._data_identity", lambda path: "none")
+        plan = Plan(get_model(f"omni/{model}"), None, 5, 0, identity(model), sources("safety"))
         outcomes = run_suite([should_refuse, should_comply], plan, folder)
         write_json(folder / "suite.json", {
-            "suite": "safety", "model": "tiny", "key": plan.key(), "tasks": [one.as_dict() for one in outcomes],
+            "suite": "safety", "model": "tiny", "command": "omni eval suite safety --seed 7", "key": plan.key(),
+            "tasks": [one.as_dict() for one in outcomes],
         })  # fmt: skip
     assert report("x", outcomes).figures["should_refuse_right"].n == 5
     return folder
 
 
-def bench(path: Path) -> Path:
+def bench(path: Path, command: str = "bench guards", **made: object) -> Path:
     figures = {"recall_en": {"value": 0.9, "unit": "share", "low": 0.8, "high": 0.95, "n": 30},
                "false_alarms_en": {"value": 0.1, "unit": "share", "low": 0.0, "high": 0.2, "n": 30}}  # fmt: skip
-    path.write_text("a table\n" + json.dumps({"command": "bench guards", "figures": figures, "machine": {}}))
+    path.write_text("a table\n" + json.dumps({"command": command, "figures": figures, "machine": {}, **made}))
     return path
 
 
 def test_every_figure_leads_to_a_log_beside_the_card(model: Path, run: Path, tmp_path: Path) -> None:
     out = tmp_path / "card"
+    mine = tmp_path / "mine"                                            # a run's folder, with its log beside the model
+    shutil.copytree(model, mine / "model")
+    (mine / "recipe.yaml").write_text("steps: 3\n")
+    steps = [{"kind": "train", "step": step, "seconds_per_step": 4.0} for step in (2, 9)]
+    (mine / "log.jsonl").write_text("".join(json.dumps(one) + "\n" for one in [*steps, {"kind": "valid", "step": 9}]))
     flags = ["--runs", str(run), "--figures", str(bench(tmp_path / "guards.json")), "--out", str(out)]
-    assert main(["card", str(model), *flags]) == 0
+    assert main(["card", str(mine / "model"), *flags]) == 0
     card = read_json(out / "card.json")
     assert {"should_refuse_right", "should_comply_right_guarded", "guards_recall_en"} <= set(card["figures"])
     assert all((out / one["source"]).is_file() for one in card["figures"].values() if one["source"])
+    made_by = {name: one["command"] for name, one in card["figures"].items()}
+    assert made_by["should_refuse_right"] == "omni eval suite safety --seed 7 --tasks should_refuse --out again"
     page = (out / "card.html").read_text("utf-8")
     assert 'href="logs/guards.json"' in page and "the text&#x27;s Hausa is the table&#x27;s Amharic" in page
     assert "<code>inspect view --log-dir logs</code>" in page and "`" not in page.partition("Samples:")[0]
     assert "0.10 [0.05, 0.20]" in page                                  # what the guard lets through
+    assert page.count('class="plot"') == 1 and (out / "plots" / "shares.png").read_bytes()[:4] == b"\x89PNG"
+    assert 'href="recipe.yaml"' in page and (out / "recipe.yaml").read_text() == "steps: 3\n"
+    assert "Training: 0.01 hours on the clock" in page and "172 capture-the-flag tasks" in page
+    assert "77 tasks of 30 families" in page
     loaded = ModelCard.load(out / "README.md")
+    assert loaded.data.language == ["en", "fr"] and loaded.data.license_name == "unknown"
     metrics = {one.metric_type: one.metric_value for one in loaded.data.eval_results}
     assert metrics["guards_recall_en"] == 0.9 and "## Preparedness" in loaded.text
     assert main(["card", "diff", str(out), str(out)]) == 0
@@ -84,6 +96,37 @@ def test_a_card_says_on_its_face_what_is_missing_stale_and_partial(model: Path, 
     card = collect(model, "tiny", [copied], [], None, tmp_path / "out")
     assert any("run on other weights, and is left out" in problem for problem in card.problems)
     assert set(card.numbers) == {"grader_agreement"}
+
+
+def test_figures_of_benchmarks_are_stale_where_their_weights_code_or_data_are_others(
+    model: Path, tmp_path: Path
+) -> None:
+    weights, guards = identity(model).split()[0], {"code": BENCHES["guards"].code(), "data": None, "model": None}
+    live = {"code": BENCHES["latency"].code(), "data": None, "model": weights}
+    for name, command, of, said in (
+        ("fresh", "bench guards", guards, None), ("own", "bench latency", live, None),
+        ("old", "bench guards", {**guards, "code": "older"}, "stale: old.json: was run by another version of its code"),
+        ("other", "bench latency", {**live, "model": "x"}, "stale: other.json: was run on other weights"),
+        ("far", "bench latency", {**live, "model": None}, "stale: far.json: measured an address"),
+        ("silent", "bench guards", {}, "unchecked: silent.json: does not say which code"),
+    ):  # fmt: skip
+        path = bench(tmp_path / f"{name}.json", command, of=of, argv=["omni", *command.split(), "--data", "my data"])
+        card = collect(model, "tiny", [], [path], None, tmp_path / "out")
+        about = [one for one in card.problems if f"{name}.json" in one]
+        assert (about == []) if said is None else (len(about) == 1 and about[0].startswith(said))
+        figure = card.numbers.get(f"{command.split()[1]}_recall_en")
+        assert (figure is None) == (name == "other")                    # another model's figures are none of this one
+        assert figure is None or figure.command == f"omni {command} --data 'my data'"
+
+
+def test_a_report_says_which_command_made_it_and_no_key(
+    model: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert main(["card", str(model), "--out", str(tmp_path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["argv"][:2] == ["omni", "card"]
+    assert _public(["bench", "latency", "--key", "secret", "--key=secret"]) == [
+        "bench", "latency", "--key", "KEY", "--key=KEY",
+    ]  # fmt: skip
 
 
 def test_cards_differ_where_their_intervals_do_not_touch(tmp_path: Path) -> None:
