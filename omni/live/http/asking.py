@@ -110,7 +110,10 @@ async def watched(
     """The same messages under the guards. Raises RefusedRequestError where one stops the answer, or fails."""
     watch = Watch(guards(voice) if guards else None, rate)
     async for message in said:
-        if isinstance(message, messages.Said) and (reason := watch.look(message)) is not None:
+        reason = watch.look(message) if isinstance(message, messages.Said) else None
+        if isinstance(message, messages.Ended):
+            reason = watch.end()
+        if reason is not None:
             raise RefusedRequestError(reason, 403, code="content_filter")
         yield message
 

@@ -48,8 +48,8 @@ class Response:
         """Whether the model has handed over all of it."""
         return self._final is not None
 
-    def begin(self, send: Callable[[Event], None], keep: Callable[[Event], str | None]) -> None:
-        """It is the answer now: tell so, with what was held back.
+    def begin(self, send: Callable[[Event], None], keep: Callable[[Event], str | None]) -> str | None:
+        """It is the answer now: tell so, with what was held back. Returns why the guard stops it, if it does.
 
         keep: puts its item into the conversation, as often as the item changes; returns the id of the one before it.
         """
@@ -57,10 +57,9 @@ class Response:
         send(server("response.created", response=self.as_event()))
         held, self._held = self._held, []
         for said in held:
-            if not self.done:
-                self.say(said)
-        if self._final is not None and not self.done:
-            self.end(self._final)
+            if (reason := self.say(said)) is not None:
+                return reason
+        return None if self._final is None else self.end(self._final)
 
     def say(self, said: messages.Said) -> str | None:
         """One more piece. Returns why the guard stops it, if it does."""
@@ -78,15 +77,18 @@ class Response:
             self._audio(said.audio)
         return None
 
-    def end(self, ended: messages.Ended) -> None:
-        """The model has nothing more to say."""
+    def end(self, ended: messages.Ended) -> str | None:
+        """The model has nothing more to say. Returns why the guard lets it not pass as whole, if so."""
         self._final = ended
         if not self.begun or self.done:
-            return
+            return None
         self.usage = usage(ended)
+        if (reason := self._watch.end()) is not None:
+            return reason
         if self.speaks and self._opened:
             self._flush()
         self.finish("incomplete" if ended.cut else "completed", "max_output_tokens" if ended.cut else None)
+        return None
 
     def finish(self, status: str, reason: str | None = None, error: Event | None = None) -> None:
         """Close what is open and tell how it ended: completed, cancelled, incomplete or failed."""
@@ -95,7 +97,7 @@ class Response:
         self.done, self.status = True, status
         if not self.begun:
             return
-        if self._calls:
+        if self._calls and reason != "content_filter":
             self._call()
         elif self._opened:
             self._close(status)

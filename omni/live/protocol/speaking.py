@@ -69,26 +69,18 @@ class Speaking:
         """Tell the client of a response."""
         if response.in_conversation:
             self.current = response
-        response.begin(self._send, self._history.put)
+        reason = response.begin(self._send, self._history.put)
         if self._limits is not None:
             self._send(server("rate_limits.updated", rate_limits=self._limits()))
-        self.voiced |= response.sent > 0
-        self._over(response)
+        self._went_on(response, reason)
 
     def said(self, response: Response, said: messages.Said) -> None:
         """The model says more of it."""
-        reason = response.say(said)
-        self.voiced |= response.begun and response.sent > 0
-        if reason is not None:
-            self._line.tell(messages.Stop(self._line.name, response.id))
-            response.finish("incomplete", "content_filter")
-            self._over(response)
-            self._send(events.error(reason, "content_filter", kind="guard"))
+        self._went_on(response, response.say(said))
 
     def ended(self, response: Response, message: messages.Ended) -> None:
         """The model has said all of it."""
-        response.end(message)
-        self._over(response)
+        self._went_on(response, response.end(message))
 
     def failed(self, response: Response, code: str, kind: str) -> None:
         """The model cannot go on with it."""
@@ -147,6 +139,20 @@ class Speaking:
         item = response.item if response.in_conversation else None
         order = messages.Answer(self._line.name, response.id, response.settings.ask, item, draft, said, system)
         self._line.tell(order)
+
+    def _went_on(self, response: Response, reason: str | None) -> None:
+        """More of it was sent, or a guard has a reason to stop it."""
+        self.voiced |= response.begun and response.sent > 0
+        if reason is None:
+            self._over(response)
+        else:
+            self._filter(response, reason)
+
+    def _filter(self, response: Response, reason: str) -> None:
+        self._line.tell(messages.Stop(self._line.name, response.id))
+        response.finish("incomplete", "content_filter")
+        self._over(response)
+        self._send(events.error(reason, "content_filter", kind="guard"))
 
     def _over(self, response: Response) -> None:
         """Take note when a response has ended."""
