@@ -1,11 +1,15 @@
-"""What may stand between the model's voice and the socket; omni.safety fills it and the command line hands it in."""
+"""What may stand between the user, the model and the socket; omni.safety fills it and the command line hands it in."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
+from omni.decode.parts import Audio, Part, Text
+from omni.live.engine import messages
 from omni.live.engine.messages import Said
+from omni.live.engine.pool import Line
 from omni.live.hearing.pcm import Resampler, Wave
 
 RATE = 24_000                                                           # hertz at which a guard listens
@@ -22,7 +26,26 @@ class Guard(Protocol):
         ...
 
 
-Guards = Callable[[str | None], Guard]                                  # a guard for an answer in this voice
+@dataclass(frozen=True)
+class Guards:
+    """What a server is started with.
+
+    answer:   makes the guard of an answer in this voice
+    question: why what a user asks must not be answered, None where nothing speaks against it; none at all where
+              nobody minds what is asked
+    """
+
+    answer: Callable[[str | None], Guard]
+    question: Callable[[str], str | None] | None = None
+
+    def refusal(self, text: str) -> str | None:
+        """Why what a user asks must not be answered. A guard that fails refuses."""
+        if self.question is None or not text:
+            return None
+        try:
+            return self.question(text)
+        except Exception as error:
+            return f"the guard failed ({type(error).__name__}), so nothing is answered"
 
 
 class Watch:
@@ -51,3 +74,71 @@ class Watch:
             except Exception as error:
                 self._reason = f"the guard failed ({type(error).__name__}), so nothing more is said"
         return self._reason
+
+
+class Asked:
+    """What the user of a session has asked and no guard has looked at yet, typed and spoken.
+
+    The model loses what is refused, so that it is not answered later either; its items keep their places, empty.
+    """
+
+    def __init__(self, line: Line, guards: Guards | None) -> None:
+        self._line, self._guards = line, guards
+        self._texts: dict[str, str] = {}                                # by item
+        self._unwritten: set[str] = set()                               # items of which something was spoken
+        self._failed: str | None = None                                 # why one could not be written down
+
+    @property
+    def guarded(self) -> bool:
+        """Whether anybody minds."""
+        return self._guards is not None and self._guards.question is not None
+
+    @property
+    def waits(self) -> bool:
+        """Whether something is still to be written down."""
+        return bool(self._unwritten)
+
+    def put(self, item: str, parts: Sequence[Part]) -> bool:
+        """An item of the conversation. Returns whether its transcript is needed."""
+        if self.guarded:
+            self._texts[item] = typed(parts)
+            self._unwritten |= {item} if any(isinstance(part, Audio) for part in parts) else set()
+        return item in self._unwritten
+
+    def spoke(self, item: str) -> bool:
+        """The same of what was said into the microphone."""
+        if self.guarded:
+            self._texts[item] = ""
+            self._unwritten.add(item)
+        return self.guarded
+
+    def wrote(self, message: messages.Transcribed) -> None:
+        """What was spoken in an item is written down."""
+        if message.item in self._unwritten:
+            self._unwritten.discard(message.item)
+            self._texts[message.item] += f"\n{message.text}"
+            self._failed = message.failed or self._failed
+
+    def verdict(self) -> str | None:
+        """Why what was asked must not be answered. None, too, while something is still to be written down."""
+        if self._guards is None or self.waits:
+            return None
+        reason = self._failed and f"what was said could not be written down ({self._failed}), so it is not answered"
+        reason = reason or self._guards.refusal("\n".join(self._texts.values()).strip())
+        for item in self._texts if reason else ():
+            self._line.tell(messages.Put(self._line.name, item, ()))
+        self._texts, self._failed = {}, None
+        return reason
+
+    def given(self, parts: Sequence[Part]) -> str | None:
+        """Why what is asked out of band must not be answered."""
+        if self._guards is None or not self.guarded:
+            return None
+        if any(isinstance(part, Audio) for part in parts):
+            return "a recording out of band is not written down, so it is not answered; add it to the conversation"
+        return self._guards.refusal(typed(parts))
+
+
+def typed(parts: Sequence[Part]) -> str:
+    """What of these parts the user has written."""
+    return "\n".join(part.text for part in parts if isinstance(part, Text) and part.role == "user")

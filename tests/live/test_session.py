@@ -11,6 +11,7 @@ from PIL import Image
 from talking import Talking, kinds, only, refused, silence, text
 
 from omni.live.engine.talk import _cut
+from omni.live.guard import Guards
 
 ANSWERED = [
     "response.created", "response.output_item.added", "conversation.item.added", "response.content_part.added",
@@ -255,7 +256,7 @@ class Strict:
 
 @pytest.mark.parametrize("fails", [False, True])
 def test_a_guard_stops_the_answer_and_so_does_one_that_fails(pipeline, fails: bool) -> None:
-    talking = Talking(pipeline, lambda voice: Strict(3000, fails))
+    talking = Talking(pipeline, Guards(lambda voice: Strict(3000, fails)))
     talking.say("conversation.item.create", item=text("How are you?"))
     events = talking.say("response.create")
     done = only(events, "response.done")["response"]
@@ -267,7 +268,7 @@ def test_a_guard_stops_the_answer_and_so_does_one_that_fails(pipeline, fails: bo
 @pytest.mark.parametrize("fails", [False, True])
 def test_a_guard_stops_what_a_pause_drew_up_too(pipeline, spoken: np.ndarray, fails: bool) -> None:
     """The answer is whole before it begins: a silence of two seconds, in which the model works as much as it likes."""
-    talking = Talking(pipeline, lambda voice: Strict(3000, fails))
+    talking = Talking(pipeline, Guards(lambda voice: Strict(3000, fails)))
     talking.say("session.update", session={"type": "realtime", "audio": {"input": {"turn_detection": {
         "type": "server_vad", "silence_duration_ms": 2000}}}})  # fmt: skip
     events = talking.hear(np.concatenate((silence(0.3), spoken, silence(2.5))))
@@ -289,7 +290,7 @@ class LastWord:
 
 
 def test_the_end_of_a_written_answer_is_looked_at_too(pipeline) -> None:
-    talking = Talking(pipeline, lambda voice: LastWord())
+    talking = Talking(pipeline, Guards(lambda voice: LastWord()))
     talking.say("session.update", session={"type": "realtime", "output_modalities": ["text"]})
     talking.say("conversation.item.create", item=text("How are you?"))
     done = only(talking.say("response.create"), "response.done")["response"]
