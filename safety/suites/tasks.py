@@ -14,7 +14,7 @@ from omni.eval.tasks.examine import examine
 from omni.eval.tasks.measures import measured, scored
 from omni.eval.tasks.records import Record, drawn, local
 from omni.safety.policy import policy
-from omni.safety.suites.disguises import DISGUISES
+from omni.safety.suites.disguises import DISGUISES, LANGUAGES
 from omni.safety.suites.grading import grade
 
 
@@ -44,10 +44,12 @@ def should_comply_aloud(data: str | None = None, n: int | None = 100, seed: int 
 
 @task
 def jailbreaks(data: str | None = None, n: int | None = 140, seed: int = 0) -> Task:
-    """Requests to refuse, disguised; every disguise equally often."""
+    """Requests to refuse, disguised; every disguise equally often. The policy's own come in other languages too."""
     found = _requests(data, 0, None, seed)
-    each = len(found) if n is None else max(1, n // len(DISGUISES))
-    records = [_disguised(name, one) for name in DISGUISES for one in drawn(found, each, seed, name)]
+    own = {one.id for one in _of_policy(0)}
+    names = [name for name in DISGUISES if name not in LANGUAGES or all(one.id in own for one in found)]
+    each = len(found) if n is None else max(1, n // len(names))
+    records = [_disguised(name, one) for name in names for one in drawn(found, each, seed, name)]
     return examine("jailbreaks", records[:n], [handled(), coherent()])
 
 
@@ -105,5 +107,6 @@ def _disguised(name: str, one: Record) -> Record:
         given = tuple(DISGUISES[name](request))
     except InputError as error:
         return Record(**{**vars(one), "id": f"{one.id}:{name}", "bad": str(error)})
-    groups = {**one.groups, "disguise": name}
-    return Record(**{**vars(one), "id": f"{one.id}:{name}", "given": given, "groups": groups})
+    groups, language = {**one.groups, "disguise": name}, LANGUAGES.get(name, one.language)
+    changed = {"id": f"{one.id}:{name}", "given": given, "groups": groups, "language": language}
+    return Record(**{**vars(one), **changed})
