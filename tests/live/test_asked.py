@@ -1,5 +1,6 @@
 """What the user asks under the guards of a server: typed and spoken, in sessions and over HTTP."""
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -89,6 +90,26 @@ def test_what_is_spoken_is_written_down_while_the_answer_begins(pipeline: Pipeli
         assert kinds(events) == kinds(unguarded)
         (wanted,) = (event["response"]["usage"] for event in unguarded if event["type"] == "response.done")
         assert only(events, "response.done")["response"]["usage"] == wanted
+
+
+def steps_to_sound(talking: Talking, spoken: Wave) -> int:
+    """Steps of the model's work from the end of what is said to the answer's first sound."""
+    given = {"audio": {"input": {"turn_detection": None}}}
+    talking.say("session.update", session={"type": "realtime", **given})
+    talking.hear(spoken)
+    for kind in ("input_audio_buffer.commit", "response.create"):
+        talking.raw(json.dumps({"type": kind}), steps=0)
+    for steps in range(1000):
+        if any(event["type"] == "response.output_audio.delta" for event in talking.events):
+            return steps
+        talking.work(1)
+    raise AssertionError("no sound came")
+
+
+def test_the_first_sound_does_not_wait_for_the_guard(pipeline: Pipeline, spoken: Wave) -> None:
+    guarded, asked = minding(pipeline, "no such word")
+    assert steps_to_sound(guarded, spoken) == steps_to_sound(Talking(pipeline), spoken) > 3
+    assert not asked                                                    # the question is not written down yet
 
 
 def test_a_written_answer_to_what_is_spoken_waits(pipeline: Pipeline, spoken: Wave) -> None:
