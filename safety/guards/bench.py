@@ -121,7 +121,7 @@ def _drift(report: "Report", speakers: "Speakers", count: int) -> None:
             delays.append(np.inf if at is None else 1000 * (at - change))
     found = np.sort(np.array(delays))
     for name, share in (("p50", 0.5), ("p95", 0.95)):
-        value = float(found[min(len(found) - 1, int(np.ceil(share * len(found))) - 1)])
+        value = float(found[int(np.ceil(share * len(found))) - 1]) if len(found) else np.inf
         report.add(f"block_ms_{name}", value if np.isfinite(value) else None, "ms", n=len(found))
     _share(report, "drift_blocked_within_500_ms", int((found <= 500).sum()), len(found))
     _share(report, "drift_stopped_too_early", early, 2 * count)
