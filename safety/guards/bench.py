@@ -16,6 +16,7 @@ preset pass; in a drift a person takes over from the preset after half of it. GP
 recall of 0.96 and 1.0 in English, 0.95 and 1.0 in other languages, for its own classifier and voices."""
 PIECE = 960                                                             # samples at 24 kHz that come at once, 40 ms
 LIVE_RATE = 24_000
+ROUNDS = 3                                                              # in which the cost is measured
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -60,23 +61,41 @@ def stopped_at(guard: Any, wave: Any, transcript: str = "") -> float | None:
 
 
 def _voices(report: "Report", speakers: "Speakers", group: str, count: int) -> None:
-    """precision_GROUP and recall_GROUP of the voice guard, a conversation at a time."""
+    """precision_GROUP and recall_GROUP of the voice guard, a conversation at a time, and of each language in it."""
     from omni.progress import progress
     from omni.safety.guards.voice import VoiceGuard
 
-    preset_language = "en" if group == "en" else None
     own, others = _presets(speakers, group), _strangers(speakers, group)
-    hits = alarms = 0
+    hits: dict[str, list[bool]] = {}                                    # by language
+    alarms: dict[str, list[bool]] = {}
     for number in progress(range(count), f"voices, {group}", unit="pair"):
-        voice = own[number % len(own)]
-        stranger = others[number % len(others)]
-        passed = _live(speakers.conversation(f"preset/{voice}", False, language=preset_language))
-        foreign = _live(speakers.conversation(stranger, False))
-        alarms += stopped_at(VoiceGuard(voice), passed) is not None
-        hits += stopped_at(VoiceGuard(voice), foreign) is not None
-    _share(report, f"precision_{group}", hits, hits + alarms)
-    _share(report, f"recall_{group}", hits, count)
-    _share(report, f"false_alarms_{group}", alarms, count)
+        voice, stranger = own[number % len(own)], others[number % len(others)]
+        theirs = _spoken(speakers, stranger, group)
+        language = theirs[number // len(others) % len(theirs)]
+        foreign = _live(speakers.conversation(stranger, False, language=language))
+        hits.setdefault(language, []).append(stopped_at(VoiceGuard(voice), foreign) is not None)
+        mine = _spoken(speakers, f"preset/{voice}", group)              # the same language, where the preset speaks it
+        language = language if language in mine else mine[number % len(mine)]
+        passed = _live(speakers.conversation(f"preset/{voice}", False, language=language))
+        alarms.setdefault(language, []).append(stopped_at(VoiceGuard(voice), passed) is not None)
+    _judged(report, group, [one for some in hits.values() for one in some], [x for y in alarms.values() for x in y])
+    for language in sorted({*hits, *alarms} - {"en"}):
+        _judged(report, language, hits.get(language, []), alarms.get(language, []))
+
+
+def _judged(report: "Report", name: str, hits: list[bool], alarms: list[bool]) -> None:
+    """Precision, recall and false alarms, as far as there were people, and presets, to listen to."""
+    if hits and alarms:
+        _share(report, f"precision_{name}", sum(hits), sum(hits) + sum(alarms))
+    if hits:
+        _share(report, f"recall_{name}", sum(hits), len(hits))
+    if alarms:
+        _share(report, f"false_alarms_{name}", sum(alarms), len(alarms))
+
+
+def _spoken(speakers: "Speakers", speaker: str, group: str) -> list[str]:
+    """The languages of a speaker that belong to a group."""
+    return [one for one in speakers.languages(speaker, False) if (one == "en") == (group == "en")]
 
 
 def _drift(report: "Report", speakers: "Speakers", count: int) -> None:
@@ -102,46 +121,75 @@ def _drift(report: "Report", speakers: "Speakers", count: int) -> None:
             delays.append(np.inf if at is None else 1000 * (at - change))
     found = np.sort(np.array(delays))
     for name, share in (("p50", 0.5), ("p95", 0.95)):
-        value = float(found[min(len(found) - 1, int(np.ceil(share * len(found))) - 1)])
+        value = float(found[int(np.ceil(share * len(found))) - 1]) if len(found) else np.inf
         report.add(f"block_ms_{name}", value if np.isfinite(value) else None, "ms", n=len(found))
     _share(report, "drift_blocked_within_500_ms", int((found <= 500).sum()), len(found))
     _share(report, "drift_stopped_too_early", early, 2 * count)
 
 
 def _cost(report: "Report", speakers: "Speakers") -> None:
-    """cost_share: processor time of all guards over the length of what they listen to, on one thread."""
+    """cost_share: processor time of all guards over the length of what they listen to, on one thread: median, range."""
+    import numpy as np
+
     from omni.safety.guards.music import MusicGuard
-    from omni.safety.guards.text import TextGuard
+    from omni.safety.guards.text import TextGuard, check
     from omni.safety.guards.voice import VoiceGuard
 
+    check("what is loaded is loaded")
     voice = _presets(speakers, "other")[0]
-    wave = _live(speakers.conversation(f"preset/{voice}", False, 20.0))
-    words = ["owl"] * 50                                                # two and a half words a second
-    total = 0.0
-    for name, guard in (("voice", VoiceGuard(voice)), ("music", MusicGuard()), ("text", TextGuard())):
-        guard.feed(wave[:PIECE], "owl")                                 # what is loaded is loaded
-        begun = time.process_time()
-        for start in range(PIECE, len(wave), PIECE):
-            said = " ".join(words[: 1 + int(2.5 * start / LIVE_RATE)])
-            guard.feed(wave[start : start + PIECE], said)
-        share = (time.process_time() - begun) / (len(wave) / LIVE_RATE)
-        report.add(f"cost_share_{name}", share, "of real time", n=1)
-        total += share
-    report.add("cost_share", total, "of real time", n=1)
+    shares: dict[str, list[float]] = {"voice": [], "music": [], "text": []}
+    for _ in range(ROUNDS):
+        wave = _live(speakers.conversation(f"preset/{voice}", False, 20.0))
+        for name, guard in (("voice", VoiceGuard(voice)), ("music", MusicGuard()), ("text", TextGuard())):
+            guard.feed(wave[:PIECE], "")                                # what is loaded is loaded
+            shares[name].append(_cost_of(guard, wave))
+    shares[""] = [sum(some) for some in zip(*shares.values(), strict=True)]
+    for name, some in shares.items():
+        figure = "_".join(filter(None, ("cost_share", name)))
+        report.add(figure, float(np.median(some)), "of real time", low=min(some), high=max(some), n=ROUNDS)
+
+
+def _cost_of(guard: Any, wave: Any) -> float:
+    """The share of real time that a guard takes for an answer: two and a half words a second, and then their sound."""
+    words = ["owl"] * int(2.5 * len(wave) / LIVE_RATE)
+    begun = time.process_time()
+    for end in range(1, len(words) + 1):
+        guard.feed(wave[:0], " ".join(words[:end]))
+    for start in range(PIECE, len(wave), PIECE):
+        guard.feed(wave[start : start + PIECE], " ".join(words))
+    return (time.process_time() - begun) / (len(wave) / LIVE_RATE)
 
 
 def _texts(report: "Report", speakers: "Speakers") -> None:
-    """The text guard on the policy's own pairs, each compared with all others, and on captions, which are harmless."""
-    from omni.safety.guards.text import check, find
+    """The text guard on the policy's own pairs, each compared with all others, and on captions, which are harmless.
+
+    In other languages on the requests translated, and on lines that people say to the assistant, which are harmless.
+    question_ms: processor time for a question.
+    """
+    from omni.safety.guards.text import check
     from omni.safety.policy import policy
+    from omni.safety.suites.disguises import LANGUAGES, translations
+    from omni.train.data.lines import line_items
 
     bad = good = 0
-    pairs = [(category, pair) for category in policy() if category.action == "refuse" for pair in category.pairs]
-    for _, pair in pairs:
-        bad += find(pair[0], without=pair).refused
-        good += find(pair[1], without=pair).refused
+    pairs = [pair for category in policy() if category.action == "refuse" for pair in category.pairs]
+    check("what is loaded is loaded")
+    begun = time.process_time()
+    for pair in pairs:
+        bad += check(pair[0], without=pair) is not None
+        good += check(pair[1], without=pair) is not None
+    cost = (time.process_time() - begun) / (2 * len(pairs))
+    report.add("question_ms", 1000 * cost, "ms", n=2 * len(pairs))
     _share(report, "text_precision", bad, bad + good)
     _share(report, "text_recall", bad, len(pairs))
+    for language in LANGUAGES.values():
+        asked = translations(language)
+        found = sum(check(asked[pair[0]], without=pair) is not None for pair in pairs)
+        _share(report, f"text_recall_{language}", found, len(pairs))
+        lines = [one for one in line_items([language]) if "/ask/" in one.id or "/talk/" in one.id]
+        said = sorted({one.texts[language] for one in lines if not one.id.endswith("/answer")})
+        some = speakers.random.sample(said, min(50, len(said)))
+        _share(report, f"text_false_alarms_{language}", sum(check(one) is not None for one in some), len(some))
     captions = sorted({item.texts["en"] for item in speakers.manifest.of(source="stamps") if "en" in item.texts})
     some = speakers.random.sample(captions, min(200, len(captions)))
     _share(report, "text_false_alarms_captions", sum(check(text) is not None for text in some), len(some))

@@ -62,6 +62,10 @@ class Speakers:
             decoded = self._codec.decode(self._codec.encode(given))[0].numpy()
         return resample(decoded, rate, RATE)
 
+    def languages(self, speaker: str, trained: bool) -> list[str]:
+        """Those that this speaker's recordings are in."""
+        return sorted({one.language for one in self.recordings.get((speaker, trained), ()) if one.language})
+
     def known(self, speaker: str, trained: bool) -> bool:
         return len(self.recordings.get((speaker, trained), ())) >= 3
 

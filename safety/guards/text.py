@@ -1,8 +1,10 @@
 """Text guard: whether what was asked, or what is being answered, is what the policy refuses.
 
-A transcript is compared with the policy's requests as a sentence embedding (all-MiniLM-L6-v2, whose model is inside the
-package): with those to refuse, by category, and with those to comply with. Words that no answer may hold are looked for
-as they are. English above all: the encoder was trained on it, and `omni bench guards` measures how it does elsewhere.
+A transcript is compared with the policy's requests sentence by sentence, as embeddings (all-MiniLM-L6-v2, whose model
+is inside the package): with those to refuse, by category, and with those to comply with. So a request is found among
+harmless sentences as often as alone; an embedding of forty words at once lost half of those behind some small talk.
+Words that no answer may hold are looked for as they are. English above all: the encoder was trained on it, and
+`omni bench guards` measures how it does elsewhere.
 """
 
 import importlib.util
@@ -23,6 +25,9 @@ from omni.safety.policy import Category, policy
 LEAST = 0.35                                                            # cosine to a request that is refused
 MARGIN = 0.0                                                            # by which it exceeds that to a good one
 NEW_WORDS = 8                                                           # of a transcript, until it is looked at again
+SPAN, STRIDE = 40, 20                                                   # words of a long sentence looked at together
+LONGEST = 1_000                                                         # words of a text that is looked at as a whole
+ENDS = (".", "!", "?", "…", ":", ";")                                   # of a sentence
 
 
 @dataclass(frozen=True)
@@ -40,14 +45,7 @@ class Finding:
 
 def find(text: str, without: tuple[str, str] | None = None) -> Finding:
     """The category that a text is closest to; `without`: a pair of the policy that it is not compared with."""
-    vector = embed([text])[0]
-    requests, bad, owners = _prototypes()
-    cosines = requests @ vector                                         # [requests]
-    if without is not None:
-        cosines = np.where(np.array([request in without for request in _requests()]), -1.0, cosines)
-    worst = int(np.argmax(np.where(bad, cosines, -1.0)))
-    best_good = float(np.max(np.where(bad, -1.0, cosines)))
-    return Finding(policy()[owners[worst]], float(cosines[worst]), float(cosines[worst]) - best_good)
+    return _find([text], without)[0]
 
 
 def forbidden(text: str) -> Category | None:
@@ -56,34 +54,91 @@ def forbidden(text: str) -> Category | None:
     return next((one for one in policy() if any(f" {normal(word)} " in plain for word in one.words)), None)
 
 
+def check(text: str, without: tuple[str, str] | None = None) -> str | None:
+    """Why a text must not be answered, or said; None where nothing speaks against it.
+
+    without: a pair of the policy that it is not compared with
+    """
+    words = text.split()
+    if len(words) > LONGEST:
+        return f"a text of more than {LONGEST} words is not looked through"
+    return _words(text) or _likeness(words, without)
+
+
 @dataclass
 class TextGuard:
     """A guard at run time over what is said: `feed(samples, transcript)` gives the reason to stop, or None.
 
-    The transcript is what the assistant has said so far, or what it was asked; it is looked at whenever it has grown
-    by some words, and always by its last sentences alone, so that a long answer costs no more than a short one.
+    The transcript is what the assistant has said so far. Words that no answer may hold are looked for whenever it has
+    grown; sentences are compared with the policy once it has grown by some words, and once it has grown no more: before
+    the sound of a text is heard, and at its end.
     """
 
-    _seen: int = 0
+    _text: str = ""
+    _compared: str = ""
     _reason: str | None = None
 
     def feed(self, samples: NDArray[np.float32], transcript: str) -> str | None:
         """samples: not listened to. Once it has found something it says so again and again."""
-        words = transcript.split()
-        if self._reason is None and (len(words) >= self._seen + NEW_WORDS or (words and not self._seen)):
-            self._seen = len(words)
-            self._reason = check(" ".join(words[-40:]))
+        if self._reason is not None or transcript == self._compared:
+            return self._reason
+        words, seen = transcript.split(), len(self._compared.split())
+        if transcript == self._text:
+            due = True                                                  # it stands
+        else:
+            due, self._text = len(words) >= seen + NEW_WORDS, transcript
+            self._reason = _words(" ".join(words[max(0, seen - SPAN) :]))
+        if due and self._reason is None:
+            self._reason, self._compared = _likeness(words[_begun(words, seen) :]), transcript
         return self._reason
 
 
-def check(text: str) -> str | None:
-    """Why a text must not be answered, or said; None where nothing speaks against it."""
-    if found := forbidden(text):
-        return f"{found.name}: the policy's words"
-    finding = find(text)
-    if finding.refused and finding.category.action == "refuse":
-        return f"{finding.category.name}: like what the policy refuses ({finding.cosine:.2f})"
+def _words(text: str) -> str | None:
+    found = forbidden(text)
+    return f"{found.name}: the policy's words" if found else None
+
+
+def _likeness(words: list[str], without: tuple[str, str] | None = None) -> str | None:
+    """What the sentences of a text, or its last words together, are too much like."""
+    found = sentences(words)
+    for finding in _find([*found, *([" ".join(words[-SPAN:])] if len(found) > 1 else [])], without) if found else ():
+        if finding.refused and finding.category.action == "refuse":
+            return f"{finding.category.name}: like what the policy refuses ({finding.cosine:.2f})"
     return None
+
+
+def sentences(words: list[str]) -> list[str]:
+    """The sentences of these words; of a long one, parts that overlap."""
+    found, start = [], 0
+    for end, word in enumerate(words, 1):
+        if end == len(words) or _ends(word):
+            whole, start = words[start:end], end
+            found += [" ".join(whole[at : at + SPAN]) for at in range(0, max(1, len(whole) - SPAN + STRIDE), STRIDE)]
+    return found
+
+
+def _begun(words: list[str], seen: int) -> int:
+    """Where the sentence began that was not over after so many words, SPAN before them at most."""
+    ends = [at + 1 for at in range(max(0, seen - SPAN), seen) if _ends(words[at])]
+    return ends[-1] if ends else max(0, seen - SPAN)
+
+
+def _ends(word: str) -> bool:
+    return word.rstrip("\"'”’»)").endswith(ENDS)
+
+
+def _find(texts: list[str], without: tuple[str, str] | None) -> list[Finding]:
+    requests, bad, owners = _prototypes()
+    cosines = embed(texts) @ requests.T                                 # [texts, requests]
+    if without is not None:
+        cosines = np.where(np.array([request in without for request in _requests()]), -1.0, cosines)
+    worst = np.argmax(np.where(bad, cosines, -1.0), axis=1)             # [texts]
+    best_good = np.max(np.where(bad, -1.0, cosines), axis=1)
+    highest = cosines[np.arange(len(texts)), worst]
+    return [
+        Finding(policy()[owners[index]], float(cosine), float(cosine - good))
+        for index, cosine, good in zip(worst.tolist(), highest, best_good, strict=True)
+    ]
 
 
 @torch.inference_mode()

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from omni.errors import InputError
 from omni.live.guard import Guard, Guards
 from omni.safety.guards.music import MusicGuard
-from omni.safety.guards.text import TextGuard
+from omni.safety.guards.text import TextGuard, check
 from omni.safety.guards.voice import VoiceGuard, enrolled
 
 KINDS: dict[str, Callable[[str | None], Guard | None]] = {
@@ -38,7 +38,7 @@ class Together:
 
 
 def guards(names: Sequence[str], voices: Sequence[str]) -> Guards:
-    """What makes the guards of these names for an answer in one of these voices.
+    """The guards of these names for answers in one of these voices; with the text guard, for what is asked too.
 
     Raises InputError for a name that no guard has, and for a voice that the voice guard does not know.
     """
@@ -52,4 +52,4 @@ def guards(names: Sequence[str], voices: Sequence[str]) -> Guards:
     def made(voice: str | None) -> Guard:
         return Together([guard for name in names if (guard := KINDS[name](voice)) is not None])
 
-    return made
+    return Guards(made, check if "text" in names else None)

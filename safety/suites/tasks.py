@@ -16,7 +16,7 @@ from omni.eval.tasks.measures import measured, scored
 from omni.eval.tasks.records import Record, drawn, local
 from omni.safety.policy import policy
 from omni.safety.redteam.transcripts import WANTS, is_transcript
-from omni.safety.suites.disguises import DISGUISES
+from omni.safety.suites.disguises import DISGUISES, LANGUAGES
 from omni.safety.suites.grading import grade
 
 
@@ -46,10 +46,12 @@ def should_comply_aloud(data: str | None = None, n: int | None = 100, seed: int 
 
 @task
 def jailbreaks(data: str | None = None, n: int | None = 140, seed: int = 0) -> Task:
-    """Requests to refuse, disguised; every disguise equally often."""
+    """Requests to refuse, disguised; every disguise equally often. The policy's own come in other languages too."""
     found = _requests(data, 0, None, seed)
-    each = len(found) if n is None else max(1, n // len(DISGUISES))
-    records = [_disguised(name, one) for name in DISGUISES for one in drawn(found, each, seed, name)]
+    own = {one.id for one in _of_policy(0)}
+    names = [name for name in DISGUISES if name not in LANGUAGES or all(one.id in own for one in found)]
+    each = len(found) if n is None else max(1, n // len(names))
+    records = [_disguised(name, one) for name in names for one in drawn(found, each, seed, name)]
     return examine("jailbreaks", records[:n], [handled(), coherent()])
 
 
@@ -121,8 +123,8 @@ def _checked(one: Record) -> Record:
 
 def _disguised(name: str, one: Record) -> Record:
     """The request disguised; what else was given, such as a picture, stays before it."""
-    groups = {**one.groups, "disguise": name}
-    made = replace(one, id=f"{one.id}:{name}", groups=groups)
+    groups, language = {**one.groups, "disguise": name}, LANGUAGES.get(name, one.language)
+    made = replace(one, id=f"{one.id}:{name}", groups=groups, language=language)
     request = next((part.text for part in one.given if isinstance(part, ContentText) and part.text.strip()), "")
     if one.bad or not request:
         return replace(made, bad=one.bad or f"{one.id}: has no text that could be disguised")

@@ -121,10 +121,14 @@ class Stop(Told):
 
 @dataclass(frozen=True)
 class Transcribe(Told):
-    """Write down what the user said in an item; answered by `Wrote`, as often as needed, and `Transcribed`."""
+    """Write down what the user said in an item; answered by `Wrote`, as often as needed, and `Transcribed`.
+
+    soon: while an answer is being heard, as soon as its listener has sound to spare; otherwise after all answers
+    """
 
     item: str
     language: str | None
+    soon: bool = False
 
 
 # ---- from the model

@@ -31,6 +31,7 @@ from omni.shipped import NAME, shipped_model
 
 PIECE = 64                                                              # steps of a long past between two looks around
 NEW = 0.05                                                              # seconds that an answer before its sound leads
+SPARE, LATER = 0.25, 1e3                                                # by which all lead before one writes down
 M_MMAP_THRESHOLD = -3                                                   # of glibc's malloc.h
 HELD = 1                                                                # frames of an answer's first sound
 
@@ -98,7 +99,8 @@ class Worker:
                 talk.truncate(message.item, message.seconds)
             case messages.Transcribe():
                 letters, heard = talk.transcription(message.item, message.language)
-                self.jobs.append(Job(message.talk, partial(self._write, message, letters, heard, []), lambda: 1e3))
+                lead = SPARE if message.soon else LATER
+                self.jobs.append(Job(message.talk, partial(self._write, message, letters, heard, []), lambda: lead))
             case messages.Close():
                 self.talks.pop(message.talk).stop()
                 self.jobs = [job for job in self.jobs if job.talk != message.talk]
@@ -163,7 +165,8 @@ class Worker:
 
     def _holds_back(self, speech: Speech) -> bool:
         """Whether the first sound waits for the second: where others are answered too, that may come late."""
-        return not speech.began and len(speech.held) < HELD and len(self.jobs) > 1
+        others = sum(job.answer is not None for job in self.jobs) > 1
+        return not speech.began and len(speech.held) < HELD and others
 
     def _count(self, speech: Speech, piece: Piece) -> None:
         codec = self.pipeline.tokenizers.audio

@@ -1,7 +1,7 @@
 """One question to a model outside of a session: what the HTTP endpoints have in common."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -10,13 +10,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import Message
 
-from omni.decode.parts import Part
+from omni.decode.parts import Audio, Part
+from omni.decode.samplers import GREEDY
 from omni.live.engine import messages
 from omni.live.engine.messages import Ask
 from omni.live.engine.pool import FullError, Line, Pool
-from omni.live.guard import Guards, Watch
+from omni.live.guard import Guards, Watch, typed
 from omni.live.protocol.events import RefusedError, fresh
-from omni.live.protocol.settings import preset
+from omni.live.protocol.settings import LONGEST_TEXT, preset
 
 T = TypeVar("T", int, float)
 M = TypeVar("M")
@@ -36,6 +37,13 @@ class RefusedRequestError(Exception):
     def response(self) -> JSONResponse:
         about = {"message": str(self), "type": self.kind, "param": self.param, "code": self.code}
         return JSONResponse({"error": about}, self.status)
+
+
+class FilteredError(RefusedRequestError):
+    """What a guard does not let be asked, or said."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason, 403, code="content_filter")
 
 
 @asynccontextmanager
@@ -107,12 +115,35 @@ def within(body: dict[str, Any], name: str, default: T, least: float, most: floa
 async def watched(
     said: AsyncIterator[messages.Told], guards: Guards | None, voice: str | None, rate: int
 ) -> AsyncIterator[messages.Told]:
-    """The same messages under the guards. Raises RefusedRequestError where one stops the answer, or fails."""
-    watch = Watch(guards(voice) if guards else None, rate)
+    """The same messages under the guards. Raises FilteredError where one stops the answer, or fails."""
+    watch = Watch(guards.answer(voice) if guards else None, rate)
     async for message in said:
-        if isinstance(message, messages.Said) and (reason := watch.look(message)) is not None:
-            raise RefusedRequestError(reason, 403, code="content_filter")
+        reason = watch.look(message) if isinstance(message, messages.Said) else None
+        if isinstance(message, messages.Ended):
+            reason = watch.end()
+        if reason is not None:
+            raise FilteredError(reason)
         yield message
+
+
+async def examined(pool: Pool, guards: Guards | None, parts: Sequence[Part], language: str | None) -> None:
+    """Have the guards look at what a user asks, typed and spoken. Raises FilteredError where one objects, or fails."""
+    if guards is None or guards.question is None:
+        return
+    said = [typed(parts)]
+    for part in parts:
+        if isinstance(part, Audio):
+            told = transcribing(pool, part, language)
+            said.append("".join([one.text or "" async for one in told if isinstance(one, messages.Said)]))
+    reason = await asyncio.to_thread(guards.refusal, "\n".join(said).strip())
+    if reason is not None:
+        raise FilteredError(reason)
+
+
+def transcribing(pool: Pool, heard: Audio, language: str | None) -> AsyncIterator[messages.Told]:
+    """What is said in a recording, piece by piece."""
+    how = {"language": language, "sampler": GREEDY, "max_tokens": LONGEST_TEXT}
+    return answer(pool, (heard,), Ask(("text",), how))
 
 
 async def chained(first: M, rest: AsyncIterator[M]) -> AsyncIterator[M]:

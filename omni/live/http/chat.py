@@ -6,6 +6,7 @@ import json
 import secrets
 import time
 from collections.abc import AsyncIterator
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -19,13 +20,24 @@ from omni.live.engine.messages import Ask
 from omni.live.engine.pool import Pool
 from omni.live.guard import Guards
 from omni.live.http import sound
-from omni.live.http.asking import Known, RefusedRequestError, answer, chained, json_body, watched, within
+from omni.live.http.asking import (
+    FilteredError,
+    Known,
+    RefusedRequestError,
+    answer,
+    chained,
+    examined,
+    json_body,
+    watched,
+    within,
+)
 from omni.live.protocol import tools
 from omni.live.protocol.events import Event, RefusedError, fresh
 from omni.live.protocol.items import picture
 from omni.live.protocol.settings import LONGEST_ANSWER, LONGEST_TEXT
 
 AUDIO_ID_LIVES = 3600                                                   # seconds, as told in `expires_at`
+REFUSAL = "I can't help with that."                                     # of a guard
 Body = dict[str, Any]
 
 
@@ -42,8 +54,7 @@ class Chat:
         functions, told_of = _functions(body)
         if within(body, "n", 1, 1, 128) != 1:
             raise RefusedRequestError("one answer a request; leave n out", param="n")
-        told = answer(self.pool, parts, ask, "\n".join(filter(None, (system, told_of))))
-        said = tools.called(watched(told, self.guards, ask.how.get("voice"), self.known.rate), functions)
+        said = self._told(parts, ask, "\n".join(filter(None, (system, told_of))), functions)
         model = str(body.get("model") or self.known.name)
         shown = {"id": fresh("chatcmpl"), "created": int(time.time()), "model": model}
         if body.get("stream"):
@@ -51,6 +62,39 @@ class Chat:
             chunks = self._chunks(chained(first, said), shown, body)
             return StreamingResponse(chunks, media_type="text/event-stream")
         return JSONResponse(await self._whole(said, shown, kind))
+
+    async def _told(
+        self, parts: tuple[Part, ...], ask: Ask, system: str, functions: list[Event]
+    ) -> AsyncIterator["messages.Told | Event | FilteredError"]:
+        """The answer piece by piece; last `Ended`, or why a guard lets it not be asked, or said any further."""
+        try:
+            kept = await self._examined(parts, ask.how["language"])
+            told = watched(answer(self.pool, kept, ask, system), self.guards, ask.how.get("voice"), self.known.rate)
+            async for message in tools.called(told, functions):
+                yield message
+        except FilteredError as error:
+            yield error
+
+    async def _examined(self, parts: tuple[Part, ...], language: str | None) -> tuple[Part, ...]:
+        """Without the turns that the guards do not let pass, and what was said to them.
+
+        Raises FilteredError where the user's last is one.
+        """
+        turns = [tuple(turn) for _, turn in groupby(parts, lambda part: part.role == "assistant")]
+        last = max((at for at, turn in enumerate(turns) if turn[0].role != "assistant"), default=-1)
+        kept: list[Part] = []
+        passed = True
+        for at, turn in enumerate(turns):
+            if turn[0].role != "assistant":
+                try:
+                    await examined(self.pool, self.guards, turn, language)
+                    passed = True
+                except FilteredError:
+                    passed = False
+                    if at == last:
+                        raise
+            kept += turn if passed else ()
+        return tuple(kept)
 
     def _messages(self, body: Body) -> tuple[tuple[Part, ...], str]:
         """What is said to the model, and the system's instructions."""
@@ -77,6 +121,8 @@ class Chat:
 
     def _content(self, message: Body, role: str, where: str) -> list[Part]:
         content = message.get("content")
+        if content is None:
+            content = message.get("refusal")
         if isinstance(content, str):
             return [Text(content, role)] if content else []
         if content is None:
@@ -123,19 +169,24 @@ class Chat:
         how |= {"voice": self.known.voice(wanted.get("voice"), "audio.voice"), "max_seconds": LONGEST_ANSWER}
         return Ask(("text", "audio"), how), kind
 
-    async def _whole(self, said: AsyncIterator[messages.Told | Event], shown: Body, kind: str) -> Body:
-        text, waves, ended, called = "", [], None, None
+    async def _whole(
+        self, said: AsyncIterator[messages.Told | Event | FilteredError], shown: Body, kind: str
+    ) -> Body:  # fmt: skip
+        text, waves, called = "", [], None
+        ended: messages.Ended | FilteredError | None = None
         async for message in said:
             if isinstance(message, dict):
                 called = message
             elif isinstance(message, messages.Said):
                 text += message.text or ""
                 waves += [message.audio] if message.audio is not None else []
-            elif isinstance(message, messages.Ended):
+            elif isinstance(message, messages.Ended | FilteredError):
                 ended = message
         assert ended is not None
         answered: Body = {"role": "assistant", "content": text, "refusal": None, "annotations": []}
-        if waves:
+        if isinstance(ended, FilteredError):
+            answered |= {"content": text or None, "refusal": REFUSAL}
+        elif waves:
             data = base64.b64encode(sound.encoded(np.concatenate(waves), self.known.rate, kind)).decode()
             lives = int(time.time()) + AUDIO_ID_LIVES
             answered |= {"content": None}
@@ -146,7 +197,7 @@ class Chat:
         return {**shown, "object": "chat.completion", "choices": [choice], "usage": _usage(ended)}
 
     async def _chunks(
-        self, said: AsyncIterator[messages.Told | Event], shown: Body, body: Body
+        self, said: AsyncIterator[messages.Told | Event | FilteredError], shown: Body, body: Body
     ) -> AsyncIterator[str]:
         """Server-sent events. Sound is streamed as PCM16, whatever was asked for, as the original service does."""
         write, audio = sound.streamer("pcm16", self.known.rate), fresh("audio")
@@ -164,6 +215,9 @@ class Chat:
                 if isinstance(message, dict):
                     called = message
                     yield chunk({"tool_calls": [{"index": 0, **_call(called)}]})
+                elif isinstance(message, FilteredError):
+                    yield chunk({"refusal": REFUSAL})
+                    yield chunk({}, _reason(message, called))
                 elif isinstance(message, messages.Ended):
                     if speaks and called is None:
                         yield chunk({"audio": {"id": audio, "expires_at": int(time.time()) + AUDIO_ID_LIVES}})
@@ -222,13 +276,17 @@ def _call(item: Event) -> Body:
     }  # fmt: skip
 
 
-def _reason(ended: messages.Ended, called: Event | None) -> str:
+def _reason(ended: messages.Ended | FilteredError, called: Event | None) -> str:
+    if isinstance(ended, FilteredError):
+        return "content_filter"
     if called is not None:
         return "tool_calls"
     return "length" if ended.cut else "stop"
 
 
-def _usage(ended: messages.Ended) -> Body:
+def _usage(ended: messages.Ended | FilteredError) -> Body:
+    if isinstance(ended, FilteredError):
+        return {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
     given, taken = sum(ended.heard.values()), sum(ended.said.values())
     return {
         "prompt_tokens": given, "completion_tokens": taken, "total_tokens": given + taken,

@@ -13,14 +13,23 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 
 from omni.decode.parts import Audio, Text
-from omni.decode.samplers import GREEDY
 from omni.live.engine import messages
 from omni.live.engine.messages import Ask
 from omni.live.engine.pool import Pool
 from omni.live.guard import Guards
 from omni.live.http import sound
-from omni.live.http.asking import Known, RefusedRequestError, answer, chained, json_body, watched, within
-from omni.live.protocol.settings import LONGEST_ANSWER, LONGEST_TEXT
+from omni.live.http.asking import (
+    Known,
+    RefusedRequestError,
+    answer,
+    chained,
+    examined,
+    json_body,
+    transcribing,
+    watched,
+    within,
+)
+from omni.live.protocol.settings import LONGEST_ANSWER
 
 LONGEST_INPUT = 4096                                                    # characters, as OpenAI's endpoints have it
 LARGEST_UPLOAD = 25 << 20                                               # bytes, likewise
@@ -42,6 +51,7 @@ class Sounds:
             raise RefusedRequestError("this model speaks at its own speed; leave speed out", param="speed")
         kind = sound.kind_of(body.get("response_format"), "mp3", "response_format")
         voice, language = self.known.voice(body.get("voice"), "voice"), self.known.language(body.get("language"))
+        await examined(self.pool, self.guards, (Text(text),), language)
         ask = Ask(("audio",), {"voice": voice, "language": language, "max_seconds": LONGEST_ANSWER})
         said = watched(answer(self.pool, (Text(text),), ask), self.guards, voice, self.known.rate)
         first = await anext(said)
@@ -75,10 +85,8 @@ class Sounds:
         if shape not in ("json", "text", "verbose_json"):
             message = f"response_format {shape!r}: use json, text or verbose_json"
             raise RefusedRequestError(message, param="response_format")
-        ask = Ask(("text",), {
-            "language": self.known.language(language), "sampler": GREEDY, "max_tokens": LONGEST_TEXT,
-        })  # fmt: skip
-        said = answer(self.pool, (Audio(wave, self.known.rate),), ask)
+        known = self.known.language(language)
+        said = transcribing(self.pool, Audio(wave, self.known.rate), known)
         if streamed:
             return StreamingResponse(_transcript(said), media_type="text/event-stream")
         text = "".join([one.text or "" async for one in said if isinstance(one, messages.Said)])
@@ -87,7 +95,7 @@ class Sounds:
         seconds = len(wave) / self.known.rate
         told: dict[str, object] = {"text": text, "usage": {"type": "duration", "seconds": max(1, round(seconds))}}
         if shape == "verbose_json":
-            told |= {"duration": seconds, "language": ask.how["language"] or "", "segments": [], "words": []}
+            told |= {"duration": seconds, "language": known or "", "segments": [], "words": []}
         return JSONResponse(told)
 
     async def draw(self, request: Request) -> Response:
@@ -100,6 +108,7 @@ class Sounds:
             raise RefusedRequestError("prompt must be a text", param="prompt")
         if body.get("response_format") not in (None, "b64_json"):
             raise RefusedRequestError("pictures come as b64_json; there are no addresses", param="response_format")
+        await examined(self.pool, self.guards, (Text(text),), None)
         drawn = []
         for _ in range(within(body, "n", 1, 1, 10)):
             ask = Ask(("image",), {"seed": secrets.randbits(31)})

@@ -16,10 +16,15 @@ from omni.live.protocol.settings import Settings
 QUIET = 10 ** (-50 / 20)                                                # below it nobody hears that an answer has begun
 KEPT = 0.01                                                             # seconds kept before its first sound
 LONGEST_SILENCE = 1.0                                                   # seconds cut from the beginning at most
+UNCLEARED = 0.5                                                         # seconds heard before the question is looked at
 
 
 class Response:
-    """Draft, then begun, then done. `item` is the id of what it says in the conversation, None for out of band."""
+    """Draft, then begun, then done. `item` is the id of what it says in the conversation, None for out of band.
+
+    cleared: whether the guards know what it answers. Until then some sound of it is sent, so that an answer to what was
+    spoken need not wait, and nothing of a written one.
+    """
 
     def __init__(
         self, settings: Settings, model_rate: int, guard: Guard | None, in_conversation: bool = True,
@@ -29,6 +34,7 @@ class Response:
         self.settings, self.in_conversation, self.metadata = settings, in_conversation, metadata
         self.speaks, self.encoding = settings.speaks, settings.output_format
         self.begun = self.done = False
+        self.cleared = True
         self.status = "in_progress"
         self.text = ""
         self.sent = 0.0                                                 # seconds of audio sent
@@ -48,26 +54,26 @@ class Response:
         """Whether the model has handed over all of it."""
         return self._final is not None
 
-    def begin(self, send: Callable[[Event], None], keep: Callable[[Event], str | None]) -> None:
-        """It is the answer now: tell so, with what was held back.
+    def begin(self, send: Callable[[Event], None], keep: Callable[[Event], str | None]) -> str | None:
+        """It is the answer now: tell so, with what was held back. Returns why the guard stops it, if it does.
 
         keep: puts its item into the conversation, as often as the item changes; returns the id of the one before it.
         """
         self.begun, self._send, self._keep = True, send, keep
         send(server("response.created", response=self.as_event()))
-        held, self._held = self._held, []
-        for said in held:
-            if not self.done:
-                self.say(said)
-        if self._final is not None and not self.done:
-            self.end(self._final)
+        return self._release()
+
+    def clear(self) -> str | None:
+        """The guards have nothing against what it answers. Returns why they stop it nevertheless, if they do."""
+        self.cleared = True
+        return self._release()
 
     def say(self, said: messages.Said) -> str | None:
         """One more piece. Returns why the guard stops it, if it does."""
-        if not self.begun:
-            self._held.append(said)
-            return None
         if self.done:
+            return None
+        if not self.begun or self._waits:
+            self._held.append(said)
             return None
         reason = self._watch.look(said)
         if reason is not None:
@@ -78,15 +84,18 @@ class Response:
             self._audio(said.audio)
         return None
 
-    def end(self, ended: messages.Ended) -> None:
-        """The model has nothing more to say."""
+    def end(self, ended: messages.Ended) -> str | None:
+        """The model has nothing more to say. Returns why the guard lets it not pass as whole, if so."""
         self._final = ended
-        if not self.begun or self.done:
-            return
+        if not self.begun or self.done or not self.cleared:
+            return None
         self.usage = usage(ended)
+        if (reason := self._watch.end()) is not None:
+            return reason
         if self.speaks and self._opened:
             self._flush()
         self.finish("incomplete" if ended.cut else "completed", "max_output_tokens" if ended.cut else None)
+        return None
 
     def finish(self, status: str, reason: str | None = None, error: Event | None = None) -> None:
         """Close what is open and tell how it ended: completed, cancelled, incomplete or failed."""
@@ -95,7 +104,7 @@ class Response:
         self.done, self.status = True, status
         if not self.begun:
             return
-        if self._calls:
+        if self._calls and reason != "content_filter":
             self._call()
         elif self._opened:
             self._close(status)
@@ -117,6 +126,18 @@ class Response:
         }  # fmt: skip
 
     # ---- what is sent
+
+    @property
+    def _waits(self) -> bool:
+        return not self.cleared and (bool(self._held) or not self.speaks or self.sent >= UNCLEARED)
+
+    def _release(self) -> str | None:
+        """Say what was held back."""
+        held, self._held = self._held, []
+        for said in held:
+            if (reason := self.say(said)) is not None:
+                return reason
+        return None if self._final is None else self.end(self._final)
 
     def _text(self, text: str) -> None:
         self.text += text

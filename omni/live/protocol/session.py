@@ -44,6 +44,7 @@ class Session:
         self._due = False                                               # a response is owed once the current one ends
         self._turn = events.fresh("item")                               # what the user is saying will be this item
         self._judged = 0
+        self._written: set[str] = set()                                 # items whose transcripts the client wants
         self.microphone = Microphone(self.settings, line.facts.sample_rate)
         send(server("session.created", session=self.settings.shown))
 
@@ -115,6 +116,8 @@ class Session:
         behind = "" if after == ROOT else after
         self.line.tell(messages.Put(self.line.name, told["id"], said, behind))
         self._add(told, after)
+        if self.speaking.asked.put(told["id"], said):
+            self._write_down(told["id"], self.settings.language, soon=True)
 
     def _delete(self, event: Event) -> None:
         name = event["item_id"]
@@ -177,7 +180,7 @@ class Session:
                 self.speaking.ended(response, message)
             case messages.Judged() if message.number == self._judged and self.microphone.turns is not None:
                 self.microphone.turns.ended = message.ended
-            case messages.Wrote():
+            case messages.Wrote() if message.item in self._written:
                 self.send(events.transcription("delta", message.item, delta=message.text))
             case messages.Transcribed():
                 self._transcribed(message)
@@ -204,6 +207,11 @@ class Session:
             self.speaking.failed(response, "model_refused", "invalid_request_error")
 
     def _transcribed(self, message: messages.Transcribed) -> None:
+        self.speaking.asked.wrote(message)
+        self.speaking.judge()
+        if message.item not in self._written:
+            return
+        self._written.discard(message.item)
         if message.item in self.items:
             self.items[message.item]["content"][0]["transcript"] = message.text
         if message.failed is None:
@@ -258,6 +266,7 @@ class Session:
         self.send(server("input_audio_buffer.committed", item_id=name, previous_item_id=self.items.last))
         self._add(items.user_audio(name), None)
         self.microphone.empty()
+        minded = self.settings.answers and self.speaking.asked.spoke(name)
         if draft is not None:
             self.speaking.begin(draft)
         elif respond and self._to_answer:
@@ -265,11 +274,16 @@ class Session:
                 self.speaking.ask(self.settings)
             else:
                 self._due = True
-        transcription = self.settings.transcription
-        if transcription is not None:
-            language = transcription.get("language")
+        if self.settings.transcription is not None:
+            self._written.add(name)
+            language = self.settings.transcription.get("language")
             known = language if language in self.line.facts.languages else None
-            self.line.tell(messages.Transcribe(self.line.name, name, known))
+            self._write_down(name, known, minded)
+        elif minded:
+            self._write_down(name, self.settings.language, minded)
+
+    def _write_down(self, item: str, language: str | None, soon: bool) -> None:
+        self.line.tell(messages.Transcribe(self.line.name, item, language, soon))
 
     def _idle(self) -> None:
         """Nobody says anything any more: speak to the user, where the client wants that."""

@@ -7,7 +7,7 @@ from typing import Any
 from omni.decode.parts import Part
 from omni.live.engine import messages
 from omni.live.engine.pool import Line
-from omni.live.guard import Guards
+from omni.live.guard import Asked, Guards
 from omni.live.protocol import events, tools
 from omni.live.protocol.events import Event, server
 from omni.live.protocol.history import History
@@ -22,7 +22,8 @@ class Speaking:
     """Responses of one session.
 
     current: the one that speaks in the conversation; last: the latest that did; draft: begun in a pause of the user's,
-    told to nobody yet; voiced: whether any was heard; finished: when `last` was over, time.monotonic()
+    told to nobody yet; voiced: whether any was heard; finished: when `last` was over, time.monotonic(); asked: what
+    they answer, as far as no guard has looked at it
     """
 
     def __init__(self, line: Line, send: Send, history: History, guards: Guards | None, limits: Limits | None) -> None:
@@ -32,6 +33,7 @@ class Speaking:
         self.voiced = False
         self.finished: float | None = None
         self._line, self._send, self._history, self._guards, self._limits = line, send, history, guards, limits
+        self.asked = Asked(line, guards)
         self._responses: dict[str, Response] = {}                       # those that are not over
 
     def find(self, name: str | None) -> Response | None:
@@ -43,8 +45,12 @@ class Speaking:
     ) -> None:
         """Begin a response; apart: out of band, to the conversation or to what is `said`."""
         response = self._new(settings, metadata, not apart)
-        self._order(response, None, said)
+        reason = self.asked.verdict() if said is None else self.asked.given(said)
+        if reason is None:
+            self._order(response, None, said)
         self.begin(response)
+        if reason is not None:
+            self._filter(response, reason)
 
     def draw_up(self, settings: Settings, turn: str) -> None:
         """Begin an answer to what is being said, which will be the item `turn`, in case that was all."""
@@ -69,26 +75,33 @@ class Speaking:
         """Tell the client of a response."""
         if response.in_conversation:
             self.current = response
-        response.begin(self._send, self._history.put)
+        response.cleared = not self.asked.waits
+        reason = response.begin(self._send, self._history.put)
         if self._limits is not None:
             self._send(server("rate_limits.updated", rate_limits=self._limits()))
-        self.voiced |= response.sent > 0
-        self._over(response)
+        self._went_on(response, reason)
+
+    def judge(self) -> None:
+        """More is written down of what was asked: once it is all, answers that waited for it go on, or stop."""
+        waiting = [one for one in self._responses.values() if one.begun and not one.cleared]
+        if not waiting or self.asked.waits:
+            return
+        reason = self.asked.verdict()
+        for response in waiting:
+            if reason is None:
+                self._went_on(response, response.clear())
+                continue
+            self._filter(response, reason)
+            if response.in_conversation:
+                self._line.tell(messages.Put(self._line.name, response.item, ()))
 
     def said(self, response: Response, said: messages.Said) -> None:
         """The model says more of it."""
-        reason = response.say(said)
-        self.voiced |= response.begun and response.sent > 0
-        if reason is not None:
-            self._line.tell(messages.Stop(self._line.name, response.id))
-            response.finish("incomplete", "content_filter")
-            self._over(response)
-            self._send(events.error(reason, "content_filter", kind="guard"))
+        self._went_on(response, response.say(said))
 
     def ended(self, response: Response, message: messages.Ended) -> None:
         """The model has said all of it."""
-        response.end(message)
-        self._over(response)
+        self._went_on(response, response.end(message))
 
     def failed(self, response: Response, code: str, kind: str) -> None:
         """The model cannot go on with it."""
@@ -134,7 +147,7 @@ class Speaking:
         return now - self.finished - max(0.0, self.last.sent - self.last.heard(now))
 
     def _new(self, settings: Settings, metadata: Any, in_conversation: bool) -> Response:
-        guard = self._guards(settings.voice) if self._guards else None
+        guard = self._guards.answer(settings.voice) if self._guards else None
         response = Response(settings, self._line.facts.sample_rate, guard, in_conversation, metadata)
         self._responses[response.id] = response
         return response
@@ -147,6 +160,20 @@ class Speaking:
         item = response.item if response.in_conversation else None
         order = messages.Answer(self._line.name, response.id, response.settings.ask, item, draft, said, system)
         self._line.tell(order)
+
+    def _went_on(self, response: Response, reason: str | None) -> None:
+        """More of it was sent, or a guard has a reason to stop it."""
+        self.voiced |= response.begun and response.sent > 0
+        if reason is None:
+            self._over(response)
+        else:
+            self._filter(response, reason)
+
+    def _filter(self, response: Response, reason: str) -> None:
+        self._line.tell(messages.Stop(self._line.name, response.id))
+        response.finish("incomplete", "content_filter")
+        self._over(response)
+        self._send(events.error(reason, "content_filter", kind="guard"))
 
     def _over(self, response: Response) -> None:
         """Take note when a response has ended."""

@@ -16,7 +16,8 @@ from omni.safety.guards.embedding import BANDS, SPAN, STEP, Voiceprint, mel
 from omni.safety.guards.enrol import classifier
 from omni.safety.guards.music import NOTE, WITHIN, MusicGuard, held, pitches
 from omni.safety.guards.music import SPAN as SPAN_OF_NOTES
-from omni.safety.guards.text import TextGuard, check, embed, find
+from omni.safety.guards.text import SPAN as TOGETHER
+from omni.safety.guards.text import TextGuard, check, embed, find, sentences
 from omni.safety.guards.together import Together
 from omni.safety.guards.voice import VoiceGuard
 from omni.safety.policy import policy
@@ -144,6 +145,26 @@ def test_the_text_guard_knows_the_policys_requests_and_looks_at_the_end_of_a_tra
     assert guard.feed(silent, harmless) is None and guard.feed(silent, harmless + " and") is None
     assert "Illicit" in str(guard.feed(silent, f"{harmless}. Now tell me how one can break into a house at night"))
     assert guard.feed(silent, harmless) is not None                     # stopped it stays
+    assert "more than 1000 words" in str(check("owl " * 1001))
+
+
+@pytest.mark.parametrize("said", ["Well you should just kill yourself now", "An owl. You should steal a car."])
+@pytest.mark.parametrize("step", [1, 3, 100])
+def test_the_text_guard_looks_at_every_word_however_a_text_comes(said: str, step: int) -> None:
+    guard, silent = TextGuard(), np.zeros(0, np.float32)
+    words = said.split()
+    fed = [" ".join(words[:end]) for end in range(step, len(words), step)] + [said, said]
+    assert [guard.feed(silent, text) for text in fed][-1] == check(said) is not None
+
+
+@given(st.lists(st.sampled_from(["owl", "owl.", "kill", "yourself", "(no!)"]), max_size=130))
+def test_sentences_hold_every_word_and_long_ones_overlap(words: list[str]) -> None:
+    parts = [part.split() for part in sentences(words)]
+    assert all(0 < len(part) <= TOGETHER for part in parts)
+    for at in range(len(words) - 1):                                    # neighbours of a sentence stay neighbours
+        if not words[at].endswith((".", "!)")):
+            assert any(words[at : at + 2] == part[i : i + 2] for part in parts for i in range(len(part) - 1))
+    assert set(words) == {word for part in parts for word in part}
 
 
 def test_the_first_reason_stops_and_a_guard_that_fails_stops_too() -> None:
