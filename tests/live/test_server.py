@@ -184,6 +184,7 @@ def test_the_door_withstands_rubbish_slow_readers_and_the_death_of_its_model() -
         (["--tls-cert", "x.pem"], "belong together"),
         (["--port", "70000"], "--port must be"),
         (["/no/such/model"], "/no/such/model"),
+        (["--tls-cert", __file__, "--tls-key", __file__], "give two PEM files"),
     ],
 )
 def test_bad_flags_end_with_one_line_and_code_2(flags: list[str], words: str) -> None:
