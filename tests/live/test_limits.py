@@ -1,10 +1,13 @@
 """How long a session may last and how much it may say, and that its client is told when it is over."""
 
+import io
 import json
 import time
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 from talking import SCHEMA, Inline, Talking
@@ -48,6 +51,28 @@ def test_a_body_is_bounded_whatever_length_it_tells(pipeline: Pipeline, monkeypa
         answer = client.post(f"/v1/{path}", content=(bytes(10_000) for _ in range(50)), headers=kind)
         assert answer.status_code == 413, path
         assert "larger" in answer.json()["error"]["message"]
+
+
+def test_a_streamed_transcript_tells_by_its_status_that_the_server_is_full(pipeline: Pipeline) -> None:
+    process: Any = Inline.of(pipeline, lambda _: None)
+    client, file = TestClient(application(Pool([process], 0), Door())), io.BytesIO()
+    soundfile.write(file, np.zeros(24_000), 24_000, format="WAV")
+    given = {"file": ("x.wav", file.getvalue())}
+    answer = client.post("/v1/audio/transcriptions", files=given, data={"stream": "true"})
+    assert answer.status_code == 503 and answer.json()["error"]["code"] == "server_full"
+
+
+def test_an_upload_is_bounded_more_than_other_bodies_and_a_form_must_be_one(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("omni.live.http.speech.LARGEST_UPLOAD", 100_000)
+    process: Any = Inline.of(pipeline, lambda _: None)
+    client, kind = TestClient(application(Pool([process], 1), Door())), {"content-type": "multipart/form-data"}
+    sent = (bytes(10_000) for _ in range(50))
+    large = {"content-type": "multipart/form-data; boundary=x"}
+    assert client.post("/v1/audio/transcriptions", content=sent, headers=large).status_code == 413
+    none = client.post("/v1/audio/transcriptions", content=b"x", headers=kind)
+    assert none.status_code == 400 and "boundary" in none.json()["error"]["message"]
 
 
 def test_every_response_tells_what_may_still_be_sent(pipeline: Pipeline) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from prometheus_client import generate_latest
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route, WebSocketRoute
@@ -69,6 +70,8 @@ def application(pool: Pool, door: Door, guards: Guards | None = None, page: bool
                 response = await endpoint(bounded(request))
             except RefusedRequestError as error:
                 response = error.response()
+            except HTTPException as error:                              # a form that is none
+                response = RefusedRequestError(error.detail, error.status_code).response()
             metrics.requests.labels(path, str(response.status_code)).inc()
             return response
 

@@ -1,6 +1,7 @@
 """One question to a model outside of a session: what the HTTP endpoints have in common."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -34,8 +35,11 @@ class RefusedRequestError(Exception):
         self.status, self.param, self.code, self.kind = status, param, code, kind
 
     def response(self) -> JSONResponse:
-        about = {"message": str(self), "type": self.kind, "param": self.param, "code": self.code}
-        return JSONResponse({"error": about}, self.status)
+        return JSONResponse(self.as_event(), self.status)
+
+    def as_event(self) -> dict[str, Any]:
+        """OpenAI's error object."""
+        return {"error": {"message": str(self), "type": self.kind, "param": self.param, "code": self.code}}
 
 
 @asynccontextmanager
@@ -67,16 +71,16 @@ async def answer(pool: Pool, parts: tuple[Part, ...], ask: Ask, system: str = ""
                 return
 
 
-def bounded(request: Request) -> Request:
-    """The same request, whose body raises RefusedRequestError where it goes on beyond `LARGEST_BODY`."""
-    read = 0
+def bounded(request: Request, most: int | None = None) -> Request:
+    """The same request, whose body raises RefusedRequestError beyond `most` bytes, `LARGEST_BODY` where not given."""
+    read, most = 0, LARGEST_BODY if most is None else most
 
     async def receive() -> Message:
         nonlocal read
         message = await request.receive()
         read += len(message.get("body", b""))
-        if read > LARGEST_BODY:                                         # a length told beforehand proves nothing
-            raise RefusedRequestError(f"the body is larger than {LARGEST_BODY >> 20} MiB", 413)
+        if read > most:                                                 # a length told beforehand proves nothing
+            raise RefusedRequestError(f"the body is larger than {most >> 20} MiB", 413)
         return message
 
     return Request(request.scope, receive)
@@ -115,11 +119,21 @@ async def watched(
         yield message
 
 
-async def chained(first: M, rest: AsyncIterator[M]) -> AsyncIterator[M]:
-    """A message that was taken already, and those behind it."""
-    yield first
-    async for message in rest:
-        yield message
+async def begun(said: AsyncIterator[M]) -> AsyncIterator[M]:
+    """The same messages, once the first is there: what is wrong from the start can still be told by the status."""
+    first = await anext(said)
+
+    async def all_of() -> AsyncIterator[M]:
+        yield first
+        async for message in said:
+            yield message
+
+    return all_of()
+
+
+def sent(event: dict[str, Any]) -> str:
+    """A server-sent event."""
+    return f"data: {json.dumps(event, ensure_ascii=False)}\n\n"
 
 
 @dataclass(frozen=True)

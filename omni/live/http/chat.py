@@ -19,7 +19,7 @@ from omni.live.engine.messages import Ask
 from omni.live.engine.pool import Pool
 from omni.live.guard import Guards
 from omni.live.http import sound
-from omni.live.http.asking import Known, RefusedRequestError, answer, chained, json_body, watched, within
+from omni.live.http.asking import Known, RefusedRequestError, answer, begun, json_body, sent, watched, within
 from omni.live.protocol import tools
 from omni.live.protocol.events import Event, RefusedError, fresh
 from omni.live.protocol.items import picture
@@ -47,8 +47,7 @@ class Chat:
         model = str(body.get("model") or self.known.name)
         shown = {"id": fresh("chatcmpl"), "created": int(time.time()), "model": model}
         if body.get("stream"):
-            first = await anext(said)                                   # so that what is wrong is told by the status
-            chunks = self._chunks(chained(first, said), shown, body)
+            chunks = self._chunks(await begun(said), shown, body)
             return StreamingResponse(chunks, media_type="text/event-stream")
         return JSONResponse(await self._whole(said, shown, kind))
 
@@ -156,7 +155,7 @@ class Chat:
         def chunk(delta: Body, reason: str | None = None, usage: Body | None = None, choices: bool = True) -> str:
             choice = [{"index": 0, "delta": delta, "finish_reason": reason, "logprobs": None}] if choices else []
             told = {**shown, "object": "chat.completion.chunk", "choices": choice, "usage": usage}
-            return f"data: {json.dumps(told, ensure_ascii=False)}\n\n"
+            return sent(told)
 
         yield chunk({"role": "assistant", "content": None if speaks else ""})
         try:
@@ -177,7 +176,7 @@ class Chat:
                     data = base64.b64encode(write(message.audio)).decode()
                     yield chunk({"audio": {"id": audio, "data": data}})
         except RefusedRequestError as error:
-            yield f"data: {json.dumps({'error': {'message': str(error), 'type': error.kind}})}\n\n"
+            yield sent(error.as_event())
         yield "data: [DONE]\n\n"
 
 

@@ -2,7 +2,6 @@
 
 import base64
 import io
-import json
 import secrets
 import time
 from collections.abc import AsyncIterator
@@ -19,7 +18,7 @@ from omni.live.engine.messages import Ask
 from omni.live.engine.pool import Pool
 from omni.live.guard import Guards
 from omni.live.http import sound
-from omni.live.http.asking import Known, RefusedRequestError, answer, chained, json_body, watched, within
+from omni.live.http.asking import Known, RefusedRequestError, answer, begun, bounded, json_body, sent, watched, within
 from omni.live.protocol.settings import LONGEST_ANSWER, LONGEST_TEXT
 
 LONGEST_INPUT = 4096                                                    # characters, as OpenAI's endpoints have it
@@ -43,29 +42,25 @@ class Sounds:
         kind = sound.kind_of(body.get("response_format"), "mp3", "response_format")
         voice, language = self.known.voice(body.get("voice"), "voice"), self.known.language(body.get("language"))
         ask = Ask(("audio",), {"voice": voice, "language": language, "max_seconds": LONGEST_ANSWER})
-        said = watched(answer(self.pool, (Text(text),), ask), self.guards, voice, self.known.rate)
-        first = await anext(said)
+        said = await begun(watched(answer(self.pool, (Text(text),), ask), self.guards, voice, self.known.rate))
         write = sound.streamer(kind, self.known.rate)
         if write is not None:
             head = sound.header(self.known.rate) if kind == "wav" else b""
 
             async def stream() -> AsyncIterator[bytes]:
                 yield head
-                async for message in chained(first, said):
+                async for message in said:
                     if isinstance(message, messages.Said) and message.audio is not None:
                         yield write(message.audio)
 
             return StreamingResponse(stream(), media_type=sound.MEDIA[kind])
-        told = [first, *[message async for message in said]]
-        waves = [one.audio for one in told if isinstance(one, messages.Said) and one.audio is not None]
+        waves = [one.audio async for one in said if isinstance(one, messages.Said) and one.audio is not None]
         wave = np.concatenate(waves) if waves else np.zeros(1, np.float32)
         return Response(sound.encoded(wave, self.known.rate, kind), media_type=sound.MEDIA[kind])
 
     async def transcribe(self, request: Request) -> Response:
         """Speech to text."""
-        if int(request.headers.get("content-length") or 0) > LARGEST_UPLOAD:
-            raise RefusedRequestError(f"the upload is larger than {LARGEST_UPLOAD >> 20} MiB", 413)
-        async with request.form() as form:
+        async with bounded(request, LARGEST_UPLOAD).form() as form:
             file, language = form.get("file"), form.get("language")
             if not isinstance(file, UploadFile):
                 raise RefusedRequestError("send the recording as the form's field file", param="file")
@@ -80,7 +75,7 @@ class Sounds:
         })  # fmt: skip
         said = answer(self.pool, (Audio(wave, self.known.rate),), ask)
         if streamed:
-            return StreamingResponse(_transcript(said), media_type="text/event-stream")
+            return StreamingResponse(_transcript(await begun(said)), media_type="text/event-stream")
         text = "".join([one.text or "" async for one in said if isinstance(one, messages.Said)])
         if shape == "text":
             return PlainTextResponse(text + "\n")
@@ -113,9 +108,11 @@ class Sounds:
 
 async def _transcript(said: AsyncIterator[messages.Told]) -> AsyncIterator[str]:
     text = ""
-    async for message in said:
-        if isinstance(message, messages.Said) and message.text:
-            text += message.text
-            told = {"type": "transcript.text.delta", "delta": message.text}
-            yield f"data: {json.dumps(told, ensure_ascii=False)}\n\n"
-    yield f"data: {json.dumps({'type': 'transcript.text.done', 'text': text}, ensure_ascii=False)}\n\n"
+    try:
+        async for message in said:
+            if isinstance(message, messages.Said) and message.text:
+                text += message.text
+                yield sent({"type": "transcript.text.delta", "delta": message.text})
+        yield sent({"type": "transcript.text.done", "text": text})
+    except RefusedRequestError as error:
+        yield sent(error.as_event())
