@@ -16,7 +16,7 @@ from omni.live.engine.pool import Pool
 from omni.live.guard import Guards
 from omni.live.http.asking import RefusedRequestError, bounded
 from omni.live.http.chat import Chat
-from omni.live.http.door import Door
+from omni.live.http.door import STRANGER, Door
 from omni.live.http.metrics import Metrics
 from omni.live.http.realtime import Realtime
 from omni.live.http.speech import Sounds
@@ -62,7 +62,7 @@ def application(pool: Pool, door: Door, guards: Guards | None = None, page: bool
             path = request.scope["route"].path if "route" in request.scope else request.url.path
             try:
                 if not door.from_here(request):
-                    raise RefusedRequestError("pages of this origin may not ask", 403)
+                    raise RefusedRequestError(STRANGER, 403)
                 if door.key(request) is None:
                     raise RefusedRequestError(
                         "wrong or missing key; send Authorization: Bearer KEY", 401, code="invalid_api_key"

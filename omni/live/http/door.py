@@ -1,15 +1,18 @@
 """Who may come in: keys, origins, and how much of everything."""
 
 import hmac
+import ipaddress
 import time
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 from starlette.requests import HTTPConnection
 
 from omni.errors import InputError
 
+STRANGER = "pages of this origin, or a server by this name, may not be asked; name it with --origin"
 SUBPROTOCOL_KEY = "openai-insecure-api-key."                            # how a browser, which sets no headers, sends it
 
 
@@ -53,11 +56,18 @@ class Door:
         return found
 
     def from_here(self, connection: HTTPConnection) -> bool:
-        """Whether the page that asks, if a page does, is ours or one that may."""
+        """Whether the page that asks, if a page does, is ours or one that may.
+
+        Without keys the server must be asked by an address, as localhost, or by a name of `origins`: a page whose own
+        name was made to lead here (DNS rebinding) has the origin that it asks.
+        """
+        host = connection.headers.get("host", "")
         origin = connection.headers.get("origin")
-        if origin is None or "*" in self.origins or origin in self.origins:
+        if "*" in self.origins or origin in self.origins:
             return True
-        return origin.partition("://")[2] == connection.headers.get("host")
+        if not self.keys and not _local(name := _name(host)) and name not in map(_name, self.origins):
+            return False
+        return origin is None or origin.partition("://")[2] == host
 
 
 @dataclass
@@ -86,6 +96,23 @@ class Allowance:
         most = self.rate * 2
         left = {"limit": int(most), "remaining": int(self._saved), "reset_seconds": (most - self._saved) / self.rate}
         return [{"name": "requests", **left}]
+
+
+def _name(host: str) -> str:
+    """Of a host or an origin, without scheme and port."""
+    try:
+        return urlsplit(host if "://" in host else f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _local(name: str) -> bool:
+    """Whether nobody else can make it lead here."""
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return name == "localhost"
+    return True
 
 
 def _bearer(headers: Mapping[str, str]) -> str:

@@ -11,7 +11,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from omni.live.engine import messages
 from omni.live.engine.pool import FullError, Pool
 from omni.live.guard import Guards
-from omni.live.http.door import Allowance, Door
+from omni.live.http.door import STRANGER, Allowance, Door
 from omni.live.http.metrics import Metrics
 from omni.live.protocol import events
 from omni.live.protocol.events import Event
@@ -85,7 +85,7 @@ class Realtime:
         key = self.door.key(socket)
         beta = "realtime=v1" in socket.headers.get("openai-beta", "") or BETA in offered
         refusals = {
-            (CLOSE_POLICY, "origin"): None if self.door.from_here(socket) else "pages of this origin may not connect",
+            (CLOSE_POLICY, "origin"): None if self.door.from_here(socket) else STRANGER,
             (CLOSE_POLICY, "key"): "wrong or missing key; send Authorization: Bearer KEY" if key is None else None,
             (CLOSE_BETA, "beta"): "the beta shape of this protocol is retired; leave out OpenAI-Beta" if beta else None,
             (CLOSE_BUSY, "per_key"): f"this key has {self.door.per_key} sessions open, the most it may have"
