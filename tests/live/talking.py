@@ -1,6 +1,7 @@
 """Live speech in one process: a session, and the worker that really answers it, taking turns."""
 
 import json
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -38,6 +39,29 @@ class Inline:
         assert codec is not None
         ready = messages.Ready("", codec.sample_rate, vocab.voices, vocab.languages, "omni-tiny")
         return cls(Worker(pipeline, told), ready)
+
+
+def answering(pipeline: Pipeline) -> Inline:
+    """One that does at once what it is told, and says to whom it concerns what comes of it."""
+
+    def hand_over(message: messages.Told) -> None:
+        if message.talk in process.listeners:
+            process.listeners[message.talk](message)
+
+    process, waiting = Inline.of(pipeline, hand_over), deque[messages.Told]()
+
+    def tell(message: messages.Told) -> None:
+        waiting.append(message)
+        if len(waiting) > 1:                                            # it is at work, and will come to it
+            return
+        while waiting:
+            process.worker.take(waiting[0])
+            while process.worker.busy:
+                process.worker.work()
+            waiting.popleft()
+
+    process.tell = tell
+    return process
 
 
 class Talking:

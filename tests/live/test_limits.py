@@ -1,22 +1,31 @@
 """How long a session may last and how much it may say, and that its client is told when it is over."""
 
+import asyncio
 import io
 import json
 import time
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 import soundfile
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
-from talking import SCHEMA, Inline, Talking
+from talking import SCHEMA, Inline, Talking, answering
 
 from omni.decode.pipeline import Pipeline
 from omni.live.engine.pool import Pool
 from omni.live.http.app import application
 from omni.live.http.door import Allowance, Door
+
+HELLO = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 8}
+SESAME = {"authorization": "Bearer sesame"}
+
+
+def client_in(app: Starlette) -> httpx.AsyncClient:
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost")
 
 
 def client_of(app: Starlette) -> TestClient:
@@ -28,7 +37,6 @@ def client_of(app: Starlette) -> TestClient:
     [
         (Door(idle=0.3), 0, "session_idle"),
         (Door(seconds=1, events=1000), 0, "session_expired"),
-        (Door(events=5), 40, "rate_limit_exceeded"),
     ],
 )
 def test_a_session_that_is_over_is_told_why_and_closed(pipeline: Pipeline, door: Door, sent: int, code: str) -> None:
@@ -45,6 +53,52 @@ def test_a_session_that_is_over_is_told_why_and_closed(pipeline: Pipeline, door:
     assert SCHEMA.validate_python(told[-1]).error.code == code
     assert closed.value.code == 1008 and closed.value.reason
     assert not process.listeners                                        # the conversation is forgotten
+
+
+def test_who_sends_too_fast_is_read_more_slowly() -> None:
+    async def taken(count: int) -> float:
+        allowance, began = Allowance(100), time.monotonic()
+        for _ in range(count):
+            await allowance.take()
+        return time.monotonic() - began
+
+    assert asyncio.run(taken(250)) >= 0.49                              # two seconds' worth at once, then the rate
+
+
+def test_a_key_has_its_number_of_questions_and_each_its_time(pipeline: Pipeline) -> None:
+    async def two() -> list[httpx.Response]:
+        async with client_in(application(Pool([process], 4), Door(keys=("sesame",), per_key=1, idle=0.5))) as client:
+            asked = [client.post("/v1/chat/completions", json=HELLO, headers=SESAME) for _ in range(2)]
+            found = [*await asyncio.gather(*asked), await client.get("/v1/models", headers=SESAME)]
+            assert not process.listeners                                # nobody is in the way any more
+            return [*found, await client.post("/v1/chat/completions", json=HELLO, headers=SESAME)]
+
+    process: Any = Inline.of(pipeline, lambda _: None)                  # which never answers
+    late, other, models, again = asyncio.run(two())
+    assert late.status_code == again.status_code == 504 and "0.5 s" in late.json()["error"]["message"]
+    assert other.status_code == 429 and other.json()["error"]["code"] == "per_key"
+    assert models.status_code == 200
+
+
+def test_who_does_not_read_keeps_no_place_and_is_hung_up_on(pipeline: Pipeline) -> None:
+    process: Any = answering(pipeline)
+    app, sent = application(Pool([process], 1), Door(idle=1)), []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+        if len(sent) > 2:
+            assert not process.listeners                                # while the reader still waits
+            await asyncio.sleep(60)
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": json.dumps({**HELLO, "stream": True}).encode()}
+
+    scope = {
+        "type": "http", "method": "POST", "path": "/v1/chat/completions", "query_string": b"", "root_path": "",
+        "headers": [(b"host", b"localhost")], "asgi": {"version": "3.0", "spec_version": "2.4"},
+    }  # fmt: skip
+    asyncio.run(app(scope, receive, send))
+    assert len(sent) == 3 and sent[-1].get("more_body")
 
 
 def test_a_body_is_bounded_whatever_length_it_tells(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,7 +169,7 @@ def test_every_response_tells_what_may_still_be_sent(pipeline: Pipeline) -> None
     left = []
     for _ in range(2):
         for _ in range(4):
-            assert allowance.take()
+            asyncio.run(allowance.take())
         events = talking.say("response.create", response={"output_modalities": ["text"]})
         (found,) = [event for event in events if event["type"] == "rate_limits.updated"]
         (limit,) = found["rate_limits"]

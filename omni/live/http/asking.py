@@ -44,10 +44,19 @@ class RefusedRequestError(Exception):
 
 @asynccontextmanager
 async def conversation(pool: Pool) -> "AsyncIterator[tuple[Line, asyncio.Queue[messages.Told | None]]]":
-    """A conversation of its own for one request, and what the model says in it."""
+    """A conversation of its own for one question, and what the model says in it.
+
+    It is over when the model has said all, not when that was read: no slow reader keeps a place from others.
+    """
     said: asyncio.Queue[messages.Told | None] = asyncio.Queue()
+
+    def listen(message: messages.Told | None) -> None:
+        said.put_nowait(message)
+        if isinstance(message, messages.Ended | messages.Failed):
+            line.close()
+
     try:
-        line = pool.talk(fresh("talk"), said.put_nowait)
+        line = pool.talk(fresh("talk"), listen)
     except FullError as error:
         raise RefusedRequestError(str(error), 503, code="server_full", kind="server_error") from None
     try:

@@ -71,13 +71,8 @@ class Realtime:
         key = await self._admitted(socket)
         if key is None:
             return
-        self.door.open[key] += 1
-        self.metrics.sessions.inc()
-        try:
+        with self.door.opened(key), self.metrics.sessions.track_inprogress():
             await self._session(socket)
-        finally:
-            self.metrics.sessions.dec()
-            self.door.open[key] -= 1
 
     async def _admitted(self, socket: WebSocket) -> str | None:
         """The key of a client that may come in; any other is told why not and gone."""
@@ -88,8 +83,7 @@ class Realtime:
             (CLOSE_POLICY, "origin"): None if self.door.from_here(socket) else STRANGER,
             (CLOSE_POLICY, "key"): "wrong or missing key; send Authorization: Bearer KEY" if key is None else None,
             (CLOSE_BETA, "beta"): "the beta shape of this protocol is retired; leave out OpenAI-Beta" if beta else None,
-            (CLOSE_BUSY, "per_key"): f"this key has {self.door.per_key} sessions open, the most it may have"
-            if self.door.open[key or ""] >= self.door.per_key and self.door.keys else None,
+            (CLOSE_BUSY, "per_key"): self.door.full(key or ""),
         }  # fmt: skip
         await socket.accept(subprotocol="realtime" if "realtime" in offered else None)
         for (code, why), reason in refusals.items():
@@ -179,9 +173,8 @@ class Realtime:
                 return "session_idle", f"no event came for {self.door.idle:g} s; open a new session"
             if received["type"] == "websocket.disconnect":
                 raise WebSocketDisconnect(received.get("code", 1000))
+            await allowance.take()
             text = received.get("text")
-            if not allowance.take():
-                return "rate_limit_exceeded", f"more than {self.door.events:g} events a second"
             if text is None:
                 outbox.send(events.error("binary messages are not events; send JSON as text", "invalid_json"))
                 continue
