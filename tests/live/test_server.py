@@ -96,6 +96,8 @@ async def opened_type(url: str) -> str:
         ("/chat/completions", {"messages": [{"role": "judge", "content": "x"}]}, "messages[0]"),
         ("/chat/completions", {"messages": [{"role": "user", "content": "x"}], "modalities": ["audio", "text"],
                                "audio": {"voice": "nobody", "format": "wav"}}, "audio.voice"),
+        ("/chat/completions", {"messages": [{"role": "user", "content": "x"}], "modalities": ["audio", "text"],
+                               "audio": {"voice": "clara", "format": "mp3"}, "stream": True}, "audio.format"),
         ("/audio/speech", {"input": "", "voice": "clara"}, "input"),
         ("/audio/speech", {"input": "x", "voice": "clara", "response_format": "aac"}, "response_format"),
         ("/images/generations", {"prompt": "x", "response_format": "url"}, "response_format"),

@@ -118,7 +118,11 @@ class Chat:
         wanted = body.get("audio")
         if not isinstance(wanted, dict):
             raise RefusedRequestError('spoken answers need audio: {"voice": …, "format": …}', param="audio")
-        kind = sound.kind_of(wanted.get("format"), "wav", "audio.format")
+        streamed = bool(body.get("stream"))
+        kind = sound.kind_of(wanted.get("format"), "pcm16" if streamed else "wav", "audio.format")
+        if streamed and kind not in ("pcm16", "pcm"):                   # as the original service has it
+            message = f"audio.format {kind!r} is not streamed; use pcm16, or leave stream out"
+            raise RefusedRequestError(message, param="audio.format")
         how |= {"voice": self.known.voice(wanted.get("voice"), "audio.voice"), "max_seconds": LONGEST_ANSWER}
         return Ask(("text", "audio"), how), kind
 
@@ -147,7 +151,7 @@ class Chat:
     async def _chunks(
         self, said: AsyncIterator[messages.Told | Event], shown: Body, body: Body
     ) -> AsyncIterator[str]:
-        """Server-sent events. Sound is streamed as PCM16, whatever was asked for, as the original service does."""
+        """Server-sent events; sound as PCM16 at 24 kHz."""
         write, audio = sound.streamer("pcm16", self.known.rate), fresh("audio")
         assert write is not None
         speaks, called = "audio" in (body.get("modalities") or []), None
