@@ -62,7 +62,7 @@ class Guarded:
         try:
             async with asyncio.timeout(self.door.idle):
                 with self._let_in(request):
-                    await self.door.allowance(self.door.key(request) or "").take()
+                    await self.door.allowance(request.state.key).take()
                     response = await self.endpoint(bounded(request))
                     await response(scope, receive, sending)
         except RefusedRequestError as error:
@@ -76,7 +76,7 @@ class Guarded:
             self.metrics.requests.labels(self.path, str(status)).inc()
 
     def _let_in(self, request: Request) -> AbstractContextManager[None]:
-        """Raises RefusedRequestError for who may not come in."""
+        """Have `request.state.key` say who asks. Raises RefusedRequestError for who may not come in."""
         if not self.door.from_here(request):
             raise RefusedRequestError(STRANGER, 403)
         key = self.door.key(request)
@@ -84,6 +84,7 @@ class Guarded:
             raise RefusedRequestError(
                 "wrong or missing key; send Authorization: Bearer KEY", 401, code="invalid_api_key"
             )
+        request.state.key = key
         if not self.asks:
             return nullcontext()
         if full := self.door.full(key):

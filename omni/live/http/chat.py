@@ -26,18 +26,45 @@ from omni.live.protocol.items import picture
 from omni.live.protocol.settings import LONGEST_ANSWER, LONGEST_TEXT
 
 AUDIO_ID_LIVES = 3600                                                   # seconds, as told in `expires_at`
+MOST_SPOKEN = 10_000                                                    # answers whose transcripts are kept at most
 Body = dict[str, Any]
+
+
+class Spoken:
+    """Transcripts of spoken answers by their ids, for later messages that name them; the oldest make room."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str], tuple[float, str]] = {}      # by key and id: until when, and what was said
+
+    def keep(self, key: str, name: str, text: str) -> int:
+        """Until when it is known, in Unix time."""
+        until = int(time.time()) + AUDIO_ID_LIVES
+        self._known[key, name] = until, text
+        if len(self._known) > MOST_SPOKEN:
+            del self._known[next(iter(self._known))]
+        return until
+
+    def text(self, key: str, audio: object, where: str) -> str:
+        """Of the answer that a message of this key means. Raises RefusedRequestError."""
+        name = audio.get("id") if isinstance(audio, dict) else None
+        if not isinstance(name, str):
+            raise RefusedRequestError(f'{where} must be {{"id": …}}', param=where)
+        until, text = self._known.get((key, name), (0.0, ""))
+        if until < time.time():
+            message = f"{where}.id: no spoken answer {name!r} is known (any more); send its transcript as content"
+            raise RefusedRequestError(message, 404, f"{where}.id", "audio_not_found")
+        return text
 
 
 class Chat:
     """The endpoint."""
 
     def __init__(self, pool: Pool, guards: Guards | None) -> None:
-        self.pool, self.guards, self.known = pool, guards, Known(pool)
+        self.pool, self.guards, self.known, self.spoken = pool, guards, Known(pool), Spoken()
 
     async def __call__(self, request: Request) -> Response:
-        body = await json_body(request)
-        parts, system = self._messages(body)
+        body, key = await json_body(request), request.state.key
+        parts, system = self._messages(body, key)
         ask, kind = self._ask(body)
         functions, told_of = _functions(body)
         if within(body, "n", 1, 1, 128) != 1:
@@ -47,11 +74,11 @@ class Chat:
         model = str(body.get("model") or self.known.name)
         shown = {"id": fresh("chatcmpl"), "created": int(time.time()), "model": model}
         if body.get("stream"):
-            chunks = self._chunks(await begun(said), shown, body)
+            chunks = self._chunks(await begun(said), shown, body, key)
             return StreamingResponse(chunks, media_type="text/event-stream")
-        return JSONResponse(await self._whole(said, shown, kind))
+        return JSONResponse(await self._whole(said, shown, kind, key))
 
-    def _messages(self, body: Body) -> tuple[tuple[Part, ...], str]:
+    def _messages(self, body: Body, key: str) -> tuple[tuple[Part, ...], str]:
         """What is said to the model, and the system's instructions."""
         given = body.get("messages")
         if not isinstance(given, list) or not given:
@@ -67,12 +94,21 @@ class Chat:
                 system += [part.text for part in self._content(message, "user", where) if isinstance(part, Text)]
             elif role in ("user", "assistant", "tool"):
                 parts += self._content(message, "user" if role == "tool" else role, where)
-                parts += _calls(message, where) if role == "assistant" else []
+                if role == "assistant":
+                    parts += self._heard(message, key, where)
+                    parts += _calls(message, where)
             else:
                 raise RefusedRequestError(f"{where}.role is {role!r}; use system, user, assistant or tool", param=where)
         if not parts:
             raise RefusedRequestError("nothing to answer; add a message of the user", param="messages")
         return tuple(parts), "\n".join(system)
+
+    def _heard(self, message: Body, key: str, where: str) -> list[Part]:
+        """The spoken answer that an assistant's message names; to the model it is its transcript."""
+        if message.get("audio") is None:
+            return []
+        text = self.spoken.text(key, message["audio"], f"{where}.audio")
+        return [Text(text, "assistant")] if text and not message.get("content") else []
 
     def _content(self, message: Body, role: str, where: str) -> list[Part]:
         content = message.get("content")
@@ -126,7 +162,7 @@ class Chat:
         how |= {"voice": self.known.voice(wanted.get("voice"), "audio.voice"), "max_seconds": LONGEST_ANSWER}
         return Ask(("text", "audio"), how), kind
 
-    async def _whole(self, said: AsyncIterator[messages.Told | Event], shown: Body, kind: str) -> Body:
+    async def _whole(self, said: AsyncIterator[messages.Told | Event], shown: Body, kind: str, key: str) -> Body:
         text, waves, ended, called = "", [], None, None
         async for message in said:
             if isinstance(message, dict):
@@ -140,21 +176,22 @@ class Chat:
         answered: Body = {"role": "assistant", "content": text, "refusal": None, "annotations": []}
         if waves:
             data = base64.b64encode(sound.encoded(np.concatenate(waves), self.known.rate, kind)).decode()
-            lives = int(time.time()) + AUDIO_ID_LIVES
+            name = fresh("audio")
+            until = self.spoken.keep(key, name, text)
             answered |= {"content": None}
-            answered["audio"] = {"id": fresh("audio"), "data": data, "expires_at": lives, "transcript": text}
+            answered["audio"] = {"id": name, "data": data, "expires_at": until, "transcript": text}
         if called is not None:
             answered |= {"content": None, "tool_calls": [_call(called)]}
         choice = {"index": 0, "message": answered, "finish_reason": _reason(ended, called), "logprobs": None}
         return {**shown, "object": "chat.completion", "choices": [choice], "usage": _usage(ended)}
 
     async def _chunks(
-        self, said: AsyncIterator[messages.Told | Event], shown: Body, body: Body
+        self, said: AsyncIterator[messages.Told | Event], shown: Body, body: Body, key: str
     ) -> AsyncIterator[str]:
         """Server-sent events; sound as PCM16 at 24 kHz."""
         write, audio = sound.streamer("pcm16", self.known.rate), fresh("audio")
         assert write is not None
-        speaks, called = "audio" in (body.get("modalities") or []), None
+        speaks, called, transcript = "audio" in (body.get("modalities") or []), None, ""
 
         def chunk(delta: Body, reason: str | None = None, usage: Body | None = None, choices: bool = True) -> str:
             choice = [{"index": 0, "delta": delta, "finish_reason": reason, "logprobs": None}] if choices else []
@@ -169,12 +206,13 @@ class Chat:
                     yield chunk({"tool_calls": [{"index": 0, **_call(called)}]})
                 elif isinstance(message, messages.Ended):
                     if speaks and called is None:
-                        yield chunk({"audio": {"id": audio, "expires_at": int(time.time()) + AUDIO_ID_LIVES}})
+                        yield chunk({"audio": {"id": audio, "expires_at": self.spoken.keep(key, audio, transcript)}})
                     yield chunk({}, _reason(message, called))
                     if (body.get("stream_options") or {}).get("include_usage"):
                         yield chunk({}, usage=_usage(message), choices=False)
                 elif isinstance(message, messages.Said) and message.text is not None:
                     text = message.text
+                    transcript += text
                     yield chunk({"audio": {"id": audio, "transcript": text}} if speaks else {"content": text})
                 elif isinstance(message, messages.Said) and message.audio is not None:
                     data = base64.b64encode(write(message.audio)).decode()
