@@ -1,5 +1,6 @@
 """/v1/chat/completions: text, pictures and recordings in; text, speech or a call out, whole or streamed."""
 
+import asyncio
 import base64
 import binascii
 import json
@@ -64,7 +65,7 @@ class Chat:
 
     async def __call__(self, request: Request) -> Response:
         body, key = await json_body(request), request.state.key
-        parts, system = self._messages(body, key)
+        parts, system = await asyncio.to_thread(self._messages, body, key)  # pictures and sound are decoded in there
         ask, kind = self._ask(body)
         functions, told_of = _functions(body)
         if within(body, "n", 1, 1, 128) != 1:
@@ -175,7 +176,8 @@ class Chat:
         assert ended is not None
         answered: Body = {"role": "assistant", "content": text, "refusal": None, "annotations": []}
         if waves:
-            data = base64.b64encode(sound.encoded(np.concatenate(waves), self.known.rate, kind)).decode()
+            file = await asyncio.to_thread(sound.encoded, np.concatenate(waves), self.known.rate, kind)
+            data = base64.b64encode(file).decode()
             name = fresh("audio")
             until = self.spoken.keep(key, name, text)
             answered |= {"content": None}

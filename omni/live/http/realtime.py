@@ -13,7 +13,7 @@ from omni.live.engine.pool import FullError, Pool
 from omni.live.guard import Guards
 from omni.live.http.door import STRANGER, Allowance, Door
 from omni.live.http.metrics import Metrics
-from omni.live.protocol import events
+from omni.live.protocol import events, items
 from omni.live.protocol.events import Event
 from omni.live.protocol.session import Session
 
@@ -174,10 +174,12 @@ class Realtime:
             if received["type"] == "websocket.disconnect":
                 raise WebSocketDisconnect(received.get("code", 1000))
             await allowance.take()
-            text = received.get("text")
+            text: str | None = received.get("text")
             if text is None:
                 outbox.send(events.error("binary messages are not events; send JSON as text", "invalid_json"))
                 continue
+            if '"input_image"' in text:
+                text = await asyncio.to_thread(items.with_small_pictures, text)
             for part in events.slices(text):
                 session.take(part)
                 await asyncio.sleep(0)

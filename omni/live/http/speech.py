@@ -1,5 +1,6 @@
 """/v1/audio/speech, /v1/audio/transcriptions and /v1/images/generations."""
 
+import asyncio
 import base64
 import io
 import secrets
@@ -56,7 +57,8 @@ class Sounds:
             return StreamingResponse(stream(), media_type=sound.MEDIA[kind])
         waves = [one.audio async for one in said if isinstance(one, messages.Said) and one.audio is not None]
         wave = np.concatenate(waves) if waves else np.zeros(1, np.float32)
-        return Response(sound.encoded(wave, self.known.rate, kind), media_type=sound.MEDIA[kind])
+        file = await asyncio.to_thread(sound.encoded, wave, self.known.rate, kind)
+        return Response(file, media_type=sound.MEDIA[kind])
 
     async def transcribe(self, request: Request) -> Response:
         """Speech to text."""
@@ -64,7 +66,7 @@ class Sounds:
             file, language = form.get("file"), form.get("language")
             if not isinstance(file, UploadFile):
                 raise RefusedRequestError("send the recording as the form's field file", param="file")
-            wave = sound.decoded(await file.read(), self.known.rate, "file")
+            wave = await asyncio.to_thread(sound.decoded, await file.read(), self.known.rate, "file")
             shape = str(form.get("response_format") or "json")
             streamed = str(form.get("stream") or "").lower() == "true"
         if shape not in ("json", "text", "verbose_json"):
