@@ -1,9 +1,13 @@
 """/v1/chat/completions: what later messages may refer to."""
 
+import base64
+import io
 import json
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 from starlette.testclient import TestClient
 from talking import answering
 
@@ -72,3 +76,23 @@ def test_an_answer_that_is_not_known_any_more_is_told_as_such(asked: Any, monkey
         assert answer.status_code == status
     monkeypatch.setattr("omni.live.http.chat.time.time", lambda: 1e12)
     assert post({"messages": [{"role": "assistant", "audio": {"id": second}}, HELLO]}).status_code == 404
+
+
+def test_what_cannot_fit_is_refused_before_others_wait_for_its_codes(
+    asked: Any, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def encode(*_: Any) -> Any:
+        raise AssertionError("it was encoded")
+
+    tokenizers, post = pipeline.tokenizers, asked[0]
+    monkeypatch.setattr(type(tokenizers.text), "encode", encode)
+    monkeypatch.setattr(type(tokenizers.audio), "encode", encode)
+    file = io.BytesIO()
+    soundfile.write(file, np.zeros(100 * 8000), 8000, format="WAV")
+    sound = {"data": base64.b64encode(file.getvalue()).decode(), "format": "wav"}
+    for part, words in (
+        ({"type": "text", "text": "long " * 200_000}, "1,000,000 bytes"),
+        ({"type": "input_audio", "input_audio": sound}, "100 s of audio"),
+    ):
+        answer = post({"messages": [{"role": "user", "content": [part]}]})
+        assert answer.status_code == 400 and words in answer.json()["error"]["message"], answer.text

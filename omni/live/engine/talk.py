@@ -8,7 +8,7 @@ import numpy as np
 
 from omni.decode.conversation import Turn, fitting
 from omni.decode.generate import Want
-from omni.decode.parts import Part, Text
+from omni.decode.parts import Audio, Part, Text
 from omni.decode.pieces import Piece, tell
 from omni.decode.pipeline import Pipeline
 from omni.decode.samplers import GREEDY
@@ -211,6 +211,8 @@ class Talk:
             yield piece.text or ""
 
     def _segments(self, parts: tuple[Part, ...]) -> Turn:
+        for part in parts:
+            _refuse_endless(part, self.pipeline)
         return [part.segment(self.pipeline.tokenizers, self.pipeline.vocab) for part in parts]
 
     def _follow(self) -> None:
@@ -226,6 +228,20 @@ class Talk:
     def _text(self, segment: Segment) -> str:
         assert self.pipeline.tokenizers.text is not None
         return self.pipeline.tokenizers.text.decode(segment.codes.tolist())
+
+
+def _refuse_endless(part: Part, pipeline: Pipeline) -> None:
+    """Raise InputError for what cannot fit into the model's past, before all other conversations wait for its codes."""
+    most, text, codec = pipeline.model.config.max_steps, pipeline.tokenizers.text, pipeline.tokenizers.audio
+    if isinstance(part, Text) and text is not None and len(part.text) > most:
+        size = len(part.text.encode("utf-8", "replace"))
+        if size > most * max(map(len, text.pieces())):
+            raise InputError(f"a text of {size:,} bytes is more than this model can be given; shorten it")
+    if isinstance(part, Audio) and isinstance(part.source, np.ndarray) and codec is not None:
+        seconds = len(part.source) / (part.sample_rate or codec.sample_rate)
+        if seconds * codec.frame_rate > most:
+            longest = most / codec.frame_rate
+            raise InputError(f"{seconds:.0f} s of audio are more than this model can hear ({longest:.0f} s); cut it")
 
 
 def _counted(segments: Iterator[Segment]) -> dict[str, int]:
