@@ -161,6 +161,30 @@ def test_pages_that_are_not_ours_stay_outside(
             assert socket.receive_json()["error"]["code"] == "origin"
 
 
+def test_what_is_done_is_counted(pipeline: Pipeline) -> None:
+    process: Any = answering(pipeline)
+    client = client_of(application(Pool([process], 2), Door(idle=2)))
+
+    def counted(name: str) -> float:
+        (line,) = [line for line in client.get("/metrics").text.splitlines() if line.startswith(f"{name} ")]
+        return float(line.rpartition(" ")[2])
+
+    with pytest.raises(WebSocketDisconnect), client.websocket_connect("/v1/realtime") as socket:
+        item = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Hello"}]}
+        socket.send_json({"type": "conversation.item.create", "item": item})
+        socket.send_json({"type": "response.create", "response": {"output_modalities": ["text"]}})
+        socket.send_json({"type": "nonsense"})
+        while socket.receive_json()["type"] != "error":
+            pass
+        assert counted("omni_conversations") == counted("omni_sessions") == 1
+        while True:
+            socket.receive_json()
+    assert counted('omni_client_events_total{type="response.create"}') == 1
+    assert counted('omni_client_events_total{type="refused"}') == 1
+    assert counted("omni_first_output_seconds_count") == 1
+    assert counted("omni_conversations") == counted("omni_sessions") == 0
+
+
 def test_every_response_tells_what_may_still_be_sent(pipeline: Pipeline) -> None:
     allowance = Allowance(10)
     talking = Talking(pipeline, limits=allowance.as_event)

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import time
 from dataclasses import dataclass, field
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -19,6 +20,7 @@ from omni.live.protocol.session import Session
 
 log = logging.getLogger("omni.live")
 SLOW = 4 << 20                                                          # bytes that may wait for a slow reader
+FIRST = ("response.output_audio.delta", "response.output_text.delta")   # what may begin an answer
 PARTING = 1.0                                                           # seconds in which a connection is closed
 BETA = "openai-beta.realtime-v1"
 CLOSE_BETA, CLOSE_POLICY, CLOSE_BUSY, CLOSE_BROKEN = 4000, 1008, 1013, 1011
@@ -32,6 +34,7 @@ class Outbox:
     waiting: "asyncio.Queue[str]" = field(default_factory=asyncio.Queue)
     size: int = 0
     overflowed: asyncio.Event = field(default_factory=asyncio.Event)
+    _waits: float | None = None                                         # since when the user waits for an answer
 
     def send(self, event: Event) -> None:
         text = json.dumps(event, ensure_ascii=False, separators=(",", ":"))
@@ -43,6 +46,19 @@ class Outbox:
             self.metrics.errors.labels(event["error"]["code"] or "none").inc()
         elif event["type"] == "response.done":
             self.metrics.responses.labels(event["response"]["status"]).inc()
+        self._measure(event["type"])
+
+    def _measure(self, kind: str) -> None:
+        """How long the user waits for the beginning of an answer."""
+        if kind == "input_audio_buffer.speech_stopped":
+            self._waits = time.monotonic()
+        elif kind == "response.created":
+            self._waits = self._waits or time.monotonic()
+        elif kind in ("response.done", "input_audio_buffer.speech_started"):
+            self._waits = None
+        elif kind in FIRST and self._waits is not None:
+            self.metrics.waits.observe(time.monotonic() - self._waits)
+            self._waits = None
 
     def drop(self) -> None:
         """Forget what waits."""
@@ -180,9 +196,11 @@ class Realtime:
                 continue
             if '"input_image"' in text:
                 text = await asyncio.to_thread(items.with_small_pictures, text)
+            kind = None
             for part in events.slices(text):
-                session.take(part)
+                kind = session.take(part)
                 await asyncio.sleep(0)
+            self.metrics.events.labels(kind or "refused").inc()
 
     @staticmethod
     async def _close(socket: WebSocket, code: int, reason: str) -> None:

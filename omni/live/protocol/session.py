@@ -49,14 +49,16 @@ class Session:
 
     # ---- from the client
 
-    def take(self, text: str | bytes) -> None:
-        """One message of the client. What is wrong with it is answered by an error event."""
+    def take(self, text: str | bytes) -> str | None:
+        """One message of the client; its type, or None where it is wrong and answered by an error event."""
         try:
             event = events.read(text)
             self._handlers[event["type"]](self, event)
+            return str(event["type"])
         except RefusedError as refused:
             cause = events.event_id(text)
             self.send(events.error(str(refused), refused.code, refused.param, cause))
+            return None
 
     def _update(self, event: Event) -> None:
         before, changes = self.settings, event["session"]
