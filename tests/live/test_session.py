@@ -262,3 +262,18 @@ def test_a_guard_stops_the_answer_and_so_does_one_that_fails(pipeline, fails: bo
     assert (done["status"], done["status_details"]["reason"]) == ("incomplete", "content_filter")
     assert talking.session.speaking.last.sent <= 3000 / 24_000
     assert not talking.worker.busy
+
+
+def test_a_bill_out_of_band_tells_how_much_of_an_answer_is_kept(talking: Talking) -> None:
+    """So `omni bench barge-in` knows it, whatever the client was told."""
+
+    def codes() -> int:
+        asked = {"conversation": "none", "output_modalities": ["text"], "max_output_tokens": 1}
+        done = only(talking.say("response.create", response=asked), "response.done")["response"]
+        return done["usage"]["input_token_details"]["audio_tokens"]
+
+    talking.say("conversation.item.create", item=text("Who are you?"))
+    (item,) = only(talking.say("response.create"), "response.done")["response"]["output"]
+    assert codes() == sum(each.codes.size for each in talking.talk.items[item["id"]] if each.modality == "audio")
+    talking.say("conversation.item.truncate", item_id=item["id"], content_index=0, audio_end_ms=320)
+    assert 0 < codes() <= (0.32 + 1) * 100                              # a hundred a second, and the silence cut before
