@@ -1,4 +1,4 @@
-"""/v1/chat/completions: what later messages may refer to."""
+"""Questions over HTTP: what later messages may refer to, and what is too long."""
 
 import base64
 import io
@@ -35,8 +35,8 @@ def asked(pipeline: Pipeline) -> tuple[Any, list[messages.Told]]:
     process.tell = noting
     app = application(Pool([process], 1), Door(keys=("sesame", "melon")))
 
-    def post(body: dict[str, Any], key: str = "sesame") -> Any:
-        return TestClient(app).post("/v1/chat/completions", json=body, headers={"authorization": f"Bearer {key}"})
+    def post(body: dict[str, Any], key: str = "sesame", path: str = "chat/completions") -> Any:
+        return TestClient(app).post(f"/v1/{path}", json=body, headers={"authorization": f"Bearer {key}"})
 
     return post, orders
 
@@ -96,3 +96,18 @@ def test_what_cannot_fit_is_refused_before_others_wait_for_its_codes(
     ):
         answer = post({"messages": [{"role": "user", "content": [part]}]})
         assert answer.status_code == 400 and words in answer.json()["error"]["message"], answer.text
+
+
+@pytest.mark.parametrize(("letters", "seconds", "status"), [(501, 20, 400), (300, 0.2, 400), (4, 0.2, 200)])
+def test_a_text_that_cannot_be_said_whole_is_not_said_in_half(
+    asked: Any, monkeypatch: pytest.MonkeyPatch, letters: int, seconds: float, status: int
+) -> None:
+    """What ends early though little was to be said is the model's own way of saying it."""
+    if seconds < 20:
+        monkeypatch.setattr("omni.live.http.speech.LONGEST_ANSWER", seconds)
+        monkeypatch.setattr("omni.live.http.speech.FASTEST", 10_000)
+        monkeypatch.setattr("omni.live.http.speech.SLOWEST", 100 / seconds)
+    answer = asked[0]({"input": "a" * letters, "voice": "clara", "response_format": "flac"}, path="audio/speech")
+    assert answer.status_code == status
+    if status == 400:
+        assert answer.json()["error"]["code"] == "input_too_long" and "in pieces" in answer.json()["error"]["message"]

@@ -23,6 +23,7 @@ from omni.live.http.asking import Known, RefusedRequestError, answer, begun, bou
 from omni.live.protocol.settings import LONGEST_ANSWER, LONGEST_TEXT
 
 LONGEST_INPUT = 4096                                                    # characters, as OpenAI's endpoints have it
+FASTEST, SLOWEST = 25, 5                                                # letters said in a second, at most and least
 LARGEST_UPLOAD = 25 << 20                                               # bytes, likewise
 
 
@@ -38,12 +39,15 @@ class Sounds:
         text = body.get("input")
         if not isinstance(text, str) or not 0 < len(text) <= LONGEST_INPUT:
             raise RefusedRequestError(f"input must be a text of 1 to {LONGEST_INPUT} characters", param="input")
+        if len(text) > FASTEST * LONGEST_ANSWER:
+            raise _too_long(text)
         if within(body, "speed", 1.0, 0.25, 4.0) != 1.0:
             raise RefusedRequestError("this model speaks at its own speed; leave speed out", param="speed")
         kind = sound.kind_of(body.get("response_format"), "mp3", "response_format")
         voice, language = self.known.voice(body.get("voice"), "voice"), self.known.language(body.get("language"))
         ask = Ask(("audio",), {"voice": voice, "language": language, "max_seconds": LONGEST_ANSWER})
-        said = await begun(watched(answer(self.pool, (Text(text),), ask), self.guards, voice, self.known.rate))
+        said = _said(text, watched(answer(self.pool, (Text(text),), ask), self.guards, voice, self.known.rate))
+        said = await begun(said)
         write = sound.streamer(kind, self.known.rate)
         if write is not None:
             head = sound.header(self.known.rate) if kind == "wav" else b""
@@ -106,6 +110,20 @@ class Sounds:
                     Image.fromarray(message.image).save(file, "PNG")
                     drawn.append({"b64_json": base64.b64encode(file.getvalue()).decode()})
         return JSONResponse({"created": int(time.time()), "data": drawn, "output_format": "png"})
+
+
+async def _said(text: str, said: AsyncIterator[messages.Told]) -> AsyncIterator[messages.Told]:
+    """The same messages. Raises RefusedRequestError where they end before all of the text can have been said."""
+    async for message in said:
+        if isinstance(message, messages.Ended) and message.cut and len(text) > SLOWEST * LONGEST_ANSWER:
+            raise _too_long(text)
+        yield message
+
+
+def _too_long(text: str) -> RefusedRequestError:
+    seconds = f"{LONGEST_ANSWER:.0f} s, the longest that this server speaks"
+    message = f"the text of {len(text)} characters takes longer to say than {seconds}; send it in pieces"
+    return RefusedRequestError(message, param="input", code="input_too_long")
 
 
 async def _transcript(said: AsyncIterator[messages.Told]) -> AsyncIterator[str]:
