@@ -124,10 +124,11 @@ class Chat:
         return Ask(("text", "audio"), how), kind
 
     async def _whole(self, said: AsyncIterator[messages.Told | Event], shown: Body, kind: str) -> Body:
-        text, waves, ended, called = "", [], None, None
+        text, waves, ended = "", [], None
+        called: list[Event] = []
         async for message in said:
             if isinstance(message, dict):
-                called = message
+                called.append(message)
             elif isinstance(message, messages.Said):
                 text += message.text or ""
                 waves += [message.audio] if message.audio is not None else []
@@ -140,8 +141,8 @@ class Chat:
             lives = int(time.time()) + AUDIO_ID_LIVES
             answered |= {"content": None}
             answered["audio"] = {"id": fresh("audio"), "data": data, "expires_at": lives, "transcript": text}
-        if called is not None:
-            answered |= {"content": None, "tool_calls": [_call(called)]}
+        if called:
+            answered |= {"content": text or None, "tool_calls": [_call(one) for one in called]}
         choice = {"index": 0, "message": answered, "finish_reason": _reason(ended, called), "logprobs": None}
         return {**shown, "object": "chat.completion", "choices": [choice], "usage": _usage(ended)}
 
@@ -151,7 +152,7 @@ class Chat:
         """Server-sent events. Sound is streamed as PCM16, whatever was asked for, as the original service does."""
         write, audio = sound.streamer("pcm16", self.known.rate), fresh("audio")
         assert write is not None
-        speaks, called = "audio" in (body.get("modalities") or []), None
+        speaks, called = "audio" in (body.get("modalities") or []), 0
 
         def chunk(delta: Body, reason: str | None = None, usage: Body | None = None, choices: bool = True) -> str:
             choice = [{"index": 0, "delta": delta, "finish_reason": reason, "logprobs": None}] if choices else []
@@ -162,10 +163,10 @@ class Chat:
         try:
             async for message in said:
                 if isinstance(message, dict):
-                    called = message
-                    yield chunk({"tool_calls": [{"index": 0, **_call(called)}]})
+                    yield chunk({"tool_calls": [{"index": called, **_call(message)}]})
+                    called += 1
                 elif isinstance(message, messages.Ended):
-                    if speaks and called is None:
+                    if speaks and not called:
                         yield chunk({"audio": {"id": audio, "expires_at": int(time.time()) + AUDIO_ID_LIVES}})
                     yield chunk({}, _reason(message, called))
                     if (body.get("stream_options") or {}).get("include_usage"):
@@ -211,8 +212,7 @@ def _calls(message: Body, where: str) -> list[Part]:
     if not isinstance(made, list) or not all(isinstance(one, dict) for one in made):
         raise RefusedRequestError(f"{where}.tool_calls must be a list of objects", param=where)
     functions = [_inside(one, f"{where}.tool_calls[{index}]") for index, one in enumerate(made)]
-    written = [json.dumps({name: one.get(name) for name in ("name", "arguments")}) for one in functions]
-    return [Text(f"{tools.OPENING}{one}{tools.CLOSING}", "assistant") for one in written]
+    return [Text(tools.written(one["name"], str(one.get("arguments") or "{}")), "assistant") for one in functions]
 
 
 def _call(item: Event) -> Body:
@@ -222,8 +222,8 @@ def _call(item: Event) -> Body:
     }  # fmt: skip
 
 
-def _reason(ended: messages.Ended, called: Event | None) -> str:
-    if called is not None:
+def _reason(ended: messages.Ended, called: object) -> str:
+    if called:
         return "tool_calls"
     return "length" if ended.cut else "stop"
 

@@ -3,7 +3,6 @@
 import base64
 import binascii
 import io
-import json
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from omni.decode.parts import Audio, Part, Picture, Text
 from omni.errors import InputError
 from omni.live.hearing.pcm import RATES, from_base64
+from omni.live.protocol import tools
 from omni.live.protocol.events import Event, RefusedError, fresh
 
 LARGEST_PICTURE = 10 << 20                                              # bytes
@@ -22,7 +22,7 @@ def parts(item: Event, encoding: str) -> tuple[Part, ...]:
     """What the model gets of an item; encoding: of its audio. Raises RefusedError for what it cannot get."""
     kind = item["type"]
     if kind == "function_call":
-        return (Text(json.dumps({"name": item["name"], "arguments": item["arguments"]}), "assistant"),)
+        return (Text(tools.written(item["name"], item["arguments"]), "assistant"),)
     if kind == "function_call_output":
         return (Text(str(item["output"])),)
     if kind != "message":

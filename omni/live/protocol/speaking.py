@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from omni.decode.parts import Part
+from omni.decode.parts import Part, Text
 from omni.live.engine import messages
 from omni.live.engine.pool import Line
 from omni.live.guard import Guards
@@ -153,5 +153,9 @@ class Speaking:
         if not response.done:
             return
         self._responses.pop(response.id, None)
+        behind = None                                                   # the first takes the place of all that was said
+        for item, text in response.restated:
+            self._line.tell(messages.Put(self._line.name, item, (Text(text, "assistant"),), behind))
+            behind = item
         if response is self.current:
             self.current, self.last, self.finished = None, response, time.monotonic()
