@@ -68,6 +68,20 @@ def test_text_and_pictures_are_answered_in_writing(talking: Talking) -> None:
     assert [segment.modality for segment in next(iter(talking.talk.items.values()))] == ["image", "text"]
 
 
+def test_a_picture_is_not_sent_back(talking: Talking) -> None:
+    """Twice a photo is more than may wait for a client, which would then be thrown out for reading too slowly."""
+    file = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (900, 900, 3), np.uint8)).save(file, "PNG")
+    url = "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+    item = text("What is this?", id="photo")
+    item["content"].insert(0, {"type": "input_image", "image_url": url, "detail": "low"})
+    events = talking.say("conversation.item.create", item=item)
+    events += talking.say("conversation.item.retrieve", item_id="photo")
+    assert [event["type"].rpartition(".")[2] for event in events] == ["added", "done", "retrieved"]
+    assert len(url) > 3_000_000 > 5000 > len(json.dumps(events))
+    assert all(event["item"]["content"][0] == {"type": "input_image", "detail": "low"} for event in events)
+
+
 def test_an_interrupted_answer_is_forgotten_from_where_it_was_not_heard(talking: Talking, spoken: np.ndarray) -> None:
     talking.say("conversation.item.create", item=text("How are you?"))
     talking.raw(json.dumps({"type": "response.create"}), steps=1)

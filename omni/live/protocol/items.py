@@ -35,10 +35,11 @@ def parts(item: Event, encoding: str) -> tuple[Part, ...]:
 
 
 def known(item: Event) -> Event:
-    """An item as it is told to clients: with an id and a status, and without audio, which is not kept."""
-    content = [{name: value for name, value in part.items() if name != "audio"} for part in item.get("content", [])]
+    """An item as it is told to clients: with an id and a status, without sound and pictures, which are not kept."""
+    left_out = ("audio", "image_url")
+    kept = [{name: part[name] for name in part if name not in left_out} for part in item.get("content", [])]
     whole = {"id": fresh("item"), **item, "object": "realtime.item", "status": "completed"}
-    return {**whole, "content": content} if "content" in item else whole
+    return {**whole, "content": kept} if "content" in item else whole
 
 
 def user_audio(name: str, transcript: str | None = None) -> Event:
