@@ -195,6 +195,10 @@ def test_items_can_be_put_between_others_and_deleted(talking: Talking) -> None:
         ("[]", "invalid_json", None),
         ("[" * 100_000, "invalid_json", None),
         ('{"type": "nothing"}', "unknown_event", "type"),
+        ('{"type": "response.cancel", "event_id": "\\ud800"}', "invalid_json", None),
+        ('{"type": "session.update", "session": {"type": "realtime", "prompt": "\\uD83D"}}', "invalid_json", None),
+        ('{"type": "session.update", "session": {"type": "realtime", "tools": [{"type": "function", "name": "f", '
+         '"parameters": {"\\udfff": NaN}}]}}', "invalid_json", None),
         ('{"type": "session.update", "session": {}}', "missing_required_parameter", "session.type"),
         ('{"type": "input_audio_buffer.append"}', "missing_required_parameter", "audio"),
         ('{"type": "input_audio_buffer.append", "audio": "@"}', "invalid_value", "audio"),
@@ -207,9 +211,15 @@ def test_items_can_be_put_between_others_and_deleted(talking: Talking) -> None:
 def test_a_bad_event_is_answered_by_an_error_and_changes_nothing(talking, message, code, param) -> None:
     error = refused(talking.raw(message))
     assert (error["code"], error["param"]) == (code, param)
+    assert json.dumps(error, ensure_ascii=False).encode()               # as the socket does
     assert kinds(talking.say("conversation.item.create", item=text("Hello"))) == [
         "conversation.item.added", "conversation.item.done",
     ]  # fmt: skip
+
+
+def test_a_letter_of_two_halves_is_one(talking: Talking) -> None:
+    (changed,) = talking.say("session.update", session={"type": "realtime", "instructions": "\U0001f600"})
+    assert changed["session"]["instructions"] == "\U0001f600"
 
 
 @pytest.mark.parametrize(

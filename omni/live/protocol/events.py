@@ -54,11 +54,13 @@ class RefusedError(Exception):
 def read(text: str | bytes) -> Event:
     """A client event as JSON, known to be of one of `KINDS` and of its shape. Raises RefusedError."""
     try:
-        event = json.loads(text)
+        event = json.loads(text, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         raise RefusedError(f"the message is not JSON ({error}); send one event a message", "invalid_json") from None
     if not isinstance(event, dict):
         raise RefusedError("the message is JSON but no object; send an event with a type", "invalid_json")
+    if "\\u" in str(text) and not writable(event):
+        raise RefusedError("the message has half of a surrogate pair, which is no letter; send both", "invalid_json")
     kind = event.get("type")
     if not isinstance(kind, str) or kind not in KINDS:
         known = ", ".join(KINDS)
@@ -90,7 +92,7 @@ def event_id(text: str | bytes) -> str | None:
     except (ValueError, RecursionError):
         return None
     found = event.get("event_id") if isinstance(event, dict) else None
-    return found if isinstance(found, str) else None
+    return found if isinstance(found, str) and writable(found) else None
 
 
 def server(kind: str, **fields: Any) -> Event:
@@ -120,6 +122,15 @@ def fresh(kind: str) -> str:
     return f"{kind}_{secrets.token_hex(10)}"
 
 
+def writable(value: Any) -> bool:
+    """Whether all letters of it can be sent and written."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except (UnicodeEncodeError, RecursionError):
+        return False
+    return True
+
+
 def _check_session(session: Any) -> None:
     """The union of session kinds says little about what is wrong, so the one that is meant is asked alone."""
     kind = session.get("type") if isinstance(session, dict) else None
@@ -139,6 +150,10 @@ def _check(model: type[BaseModel], value: Any, prefix: str) -> None:
         raise RefusedError(f"{where}: {first['msg']}", kind, where) from None
     except RecursionError:
         raise RefusedError("the event is nested too deeply", "invalid_value") from None
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"JSON knows no {name}")
 
 
 def _short(value: object) -> str:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from omni.live.engine import messages
-from omni.live.protocol.events import Event, RefusedError, fresh
+from omni.live.protocol.events import Event, RefusedError, fresh, writable
 
 OPENING, CLOSING = "<tool_call>", "</tool_call>"
 
@@ -108,7 +108,7 @@ def _call(text: str) -> Event | None:
         name, arguments = found["name"], found.get("arguments", {})
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
-    if not isinstance(name, str):
+    if not isinstance(name, str) or not writable(found):
         return None
     return {
         "id": fresh("item"), "object": "realtime.item", "type": "function_call", "status": "completed",
