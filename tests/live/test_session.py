@@ -103,6 +103,20 @@ def test_an_interrupted_answer_is_forgotten_from_where_it_was_not_heard(talking:
     assert item["content"] == [{"type": "output_audio", "transcript": None}]
 
 
+def test_an_answer_that_is_interrupted_before_its_first_sound_was_not_given(talking: Talking, spoken) -> None:
+    talking.say("conversation.item.create", item=text("How are you?"))
+    talking.raw(json.dumps({"type": "response.create"}), steps=1)
+    response = talking.session.speaking.current
+    while not response.text:
+        talking.work(1)
+    assert not response.sent
+    events = talking.hear(np.concatenate((silence(0.1), spoken[:12_000])), steps=0)
+    assert only(events, "response.done")["response"]["status"] == "cancelled"
+    assert talking.talk.items[response.item] == []
+    (kept,) = talking.say("conversation.item.retrieve", item_id=response.item)
+    assert kept["item"]["content"] == [{"type": "output_audio", "transcript": None}]
+
+
 def test_more_cannot_be_truncated_than_was_said(talking: Talking) -> None:
     talking.say("conversation.item.create", item=text("Hello"))
     item = only(talking.say("response.create"), "response.output_item.done")["item"]["id"]

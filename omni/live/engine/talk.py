@@ -116,10 +116,9 @@ class Talk:
         """Of an answer only `seconds` were heard: forget the rest, and of its text as much in proportion, by words."""
         turn, codec = self.items.get(item, []), self._listening.codec
         audio = next((segment for segment in turn if segment.modality == "audio"), None)
-        if audio is None or not len(audio.codes):
-            return
-        frames = min(len(audio.codes), int(seconds * codec.frame_rate))
-        share, kept = frames / len(audio.codes), []
+        length = 0 if audio is None else len(audio.codes)
+        frames = min(length, int(seconds * codec.frame_rate))
+        share, kept = frames / max(length, 1), []
         for segment in turn:
             if segment.modality == "audio":
                 segment = Segment("audio", segment.codes[:frames], segment.role, segment.language, segment.voice)
@@ -128,7 +127,8 @@ class Talk:
                 codes = np.array(self.pipeline.tokenizers.text.encode(text), np.int64)  # type: ignore[union-attr]
                 segment = Segment("text", codes, segment.role, segment.language)
             kept.append(segment)
-        self.items[item] = kept if frames else []
+        if item in self.items:
+            self.items[item] = kept if frames else []
 
     # ---- answering
 

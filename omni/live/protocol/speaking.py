@@ -109,15 +109,19 @@ class Speaking:
     def interrupt(self) -> None:
         """The user speaks: stop the answer, and let the conversation hold what can have been heard of it."""
         now = time.monotonic()
-        response = self.current or self.last
-        if self.current is not None:
-            self.cancel(self.current, "turn_detected")
-        if response is not None and response.speaks and response.heard(now) < response.sent:
-            self.shorten(response, response.heard(now))
+        stopped, response = self.current, self.current or self.last
+        if stopped is not None:
+            self.cancel(stopped, "turn_detected")
+        if response is None or not response.speaks:
+            return
+        heard = response.heard(now)
+        if heard < response.sent or (stopped is not None and not heard):  # one that was only thought was not heard
+            self.shorten(response, heard)
 
     def shorten(self, response: Response, seconds: float) -> None:
         """Let the conversation hold only this much of a spoken answer, and no transcript of the rest."""
-        self._line.tell(messages.Truncate(self._line.name, response.item, seconds + response.skipped))
+        given = seconds + response.skipped if seconds else 0.0
+        self._line.tell(messages.Truncate(self._line.name, response.item, given))
         if response.item in self._history:
             self._history[response.item]["content"] = [{"type": "output_audio", "transcript": None}]
 
