@@ -276,6 +276,23 @@ def test_what_clients_send_by_default_is_accepted(talking: Talking) -> None:
     assert len(audio) / 8000 == pytest.approx(talking.session.speaking.last.sent)
 
 
+def test_a_fault_of_ours_costs_one_event_and_not_the_session(talking: Talking, monkeypatch) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    talking.faulty = True
+    with monkeypatch.context() as broken:
+        broken.setattr("omni.live.protocol.history.History.check_room", fail)
+        error = refused(talking.say("conversation.item.create", item=text("Hello"), event_id="mine"))
+    assert (error["type"], error["code"], error["event_id"]) == ("server_error", "server_error", "mine")
+    talking.say("conversation.item.create", item=text("Hello"))
+    with monkeypatch.context() as broken:
+        broken.setattr("omni.live.protocol.speaking.Speaking.ended", fail)
+        events = talking.say("response.create")
+    assert only(events, "error")["error"]["code"] == "server_error"
+    assert talking.say("response.cancel")[-1]["response"]["status"] == "cancelled"
+
+
 class Strict:
     """A guard that stops what it hears after so many samples, or fails."""
 

@@ -158,11 +158,15 @@ class Ended(Told):
 
 @dataclass(frozen=True)
 class Failed(Told):
-    """Something asked for could not be done; answer or item: what it concerns."""
+    """Something asked for could not be done.
+
+    answer: that is not given, or not on; item: that is not in the conversation now; fault: whether it is ours
+    """
 
     message: str
     answer: str | None = None
     item: str | None = None
+    fault: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """One client's session: its events in, what the model says, and the events out. No I/O and no waiting in here."""
 
 import copy
+import logging
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -19,6 +20,8 @@ from omni.live.protocol.microphone import Microphone, milliseconds
 from omni.live.protocol.response import Response
 from omni.live.protocol.settings import Settings
 from omni.live.protocol.speaking import Speaking
+
+log = logging.getLogger("omni.live")
 
 
 class Session:
@@ -57,6 +60,14 @@ class Session:
         except RefusedError as refused:
             cause = events.event_id(text)
             self.send(events.error(str(refused), refused.code, refused.param, cause))
+        except Exception as error:
+            self._fault(error, events.event_id(text))
+
+    def _fault(self, error: Exception, cause: str | None = None) -> None:
+        """A fault of ours, which costs the client one event and nobody else anything."""
+        log.error("a session failed at an event", exc_info=error)
+        message = f"the server failed at it ({type(error).__name__}); the session goes on"
+        self.send(events.error(message, "server_error", cause=cause, kind="server_error"))
 
     def _update(self, event: Event) -> None:
         before, changes = self.settings, event["session"]
@@ -169,6 +180,12 @@ class Session:
 
     def told(self, message: messages.Told) -> None:
         """One message of the model."""
+        try:
+            self._told(message)
+        except Exception as error:                                      # others listen to the same process
+            self._fault(error)
+
+    def _told(self, message: messages.Told) -> None:
         response = self.speaking.find(getattr(message, "answer", None))
         match message:
             case messages.Said() if response is not None:
@@ -199,9 +216,10 @@ class Session:
         if response is not None and response is self.speaking.draft:
             self.speaking.drop_draft()
             return
-        self.send(events.error(message.message, "model_refused"))
+        code, kind = ("model_failed", "server_error") if message.fault else ("model_refused", "invalid_request_error")
+        self.send(events.error(message.message, code, kind=kind))
         if response is not None:
-            self.speaking.failed(response, "model_refused", "invalid_request_error")
+            self.speaking.failed(response, code, kind)
 
     def _transcribed(self, message: messages.Transcribed) -> None:
         if message.item in self.items:
