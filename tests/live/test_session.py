@@ -3,7 +3,6 @@
 import base64
 import io
 import json
-import time
 
 import numpy as np
 import pytest
@@ -170,9 +169,14 @@ def test_a_user_who_says_nothing_after_an_answer_is_spoken_to(talking: Talking, 
     talking.say("session.update", session={"type": "realtime", "audio": {"input": {"turn_detection": detection}}})
     talking.say("conversation.item.create", item=text("Hello"))
     talking.say("response.create")
-    assert not talking.hear(silence(0.1))                               # the answer is still to be heard
-    later = time.monotonic() + 60
-    monkeypatch.setattr("omni.live.protocol.speaking.time.monotonic", lambda: later)
+    last = talking.session.speaking.last
+    assert last.sent > 0.5
+    monkeypatch.setattr(last, "sent", 20.0)                             # made long before it is heard
+    clock = [0.0]
+    monkeypatch.setattr("omni.live.protocol.speaking.time.monotonic", lambda: last.first_audio + clock[0])
+    for clock[0] in (19.0, 20.9):
+        assert not talking.hear(silence(0.1))
+    clock[0] = 21.1
     events = talking.hear(silence(1.4), 33_600)
     assert kinds(events)[:3] == [
         "input_audio_buffer.timeout_triggered", "input_audio_buffer.committed", "conversation.item.added",

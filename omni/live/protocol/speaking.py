@@ -134,8 +134,7 @@ class Speaking:
         """Seconds since the user can have heard the end of the latest answer; None before one and during one."""
         if self.current is not None or self.last is None or self.finished is None:
             return None
-        now = time.monotonic()
-        return now - self.finished - max(0.0, self.last.sent - self.last.heard(now))
+        return time.monotonic() - max(self.finished, (self.last.first_audio or 0.0) + self.last.sent)
 
     def _new(self, settings: Settings, metadata: Any, in_conversation: bool) -> Response:
         guard = self._guards(settings.voice) if self._guards else None
