@@ -206,6 +206,34 @@ def test_items_can_be_put_between_others_and_deleted(talking: Talking) -> None:
     assert refused(talking.say("conversation.item.retrieve", item_id="b"))["code"] == "item_not_found"
 
 
+def test_an_item_without_an_id_gets_one(talking: Talking) -> None:
+    created = [talking.say("conversation.item.create", item=text("Hello", **given)) for given in (
+        {"id": None}, {"id": None}, {"id": ""}, {})]  # fmt: skip
+    names = [events[-1]["item"]["id"] for events in created]
+    assert len({*names}) == 4 and all(names) and list(talking.talk.items) == names
+    assert refused(talking.say("conversation.item.create", item=text("Hello", id="root")))["param"] == "item.id"
+
+
+def test_an_item_that_the_model_cannot_take_is_taken_back(talking: Talking, monkeypatch) -> None:
+    monkeypatch.setattr(talking.worker.pipeline.tokenizers, "text", None)
+    events = talking.say("conversation.item.create", item=text("Hello", id="a"))
+    assert kinds(events)[-2:] == ["error", "conversation.item.deleted"] and events[-1]["item_id"] == "a"
+    assert refused(talking.say("conversation.item.retrieve", item_id="a"))["code"] == "item_not_found"
+
+
+def test_an_answer_that_is_owed_comes_when_the_one_before_it_is_cancelled(talking: Talking, spoken) -> None:
+    detection = {"type": "server_vad", "interrupt_response": False}
+    talking.say("session.update", session={"type": "realtime", "audio": {"input": {"turn_detection": detection}}})
+    talking.say("conversation.item.create", item=text("How are you?"))
+    talking.raw(json.dumps({"type": "response.create"}), steps=1)
+    events = talking.hear(np.concatenate((silence(0.3), spoken, silence(0.6))), steps=0)
+    assert "input_audio_buffer.committed" in kinds(events) and "response.created" not in kinds(events)
+    cancelled = talking.raw(json.dumps({"type": "response.cancel"}), steps=0)
+    assert [event["type"] for event in cancelled if event["type"].startswith("response.")][-2:] == [
+        "response.done", "response.created",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("message", "code", "param"),
     [

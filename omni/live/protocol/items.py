@@ -38,7 +38,7 @@ def known(item: Event) -> Event:
     """An item as it is told to clients: with an id and a status, without sound and pictures, which are not kept."""
     left_out = ("audio", "image_url")
     kept = [{name: part[name] for name in part if name not in left_out} for part in item.get("content", [])]
-    whole = {"id": fresh("item"), **item, "object": "realtime.item", "status": "completed"}
+    whole = {**item, "id": item.get("id") or fresh("item"), "object": "realtime.item", "status": "completed"}
     return {**whole, "content": kept} if "content" in item else whole
 
 

@@ -57,6 +57,7 @@ class Session:
         try:
             event = events.read(text)
             self._handlers[event["type"]](self, event)
+            self._give_due()
         except RefusedError as refused:
             cause = events.event_id(text)
             self.send(events.error(str(refused), refused.code, refused.param, cause))
@@ -202,6 +203,10 @@ class Session:
                 self._failed(message, response)
             case _:
                 pass
+        self._give_due()
+
+    def _give_due(self) -> None:
+        """Begin the answer that is owed, once no other is being given."""
         if self._due and self.speaking.current is None:
             self._due = False
             self.speaking.ask(self.settings)
@@ -218,6 +223,9 @@ class Session:
             return
         code, kind = ("model_failed", "server_error") if message.fault else ("model_refused", "invalid_request_error")
         self.send(events.error(message.message, code, kind=kind))
+        if message.item is not None and message.item in self.items:
+            self.items.remove(message.item)                             # the client was told that it is there
+            self.send(server("conversation.item.deleted", item_id=message.item))
         if response is not None:
             self.speaking.failed(response, code, kind)
 
