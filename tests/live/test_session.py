@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 from talking import Talking, kinds, only, refused, silence, text
 
+from omni.live.engine import messages
 from omni.live.engine.talk import _cut
 
 ANSWERED = [
@@ -193,6 +194,44 @@ def test_a_response_out_of_band_leaves_the_conversation_alone(talking: Talking) 
     assert "conversation.item.added" not in kinds(events)
     assert only(events, "response.done")["response"]["metadata"] == {"a": "b"}
     assert not talking.talk.items
+
+
+def test_the_assistant_can_speak_first(talking: Talking) -> None:
+    events = talking.say("response.create", response={"output_modalities": ["text"]})
+    assert "give instructions" in only(events, "error")["error"]["message"]
+    assert only(events, "response.done")["response"]["status"] == "failed"
+    wanted = {"instructions": "Greet the user.", "output_modalities": ["text"]}
+    for more in ({}, {"conversation": "none", "input": []}):
+        events = talking.say("response.create", response={**wanted, **more})
+        assert only(events, "response.done")["response"]["status"] == "completed"
+
+
+def heard(talking: Talking, **wanted) -> list[str]:
+    """What the model is told of what it is to answer, item by item, for one response."""
+    orders = []
+    tell = talking.session.line.process.tell
+    talking.session.line.process.tell = lambda message: (orders.append(message), tell(message))
+    events = talking.say("response.create", response={"output_modalities": ["text"], **wanted})
+    assert only(events, "response.done")["response"]["status"] == "completed"
+    (order,) = [one for one in orders if isinstance(one, messages.Answer)]
+    return [part if isinstance(part, str) else part.text for part in order.parts]
+
+
+@pytest.mark.parametrize("conversation", ["none", "auto"])
+def test_a_response_can_be_to_other_items_than_the_conversation_has(talking: Talking, conversation: str) -> None:
+    for name in ("one", "two"):
+        talking.say("conversation.item.create", item=text(name, id=name))
+    given = [{"type": "item_reference", "id": "two"}, text("three")]
+    assert heard(talking, conversation=conversation, input=given) == ["two", "three"]
+    assert heard(talking, conversation=conversation, input=[], instructions="Say hello.") == []
+    assert len(talking.talk.items) == (2 if conversation == "none" else 4)
+    for bad, where in (("nine", "response.input.0.id"), (None, "response.input.0.id")):
+        wanted = {"conversation": conversation, "input": [{"type": "item_reference", "id": bad}]}
+        assert refused(talking.say("response.create", response=wanted))["param"] == where
+    counted = only(talking.say("response.create", response={
+        "conversation": "none", "output_modalities": ["text"], "input": [{"type": "item_reference", "id": "two"}],
+    }), "response.done")["response"]["usage"]["input_tokens"]  # fmt: skip
+    assert counted == len(talking.worker.pipeline.tokenizers.text.encode("two"))
 
 
 def test_items_can_be_put_between_others_and_deleted(talking: Talking) -> None:

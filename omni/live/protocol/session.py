@@ -156,19 +156,17 @@ class Session:
         if not self.settings.answers:
             raise RefusedError("a session of type transcription gives no responses; open one of type realtime")
         wanted = event.get("response") or {}
-        settings = self.settings.with_response(wanted)
+        settings, given = self.settings.with_response(wanted), self._given(wanted.get("input"))
         if wanted.get("conversation") == "none":
-            self.speaking.ask(settings, wanted.get("metadata"), self._given(wanted.get("input")), apart=True)
+            self.speaking.ask(settings, wanted.get("metadata"), given, apart=True)
             return
-        if wanted.get("input"):
-            raise RefusedError('input is for responses out of band; add conversation: "none"', param="response.input")
         if self.speaking.current is not None:
             raise RefusedError(
                 f"a response is active ({self.speaking.current.id}); wait until it is done, or cancel it",
                 "conversation_already_has_active_response",
             )
         self.speaking.drop_draft()
-        self.speaking.ask(settings, wanted.get("metadata"))
+        self.speaking.ask(settings, wanted.get("metadata"), given)
 
     def _cancel_response(self, event: Event) -> None:
         name = event.get("response_id")
@@ -328,13 +326,19 @@ class Session:
         self.send(server("conversation.item.added", previous_item_id=previous, item=item))
         self.send(server("conversation.item.done", previous_item_id=previous, item=item))
 
-    def _given(self, said: list[Event] | None) -> tuple[Part, ...] | None:
-        """What a response out of band is to answer instead of the conversation."""
+    def _given(self, said: list[Event] | None) -> tuple[Part | str, ...] | None:
+        """What a response is to answer instead of the conversation: parts, and ids of items."""
         if said is None:
             return None
-        if any(item.get("type") == "item_reference" for item in said):
-            raise RefusedError("item references are not supported here; give the items", param="response.input")
-        return tuple(part for item in said for part in items.parts(item, self.settings.input_format))
+        given: list[Part | str] = []
+        for index, item in enumerate(said):
+            if item["type"] != "item_reference":
+                given += items.parts(item, self.settings.input_format)
+            elif item["id"] in self.items:
+                given.append(item["id"])
+            else:
+                raise unknown(item["id"], f"response.input.{index}.id")
+        return tuple(given)
 
     _handlers: ClassVar[dict[str, Callable[[Any, Event], None]]] = {
         "session.update": _update, "input_audio_buffer.append": _append, "input_audio_buffer.commit": _commit,

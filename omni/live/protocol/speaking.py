@@ -39,9 +39,9 @@ class Speaking:
         return self._responses.get(name or "")
 
     def ask(
-        self, settings: Settings, metadata: Any = None, said: tuple[Part, ...] | None = None, apart: bool = False
+        self, settings: Settings, metadata: Any = None, said: tuple[Part | str, ...] | None = None, apart: bool = False
     ) -> None:
-        """Begin a response; apart: out of band, to the conversation or to what is `said`."""
+        """Begin a response to the conversation, or to what is `said` instead; apart: out of band."""
         response = self._new(settings, metadata, not apart)
         self._order(response, None, said)
         self.begin(response)
@@ -142,7 +142,7 @@ class Speaking:
         self._responses[response.id] = response
         return response
 
-    def _order(self, response: Response, draft: str | None, said: tuple[Part, ...] | None) -> None:
+    def _order(self, response: Response, draft: str | None, said: tuple[Part | str, ...] | None) -> None:
         session = response.settings.session
         must = session["tool_choice"] not in ("auto", "none")
         functions = tools.instructions(tools.offered(session), must)
