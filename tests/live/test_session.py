@@ -124,6 +124,22 @@ def test_more_cannot_be_truncated_than_was_said(talking: Talking) -> None:
     assert error["param"] == "audio_end_ms"
 
 
+def test_an_earlier_answer_can_be_truncated_and_what_was_not_spoken_cannot(talking: Talking) -> None:
+    answers = []
+    for words in ("Hello", "How are you?"):
+        talking.say("conversation.item.create", item=text(words, id=words))
+        answers.append(only(talking.say("response.create"), "response.output_item.done")["item"]["id"])
+    before = [len(talking.talk.items[item][-1].codes) for item in answers]
+    (told,) = talking.say("conversation.item.truncate", item_id=answers[0], content_index=0, audio_end_ms=80)
+    assert (told["type"], told["audio_end_ms"]) == ("conversation.item.truncated", 80)
+    after = [sum(len(segment.codes) for segment in talking.talk.items[item] if segment.modality == "audio")
+             for item in answers]  # fmt: skip
+    assert after[0] < before[0] and after[1] == before[1]
+    for item, param in (("Hello", "item_id"), ("nothing", "item_id")):
+        error = refused(talking.say("conversation.item.truncate", item_id=item, content_index=0, audio_end_ms=0))
+        assert error["param"] == param
+
+
 def test_an_answer_is_in_the_conversation_while_it_is_being_given(talking: Talking) -> None:
     """openai-agents truncates an answer that is being given, and then asks for what is left of it."""
     talking.say("conversation.item.create", item=text("What is this?"))

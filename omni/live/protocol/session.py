@@ -139,17 +139,17 @@ class Session:
 
     def _truncate(self, event: Event) -> None:
         name, end = event["item_id"], event["audio_end_ms"]
-        response = self.speaking.spoken(name)
-        if response is None and name not in self.items:
+        if name not in self.items:
             raise unknown(name)
-        if response is None:
-            raise RefusedError("only the latest spoken answer can be truncated", param="item_id")
-        if not 0 <= end <= response.sent * 1000 + 1:
-            length = f"the answer has {response.sent * 1000:.0f} ms"
-            raise RefusedError(f"audio_end_ms is {end}, but {length}", param="audio_end_ms")
+        spoken = self.speaking.spoken(name)
+        if spoken is None:
+            raise RefusedError("only spoken answers can be truncated", param="item_id")
+        sent, skipped = spoken
+        if not 0 <= end <= sent * 1000 + 1:
+            raise RefusedError(f"audio_end_ms is {end}, but the answer has {sent * 1000:.0f} ms", param="audio_end_ms")
         if event["content_index"] != 0:
             raise RefusedError("an answer has one content part; use 0", param="content_index")
-        self.speaking.shorten(response, end / 1000)
+        self.speaking.shorten(name, end / 1000, skipped)
         self.send(server("conversation.item.truncated", item_id=name, content_index=0, audio_end_ms=end))
 
     def _respond(self, event: Event) -> None:

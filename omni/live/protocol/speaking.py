@@ -33,6 +33,7 @@ class Speaking:
         self.finished: float | None = None
         self._line, self._send, self._history, self._guards, self._limits = line, send, history, guards, limits
         self._responses: dict[str, Response] = {}                       # those that are not over
+        self._spoken: dict[str, tuple[float, float]] = {}               # seconds sent and skipped of earlier ones
 
     def find(self, name: str | None) -> Response | None:
         """A response that is not over, by its id."""
@@ -116,19 +117,23 @@ class Speaking:
             return
         heard = response.heard(now)
         if heard < response.sent or (stopped is not None and not heard):  # one that was only thought was not heard
-            self.shorten(response, heard)
+            self.shorten(response.item, heard, response.skipped)
 
-    def shorten(self, response: Response, seconds: float) -> None:
-        """Let the conversation hold only this much of a spoken answer, and no transcript of the rest."""
-        given = seconds + response.skipped if seconds else 0.0
-        self._line.tell(messages.Truncate(self._line.name, response.item, given))
-        if response.item in self._history:
-            self._history[response.item]["content"] = [{"type": "output_audio", "transcript": None}]
+    def shorten(self, item: str, seconds: float, skipped: float) -> None:
+        """Let the conversation hold only this much of a spoken answer, and no transcript of the rest.
 
-    def spoken(self, item: str) -> Response | None:
-        """The latest spoken response, if it is this item."""
-        found = (each for each in (self.current, self.last) if each is not None and each.item == item and each.speaks)
-        return next(found, None)
+        skipped: seconds of it that were not sent, before the first that were
+        """
+        self._line.tell(messages.Truncate(self._line.name, item, seconds + skipped if seconds else 0.0))
+        if item in self._history:
+            self._history[item]["content"] = [{"type": "output_audio", "transcript": None}]
+
+    def spoken(self, item: str) -> tuple[float, float] | None:
+        """Seconds of a spoken answer that were sent, and that were skipped before them; None for any other item."""
+        for response in (self.current, self.last):
+            if response is not None and response.item == item and response.speaks and not response.restated:
+                return response.sent, response.skipped
+        return self._spoken.get(item)
 
     def quiet_for(self) -> float | None:
         """Seconds since the user can have heard the end of the latest answer; None before one and during one."""
@@ -160,5 +165,8 @@ class Speaking:
         for item, text in response.restated:
             self._line.tell(messages.Put(self._line.name, item, (Text(text, "assistant"),), behind))
             behind = item
+        if response.in_conversation and response.sent:
+            kept = {item: length for item, length in self._spoken.items() if item in self._history}
+            self._spoken = {**kept, response.item: (response.sent, response.skipped)}
         if response is self.current:
             self.current, self.last, self.finished = None, response, time.monotonic()
