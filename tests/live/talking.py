@@ -70,6 +70,7 @@ class Talking:
     def __init__(
         self, pipeline: Pipeline, guards: Guards | None = None, kind: str = "realtime", limits: Any = None
     ) -> None:  # fmt: skip
+        self.faulty = False                                             # whether faults of ours are wanted
         self.told: list[messages.Told] = []
         self.events: list[dict[str, Any]] = []
         process: Any = Inline.of(pipeline, self.told.append)
@@ -114,6 +115,7 @@ class Talking:
     def _sent(self, event: dict[str, Any]) -> None:
         event = json.loads(json.dumps(event))
         SCHEMA.validate_python(event)
+        assert self.faulty or event.get("error", {}).get("type") != "server_error", event
         self.events.append(event)
 
 

@@ -118,10 +118,9 @@ class Talk:
         """Of an answer only `seconds` were heard: forget the rest, and of its text as much in proportion, by words."""
         turn, codec = self.items.get(item, []), self._listening.codec
         audio = next((segment for segment in turn if segment.modality == "audio"), None)
-        if audio is None or not len(audio.codes):
-            return
-        frames = min(len(audio.codes), int(seconds * codec.frame_rate))
-        share, kept = frames / len(audio.codes), []
+        length = 0 if audio is None else len(audio.codes)
+        frames = min(length, int(seconds * codec.frame_rate))
+        share, kept = frames / max(length, 1), []
         for segment in turn:
             if segment.modality == "audio":
                 segment = Segment("audio", segment.codes[:frames], segment.role, segment.language, segment.voice)
@@ -130,7 +129,8 @@ class Talk:
                 codes = np.array(self.pipeline.tokenizers.text.encode(text), np.int64)  # type: ignore[union-attr]
                 segment = Segment("text", codes, segment.role, segment.language)
             kept.append(segment)
-        self.items[item] = kept if frames else []
+        if item in self.items:
+            self.items[item] = kept if frames else []
 
     # ---- answering
 
@@ -143,17 +143,18 @@ class Talk:
         system = self._segments((Text(order.system, "system"),) if order.system else ())
         draft = self._drafted(order.draft)
         if order.parts is not None:
-            turns = [system, self._segments(order.parts)]
+            turns = [system, self._given(order.parts)]
         else:
             turns = [system, *self.items.values(), *([[draft[1]]] if draft else [])]
         turns = [turn for turn in turns if turn]
-        if turns in ([], [system]):
-            raise InputError("nothing to answer; say something, or add an item to the conversation")
+        if not turns:
+            raise InputError("nothing to answer; say something, add an item to the conversation, or give instructions")
         if not apart:
             self.system, self.wants = system, wants
         model, vocab = self.pipeline.model, self.pipeline.vocab
         turns, ids = fitting(turns, wants, model, vocab)
-        stream = Stream(model, step=self.pipeline.step) if apart else self._stream
+        alone = apart or order.parts is not None
+        stream = Stream(model, step=self.pipeline.step) if alone else self._stream
         stream.hear(ids[None], Laid.of(chain(*turns), vocab).prefix)
         said: list[Segment] = []
         pieces = tell(stream, wants, self.pipeline.tokenizers, vocab, sampler, generator, said)
@@ -218,6 +219,15 @@ class Talk:
         for part in parts:
             _refuse_endless(part, self.pipeline)
         return [part.segment(self.pipeline.tokenizers, self.pipeline.vocab) for part in parts]
+
+    def _given(self, parts: tuple[Part | str, ...]) -> Turn:
+        """What stands for the conversation in one answer, items that are named included."""
+        found: Turn = []
+        for part in parts:
+            if isinstance(part, str) and part not in self.items:
+                raise InputError(f"there is no item {part!r} in the conversation any more")
+            found += self.items[part] if isinstance(part, str) else self._segments((part,))
+        return found
 
     def _follow(self) -> None:
         """Let the model hear what is certain of what the user is saying."""

@@ -74,7 +74,8 @@ async def answer(pool: Pool, parts: tuple[Part, ...], ask: Ask, system: str = ""
             if message is None:
                 raise RefusedRequestError("the model's process died; ask again", 503, kind="server_error")
             if isinstance(message, messages.Failed):
-                raise RefusedRequestError(message.message)
+                kind = "server_error" if message.fault else "invalid_request_error"
+                raise RefusedRequestError(message.message, 500 if message.fault else 400, kind=kind)
             yield message
             if isinstance(message, messages.Ended):
                 return

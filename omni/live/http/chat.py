@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import binascii
-import json
 import secrets
 import time
 from collections.abc import AsyncIterator
@@ -164,10 +163,11 @@ class Chat:
         return Ask(("text", "audio"), how), kind
 
     async def _whole(self, said: AsyncIterator[messages.Told | Event], shown: Body, kind: str, key: str) -> Body:
-        text, waves, ended, called = "", [], None, None
+        text, waves, ended = "", [], None
+        called: list[Event] = []
         async for message in said:
             if isinstance(message, dict):
-                called = message
+                called.append(message)
             elif isinstance(message, messages.Said):
                 text += message.text or ""
                 waves += [message.audio] if message.audio is not None else []
@@ -182,8 +182,8 @@ class Chat:
             until = self.spoken.keep(key, name, text)
             answered |= {"content": None}
             answered["audio"] = {"id": name, "data": data, "expires_at": until, "transcript": text}
-        if called is not None:
-            answered |= {"content": None, "tool_calls": [_call(called)]}
+        if called:
+            answered |= {"content": text or None, "tool_calls": [_call(one) for one in called]}
         choice = {"index": 0, "message": answered, "finish_reason": _reason(ended, called), "logprobs": None}
         return {**shown, "object": "chat.completion", "choices": [choice], "usage": _usage(ended)}
 
@@ -193,7 +193,7 @@ class Chat:
         """Server-sent events; sound as PCM16 at 24 kHz."""
         write, audio = sound.streamer("pcm16", self.known.rate), fresh("audio")
         assert write is not None
-        speaks, called, transcript = "audio" in (body.get("modalities") or []), None, ""
+        speaks, called, transcript = "audio" in (body.get("modalities") or []), 0, ""
 
         def chunk(delta: Body, reason: str | None = None, usage: Body | None = None, choices: bool = True) -> str:
             choice = [{"index": 0, "delta": delta, "finish_reason": reason, "logprobs": None}] if choices else []
@@ -204,10 +204,10 @@ class Chat:
         try:
             async for message in said:
                 if isinstance(message, dict):
-                    called = message
-                    yield chunk({"tool_calls": [{"index": 0, **_call(called)}]})
+                    yield chunk({"tool_calls": [{"index": called, **_call(message)}]})
+                    called += 1
                 elif isinstance(message, messages.Ended):
-                    if speaks and called is None:
+                    if speaks and not called:
                         yield chunk({"audio": {"id": audio, "expires_at": self.spoken.keep(key, audio, transcript)}})
                     yield chunk({}, _reason(message, called))
                     if (body.get("stream_options") or {}).get("include_usage"):
@@ -254,8 +254,7 @@ def _calls(message: Body, where: str) -> list[Part]:
     if not isinstance(made, list) or not all(isinstance(one, dict) for one in made):
         raise RefusedRequestError(f"{where}.tool_calls must be a list of objects", param=where)
     functions = [_inside(one, f"{where}.tool_calls[{index}]") for index, one in enumerate(made)]
-    written = [json.dumps({name: one.get(name) for name in ("name", "arguments")}) for one in functions]
-    return [Text(f"{tools.OPENING}{one}{tools.CLOSING}", "assistant") for one in written]
+    return [Text(tools.written(one["name"], str(one.get("arguments") or "{}")), "assistant") for one in functions]
 
 
 def _call(item: Event) -> Body:
@@ -265,8 +264,8 @@ def _call(item: Event) -> Body:
     }  # fmt: skip
 
 
-def _reason(ended: messages.Ended, called: Event | None) -> str:
-    if called is not None:
+def _reason(ended: messages.Ended, called: object) -> str:
+    if called:
         return "tool_calls"
     return "length" if ended.cut else "stop"
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from omni.decode.parts import Audio, Part, Picture, Text
 from omni.errors import InputError
 from omni.live.hearing.pcm import RATES, from_base64
+from omni.live.protocol import tools
 from omni.live.protocol.events import Event, RefusedError, fresh
 
 LARGEST_PICTURE = 10 << 20                                              # bytes
@@ -24,7 +25,7 @@ def parts(item: Event, encoding: str) -> tuple[Part, ...]:
     """What the model gets of an item; encoding: of its audio. Raises RefusedError for what it cannot get."""
     kind = item["type"]
     if kind == "function_call":
-        return (Text(json.dumps({"name": item["name"], "arguments": item["arguments"]}), "assistant"),)
+        return (Text(tools.written(item["name"], item["arguments"]), "assistant"),)
     if kind == "function_call_output":
         return (Text(str(item["output"])),)
     if kind != "message":
@@ -37,10 +38,11 @@ def parts(item: Event, encoding: str) -> tuple[Part, ...]:
 
 
 def known(item: Event) -> Event:
-    """An item as it is told to clients: with an id and a status, and without audio, which is not kept."""
-    content = [{name: value for name, value in part.items() if name != "audio"} for part in item.get("content", [])]
-    whole = {"id": fresh("item"), **item, "object": "realtime.item", "status": "completed"}
-    return {**whole, "content": content} if "content" in item else whole
+    """An item as it is told to clients: with an id and a status, without sound and pictures, which are not kept."""
+    left_out = ("audio", "image_url")
+    kept = [{name: part[name] for name in part if name not in left_out} for part in item.get("content", [])]
+    whole = {**item, "id": item.get("id") or fresh("item"), "object": "realtime.item", "status": "completed"}
+    return {**whole, "content": kept} if "content" in item else whole
 
 
 def user_audio(name: str, transcript: str | None = None) -> Event:
