@@ -13,20 +13,26 @@ from omni.eval.live.recordings import Question, questions
 from omni.eval.live.serving import add_flags, asked_server
 from omni.figures import Report
 from omni.files import write_json
+from omni.live.hearing.pcm import to_base64
 from omni.progress import progress
 
 ASKED = ("Count to ten.", "Tell me about yourself.", "What can you do?", "Who are you?")
+SAMPLE = 4.0                                                            # seconds by which codes a second are counted
 BEFORE = 0.3                                                            # seconds of the answer that are heard first
 
 
 @dataclass(frozen=True)
 class Interruption:
-    """Milliseconds from the user's first audible sound to the last of the answer, and of the answer heard and kept."""
+    """Milliseconds from the user's first audible sound to the last of the answer, and of the answer heard and kept.
+
+    guessed_ms: what the server kept by its own clock; kept_ms: once the client had told what it played
+    """
 
     stop_ms: float
     from_first_sound_ms: float
     heard_ms: float
-    kept_ms: float | None
+    guessed_ms: float
+    kept_ms: float
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -59,8 +65,11 @@ def figures(found: Sequence[Interruption], short: int) -> Report:
         for share in (50, 95):
             value = float(np.percentile(values, share)) if values else None
             report.add(f"{name}_p{share}", value, "ms", n=n)
-    excess = [each.kept_ms - each.heard_ms for each in found if each.kept_ms is not None]
-    report.add("kept_beyond_heard_ms_max", max(excess) if excess else None, "ms", n=len(excess))
+    for name, kept in (
+        ("kept_beyond_heard_ms_max", [each.kept_ms - each.heard_ms for each in found]),
+        ("guessed_beyond_heard_ms_max", [each.guessed_ms - each.heard_ms for each in found]),
+    ):
+        report.add(name, max(kept) if kept else None, "ms", n=n)
     report.add("over_before", short, "answers", n=n + short)
     return report
 
@@ -95,6 +104,7 @@ async def interrupted(
         listening.cancel()
         await settle(client)
         return None
+    whole, a_second = await codes(client), await codes(client, SAMPLE) / SAMPLE
     start = playback(sound)[0][0]
     await asyncio.sleep(max(0.0, start + BEFORE - time.monotonic()))
     listening.cancel()
@@ -104,16 +114,34 @@ async def interrupted(
     speaking = asyncio.create_task(client.speak(np.concatenate((question.wave, room(0.5, random))), begun))
     told, _ = await client.until("input_audio_buffer.speech_started", since)
     stopped = min(told, start + length)
+    speaking.cancel()                                                   # so that no turn ends meanwhile
+    await asyncio.gather(speaking, return_exceptions=True)
     item = sound[0].item
     heard = int((stopped - start) * 1000)
+    guessed = await codes(client)
     await client.send("conversation.item.truncate", item_id=item, content_index=0, audio_end_ms=heard)
-    kept = await client.until_any(("conversation.item.truncated", "error"), since)
-    speaking.cancel()
-    await asyncio.gather(speaking, return_exceptions=True)
+    await client.until("conversation.item.truncated", since)
+    kept = await codes(client)
     if stopped < told:
         await settle(client)
         return None                                                     # it ended by itself while the user began
     return Interruption(
         round((stopped - begun - first) * 1000, 1), round((stopped - begun - sounds) * 1000, 1), heard,
-        kept.get("audio_end_ms"),
+        *(round((length - (whole - left) / a_second) * 1000, 1) for left in (guessed, kept)),
     )  # fmt: skip
+
+
+async def codes(client: Client, seconds: float | None = None) -> int:
+    """How many audio codes the model is given: of the conversation as it is, or of so many seconds of silence.
+
+    An answer out of band tells, in its bill. So it is the model's own past that is looked at, not the client's word.
+    """
+    since = len(client.events)
+    asked: dict[str, object] = {"conversation": "none", "output_modalities": ["text"], "max_output_tokens": 1}
+    if seconds is not None:
+        audio = to_base64(np.zeros(int(seconds * RATE), np.float32), "audio/pcm")
+        content = [{"type": "input_audio", "audio": audio}]
+        asked["input"] = [{"type": "message", "role": "user", "content": content}]
+    await client.send("response.create", response=asked)
+    _, done = await client.until("response.done", since)
+    return int(done["response"]["usage"]["input_token_details"]["audio_tokens"])

@@ -87,6 +87,8 @@ def figures(turns: Sequence[Turn], effect: Sequence[Turn]) -> Report:
     if longer:
         low, high = bootstrap(longer)
         report.add("length_effect_ms", float(np.mean(longer)), "ms", low=low, high=high, n=len(longer))
+    else:
+        report.add("length_effect_ms", None, "ms", n=0)
     return report
 
 

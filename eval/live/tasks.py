@@ -102,8 +102,7 @@ def interrupt(url: str | None = None, key: str = "") -> Solver:
 
         for asked in ASKED:
             if found := await interrupted(client, asked, question, random):
-                beyond = None if found.kept_ms is None else found.kept_ms - found.heard_ms
-                return {**asdict(found), "interrupted": True, "beyond_ms": beyond}
+                return {**asdict(found), "interrupted": True, "beyond_ms": found.kept_ms - found.heard_ms}
         return {"interrupted": False}                                   # every answer was over before
 
     return _talked(turn, url, key)

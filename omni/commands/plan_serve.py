@@ -5,7 +5,8 @@ import argparse
 EPILOG = """examples:
   omni plan serve tiny --gpu cpu
   omni plan serve 7b --gpu h100 --context 8192
-One by one is how `omni serve` takes steps; batched is what a step for all conversations at once would allow."""
+`omni serve` takes the steps of all conversations that have one to make together: batched. One by one is what it
+would be otherwise."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -38,8 +38,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--engine", choices=("local", "ray"), default="local",
                         help="where they run; ray: on the cluster of $RAY_ADDRESS, or one here")
     parser.add_argument("--sessions", type=int, default=16, help="conversations a process holds (default: %(default)s)")
-    parser.add_argument("--per-key", type=int, default=16, help="sessions a key may have open (default: %(default)s)")
-    parser.add_argument("--idle", type=float, default=300.0, help="seconds a client may be mute (default: %(default)g)")
+    parser.add_argument("--per-key", type=int, default=16,
+                        help="sessions and questions of a key at once (default: %(default)s)")
+    parser.add_argument("--idle", type=float, default=300.0,
+                        help="seconds a client may be mute, or a request take (default: %(default)g)")
     parser.add_argument("--seconds", type=float, default=3600.0, help="longest session (default: %(default)g)")
     parser.add_argument("--guard", action="append", default=[], choices=("voice", "text", "music"),
                         help="stop answers that leave the preset voice, break the policy or sing; may be repeated")

@@ -27,8 +27,9 @@ async def planted(socket: ServerConnection, behaviour: str) -> None:
     """`late` answers DELAY after it hears silence again, `early` at the first sound that comes, `mute` never.
 
     `talks` answers in writing asked at length, and says that it hears a voice; `terse` answers with 0.2 s.
+    Its model is given a code a millisecond.
     """
-    heard, answered = False, False
+    heard, answered, kept = False, False, 4000
 
     async def say(kind: str, **fields: Any) -> None:
         await socket.send(json.dumps({"type": kind, **fields}))
@@ -38,12 +39,16 @@ async def planted(socket: ServerConnection, behaviour: str) -> None:
         event = json.loads(text)
         if event["type"] == "input_audio_buffer.clear":
             await say("input_audio_buffer.cleared")
-        if event["type"] == "response.create":
+        if event.get("response"):                                       # out of band
+            codes = 4000 if event["response"].get("input") else kept
+            await say("response.done", response={"usage": {"input_token_details": {"audio_tokens": codes}}})
+        elif event["type"] == "response.create":
             for kind in ("response.created", *["response.output_audio.delta"] * (20 if behaviour == "talks" else 1)):
                 await say(kind, item_id="a", delta=LOUD)
             await say("response.done")
         if event["type"] == "conversation.item.truncate":
-            await say("conversation.item.truncated", audio_end_ms=event["audio_end_ms"] - 20)
+            kept = event["audio_end_ms"] - 20
+            await say("conversation.item.truncated", audio_end_ms=event["audio_end_ms"])
         if behaviour in ("talks", "terse"):
             if event["type"] == "input_audio_buffer.append" and loud(event) and not heard:
                 heard = True

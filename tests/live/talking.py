@@ -1,6 +1,7 @@
 """Live speech in one process: a session, and the worker that really answers it, taking turns."""
 
 import json
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -40,12 +41,36 @@ class Inline:
         return cls(Worker(pipeline, told), ready)
 
 
+def answering(pipeline: Pipeline) -> Inline:
+    """One that does at once what it is told, and says to whom it concerns what comes of it."""
+
+    def hand_over(message: messages.Told) -> None:
+        if message.talk in process.listeners:
+            process.listeners[message.talk](message)
+
+    process, waiting = Inline.of(pipeline, hand_over), deque[messages.Told]()
+
+    def tell(message: messages.Told) -> None:
+        waiting.append(message)
+        if len(waiting) > 1:                                            # it is at work, and will come to it
+            return
+        while waiting:
+            process.worker.take(waiting[0])
+            while process.worker.busy:
+                process.worker.work()
+            waiting.popleft()
+
+    process.tell = tell
+    return process
+
+
 class Talking:
     """A session with its model. `events` is all that was sent to the client, each of the openai package's shape."""
 
     def __init__(
         self, pipeline: Pipeline, guards: Guards | None = None, kind: str = "realtime", limits: Any = None
     ) -> None:  # fmt: skip
+        self.faulty = False                                             # whether faults of ours are wanted
         self.told: list[messages.Told] = []
         self.events: list[dict[str, Any]] = []
         process: Any = Inline.of(pipeline, self.told.append)
@@ -90,6 +115,7 @@ class Talking:
     def _sent(self, event: dict[str, Any]) -> None:
         event = json.loads(json.dumps(event))
         SCHEMA.validate_python(event)
+        assert self.faulty or event.get("error", {}).get("type") != "server_error", event
         self.events.append(event)
 
 

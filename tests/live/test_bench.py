@@ -32,3 +32,8 @@ def test_the_effect_of_length_is_that_of_pairs_both_of_which_were_answered() -> 
     effect = [turn(each) for each in (100, 110, None, 900, 200, 230)]
     found = json.loads(figures([turn(150)], effect).json())["figures"]["length_effect_ms"]
     assert found["value"] == pytest.approx(20) and found["n"] == 2
+
+
+def test_the_effect_of_length_is_told_where_it_is_not_known() -> None:
+    found = json.loads(figures([turn(150)], [turn(None), turn(100)]).json())["figures"]["length_effect_ms"]
+    assert found["value"] is None and found["n"] == 0

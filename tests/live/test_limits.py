@@ -1,18 +1,35 @@
 """How long a session may last and how much it may say, and that its client is told when it is over."""
 
+import asyncio
+import io
 import json
 import time
 from typing import Any
 
+import httpx
+import numpy as np
 import pytest
+import soundfile
+from starlette.applications import Starlette
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
-from talking import SCHEMA, Inline, Talking
+from talking import SCHEMA, Inline, Talking, answering
 
 from omni.decode.pipeline import Pipeline
 from omni.live.engine.pool import Pool
 from omni.live.http.app import application
 from omni.live.http.door import Allowance, Door
+
+HELLO = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 8}
+SESAME = {"authorization": "Bearer sesame"}
+
+
+def client_in(app: Starlette) -> httpx.AsyncClient:
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost")
+
+
+def client_of(app: Starlette) -> TestClient:
+    return TestClient(app, headers={"host": "localhost"})
 
 
 @pytest.mark.parametrize(
@@ -20,12 +37,11 @@ from omni.live.http.door import Allowance, Door
     [
         (Door(idle=0.3), 0, "session_idle"),
         (Door(seconds=1, events=1000), 0, "session_expired"),
-        (Door(events=5), 40, "rate_limit_exceeded"),
     ],
 )
 def test_a_session_that_is_over_is_told_why_and_closed(pipeline: Pipeline, door: Door, sent: int, code: str) -> None:
     process: Any = Inline.of(pipeline, lambda _: None)
-    with TestClient(application(Pool([process], 1), door)).websocket_connect("/v1/realtime") as socket:
+    with client_of(application(Pool([process], 1), door)).websocket_connect("/v1/realtime") as socket:
         created = socket.receive_json()
         assert created["session"]["expires_at"] == pytest.approx(time.time() + door.seconds, abs=30)
         for _ in range(sent):
@@ -39,15 +55,134 @@ def test_a_session_that_is_over_is_told_why_and_closed(pipeline: Pipeline, door:
     assert not process.listeners                                        # the conversation is forgotten
 
 
+def test_who_sends_too_fast_is_read_more_slowly() -> None:
+    async def taken(count: int) -> float:
+        allowance, began = Allowance(100), time.monotonic()
+        for _ in range(count):
+            await allowance.take()
+        return time.monotonic() - began
+
+    assert asyncio.run(taken(250)) >= 0.49                              # two seconds' worth at once, then the rate
+
+
+def test_a_key_has_its_number_of_questions_and_each_its_time(pipeline: Pipeline) -> None:
+    async def two() -> list[httpx.Response]:
+        async with client_in(application(Pool([process], 4), Door(keys=("sesame",), per_key=1, idle=0.5))) as client:
+            asked = [client.post("/v1/chat/completions", json=HELLO, headers=SESAME) for _ in range(2)]
+            found = [*await asyncio.gather(*asked), await client.get("/v1/models", headers=SESAME)]
+            assert not process.listeners                                # nobody is in the way any more
+            return [*found, await client.post("/v1/chat/completions", json=HELLO, headers=SESAME)]
+
+    process: Any = Inline.of(pipeline, lambda _: None)                  # which never answers
+    late, other, models, again = asyncio.run(two())
+    assert late.status_code == again.status_code == 504 and "0.5 s" in late.json()["error"]["message"]
+    assert other.status_code == 429 and other.json()["error"]["code"] == "per_key"
+    assert models.status_code == 200
+
+
+def test_who_does_not_read_keeps_no_place_and_is_hung_up_on(pipeline: Pipeline) -> None:
+    process: Any = answering(pipeline)
+    app, sent = application(Pool([process], 1), Door(idle=1)), []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+        if len(sent) > 2:
+            assert not process.listeners                                # while the reader still waits
+            await asyncio.sleep(60)
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": json.dumps({**HELLO, "stream": True}).encode()}
+
+    scope = {
+        "type": "http", "method": "POST", "path": "/v1/chat/completions", "query_string": b"", "root_path": "",
+        "headers": [(b"host", b"localhost")], "asgi": {"version": "3.0", "spec_version": "2.4"},
+    }  # fmt: skip
+    asyncio.run(app(scope, receive, send))
+    assert len(sent) == 3 and sent[-1].get("more_body")
+
+
 def test_a_body_is_bounded_whatever_length_it_tells(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("omni.live.http.asking.LARGEST_BODY", 100_000)
     process: Any = Inline.of(pipeline, lambda _: None)
-    client = TestClient(application(Pool([process], 1), Door()))
+    client = client_of(application(Pool([process], 1), Door()))
     for path in ("chat/completions", "audio/transcriptions"):
         kind = {"content-type": "multipart/form-data; boundary=x"} if "audio" in path else {}
         answer = client.post(f"/v1/{path}", content=(bytes(10_000) for _ in range(50)), headers=kind)
         assert answer.status_code == 413, path
         assert "larger" in answer.json()["error"]["message"]
+
+
+def test_a_streamed_transcript_tells_by_its_status_that_the_server_is_full(pipeline: Pipeline) -> None:
+    process: Any = Inline.of(pipeline, lambda _: None)
+    client, file = client_of(application(Pool([process], 0), Door())), io.BytesIO()
+    soundfile.write(file, np.zeros(24_000), 24_000, format="WAV")
+    given = {"file": ("x.wav", file.getvalue())}
+    answer = client.post("/v1/audio/transcriptions", files=given, data={"stream": "true"})
+    assert answer.status_code == 503 and answer.json()["error"]["code"] == "server_full"
+
+
+def test_an_upload_is_bounded_more_than_other_bodies_and_a_form_must_be_one(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("omni.live.http.speech.LARGEST_UPLOAD", 100_000)
+    process: Any = Inline.of(pipeline, lambda _: None)
+    client, kind = client_of(application(Pool([process], 1), Door())), {"content-type": "multipart/form-data"}
+    sent = (bytes(10_000) for _ in range(50))
+    large = {"content-type": "multipart/form-data; boundary=x"}
+    assert client.post("/v1/audio/transcriptions", content=sent, headers=large).status_code == 413
+    none = client.post("/v1/audio/transcriptions", content=b"x", headers=kind)
+    assert none.status_code == 400 and "boundary" in none.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("door", "host", "origin", "comes_in"),
+    [
+        (Door(), "localhost:8700", None, True),
+        (Door(), "[::1]:8700", "http://[::1]:8700", True),
+        (Door(), "127.0.0.1:8700", "http://127.0.0.1:8700", True),
+        (Door(), "127.0.0.1:8700", "http://evil.example", False),
+        (Door(), "evil.example:8700", "http://evil.example:8700", False),  # a name that was made to lead here
+        (Door(), "evil.example:8700", None, False),                     # pages send no origin where it is their own
+        (Door(), "[", None, False),
+        (Door(origins=("https://talk.example",)), "talk.example", "https://talk.example", True),
+        (Door(keys=("sesame",)), "talk.example", "https://talk.example", True),  # a stranger's page has no key
+        (Door(keys=("sesame",)), "talk.example", "https://evil.example", False),
+    ],
+)  # fmt: skip
+def test_pages_that_are_not_ours_stay_outside(
+    pipeline: Pipeline, door: Door, host: str, origin: str | None, comes_in: bool
+) -> None:
+    process: Any = Inline.of(pipeline, lambda _: None)
+    client = TestClient(application(Pool([process], 1), door))
+    headers = {"host": host, "authorization": "Bearer sesame", **({"origin": origin} if origin else {})}
+    assert client.get("/v1/models", headers=headers).status_code == (200 if comes_in else 403)
+    if not comes_in:
+        with client.websocket_connect("/v1/realtime", headers=headers) as socket:
+            assert socket.receive_json()["error"]["code"] == "origin"
+
+
+def test_what_is_done_is_counted(pipeline: Pipeline) -> None:
+    process: Any = answering(pipeline)
+    client = client_of(application(Pool([process], 2), Door(idle=2)))
+
+    def counted(name: str) -> float:
+        (line,) = [line for line in client.get("/metrics").text.splitlines() if line.startswith(f"{name} ")]
+        return float(line.rpartition(" ")[2])
+
+    with pytest.raises(WebSocketDisconnect), client.websocket_connect("/v1/realtime") as socket:
+        item = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Hello"}]}
+        socket.send_json({"type": "conversation.item.create", "item": item})
+        socket.send_json({"type": "response.create", "response": {"output_modalities": ["text"]}})
+        socket.send_json({"type": "nonsense"})
+        while socket.receive_json()["type"] != "error":
+            pass
+        assert counted("omni_conversations") == counted("omni_sessions") == 1
+        while True:
+            socket.receive_json()
+    assert counted('omni_client_events_total{type="response.create"}') == 1
+    assert counted('omni_client_events_total{type="refused"}') == 1
+    assert counted("omni_first_output_seconds_count") == 1
+    assert counted("omni_conversations") == counted("omni_sessions") == 0
 
 
 def test_every_response_tells_what_may_still_be_sent(pipeline: Pipeline) -> None:
@@ -58,7 +193,7 @@ def test_every_response_tells_what_may_still_be_sent(pipeline: Pipeline) -> None
     left = []
     for _ in range(2):
         for _ in range(4):
-            assert allowance.take()
+            asyncio.run(allowance.take())
         events = talking.say("response.create", response={"output_modalities": ["text"]})
         (found,) = [event for event in events if event["type"] == "rate_limits.updated"]
         (limit,) = found["rate_limits"]

@@ -96,6 +96,8 @@ async def opened_type(url: str) -> str:
         ("/chat/completions", {"messages": [{"role": "judge", "content": "x"}]}, "messages[0]"),
         ("/chat/completions", {"messages": [{"role": "user", "content": "x"}], "modalities": ["audio", "text"],
                                "audio": {"voice": "nobody", "format": "wav"}}, "audio.voice"),
+        ("/chat/completions", {"messages": [{"role": "user", "content": "x"}], "modalities": ["audio", "text"],
+                               "audio": {"voice": "clara", "format": "mp3"}, "stream": True}, "audio.format"),
         ("/audio/speech", {"input": "", "voice": "clara"}, "input"),
         ("/audio/speech", {"input": "x", "voice": "clara", "response_format": "aac"}, "response_format"),
         ("/images/generations", {"prompt": "x", "response_format": "url"}, "response_format"),
@@ -184,6 +186,7 @@ def test_the_door_withstands_rubbish_slow_readers_and_the_death_of_its_model() -
         (["--tls-cert", "x.pem"], "belong together"),
         (["--port", "70000"], "--port must be"),
         (["/no/such/model"], "/no/such/model"),
+        (["--tls-cert", __file__, "--tls-key", __file__], "give two PEM files"),
     ],
 )
 def test_bad_flags_end_with_one_line_and_code_2(flags: list[str], words: str) -> None:

@@ -3,13 +3,13 @@
 import base64
 import io
 import json
-import time
 
 import numpy as np
 import pytest
 from PIL import Image
 from talking import Talking, kinds, only, refused, silence, text
 
+from omni.live.engine import messages
 from omni.live.engine.talk import _cut
 from omni.live.guard import Guards
 
@@ -69,6 +69,20 @@ def test_text_and_pictures_are_answered_in_writing(talking: Talking) -> None:
     assert [segment.modality for segment in next(iter(talking.talk.items.values()))] == ["image", "text"]
 
 
+def test_a_picture_is_not_sent_back(talking: Talking) -> None:
+    """Twice a photo is more than may wait for a client, which would then be thrown out for reading too slowly."""
+    file = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (900, 900, 3), np.uint8)).save(file, "PNG")
+    url = "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+    item = text("What is this?", id="photo")
+    item["content"].insert(0, {"type": "input_image", "image_url": url, "detail": "low"})
+    events = talking.say("conversation.item.create", item=item)
+    events += talking.say("conversation.item.retrieve", item_id="photo")
+    assert [event["type"].rpartition(".")[2] for event in events] == ["added", "done", "retrieved"]
+    assert len(url) > 3_000_000 > 5000 > len(json.dumps(events))
+    assert all(event["item"]["content"][0] == {"type": "input_image", "detail": "low"} for event in events)
+
+
 def test_an_interrupted_answer_is_forgotten_from_where_it_was_not_heard(talking: Talking, spoken: np.ndarray) -> None:
     talking.say("conversation.item.create", item=text("How are you?"))
     talking.raw(json.dumps({"type": "response.create"}), steps=1)
@@ -90,11 +104,41 @@ def test_an_interrupted_answer_is_forgotten_from_where_it_was_not_heard(talking:
     assert item["content"] == [{"type": "output_audio", "transcript": None}]
 
 
+def test_an_answer_that_is_interrupted_before_its_first_sound_was_not_given(talking: Talking, spoken) -> None:
+    talking.say("conversation.item.create", item=text("How are you?"))
+    talking.raw(json.dumps({"type": "response.create"}), steps=1)
+    response = talking.session.speaking.current
+    while not response.text:
+        talking.work(1)
+    assert not response.sent
+    events = talking.hear(np.concatenate((silence(0.1), spoken[:12_000])), steps=0)
+    assert only(events, "response.done")["response"]["status"] == "cancelled"
+    assert talking.talk.items[response.item] == []
+    (kept,) = talking.say("conversation.item.retrieve", item_id=response.item)
+    assert kept["item"]["content"] == [{"type": "output_audio", "transcript": None}]
+
+
 def test_more_cannot_be_truncated_than_was_said(talking: Talking) -> None:
     talking.say("conversation.item.create", item=text("Hello"))
     item = only(talking.say("response.create"), "response.output_item.done")["item"]["id"]
     error = refused(talking.say("conversation.item.truncate", item_id=item, content_index=0, audio_end_ms=10**6))
     assert error["param"] == "audio_end_ms"
+
+
+def test_an_earlier_answer_can_be_truncated_and_what_was_not_spoken_cannot(talking: Talking) -> None:
+    answers = []
+    for words in ("Hello", "How are you?"):
+        talking.say("conversation.item.create", item=text(words, id=words))
+        answers.append(only(talking.say("response.create"), "response.output_item.done")["item"]["id"])
+    before = [len(talking.talk.items[item][-1].codes) for item in answers]
+    (told,) = talking.say("conversation.item.truncate", item_id=answers[0], content_index=0, audio_end_ms=80)
+    assert (told["type"], told["audio_end_ms"]) == ("conversation.item.truncated", 80)
+    after = [sum(len(segment.codes) for segment in talking.talk.items[item] if segment.modality == "audio")
+             for item in answers]  # fmt: skip
+    assert after[0] < before[0] and after[1] == before[1]
+    for item, param in (("Hello", "item_id"), ("nothing", "item_id")):
+        error = refused(talking.say("conversation.item.truncate", item_id=item, content_index=0, audio_end_ms=0))
+        assert error["param"] == param
 
 
 def test_an_answer_is_in_the_conversation_while_it_is_being_given(talking: Talking) -> None:
@@ -143,9 +187,14 @@ def test_a_user_who_says_nothing_after_an_answer_is_spoken_to(talking: Talking, 
     talking.say("session.update", session={"type": "realtime", "audio": {"input": {"turn_detection": detection}}})
     talking.say("conversation.item.create", item=text("Hello"))
     talking.say("response.create")
-    assert not talking.hear(silence(0.1))                               # the answer is still to be heard
-    later = time.monotonic() + 60
-    monkeypatch.setattr("omni.live.protocol.speaking.time.monotonic", lambda: later)
+    last = talking.session.speaking.last
+    assert last.sent > 0.5
+    monkeypatch.setattr(last, "sent", 20.0)                             # made long before it is heard
+    clock = [0.0]
+    monkeypatch.setattr("omni.live.protocol.speaking.time.monotonic", lambda: last.first_audio + clock[0])
+    for clock[0] in (19.0, 20.9):
+        assert not talking.hear(silence(0.1))
+    clock[0] = 21.1
     events = talking.hear(silence(1.4), 33_600)
     assert kinds(events)[:3] == [
         "input_audio_buffer.timeout_triggered", "input_audio_buffer.committed", "conversation.item.added",
@@ -164,6 +213,44 @@ def test_a_response_out_of_band_leaves_the_conversation_alone(talking: Talking) 
     assert not talking.talk.items
 
 
+def test_the_assistant_can_speak_first(talking: Talking) -> None:
+    events = talking.say("response.create", response={"output_modalities": ["text"]})
+    assert "give instructions" in only(events, "error")["error"]["message"]
+    assert only(events, "response.done")["response"]["status"] == "failed"
+    wanted = {"instructions": "Greet the user.", "output_modalities": ["text"]}
+    for more in ({}, {"conversation": "none", "input": []}):
+        events = talking.say("response.create", response={**wanted, **more})
+        assert only(events, "response.done")["response"]["status"] == "completed"
+
+
+def heard(talking: Talking, **wanted) -> list[str]:
+    """What the model is told of what it is to answer, item by item, for one response."""
+    orders = []
+    tell = talking.session.line.process.tell
+    talking.session.line.process.tell = lambda message: (orders.append(message), tell(message))
+    events = talking.say("response.create", response={"output_modalities": ["text"], **wanted})
+    assert only(events, "response.done")["response"]["status"] == "completed"
+    (order,) = [one for one in orders if isinstance(one, messages.Answer)]
+    return [part if isinstance(part, str) else part.text for part in order.parts]
+
+
+@pytest.mark.parametrize("conversation", ["none", "auto"])
+def test_a_response_can_be_to_other_items_than_the_conversation_has(talking: Talking, conversation: str) -> None:
+    for name in ("one", "two"):
+        talking.say("conversation.item.create", item=text(name, id=name))
+    given = [{"type": "item_reference", "id": "two"}, text("three")]
+    assert heard(talking, conversation=conversation, input=given) == ["two", "three"]
+    assert heard(talking, conversation=conversation, input=[], instructions="Say hello.") == []
+    assert len(talking.talk.items) == (2 if conversation == "none" else 4)
+    for bad, where in (("nine", "response.input.0.id"), (None, "response.input.0.id")):
+        wanted = {"conversation": conversation, "input": [{"type": "item_reference", "id": bad}]}
+        assert refused(talking.say("response.create", response=wanted))["param"] == where
+    counted = only(talking.say("response.create", response={
+        "conversation": "none", "output_modalities": ["text"], "input": [{"type": "item_reference", "id": "two"}],
+    }), "response.done")["response"]["usage"]["input_tokens"]  # fmt: skip
+    assert counted == len(talking.worker.pipeline.tokenizers.text.encode("two"))
+
+
 def test_items_can_be_put_between_others_and_deleted(talking: Talking) -> None:
     talking.say("conversation.item.create", item=text("one", id="a"))
     talking.say("conversation.item.create", item=text("three", id="c"))
@@ -175,6 +262,34 @@ def test_items_can_be_put_between_others_and_deleted(talking: Talking) -> None:
     assert refused(talking.say("conversation.item.retrieve", item_id="b"))["code"] == "item_not_found"
 
 
+def test_an_item_without_an_id_gets_one(talking: Talking) -> None:
+    created = [talking.say("conversation.item.create", item=text("Hello", **given)) for given in (
+        {"id": None}, {"id": None}, {"id": ""}, {})]  # fmt: skip
+    names = [events[-1]["item"]["id"] for events in created]
+    assert len({*names}) == 4 and all(names) and list(talking.talk.items) == names
+    assert refused(talking.say("conversation.item.create", item=text("Hello", id="root")))["param"] == "item.id"
+
+
+def test_an_item_that_the_model_cannot_take_is_taken_back(talking: Talking, monkeypatch) -> None:
+    monkeypatch.setattr(talking.worker.pipeline.tokenizers, "text", None)
+    events = talking.say("conversation.item.create", item=text("Hello", id="a"))
+    assert kinds(events)[-2:] == ["error", "conversation.item.deleted"] and events[-1]["item_id"] == "a"
+    assert refused(talking.say("conversation.item.retrieve", item_id="a"))["code"] == "item_not_found"
+
+
+def test_an_answer_that_is_owed_comes_when_the_one_before_it_is_cancelled(talking: Talking, spoken) -> None:
+    detection = {"type": "server_vad", "interrupt_response": False}
+    talking.say("session.update", session={"type": "realtime", "audio": {"input": {"turn_detection": detection}}})
+    talking.say("conversation.item.create", item=text("How are you?"))
+    talking.raw(json.dumps({"type": "response.create"}), steps=1)
+    events = talking.hear(np.concatenate((silence(0.3), spoken, silence(0.6))), steps=0)
+    assert "input_audio_buffer.committed" in kinds(events) and "response.created" not in kinds(events)
+    cancelled = talking.raw(json.dumps({"type": "response.cancel"}), steps=0)
+    assert [event["type"] for event in cancelled if event["type"].startswith("response.")][-2:] == [
+        "response.done", "response.created",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("message", "code", "param"),
     [
@@ -182,11 +297,19 @@ def test_items_can_be_put_between_others_and_deleted(talking: Talking) -> None:
         ("[]", "invalid_json", None),
         ("[" * 100_000, "invalid_json", None),
         ('{"type": "nothing"}', "unknown_event", "type"),
+        ('{"type": "response.cancel", "event_id": "\\ud800"}', "invalid_json", None),
+        ('{"type": "session.update", "session": {"type": "realtime", "prompt": "\\uD83D"}}', "invalid_json", None),
+        ('{"type": "session.update", "session": {"type": "realtime", "tools": [{"type": "function", "name": "f", '
+         '"parameters": {"\\udfff": NaN}}]}}', "invalid_json", None),
         ('{"type": "session.update", "session": {}}', "missing_required_parameter", "session.type"),
         ('{"type": "input_audio_buffer.append"}', "missing_required_parameter", "audio"),
         ('{"type": "input_audio_buffer.append", "audio": "@"}', "invalid_value", "audio"),
         ('{"type": "conversation.item.create", "item": {"type": "message", "role": "user", "content": []}}',
          "invalid_value", "item.content"),
+        ('{"type": "conversation.item.create", "item": {"type": "x"}}', "invalid_value", "item.type"),
+        ('{"type": "conversation.item.create", "item": {"type": "message", "role": 7}}', "invalid_value", "item.role"),
+        ('{"type": "conversation.item.create", "item": {"type": "message", "role": "user", "content": [{"text": 1}]}}',
+         "invalid_value", "item.content.0.text"),
         ('{"type": "response.cancel"}', "response_cancel_not_active", "response_id"),
         ('{"type": "conversation.item.delete", "item_id": "x"}', "item_not_found", "item_id"),
     ],
@@ -194,9 +317,15 @@ def test_items_can_be_put_between_others_and_deleted(talking: Talking) -> None:
 def test_a_bad_event_is_answered_by_an_error_and_changes_nothing(talking, message, code, param) -> None:
     error = refused(talking.raw(message))
     assert (error["code"], error["param"]) == (code, param)
+    assert json.dumps(error, ensure_ascii=False).encode()               # as the socket does
     assert kinds(talking.say("conversation.item.create", item=text("Hello"))) == [
         "conversation.item.added", "conversation.item.done",
     ]  # fmt: skip
+
+
+def test_a_letter_of_two_halves_is_one(talking: Talking) -> None:
+    (changed,) = talking.say("session.update", session={"type": "realtime", "instructions": "\U0001f600"})
+    assert changed["session"]["instructions"] == "\U0001f600"
 
 
 @pytest.mark.parametrize(
@@ -205,6 +334,9 @@ def test_a_bad_event_is_answered_by_an_error_and_changes_nothing(talking, messag
         ({"output_modalities": ["text", "audio"]}, "session.output_modalities"),
         ({"audio": {"output": {"voice": "somebody"}}}, "session.audio.output.voice"),
         ({"audio": {"output": {"speed": 1.5}}}, "session.audio.output.speed"),
+        ({"audio": {"input": {"format": {"type": "audio/pcm", "rate": 16_000}}}}, "session.audio.input.format.rate"),
+        ({"tool_choice": 7}, "session.tool_choice"),
+        ({"type": "x"}, "session.type"),
         ({"audio": {"input": {"turn_detection": {"type": "server_vad", "threshold": 7}}}},
          "session.audio.input.turn_detection.threshold"),
         ({"max_output_tokens": 0}, "session.max_output_tokens"),
@@ -237,6 +369,23 @@ def test_what_clients_send_by_default_is_accepted(talking: Talking) -> None:
     events = talking.say("response.create")
     audio = b"".join(base64.b64decode(e["delta"]) for e in events if e["type"] == "response.output_audio.delta")
     assert len(audio) / 8000 == pytest.approx(talking.session.speaking.last.sent)
+
+
+def test_a_fault_of_ours_costs_one_event_and_not_the_session(talking: Talking, monkeypatch) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    talking.faulty = True
+    with monkeypatch.context() as broken:
+        broken.setattr("omni.live.protocol.history.History.check_room", fail)
+        error = refused(talking.say("conversation.item.create", item=text("Hello"), event_id="mine"))
+    assert (error["type"], error["code"], error["event_id"]) == ("server_error", "server_error", "mine")
+    talking.say("conversation.item.create", item=text("Hello"))
+    with monkeypatch.context() as broken:
+        broken.setattr("omni.live.protocol.speaking.Speaking.ended", fail)
+        events = talking.say("response.create")
+    assert only(events, "error")["error"]["code"] == "server_error"
+    assert talking.say("response.cancel")[-1]["response"]["status"] == "cancelled"
 
 
 class Strict:
@@ -295,3 +444,16 @@ def test_the_end_of_a_written_answer_is_looked_at_too(pipeline) -> None:
     talking.say("conversation.item.create", item=text("How are you?"))
     done = only(talking.say("response.create"), "response.done")["response"]
     assert (done["status"], done["status_details"]["reason"]) == ("incomplete", "content_filter")
+def test_a_bill_out_of_band_tells_how_much_of_an_answer_is_kept(talking: Talking) -> None:
+    """So `omni bench barge-in` knows it, whatever the client was told."""
+
+    def codes() -> int:
+        asked = {"conversation": "none", "output_modalities": ["text"], "max_output_tokens": 1}
+        done = only(talking.say("response.create", response=asked), "response.done")["response"]
+        return done["usage"]["input_token_details"]["audio_tokens"]
+
+    talking.say("conversation.item.create", item=text("Who are you?"))
+    (item,) = only(talking.say("response.create"), "response.done")["response"]["output"]
+    assert codes() == sum(each.codes.size for each in talking.talk.items[item["id"]] if each.modality == "audio")
+    talking.say("conversation.item.truncate", item_id=item["id"], content_index=0, audio_end_ms=320)
+    assert 0 < codes() <= (0.32 + 1) * 100                              # a hundred a second, and the silence cut before

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,30 +17,92 @@ WEATHER = {"type": "function", "name": "weather", "description": "Of a city.", "
 CALL = '<tool_call>{"name": "weather", "arguments": {"city": "Paris"}}</tool_call>'
 
 
-def test_a_call_of_a_function_is_an_item_and_what_it_returns_is_answered(talking: Talking) -> None:
-    """omni-tiny never calls one, so what a model that does would write is put into its mouth."""
-    talking.say("session.update", session={"type": "realtime", "tools": [WEATHER], "output_modalities": ["text"]})
-    talking.say("conversation.item.create", item=text("How is the weather in Paris?"))
+CALLED = [
+    "response.output_item.added", "conversation.item.added", "response.function_call_arguments.delta",
+    "response.function_call_arguments.done", "conversation.item.done", "response.output_item.done",
+]  # fmt: skip
+SOUND = np.full(2400, 0.5, np.float32)
+
+
+def answered(talking: Talking, *pieces: str, sound: bool = False) -> list[dict]:
+    """Put these into the model's mouth, as omni-tiny never calls a function; what the client is told."""
     mark = len(talking.events)
     talking.session.take(json.dumps({"type": "response.create"}))
     answer = talking.session.speaking.current.id
-    for letters in (CALL[:5], CALL[5:30], CALL[30:]):
+    for letters in pieces:
         talking.session.told(messages.Said("talk", answer, letters))
+    for _ in range(3 if sound else 0):
+        talking.session.told(messages.Said("talk", answer, audio=SOUND))
     talking.session.told(messages.Ended("talk", answer, {"text": 9}, {"text": 9}, False))
-    events = talking.events[mark:]
-    assert kinds(events) == [
-        "response.created", "response.output_item.added", "conversation.item.added",
-        "response.function_call_arguments.delta", "response.function_call_arguments.done",
-        "conversation.item.done", "response.output_item.done", "response.done",
-    ]  # fmt: skip
+    talking.worker.take(messages.Stop("talk", answer))                  # what omni-tiny would have said itself
+    return talking.events[mark:]
+
+
+def remembered(talking: Talking) -> list[str]:
+    """What the model knows of each item."""
+    decode = talking.worker.pipeline.tokenizers.text.decode
+    return ["".join(decode(segment.codes.tolist()) for segment in turn) for turn in talking.talk.items.values()]
+
+
+@pytest.mark.parametrize("mode", ["text", "audio"])
+@pytest.mark.parametrize("pieces", [(CALL[:5], CALL[5:30], CALL[30:]), ("\n ", CALL)])
+def test_a_call_of_a_function_is_an_item_and_what_it_returns_is_answered(talking: Talking, mode: str, pieces) -> None:
+    talking.say("session.update", session={"type": "realtime", "tools": [WEATHER], "output_modalities": [mode]})
+    talking.say("conversation.item.create", item=text("How is the weather in Paris?"))
+    events = answered(talking, *pieces, sound=mode == "audio")
+    assert kinds(events) == ["response.created", *CALLED, "response.done"]
     (call,) = only(events, "response.done")["response"]["output"]
     assert (call["type"], call["name"]) == ("function_call", "weather")
     assert json.loads(call["arguments"]) == {"city": "Paris"}
-    talking.say("response.cancel", response_id=answer)
+    assert remembered(talking)[1:] == [CALL]
     returned = {"type": "function_call_output", "call_id": call["call_id"], "output": "rain"}
     talking.say("conversation.item.create", item=returned)
     done = only(talking.say("response.create"), "response.done")["response"]
     assert done["status"] == "completed"
+
+
+def test_what_is_said_before_calls_is_an_item_of_its_own_and_calls_are_not_heard(talking: Talking) -> None:
+    talking.say("session.update", session={"type": "realtime", "tools": [WEATHER]})
+    talking.say("conversation.item.create", item=text("How is the weather in Paris and Rome?"))
+    events = answered(talking, "Let me ", "see. <tool", CALL[5:] + "\n", CALL.replace("Paris", "Rome"), sound=True)
+    assert not [event for event in events if event["type"] == "response.output_audio.delta"]
+    said = [event["delta"] for event in events if event["type"] == "response.output_audio_transcript.delta"]
+    assert "".join(said) == "Let me see."
+    done = only(events, "response.done")["response"]
+    assert [item["type"] for item in done["output"]] == ["message", "function_call", "function_call"]
+    assert done["output"][0]["content"] == [{"type": "output_audio", "transcript": "Let me see."}]
+    added = [event for event in events if event["type"] == "response.output_item.added"]
+    assert [(event["output_index"], event["item"]["id"]) for event in added] == [
+        (index, item["id"]) for index, item in enumerate(done["output"])
+    ]
+    assert remembered(talking)[1:] == ["Let me see.", CALL, CALL.replace("Paris", "Rome")]
+    assert list(talking.talk.items)[1:] == [item["id"] for item in done["output"]]
+
+
+def test_what_only_looked_like_a_call_is_said(talking: Talking) -> None:
+    talking.say("session.update", session={"type": "realtime", "tools": [WEATHER], "output_modalities": ["text"]})
+    talking.say("conversation.item.create", item=text("Hello"))
+    for pieces in ((" <tool", "s are <b>not", "</b> shown <"), ("<tool_call>", "no")):
+        events = answered(talking, *pieces)
+        said = [event["delta"] for event in events if event["type"] == "response.output_text.delta"]
+        assert "".join(said) == only(events, "response.output_text.done")["text"] == "".join(pieces)
+
+
+def test_a_call_that_the_guard_stops_is_not_told(pipeline) -> None:
+    class Deaf:
+        def feed(self, samples: np.ndarray, transcript: str) -> str | None:
+            return "no" if "Paris" in transcript else None
+
+    talking = Talking(pipeline, lambda voice: Deaf())
+    talking.say("session.update", session={"type": "realtime", "tools": [WEATHER]})
+    talking.say("conversation.item.create", item=text("How is the weather in Paris?"))
+    assert kinds(answered(talking, CALL[:12], CALL[12:])) == ["response.created", "response.done", "error"]
+
+
+def test_a_call_that_a_client_brings_is_what_the_model_would_have_written(talking: Talking) -> None:
+    call = {"type": "function_call", "call_id": "c", "name": "weather", "arguments": '{"city": "Paris"}'}
+    talking.say("conversation.item.create", item=call)
+    assert remembered(talking) == [CALL]
 
 
 @pytest.mark.parametrize(
@@ -67,11 +130,17 @@ def test_functions_that_cannot_be_called_are_refused(talking: Talking, change: d
     assert refused(talking.say("session.update", session={"type": "realtime", **change}))["param"] == param
 
 
-@given(st.sampled_from([CALL, CALL + " and more", "<tool_call>no", "It rains.", "", "  <tool"]), st.data())
+WRITTEN = [
+    CALL, f" {CALL}", f"So:\n{CALL}{CALL}", f"{CALL} and more", "<tool_call>no", "It rains.", "", "  <tool", "a < b",
+]  # fmt: skip
+
+
+@given(st.sampled_from(WRITTEN), st.data())
 def test_outside_of_a_session_a_call_comes_whole_and_all_else_as_it_was_said(written: str, data: st.DataObject) -> None:
     cuts = sorted(data.draw(st.lists(st.integers(0, len(written)), max_size=5)))
     pieces = [written[start:stop] for start, stop in zip([0, *cuts], [*cuts, len(written)], strict=True)]
     said = [messages.Said("talk", "answer", piece) for piece in pieces]
+    said.append(messages.Said("talk", "answer", audio=SOUND))
     said.append(messages.Ended("talk", "answer", {"text": 9}, {"text": 9}, False))
 
     async def come() -> AsyncIterator[messages.Told]:
@@ -81,10 +150,11 @@ def test_outside_of_a_session_a_call_comes_whole_and_all_else_as_it_was_said(wri
     async def all_of() -> list[object]:
         return [one async for one in tools.called(come(), [WEATHER])]
 
-    found = asyncio.run(all_of())
-    if written == CALL:
-        call, end = found
-        assert (call["name"], json.loads(call["arguments"])) == ("weather", {"city": "Paris"})
-        assert end is said[-1]
-    else:
-        assert found == said
+    *found, end = asyncio.run(all_of())
+    assert end is said[-1]
+    calls = [one for one in found if isinstance(one, dict)]
+    text = "".join(one.text or "" for one in found if isinstance(one, messages.Said))
+    expected = {CALL: ("", ["Paris"]), f" {CALL}": ("", ["Paris"]), f"So:\n{CALL}{CALL}": ("So:", ["Paris", "Paris"])}
+    assert (text, [json.loads(call["arguments"])["city"] for call in calls]) == expected.get(written, (written, []))
+    sounds = [one for one in found if isinstance(one, messages.Said) and one.audio is not None]
+    assert len(sounds) == (0 if tools.OPENING in written else 1)

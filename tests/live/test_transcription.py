@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from talking import Talking, kinds, only, refused, silence
 
+from omni.sequence import Segment
+
 TRANSCRIPTION = "conversation.item.input_audio_transcription"
 WRITTEN = [
     "input_audio_buffer.speech_started", "input_audio_buffer.speech_stopped", "input_audio_buffer.committed",
@@ -63,3 +65,19 @@ def test_a_turn_that_the_client_ends_is_written_down_too(pipeline, spoken) -> No
     talking.say("session.update", session={"type": "transcription", "audio": {"input": {"turn_detection": None}}})
     assert not talking.hear(spoken)
     assert kinds(talking.say("input_audio_buffer.commit")) == WRITTEN[2:]
+
+
+@pytest.mark.parametrize(("seconds", "tokens"), [(1, 64), (20, 200)])
+def test_a_long_turn_may_have_a_long_transcript(pipeline, talking, monkeypatch, seconds: int, tokens: int) -> None:
+    codec, given, asked = pipeline.tokenizers.audio, [], type(pipeline).asked
+    codes = np.zeros((int(seconds * codec.frame_rate), codec.codebooks), np.int64)
+    talking.talk.items["said"] = [Segment("audio", codes)]
+
+    def noting(self, want, **how):
+        given.append(how["max_tokens"])
+        return asked(self, want, **how)
+
+    monkeypatch.setattr(type(pipeline), "asked", noting)
+    letters, _ = talking.talk.transcription("said", "en")
+    next(letters)
+    assert given == [tokens]

@@ -1,10 +1,12 @@
 """Who has the turn, on real (synthesised) speech in a quiet room."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from talking import resampled, silence
 
-from omni.live.hearing.turns import HOP, RATE, Rules, Turns
+from omni.live.hearing.turns import DOUBT, EAGERNESS, HOP, RATE, SURE, Rules, Turns
 
 
 def changes(turns: Turns, wave: np.ndarray, chunk: int = HOP) -> list[tuple[str, int, int]]:
@@ -69,6 +71,28 @@ def test_the_models_word_decides_how_long_an_end_is_waited_for(said, ended: floa
             if change.kind == "ended":
                 waited = (turns.heard - change.at) * 1000 / RATE
     assert waited is not None and least <= waited <= most
+
+
+@pytest.mark.parametrize(("eagerness", "longest"), [("low", 8000), ("medium", 4000), ("high", 2000), ("auto", 500)])
+def test_eagerness_bounds_how_long_is_waited_for_a_user_who_goes_on(eagerness: str, longest: int) -> None:
+    """The maxima are the protocol's; auto is the curve that was measured."""
+    patience, most = EAGERNESS[eagerness]
+    rules = Rules(patience=patience, longest_ms=most)
+    waits = [rules.needed(step / 1000) for step in range(1001)]
+    assert waits[0] == pytest.approx(longest) and waits[-1] == pytest.approx(SURE)
+    assert all(sooner >= later for sooner, later in pairwise(waits))
+    doubt = [SURE + DOUBT * patience * (1 - step / 1000) ** 0.5 for step in range(1001)]
+    assert waits[100:] == pytest.approx(doubt[100:]) and (eagerness != "auto" or waits == pytest.approx(doubt))
+
+
+def test_an_eager_turn_ends_at_last_though_the_model_holds_that_the_user_goes_on(said: np.ndarray) -> None:
+    patience, most = EAGERNESS["high"]
+    turns, wave, waited = Turns(Rules(patience=patience, longest_ms=most)), around(said, around()), None
+    for start in range(0, len(wave), HOP):
+        for change in turns.hear(wave[start : start + HOP]):
+            turns.ended = 0.0 if change.kind == "paused" else turns.ended
+            waited = (turns.heard - change.at) * 1000 / RATE if change.kind == "ended" else waited
+    assert waited is not None and 1990 <= waited <= 2040
 
 
 def test_how_the_sound_is_cut_changes_nothing(said: np.ndarray) -> None:

@@ -1,11 +1,15 @@
 """Many conversations in one process of the model: each is answered as if it were alone."""
 
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
+import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from omni.decode.parts import Text
 from omni.decode.pipeline import Pipeline
 from omni.decode.samplers import GREEDY
 from omni.live.engine import messages
@@ -80,3 +84,49 @@ def test_conversations_that_share_steps_say_what_each_says_alone(pipeline: Pipel
         words, sound = answered(pipeline, {talk: wave}, ask)[talk]
         assert both[talk][0] == words
         np.testing.assert_allclose(both[talk][1], sound, atol=1e-4)
+
+
+def test_what_fails_in_one_conversation_is_told_and_the_others_go_on(pipeline: Pipeline, monkeypatch) -> None:
+    told: list[Told] = []
+    worker = Worker(pipeline, told.append)
+    ask = messages.Ask(("text", "audio"), {"sampler": GREEDY, "max_tokens": 8, "max_seconds": 0.4})
+    for talk in TALKS:
+        worker.take(messages.Open(talk))
+        worker.take(messages.Put(talk, "question", (Text("Hello"),)))
+    broken: Any = None                                                  # is no part, which nobody expects
+    worker.take(messages.Put("a", "broken", (broken,)))
+    (failed,) = told
+    assert isinstance(failed, messages.Failed) and (failed.item, failed.answer, failed.fault) == ("broken", None, True)
+    assert "broken" not in worker.talks["a"].items
+
+    codec = pipeline.tokenizers.audio
+    decode = codec.decode_stream
+
+    def fail_once(*_: object) -> None:
+        monkeypatch.setattr(codec, "decode_stream", decode)
+        raise RuntimeError("no such kernel")
+
+    monkeypatch.setattr(codec, "decode_stream", fail_once)
+    for talk in TALKS:
+        worker.take(messages.Answer(talk, f"to {talk}", ask, "answer"))
+    while worker.busy:
+        worker.work()
+    failures = [message for message in told[1:] if isinstance(message, messages.Failed)]
+    assert [(one.answer, one.fault) for one in failures] == [(f"to {failures[0].talk}", True)]
+    ended = {message.talk for message in told if isinstance(message, messages.Ended)}
+    assert ended == set(TALKS) - {failures[0].talk}
+    worker.take(messages.Answer(failures[0].talk, "again", ask, "another"))
+    while worker.busy:
+        worker.work()
+    assert isinstance(told[-1], messages.Ended) and told[-1].answer == "again"
+
+
+def test_a_process_whose_device_or_door_is_gone_does_not_go_on(pipeline: Pipeline) -> None:
+    for error in (BrokenPipeError(), torch.AcceleratorError("gone")):
+        def tell(_: Told, error: Exception = error) -> None:
+            raise error
+
+        worker = Worker(pipeline, tell)
+        worker.take(messages.Open("a"))
+        with pytest.raises(type(error)):
+            worker.take(messages.Judge("a", 1))

@@ -93,7 +93,7 @@ class Answer(Told):
 
     item:    what the answer will be called in the conversation; None leaves no trace
     draft:   what is being said counts as said, under this name; nothing is kept until `Keep`
-    parts:   what is answered instead of the conversation
+    parts:   what is answered instead of the conversation; a str names an item of it
     system:  instructions that go before it all
     """
 
@@ -101,7 +101,7 @@ class Answer(Told):
     ask: Ask
     item: str | None
     draft: str | None = None
-    parts: tuple[Part, ...] | None = None
+    parts: tuple[Part | str, ...] | None = None
     system: str = ""
 
 
@@ -162,11 +162,15 @@ class Ended(Told):
 
 @dataclass(frozen=True)
 class Failed(Told):
-    """Something asked for could not be done; answer or item: what it concerns."""
+    """Something asked for could not be done.
+
+    answer: that is not given, or not on; item: that is not in the conversation now; fault: whether it is ours
+    """
 
     message: str
     answer: str | None = None
     item: str | None = None
+    fault: bool = False
 
 
 @dataclass(frozen=True)

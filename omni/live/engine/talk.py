@@ -8,7 +8,7 @@ import numpy as np
 
 from omni.decode.conversation import Turn, fitting
 from omni.decode.generate import Want
-from omni.decode.parts import Part, Text
+from omni.decode.parts import Audio, Part, Text
 from omni.decode.pieces import Piece, tell
 from omni.decode.pipeline import Pipeline
 from omni.decode.samplers import GREEDY
@@ -21,6 +21,8 @@ from omni.live.engine.listening import Listening
 from omni.live.engine.messages import Wave
 from omni.sequence import Segment
 from omni.sequence import Sequence as Laid
+
+LEAST_TRANSCRIPT, TRANSCRIBED = 64, 10                                  # tokens, and for each second that was heard
 
 
 @dataclass
@@ -116,10 +118,9 @@ class Talk:
         """Of an answer only `seconds` were heard: forget the rest, and of its text as much in proportion, by words."""
         turn, codec = self.items.get(item, []), self._listening.codec
         audio = next((segment for segment in turn if segment.modality == "audio"), None)
-        if audio is None or not len(audio.codes):
-            return
-        frames = min(len(audio.codes), int(seconds * codec.frame_rate))
-        share, kept = frames / len(audio.codes), []
+        length = 0 if audio is None else len(audio.codes)
+        frames = min(length, int(seconds * codec.frame_rate))
+        share, kept = frames / max(length, 1), []
         for segment in turn:
             if segment.modality == "audio":
                 segment = Segment("audio", segment.codes[:frames], segment.role, segment.language, segment.voice)
@@ -128,7 +129,8 @@ class Talk:
                 codes = np.array(self.pipeline.tokenizers.text.encode(text), np.int64)  # type: ignore[union-attr]
                 segment = Segment("text", codes, segment.role, segment.language)
             kept.append(segment)
-        self.items[item] = kept if frames else []
+        if item in self.items:
+            self.items[item] = kept if frames else []
 
     # ---- answering
 
@@ -141,17 +143,18 @@ class Talk:
         system = self._segments((Text(order.system, "system"),) if order.system else ())
         draft = self._drafted(order.draft)
         if order.parts is not None:
-            turns = [system, self._segments(order.parts)]
+            turns = [system, self._given(order.parts)]
         else:
             turns = [system, *self.items.values(), *([[draft[1]]] if draft else [])]
         turns = [turn for turn in turns if turn]
-        if turns in ([], [system]):
-            raise InputError("nothing to answer; say something, or add an item to the conversation")
+        if not turns:
+            raise InputError("nothing to answer; say something, add an item to the conversation, or give instructions")
         if not apart:
             self.system, self.wants = system, wants
         model, vocab = self.pipeline.model, self.pipeline.vocab
         turns, ids = fitting(turns, wants, model, vocab)
-        stream = Stream(model, step=self.pipeline.step) if apart else self._stream
+        alone = apart or order.parts is not None
+        stream = Stream(model, step=self.pipeline.step) if alone else self._stream
         stream.hear(ids[None], Laid.of(chain(*turns), vocab).prefix)
         said: list[Segment] = []
         pieces = tell(stream, wants, self.pipeline.tokenizers, vocab, sampler, generator, said)
@@ -203,15 +206,28 @@ class Talk:
         if not heard:
             return
         model, vocab = self.pipeline.model, self.pipeline.vocab
-        wants, sampler, generator = self.pipeline.asked(("text",), language=language, sampler=GREEDY, max_tokens=64)
+        seconds = sum(len(segment.codes) for segment in heard) / self._listening.codec.frame_rate
+        most = max(LEAST_TRANSCRIPT, int(seconds * TRANSCRIBED))
+        wants, sampler, generator = self.pipeline.asked(("text",), language=language, sampler=GREEDY, max_tokens=most)
         _, ids = fitting([heard], wants, model, vocab)
-        stream = Stream(model, step=self.pipeline.step, max_steps=min(len(ids) + 80, model.config.max_steps))
+        stream = Stream(model, step=self.pipeline.step, max_steps=min(len(ids) + most + 16, model.config.max_steps))
         stream.hear(ids[None], Laid.of(heard, vocab).prefix)
         for piece in tell(stream, wants, self.pipeline.tokenizers, vocab, sampler, generator, []):
             yield piece.text or ""
 
     def _segments(self, parts: tuple[Part, ...]) -> Turn:
+        for part in parts:
+            _refuse_endless(part, self.pipeline)
         return [part.segment(self.pipeline.tokenizers, self.pipeline.vocab) for part in parts]
+
+    def _given(self, parts: tuple[Part | str, ...]) -> Turn:
+        """What stands for the conversation in one answer, items that are named included."""
+        found: Turn = []
+        for part in parts:
+            if isinstance(part, str) and part not in self.items:
+                raise InputError(f"there is no item {part!r} in the conversation any more")
+            found += self.items[part] if isinstance(part, str) else self._segments((part,))
+        return found
 
     def _follow(self) -> None:
         """Let the model hear what is certain of what the user is saying."""
@@ -226,6 +242,20 @@ class Talk:
     def _text(self, segment: Segment) -> str:
         assert self.pipeline.tokenizers.text is not None
         return self.pipeline.tokenizers.text.decode(segment.codes.tolist())
+
+
+def _refuse_endless(part: Part, pipeline: Pipeline) -> None:
+    """Raise InputError for what cannot fit into the model's past, before all other conversations wait for its codes."""
+    most, text, codec = pipeline.model.config.max_steps, pipeline.tokenizers.text, pipeline.tokenizers.audio
+    if isinstance(part, Text) and text is not None and len(part.text) > most:
+        size = len(part.text.encode("utf-8", "replace"))
+        if size > most * max(map(len, text.pieces())):
+            raise InputError(f"a text of {size:,} bytes is more than this model can be given; shorten it")
+    if isinstance(part, Audio) and isinstance(part.source, np.ndarray) and codec is not None:
+        seconds = len(part.source) / (part.sample_rate or codec.sample_rate)
+        if seconds * codec.frame_rate > most:
+            longest = most / codec.frame_rate
+            raise InputError(f"{seconds:.0f} s of audio are more than this model can hear ({longest:.0f} s); cut it")
 
 
 def _counted(segments: Iterator[Segment]) -> dict[str, int]:

@@ -6,6 +6,7 @@
 import argparse
 import contextlib
 import ctypes
+import logging
 import os
 import select
 import socket
@@ -29,6 +30,7 @@ from omni.live.engine.ending import Ending
 from omni.live.engine.talk import Speech, Talk
 from omni.shipped import NAME, shipped_model
 
+log = logging.getLogger("omni.live")
 PIECE = 64                                                              # steps of a long past between two looks around
 NEW = 0.05                                                              # seconds that an answer before its sound leads
 SPARE, LATER = 0.25, 1e3                                                # by which all lead before one writes down
@@ -71,9 +73,9 @@ class Worker:
             return
         try:
             self._do(talk, message)
-        except InputError as error:
-            answer, item = getattr(message, "answer", None), getattr(message, "item", None)
-            self.tell(messages.Failed(message.talk, str(error), answer, item))
+        except Exception as error:                                      # of one conversation, and of no other
+            item = message.item if isinstance(message, messages.Put | messages.Commit) else None
+            self._failed(message.talk, error, getattr(message, "answer", None), item)
 
     def _do(self, talk: Talk, message: messages.Told) -> None:
         match message:
@@ -115,10 +117,10 @@ class Worker:
                 return
         try:
             more = job.step()
-        except InputError as error:
-            self.tell(messages.Failed(job.talk, str(error)))
+        except Exception as error:
+            self._failed(job.talk, error, job.answer)
             more = False
-        if not more:
+        if not more and job in self.jobs:
             self.jobs.remove(job)
 
     @property
@@ -145,6 +147,11 @@ class Worker:
         self.jobs = [job for job in self.jobs if (job.talk, job.answer) != (name, answer)]
         if talk.speech is not None and talk.speech.answer == answer:
             talk.stop()
+
+    def _failed(self, name: str, error: Exception, answer: str | None, item: str | None = None) -> None:
+        if answer is not None:
+            self._stop(self.talks[name], name, answer)
+        self.tell(messages.Failed(name, _reason(error), answer, item, not isinstance(error, InputError)))
 
     def _say(self, name: str, talk: Talk, speech: Speech) -> bool:
         piece = next(speech.pieces, None)
@@ -178,8 +185,8 @@ class Worker:
         letter, failed = None, None
         try:
             letter = next(letters, None)
-        except InputError as error:
-            failed = str(error)
+        except Exception as error:
+            failed = _reason(error)
         if letter is None:
             self.tell(messages.Transcribed(order.talk, order.item, "".join(text), heard, len(text), failed))
             return False
@@ -187,6 +194,16 @@ class Worker:
         if letter:
             self.tell(messages.Wrote(order.talk, order.item, letter))
         return True
+
+
+def _reason(error: Exception) -> str:
+    """What is told of it; a fault of ours is logged too. Raises it again where it leaves the process unfit for all."""
+    if isinstance(error, InputError):
+        return str(error)
+    if isinstance(error, ConnectionError | torch.AcceleratorError):     # the door is gone, or the device
+        raise error
+    log.error("the model failed in a conversation", exc_info=error)
+    return f"the model failed at it ({type(error).__name__}); its log tells more"
 
 
 def _lead(speech: Speech) -> float:

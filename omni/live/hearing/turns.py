@@ -9,7 +9,9 @@ from omni.live.hearing.vad import HOP, RATE, VoiceActivity
 
 SPECULATE = 80                                                          # ms of silence at which an answer is begun
 SURE, DOUBT = 100, 400                                                  # ms of silence that an end needs; a doubt adds
-EAGERNESS = {"low": (3.0, 8000), "medium": (1.0, 4000), "high": (0.6, 2000), "auto": (1.0, 4000)}
+GOES_ON = 0.1                                                           # probability below which the user goes on
+# Patience, and ms that are waited where the model is certain that the user goes on; auto waits no longer for that.
+EAGERNESS = {"low": (3.0, 8000), "medium": (1.0, 4000), "high": (0.6, 2000), "auto": (1.0, None)}
 UNKNOWN = 0.6                                                           # taken where the model cannot tell
 LATE = RATE * 3 // 10                                                   # samples that the network may be late
 UNSURE = 200                                                            # ms of a sound that may yet be speech
@@ -23,7 +25,8 @@ class Rules:
     threshold:   probability of speech from which on it is speech
     prefix_ms:   how much of what was heard before the speech belongs to it
     silence_ms:  how long the user must be silent; None leaves it to the model's end-of-turn probability (semantic)
-    patience:    scales the silence that a doubtful end adds; longest_ms bounds it (semantic only)
+    patience:    scales the silence that a doubtful end adds (semantic only)
+    longest_ms:  what is waited where the model is certain of no end; None: no more than doubt adds (semantic only)
     idle_ms:     silence after an answer at which the user is spoken to; None never
     """
 
@@ -31,15 +34,18 @@ class Rules:
     prefix_ms: int = 300
     silence_ms: int | None = None
     patience: float = 1.0
-    longest_ms: int = 4000
+    longest_ms: int | None = None
     idle_ms: int | None = None
 
     def needed(self, ended: float | None) -> float:
         """Milliseconds of silence that end the turn when the model holds its end for this probable (None: unknown)."""
         if self.silence_ms is not None:
             return self.silence_ms
-        doubt = (1 - (UNKNOWN if ended is None else ended)) ** 0.5      # measured: docs/live.md
-        return min(SURE + DOUBT * self.patience * doubt, self.longest_ms)
+        ended = UNKNOWN if ended is None else ended
+        wait = SURE + DOUBT * self.patience * (1 - ended) ** 0.5        # measured: docs/live.md
+        if self.longest_ms is None:
+            return wait
+        return wait + (self.longest_ms - wait) * max(0.0, 1 - ended / GOES_ON) ** 4
 
 
 @dataclass(frozen=True)

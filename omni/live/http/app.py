@@ -1,32 +1,100 @@
 """The application: every endpoint, behind one door."""
 
+import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
 from prometheus_client import generate_latest
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
+from starlette.types import Message, Receive, Scope, Send
 
 from omni.live.engine.pool import Pool
 from omni.live.guard import Guards
 from omni.live.http.asking import RefusedRequestError, bounded
 from omni.live.http.chat import Chat
-from omni.live.http.door import Door
+from omni.live.http.door import STRANGER, Door
 from omni.live.http.metrics import Metrics
 from omni.live.http.realtime import Realtime
 from omni.live.http.speech import Sounds
 
+log = logging.getLogger("omni.live")
 PAGE = Path(__file__).parent.parent / "page"
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
+@dataclass(frozen=True)
+class Guarded:
+    """An endpoint behind the door, limited and counted, with OpenAI's error object for what is refused.
+
+    asks: whether it asks the model, and is one of those that a key may have open
+    """
+
+    endpoint: Endpoint
+    path: str
+    door: Door
+    metrics: Metrics
+    asks: bool = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """From the request to the last byte that is read of the answer."""
+        request, status = Request(scope, receive), 0
+
+        async def sending(message: Message) -> None:
+            nonlocal status
+            status = message.get("status", status)
+            await send(message)
+
+        async def refuse(error: RefusedRequestError) -> None:
+            if status:                                                  # the answer breaks off, as its client will see
+                log.warning("an answer of %s broke off: %s", self.path, error)
+            else:
+                await error.response()(scope, receive, sending)
+
+        try:
+            async with asyncio.timeout(self.door.idle):
+                with self._let_in(request):
+                    await self.door.allowance(request.state.key).take()
+                    response = await self.endpoint(bounded(request))
+                    await response(scope, receive, sending)
+        except RefusedRequestError as error:
+            await refuse(error)
+        except HTTPException as error:                                  # a form that is none
+            await refuse(RefusedRequestError(error.detail, error.status_code))
+        except TimeoutError:
+            told = f"the request took longer than {self.door.idle:g} s"
+            await refuse(RefusedRequestError(told, 504, kind="server_error"))
+        finally:
+            self.metrics.requests.labels(self.path, str(status)).inc()
+
+    def _let_in(self, request: Request) -> AbstractContextManager[None]:
+        """Have `request.state.key` say who asks. Raises RefusedRequestError for who may not come in."""
+        if not self.door.from_here(request):
+            raise RefusedRequestError(STRANGER, 403)
+        key = self.door.key(request)
+        if key is None:
+            raise RefusedRequestError(
+                "wrong or missing key; send Authorization: Bearer KEY", 401, code="invalid_api_key"
+            )
+        request.state.key = key
+        if not self.asks:
+            return nullcontext()
+        if full := self.door.full(key):
+            raise RefusedRequestError(full, 429, code="per_key", kind="rate_limit_error")
+        return self.door.opened(key)
+
+
 def application(pool: Pool, door: Door, guards: Guards | None = None, page: bool = True) -> Starlette:
     """The server as an ASGI application; whoever runs it starts the pool. page: whether the demo page is served."""
-    metrics = Metrics()
+    metrics = Metrics(lambda: pool.open)
     chat = Chat(pool, guards)
     sounds, began = Sounds(pool, guards), int(time.time())
 
@@ -54,31 +122,14 @@ def application(pool: Pool, door: Door, guards: Guards | None = None, page: bool
         known = {"voices": facts.voices, "languages": facts.languages, "model": facts.name} if facts else {}
         return JSONResponse({**known, "key": bool(door.keys)})
 
-    def guarded(endpoint: Endpoint) -> Endpoint:
-        """Behind the door, counted, and with OpenAI's error object for what is refused."""
-
-        async def behind(request: Request) -> Response:
-            path = request.scope["route"].path if "route" in request.scope else request.url.path
-            try:
-                if not door.from_here(request):
-                    raise RefusedRequestError("pages of this origin may not ask", 403)
-                if door.key(request) is None:
-                    raise RefusedRequestError(
-                        "wrong or missing key; send Authorization: Bearer KEY", 401, code="invalid_api_key"
-                    )
-                response = await endpoint(bounded(request))
-            except RefusedRequestError as error:
-                response = error.response()
-            metrics.requests.labels(path, str(response.status_code)).inc()
-            return response
-
-        return behind
-
     async def index(_: Request) -> Response:
         return FileResponse(PAGE / "index.html", headers={"content-security-policy": POLICY})
 
+    def get(path: str, endpoint: Endpoint) -> Route:
+        return Route(path, Guarded(endpoint, path, door, metrics), methods=["GET"])
+
     def post(path: str, endpoint: Endpoint) -> Route:
-        return Route(path, guarded(endpoint), methods=["POST"])
+        return Route(path, Guarded(endpoint, path, door, metrics, asks=True), methods=["POST"])
 
     routes = [
         WebSocketRoute("/v1/realtime", Realtime(pool, door, metrics, guards).__call__),
@@ -86,10 +137,10 @@ def application(pool: Pool, door: Door, guards: Guards | None = None, page: bool
         post("/v1/audio/speech", sounds.speak),
         post("/v1/audio/transcriptions", sounds.transcribe),
         post("/v1/images/generations", sounds.draw),
-        Route("/v1/models", guarded(models)),
-        Route("/v1/models/{model}", guarded(models)),
+        get("/v1/models", models),
+        get("/v1/models/{model}", models),
         Route("/healthz", health),
-        Route("/metrics", guarded(measured)),
+        get("/metrics", measured),
     ]
     if page:
         routes += [Route("/", index), Route("/about.json", voices), Mount("/page", StaticFiles(directory=PAGE))]

@@ -1,6 +1,7 @@
 """One question to a model outside of a session: what the HTTP endpoints have in common."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -35,8 +36,11 @@ class RefusedRequestError(Exception):
         self.status, self.param, self.code, self.kind = status, param, code, kind
 
     def response(self) -> JSONResponse:
-        about = {"message": str(self), "type": self.kind, "param": self.param, "code": self.code}
-        return JSONResponse({"error": about}, self.status)
+        return JSONResponse(self.as_event(), self.status)
+
+    def as_event(self) -> dict[str, Any]:
+        """OpenAI's error object."""
+        return {"error": {"message": str(self), "type": self.kind, "param": self.param, "code": self.code}}
 
 
 class FilteredError(RefusedRequestError):
@@ -48,10 +52,19 @@ class FilteredError(RefusedRequestError):
 
 @asynccontextmanager
 async def conversation(pool: Pool) -> "AsyncIterator[tuple[Line, asyncio.Queue[messages.Told | None]]]":
-    """A conversation of its own for one request, and what the model says in it."""
+    """A conversation of its own for one question, and what the model says in it.
+
+    It is over when the model has said all, not when that was read: no slow reader keeps a place from others.
+    """
     said: asyncio.Queue[messages.Told | None] = asyncio.Queue()
+
+    def listen(message: messages.Told | None) -> None:
+        said.put_nowait(message)
+        if isinstance(message, messages.Ended | messages.Failed):
+            line.close()
+
     try:
-        line = pool.talk(fresh("talk"), said.put_nowait)
+        line = pool.talk(fresh("talk"), listen)
     except FullError as error:
         raise RefusedRequestError(str(error), 503, code="server_full", kind="server_error") from None
     try:
@@ -69,22 +82,23 @@ async def answer(pool: Pool, parts: tuple[Part, ...], ask: Ask, system: str = ""
             if message is None:
                 raise RefusedRequestError("the model's process died; ask again", 503, kind="server_error")
             if isinstance(message, messages.Failed):
-                raise RefusedRequestError(message.message)
+                kind = "server_error" if message.fault else "invalid_request_error"
+                raise RefusedRequestError(message.message, 500 if message.fault else 400, kind=kind)
             yield message
             if isinstance(message, messages.Ended):
                 return
 
 
-def bounded(request: Request) -> Request:
-    """The same request, whose body raises RefusedRequestError where it goes on beyond `LARGEST_BODY`."""
-    read = 0
+def bounded(request: Request, most: int | None = None) -> Request:
+    """The same request, whose body raises RefusedRequestError beyond `most` bytes, `LARGEST_BODY` where not given."""
+    read, most = 0, LARGEST_BODY if most is None else most
 
     async def receive() -> Message:
         nonlocal read
         message = await request.receive()
         read += len(message.get("body", b""))
-        if read > LARGEST_BODY:                                         # a length told beforehand proves nothing
-            raise RefusedRequestError(f"the body is larger than {LARGEST_BODY >> 20} MiB", 413)
+        if read > most:                                                 # a length told beforehand proves nothing
+            raise RefusedRequestError(f"the body is larger than {most >> 20} MiB", 413)
         return message
 
     return Request(request.scope, receive)
@@ -146,11 +160,21 @@ def transcribing(pool: Pool, heard: Audio, language: str | None) -> AsyncIterato
     return answer(pool, (heard,), Ask(("text",), how))
 
 
-async def chained(first: M, rest: AsyncIterator[M]) -> AsyncIterator[M]:
-    """A message that was taken already, and those behind it."""
-    yield first
-    async for message in rest:
-        yield message
+async def begun(said: AsyncIterator[M]) -> AsyncIterator[M]:
+    """The same messages, once the first is there: what is wrong from the start can still be told by the status."""
+    first = await anext(said)
+
+    async def all_of() -> AsyncIterator[M]:
+        yield first
+        async for message in said:
+            yield message
+
+    return all_of()
+
+
+def sent(event: dict[str, Any]) -> str:
+    """A server-sent event."""
+    return f"data: {json.dumps(event, ensure_ascii=False)}\n\n"
 
 
 @dataclass(frozen=True)

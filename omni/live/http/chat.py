@@ -1,8 +1,8 @@
 """/v1/chat/completions: text, pictures and recordings in; text, speech or a call out, whole or streamed."""
 
+import asyncio
 import base64
 import binascii
-import json
 import secrets
 import time
 from collections.abc import AsyncIterator
@@ -25,9 +25,10 @@ from omni.live.http.asking import (
     Known,
     RefusedRequestError,
     answer,
-    chained,
+    begun,
     examined,
     json_body,
+    sent,
     watched,
     within,
 )
@@ -38,18 +39,45 @@ from omni.live.protocol.settings import LONGEST_ANSWER, LONGEST_TEXT
 
 AUDIO_ID_LIVES = 3600                                                   # seconds, as told in `expires_at`
 REFUSAL = "I can't help with that."                                     # of a guard
+MOST_SPOKEN = 10_000                                                    # answers whose transcripts are kept at most
 Body = dict[str, Any]
+
+
+class Spoken:
+    """Transcripts of spoken answers by their ids, for later messages that name them; the oldest make room."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str], tuple[float, str]] = {}      # by key and id: until when, and what was said
+
+    def keep(self, key: str, name: str, text: str) -> int:
+        """Until when it is known, in Unix time."""
+        until = int(time.time()) + AUDIO_ID_LIVES
+        self._known[key, name] = until, text
+        if len(self._known) > MOST_SPOKEN:
+            del self._known[next(iter(self._known))]
+        return until
+
+    def text(self, key: str, audio: object, where: str) -> str:
+        """Of the answer that a message of this key means. Raises RefusedRequestError."""
+        name = audio.get("id") if isinstance(audio, dict) else None
+        if not isinstance(name, str):
+            raise RefusedRequestError(f'{where} must be {{"id": …}}', param=where)
+        until, text = self._known.get((key, name), (0.0, ""))
+        if until < time.time():
+            message = f"{where}.id: no spoken answer {name!r} is known (any more); send its transcript as content"
+            raise RefusedRequestError(message, 404, f"{where}.id", "audio_not_found")
+        return text
 
 
 class Chat:
     """The endpoint."""
 
     def __init__(self, pool: Pool, guards: Guards | None) -> None:
-        self.pool, self.guards, self.known = pool, guards, Known(pool)
+        self.pool, self.guards, self.known, self.spoken = pool, guards, Known(pool), Spoken()
 
     async def __call__(self, request: Request) -> Response:
-        body = await json_body(request)
-        parts, system = self._messages(body)
+        body, key = await json_body(request), request.state.key
+        parts, system = await asyncio.to_thread(self._messages, body, key)  # pictures and sound are decoded in there
         ask, kind = self._ask(body)
         functions, told_of = _functions(body)
         if within(body, "n", 1, 1, 128) != 1:
@@ -58,10 +86,9 @@ class Chat:
         model = str(body.get("model") or self.known.name)
         shown = {"id": fresh("chatcmpl"), "created": int(time.time()), "model": model}
         if body.get("stream"):
-            first = await anext(said)                                   # so that what is wrong is told by the status
-            chunks = self._chunks(chained(first, said), shown, body)
+            chunks = self._chunks(await begun(said), shown, body, key)
             return StreamingResponse(chunks, media_type="text/event-stream")
-        return JSONResponse(await self._whole(said, shown, kind))
+        return JSONResponse(await self._whole(said, shown, kind, key))
 
     async def _told(
         self, parts: tuple[Part, ...], ask: Ask, system: str, functions: list[Event]
@@ -96,7 +123,7 @@ class Chat:
             kept += turn if passed else ()
         return tuple(kept)
 
-    def _messages(self, body: Body) -> tuple[tuple[Part, ...], str]:
+    def _messages(self, body: Body, key: str) -> tuple[tuple[Part, ...], str]:
         """What is said to the model, and the system's instructions."""
         given = body.get("messages")
         if not isinstance(given, list) or not given:
@@ -112,12 +139,21 @@ class Chat:
                 system += [part.text for part in self._content(message, "user", where) if isinstance(part, Text)]
             elif role in ("user", "assistant", "tool"):
                 parts += self._content(message, "user" if role == "tool" else role, where)
-                parts += _calls(message, where) if role == "assistant" else []
+                if role == "assistant":
+                    parts += self._heard(message, key, where)
+                    parts += _calls(message, where)
             else:
                 raise RefusedRequestError(f"{where}.role is {role!r}; use system, user, assistant or tool", param=where)
         if not parts:
             raise RefusedRequestError("nothing to answer; add a message of the user", param="messages")
         return tuple(parts), "\n".join(system)
+
+    def _heard(self, message: Body, key: str, where: str) -> list[Part]:
+        """The spoken answer that an assistant's message names; to the model it is its transcript."""
+        if message.get("audio") is None:
+            return []
+        text = self.spoken.text(key, message["audio"], f"{where}.audio")
+        return [Text(text, "assistant")] if text and not message.get("content") else []
 
     def _content(self, message: Body, role: str, where: str) -> list[Part]:
         content = message.get("content")
@@ -165,18 +201,23 @@ class Chat:
         wanted = body.get("audio")
         if not isinstance(wanted, dict):
             raise RefusedRequestError('spoken answers need audio: {"voice": …, "format": …}', param="audio")
-        kind = sound.kind_of(wanted.get("format"), "wav", "audio.format")
+        streamed = bool(body.get("stream"))
+        kind = sound.kind_of(wanted.get("format"), "pcm16" if streamed else "wav", "audio.format")
+        if streamed and kind not in ("pcm16", "pcm"):                   # as the original service has it
+            message = f"audio.format {kind!r} is not streamed; use pcm16, or leave stream out"
+            raise RefusedRequestError(message, param="audio.format")
         how |= {"voice": self.known.voice(wanted.get("voice"), "audio.voice"), "max_seconds": LONGEST_ANSWER}
         return Ask(("text", "audio"), how), kind
 
     async def _whole(
-        self, said: AsyncIterator[messages.Told | Event | FilteredError], shown: Body, kind: str
+        self, said: AsyncIterator[messages.Told | Event | FilteredError], shown: Body, kind: str, key: str
     ) -> Body:  # fmt: skip
-        text, waves, called = "", [], None
+        text, waves = "", []
+        called: list[Event] = []
         ended: messages.Ended | FilteredError | None = None
         async for message in said:
             if isinstance(message, dict):
-                called = message
+                called.append(message)
             elif isinstance(message, messages.Said):
                 text += message.text or ""
                 waves += [message.audio] if message.audio is not None else []
@@ -187,51 +228,54 @@ class Chat:
         if isinstance(ended, FilteredError):
             answered |= {"content": text or None, "refusal": REFUSAL}
         elif waves:
-            data = base64.b64encode(sound.encoded(np.concatenate(waves), self.known.rate, kind)).decode()
-            lives = int(time.time()) + AUDIO_ID_LIVES
+            file = await asyncio.to_thread(sound.encoded, np.concatenate(waves), self.known.rate, kind)
+            data = base64.b64encode(file).decode()
+            name = fresh("audio")
+            until = self.spoken.keep(key, name, text)
             answered |= {"content": None}
-            answered["audio"] = {"id": fresh("audio"), "data": data, "expires_at": lives, "transcript": text}
-        if called is not None:
-            answered |= {"content": None, "tool_calls": [_call(called)]}
+            answered["audio"] = {"id": name, "data": data, "expires_at": until, "transcript": text}
+        if called:
+            answered |= {"content": text or None, "tool_calls": [_call(one) for one in called]}
         choice = {"index": 0, "message": answered, "finish_reason": _reason(ended, called), "logprobs": None}
         return {**shown, "object": "chat.completion", "choices": [choice], "usage": _usage(ended)}
 
     async def _chunks(
-        self, said: AsyncIterator[messages.Told | Event | FilteredError], shown: Body, body: Body
+        self, said: AsyncIterator[messages.Told | Event | FilteredError], shown: Body, body: Body, key: str
     ) -> AsyncIterator[str]:
-        """Server-sent events. Sound is streamed as PCM16, whatever was asked for, as the original service does."""
+        """Server-sent events; sound as PCM16 at 24 kHz."""
         write, audio = sound.streamer("pcm16", self.known.rate), fresh("audio")
         assert write is not None
-        speaks, called = "audio" in (body.get("modalities") or []), None
+        speaks, called, transcript = "audio" in (body.get("modalities") or []), 0, ""
 
         def chunk(delta: Body, reason: str | None = None, usage: Body | None = None, choices: bool = True) -> str:
             choice = [{"index": 0, "delta": delta, "finish_reason": reason, "logprobs": None}] if choices else []
             told = {**shown, "object": "chat.completion.chunk", "choices": choice, "usage": usage}
-            return f"data: {json.dumps(told, ensure_ascii=False)}\n\n"
+            return sent(told)
 
         yield chunk({"role": "assistant", "content": None if speaks else ""})
         try:
             async for message in said:
                 if isinstance(message, dict):
-                    called = message
-                    yield chunk({"tool_calls": [{"index": 0, **_call(called)}]})
+                    yield chunk({"tool_calls": [{"index": called, **_call(message)}]})
+                    called += 1
                 elif isinstance(message, FilteredError):
                     yield chunk({"refusal": REFUSAL})
                     yield chunk({}, _reason(message, called))
                 elif isinstance(message, messages.Ended):
-                    if speaks and called is None:
-                        yield chunk({"audio": {"id": audio, "expires_at": int(time.time()) + AUDIO_ID_LIVES}})
+                    if speaks and not called:
+                        yield chunk({"audio": {"id": audio, "expires_at": self.spoken.keep(key, audio, transcript)}})
                     yield chunk({}, _reason(message, called))
                     if (body.get("stream_options") or {}).get("include_usage"):
                         yield chunk({}, usage=_usage(message), choices=False)
                 elif isinstance(message, messages.Said) and message.text is not None:
                     text = message.text
+                    transcript += text
                     yield chunk({"audio": {"id": audio, "transcript": text}} if speaks else {"content": text})
                 elif isinstance(message, messages.Said) and message.audio is not None:
                     data = base64.b64encode(write(message.audio)).decode()
                     yield chunk({"audio": {"id": audio, "data": data}})
         except RefusedRequestError as error:
-            yield f"data: {json.dumps({'error': {'message': str(error), 'type': error.kind}})}\n\n"
+            yield sent(error.as_event())
         yield "data: [DONE]\n\n"
 
 
@@ -265,8 +309,7 @@ def _calls(message: Body, where: str) -> list[Part]:
     if not isinstance(made, list) or not all(isinstance(one, dict) for one in made):
         raise RefusedRequestError(f"{where}.tool_calls must be a list of objects", param=where)
     functions = [_inside(one, f"{where}.tool_calls[{index}]") for index, one in enumerate(made)]
-    written = [json.dumps({name: one.get(name) for name in ("name", "arguments")}) for one in functions]
-    return [Text(f"{tools.OPENING}{one}{tools.CLOSING}", "assistant") for one in written]
+    return [Text(tools.written(one["name"], str(one.get("arguments") or "{}")), "assistant") for one in functions]
 
 
 def _call(item: Event) -> Body:
@@ -276,10 +319,10 @@ def _call(item: Event) -> Body:
     }  # fmt: skip
 
 
-def _reason(ended: messages.Ended | FilteredError, called: Event | None) -> str:
+def _reason(ended: messages.Ended | FilteredError, called: object) -> str:
     if isinstance(ended, FilteredError):
         return "content_filter"
-    if called is not None:
+    if called:
         return "tool_calls"
     return "length" if ended.cut else "stop"
 

@@ -1,15 +1,20 @@
 """Who may come in: keys, origins, and how much of everything."""
 
+import asyncio
 import hmac
+import ipaddress
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 from starlette.requests import HTTPConnection
 
 from omni.errors import InputError
 
+STRANGER = "pages of this origin, or a server by this name, may not be asked; name it with --origin"
 SUBPROTOCOL_KEY = "openai-insecure-api-key."                            # how a browser, which sets no headers, sends it
 
 
@@ -19,9 +24,9 @@ class Door:
 
     keys:            bearer keys; none lets everybody in (for a server on the loopback interface)
     origins:         of pages that may connect besides our own, such as https://example.org; "*" for any
-    per_key:         sessions that one key may have open at once
-    seconds, idle:   how long a session may last, and how long without a word from the client
-    events:          client events a second that a session may send on average
+    per_key:         sessions and questions over HTTP that one key may have open at once
+    seconds, idle:   how long a session may last, and how long without a word from the client, or one request over HTTP
+    events:          client events a second that are taken of a session on average, and requests of a key
     largest:         bytes of one message or request
     """
 
@@ -32,7 +37,8 @@ class Door:
     idle: float = 300.0
     events: float = 200.0
     largest: int = 16 << 20
-    open: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    _open: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    _allowed: "dict[str, Allowance]" = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("per_key", "seconds", "idle", "events", "largest"):
@@ -52,12 +58,38 @@ class Door:
                 found = key
         return found
 
+    def full(self, key: str) -> str | None:
+        """Why this key may not have one more open, None where it may. Without keys nobody is told from another."""
+        if not self.keys or self._open[key] < self.per_key:
+            return None
+        return f"this key has {self.per_key} conversations open, the most it may have"
+
+    @contextmanager
+    def opened(self, key: str) -> Iterator[None]:
+        """Count one as open as long as the context lasts."""
+        self._open[key] += 1
+        try:
+            yield
+        finally:
+            self._open[key] -= 1
+
+    def allowance(self, key: str) -> "Allowance":
+        """What this key may still ask over HTTP."""
+        return self._allowed.setdefault(key, Allowance(self.events))
+
     def from_here(self, connection: HTTPConnection) -> bool:
-        """Whether the page that asks, if a page does, is ours or one that may."""
+        """Whether the page that asks, if a page does, is ours or one that may.
+
+        Without keys the server must be asked by an address, as localhost, or by a name of `origins`: a page whose own
+        name was made to lead here (DNS rebinding) has the origin that it asks.
+        """
+        host = connection.headers.get("host", "")
         origin = connection.headers.get("origin")
-        if origin is None or "*" in self.origins or origin in self.origins:
+        if "*" in self.origins or origin in self.origins:
             return True
-        return origin.partition("://")[2] == connection.headers.get("host")
+        if not self.keys and not _local(name := _name(host)) and name not in map(_name, self.origins):
+            return False
+        return origin is None or origin.partition("://")[2] == host
 
 
 @dataclass
@@ -71,21 +103,35 @@ class Allowance:
     def __post_init__(self) -> None:
         self._saved = self.rate * 2
 
-    def take(self) -> bool:
-        """Whether one more is within the rate."""
+    async def take(self) -> None:
+        """One more, as soon as it is within the rate: whoever sends faster is read more slowly."""
         now = time.monotonic()
-        self._saved, self._at = min(self.rate * 2, self._saved + (now - self._at) * self.rate), now
-        if self._saved < 1:
-            return False
-        self._saved -= 1
-        return True
-
+        self._saved, self._at = min(self.rate * 2, self._saved + (now - self._at) * self.rate) - 1, now
+        if self._saved < 0:
+            await asyncio.sleep(-self._saved / self.rate)
 
     def as_event(self) -> list[dict[str, object]]:
         """What is left, as the protocol's `rate_limits` tell it."""
         most = self.rate * 2
-        left = {"limit": int(most), "remaining": int(self._saved), "reset_seconds": (most - self._saved) / self.rate}
-        return [{"name": "requests", **left}]
+        left = {"limit": int(most), "remaining": max(0, int(self._saved))}
+        return [{"name": "requests", **left, "reset_seconds": (most - self._saved) / self.rate}]
+
+
+def _name(host: str) -> str:
+    """Of a host or an origin, without scheme and port."""
+    try:
+        return urlsplit(host if "://" in host else f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _local(name: str) -> bool:
+    """Whether nobody else can make it lead here."""
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return name == "localhost"
+    return True
 
 
 def _bearer(headers: Mapping[str, str]) -> str:

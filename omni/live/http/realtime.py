@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import time
 from dataclasses import dataclass, field
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -11,14 +12,15 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from omni.live.engine import messages
 from omni.live.engine.pool import FullError, Pool
 from omni.live.guard import Guards
-from omni.live.http.door import Allowance, Door
+from omni.live.http.door import STRANGER, Allowance, Door
 from omni.live.http.metrics import Metrics
-from omni.live.protocol import events
+from omni.live.protocol import events, items
 from omni.live.protocol.events import Event
 from omni.live.protocol.session import Session
 
 log = logging.getLogger("omni.live")
 SLOW = 4 << 20                                                          # bytes that may wait for a slow reader
+FIRST = ("response.output_audio.delta", "response.output_text.delta")   # what may begin an answer
 PARTING = 1.0                                                           # seconds in which a connection is closed
 BETA = "openai-beta.realtime-v1"
 CLOSE_BETA, CLOSE_POLICY, CLOSE_BUSY, CLOSE_BROKEN = 4000, 1008, 1013, 1011
@@ -32,6 +34,7 @@ class Outbox:
     waiting: "asyncio.Queue[str]" = field(default_factory=asyncio.Queue)
     size: int = 0
     overflowed: asyncio.Event = field(default_factory=asyncio.Event)
+    _waits: float | None = None                                         # since when the user waits for an answer
 
     def send(self, event: Event) -> None:
         text = json.dumps(event, ensure_ascii=False, separators=(",", ":"))
@@ -43,6 +46,19 @@ class Outbox:
             self.metrics.errors.labels(event["error"]["code"] or "none").inc()
         elif event["type"] == "response.done":
             self.metrics.responses.labels(event["response"]["status"]).inc()
+        self._measure(event["type"])
+
+    def _measure(self, kind: str) -> None:
+        """How long the user waits for the beginning of an answer."""
+        if kind == "input_audio_buffer.speech_stopped":
+            self._waits = time.monotonic()
+        elif kind == "response.created":
+            self._waits = self._waits or time.monotonic()
+        elif kind in ("response.done", "input_audio_buffer.speech_started"):
+            self._waits = None
+        elif kind in FIRST and self._waits is not None:
+            self.metrics.waits.observe(time.monotonic() - self._waits)
+            self._waits = None
 
     def drop(self) -> None:
         """Forget what waits."""
@@ -71,13 +87,8 @@ class Realtime:
         key = await self._admitted(socket)
         if key is None:
             return
-        self.door.open[key] += 1
-        self.metrics.sessions.inc()
-        try:
+        with self.door.opened(key), self.metrics.sessions.track_inprogress():
             await self._session(socket)
-        finally:
-            self.metrics.sessions.dec()
-            self.door.open[key] -= 1
 
     async def _admitted(self, socket: WebSocket) -> str | None:
         """The key of a client that may come in; any other is told why not and gone."""
@@ -85,11 +96,10 @@ class Realtime:
         key = self.door.key(socket)
         beta = "realtime=v1" in socket.headers.get("openai-beta", "") or BETA in offered
         refusals = {
-            (CLOSE_POLICY, "origin"): None if self.door.from_here(socket) else "pages of this origin may not connect",
+            (CLOSE_POLICY, "origin"): None if self.door.from_here(socket) else STRANGER,
             (CLOSE_POLICY, "key"): "wrong or missing key; send Authorization: Bearer KEY" if key is None else None,
             (CLOSE_BETA, "beta"): "the beta shape of this protocol is retired; leave out OpenAI-Beta" if beta else None,
-            (CLOSE_BUSY, "per_key"): f"this key has {self.door.per_key} sessions open, the most it may have"
-            if self.door.open[key or ""] >= self.door.per_key and self.door.keys else None,
+            (CLOSE_BUSY, "per_key"): self.door.full(key or ""),
         }  # fmt: skip
         await socket.accept(subprotocol="realtime" if "realtime" in offered else None)
         for (code, why), reason in refusals.items():
@@ -179,15 +189,18 @@ class Realtime:
                 return "session_idle", f"no event came for {self.door.idle:g} s; open a new session"
             if received["type"] == "websocket.disconnect":
                 raise WebSocketDisconnect(received.get("code", 1000))
-            text = received.get("text")
-            if not allowance.take():
-                return "rate_limit_exceeded", f"more than {self.door.events:g} events a second"
+            await allowance.take()
+            text: str | None = received.get("text")
             if text is None:
                 outbox.send(events.error("binary messages are not events; send JSON as text", "invalid_json"))
                 continue
+            if '"input_image"' in text:
+                text = await asyncio.to_thread(items.with_small_pictures, text)
+            kind = None
             for part in events.slices(text):
-                session.take(part)
+                kind = session.take(part)
                 await asyncio.sleep(0)
+            self.metrics.events.labels(kind or "refused").inc()
 
     @staticmethod
     async def _close(socket: WebSocket, code: int, reason: str) -> None:

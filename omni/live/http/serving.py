@@ -2,6 +2,7 @@
 
 import logging
 import socket
+import ssl
 from pathlib import Path
 
 import uvicorn
@@ -17,7 +18,12 @@ def serve(
     pool: Pool, door: Door, host: str, port: int, cert: Path | None = None, key: Path | None = None,
     guards: Guards | None = None, page: bool = True,
 ) -> None:  # fmt: skip
-    """Serve until SIGINT or SIGTERM. Raises InputError when the address is taken or a model cannot be started."""
+    """Serve until SIGINT or SIGTERM.
+
+    Raises InputError when the certificate cannot be used, the address is taken or a model cannot be started.
+    """
+    if cert is not None:
+        _check_certificate(cert, key)
     logging.basicConfig(format="omni: %(message)s")
     listening = _listening(host, port)
     scheme = "https" if cert else "http"
@@ -44,6 +50,17 @@ def serve(
         ssl_certfile=cert, ssl_keyfile=key, timeout_graceful_shutdown=2,
     )  # fmt: skip
     Server(config).run(sockets=[listening])
+
+
+def _check_certificate(cert: Path, key: Path | None) -> None:
+    def password() -> str:
+        raise InputError(f"{key}: the key is encrypted; give one without a passphrase")
+
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(cert, key, password)
+    except OSError as error:                                            # what ssl raises is of this kind too
+        reason = getattr(error, "reason", None) or error.strerror or "no PEM"
+        raise InputError(f"{cert}, {key}: no certificate with its key ({reason}); give two PEM files") from None
 
 
 def _listening(host: str, port: int) -> socket.socket:

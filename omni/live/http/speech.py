@@ -1,8 +1,8 @@
 """/v1/audio/speech, /v1/audio/transcriptions and /v1/images/generations."""
 
+import asyncio
 import base64
 import io
-import json
 import secrets
 import time
 from collections.abc import AsyncIterator
@@ -22,9 +22,11 @@ from omni.live.http.asking import (
     Known,
     RefusedRequestError,
     answer,
-    chained,
+    begun,
+    bounded,
     examined,
     json_body,
+    sent,
     transcribing,
     watched,
     within,
@@ -32,6 +34,7 @@ from omni.live.http.asking import (
 from omni.live.protocol.settings import LONGEST_ANSWER
 
 LONGEST_INPUT = 4096                                                    # characters, as OpenAI's endpoints have it
+FASTEST, SLOWEST = 25, 5                                                # letters said in a second, at most and least
 LARGEST_UPLOAD = 25 << 20                                               # bytes, likewise
 
 
@@ -47,39 +50,39 @@ class Sounds:
         text = body.get("input")
         if not isinstance(text, str) or not 0 < len(text) <= LONGEST_INPUT:
             raise RefusedRequestError(f"input must be a text of 1 to {LONGEST_INPUT} characters", param="input")
+        if len(text) > FASTEST * LONGEST_ANSWER:
+            raise _too_long(text)
         if within(body, "speed", 1.0, 0.25, 4.0) != 1.0:
             raise RefusedRequestError("this model speaks at its own speed; leave speed out", param="speed")
         kind = sound.kind_of(body.get("response_format"), "mp3", "response_format")
         voice, language = self.known.voice(body.get("voice"), "voice"), self.known.language(body.get("language"))
         await examined(self.pool, self.guards, (Text(text),), language)
         ask = Ask(("audio",), {"voice": voice, "language": language, "max_seconds": LONGEST_ANSWER})
-        said = watched(answer(self.pool, (Text(text),), ask), self.guards, voice, self.known.rate)
-        first = await anext(said)
+        said = _said(text, watched(answer(self.pool, (Text(text),), ask), self.guards, voice, self.known.rate))
+        said = await begun(said)
         write = sound.streamer(kind, self.known.rate)
         if write is not None:
             head = sound.header(self.known.rate) if kind == "wav" else b""
 
             async def stream() -> AsyncIterator[bytes]:
                 yield head
-                async for message in chained(first, said):
+                async for message in said:
                     if isinstance(message, messages.Said) and message.audio is not None:
                         yield write(message.audio)
 
             return StreamingResponse(stream(), media_type=sound.MEDIA[kind])
-        told = [first, *[message async for message in said]]
-        waves = [one.audio for one in told if isinstance(one, messages.Said) and one.audio is not None]
+        waves = [one.audio async for one in said if isinstance(one, messages.Said) and one.audio is not None]
         wave = np.concatenate(waves) if waves else np.zeros(1, np.float32)
-        return Response(sound.encoded(wave, self.known.rate, kind), media_type=sound.MEDIA[kind])
+        file = await asyncio.to_thread(sound.encoded, wave, self.known.rate, kind)
+        return Response(file, media_type=sound.MEDIA[kind])
 
     async def transcribe(self, request: Request) -> Response:
         """Speech to text."""
-        if int(request.headers.get("content-length") or 0) > LARGEST_UPLOAD:
-            raise RefusedRequestError(f"the upload is larger than {LARGEST_UPLOAD >> 20} MiB", 413)
-        async with request.form() as form:
+        async with bounded(request, LARGEST_UPLOAD).form() as form:
             file, language = form.get("file"), form.get("language")
             if not isinstance(file, UploadFile):
                 raise RefusedRequestError("send the recording as the form's field file", param="file")
-            wave = sound.decoded(await file.read(), self.known.rate, "file")
+            wave = await asyncio.to_thread(sound.decoded, await file.read(), self.known.rate, "file")
             shape = str(form.get("response_format") or "json")
             streamed = str(form.get("stream") or "").lower() == "true"
         if shape not in ("json", "text", "verbose_json"):
@@ -88,7 +91,7 @@ class Sounds:
         known = self.known.language(language)
         said = transcribing(self.pool, Audio(wave, self.known.rate), known)
         if streamed:
-            return StreamingResponse(_transcript(said), media_type="text/event-stream")
+            return StreamingResponse(_transcript(await begun(said)), media_type="text/event-stream")
         text = "".join([one.text or "" async for one in said if isinstance(one, messages.Said)])
         if shape == "text":
             return PlainTextResponse(text + "\n")
@@ -120,11 +123,27 @@ class Sounds:
         return JSONResponse({"created": int(time.time()), "data": drawn, "output_format": "png"})
 
 
+async def _said(text: str, said: AsyncIterator[messages.Told]) -> AsyncIterator[messages.Told]:
+    """The same messages. Raises RefusedRequestError where they end before all of the text can have been said."""
+    async for message in said:
+        if isinstance(message, messages.Ended) and message.cut and len(text) > SLOWEST * LONGEST_ANSWER:
+            raise _too_long(text)
+        yield message
+
+
+def _too_long(text: str) -> RefusedRequestError:
+    seconds = f"{LONGEST_ANSWER:.0f} s, the longest that this server speaks"
+    message = f"the text of {len(text)} characters takes longer to say than {seconds}; send it in pieces"
+    return RefusedRequestError(message, param="input", code="input_too_long")
+
+
 async def _transcript(said: AsyncIterator[messages.Told]) -> AsyncIterator[str]:
     text = ""
-    async for message in said:
-        if isinstance(message, messages.Said) and message.text:
-            text += message.text
-            told = {"type": "transcript.text.delta", "delta": message.text}
-            yield f"data: {json.dumps(told, ensure_ascii=False)}\n\n"
-    yield f"data: {json.dumps({'type': 'transcript.text.done', 'text': text}, ensure_ascii=False)}\n\n"
+    try:
+        async for message in said:
+            if isinstance(message, messages.Said) and message.text:
+                text += message.text
+                yield sent({"type": "transcript.text.delta", "delta": message.text})
+        yield sent({"type": "transcript.text.done", "text": text})
+    except RefusedRequestError as error:
+        yield sent(error.as_event())

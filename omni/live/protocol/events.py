@@ -2,6 +2,7 @@
 
 import json
 import secrets
+from collections.abc import Mapping
 from typing import Any
 
 from openai.types.realtime import (
@@ -13,6 +14,11 @@ from openai.types.realtime import (
     InputAudioBufferClearEvent,
     InputAudioBufferCommitEvent,
     OutputAudioBufferClearEvent,
+    RealtimeConversationItemAssistantMessage,
+    RealtimeConversationItemFunctionCall,
+    RealtimeConversationItemFunctionCallOutput,
+    RealtimeConversationItemSystemMessage,
+    RealtimeConversationItemUserMessage,
     RealtimeSessionCreateRequest,
     RealtimeTranscriptionSessionCreateRequest,
     ResponseCancelEvent,
@@ -42,6 +48,17 @@ SESSIONS: dict[str, type[BaseModel]] = {
     "transcription": RealtimeTranscriptionSessionCreateRequest,
 }
 
+MESSAGES: dict[str, type[BaseModel]] = {
+    "user": RealtimeConversationItemUserMessage,
+    "assistant": RealtimeConversationItemAssistantMessage,
+    "system": RealtimeConversationItemSystemMessage,
+}
+ITEMS: dict[str, type[BaseModel] | None] = {
+    "message": None,                                                    # by its role
+    "function_call": RealtimeConversationItemFunctionCall,
+    "function_call_output": RealtimeConversationItemFunctionCallOutput,
+}
+
 
 class RefusedError(Exception):
     """A client event that cannot be carried out; it is answered by an `error` event and changes nothing."""
@@ -54,18 +71,22 @@ class RefusedError(Exception):
 def read(text: str | bytes) -> Event:
     """A client event as JSON, known to be of one of `KINDS` and of its shape. Raises RefusedError."""
     try:
-        event = json.loads(text)
+        event = json.loads(text, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         raise RefusedError(f"the message is not JSON ({error}); send one event a message", "invalid_json") from None
     if not isinstance(event, dict):
         raise RefusedError("the message is JSON but no object; send an event with a type", "invalid_json")
+    if "\\u" in str(text) and not writable(event):
+        raise RefusedError("the message has half of a surrogate pair, which is no letter; send both", "invalid_json")
     kind = event.get("type")
     if not isinstance(kind, str) or kind not in KINDS:
         known = ", ".join(KINDS)
         raise RefusedError(f"unknown event type {_short(kind)}; the client events are {known}", "unknown_event", "type")
-    _check(KINDS[kind], event, "")
     if kind == "session.update":
-        _check_session(event["session"])
+        _check_one(SESSIONS, event.get("session"), "session")
+    elif kind == "conversation.item.create":
+        _check_one(ITEMS, event.get("item"), "item")
+    _check(KINDS[kind], _without_input(event) if kind == "response.create" else event, "")
     return event
 
 
@@ -90,7 +111,7 @@ def event_id(text: str | bytes) -> str | None:
     except (ValueError, RecursionError):
         return None
     found = event.get("event_id") if isinstance(event, dict) else None
-    return found if isinstance(found, str) else None
+    return found if isinstance(found, str) and writable(found) else None
 
 
 def server(kind: str, **fields: Any) -> Event:
@@ -120,12 +141,29 @@ def fresh(kind: str) -> str:
     return f"{kind}_{secrets.token_hex(10)}"
 
 
-def _check_session(session: Any) -> None:
-    """The union of session kinds says little about what is wrong, so the one that is meant is asked alone."""
-    kind = session.get("type") if isinstance(session, dict) else None
-    if kind not in SESSIONS:
-        raise RefusedError(f"session.type is {_short(kind)}; use realtime", "invalid_value", "session.type")
-    _check(SESSIONS[kind], session, "session.")
+def writable(value: Any) -> bool:
+    """Whether all letters of it can be sent and written."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except (UnicodeEncodeError, RecursionError):
+        return False
+    return True
+
+
+def _check_one(kinds: Mapping[str, type[BaseModel] | None], value: Any, where: str, by: str = "type") -> None:
+    """The union of kinds says little about what is wrong, so the one that is meant is asked alone."""
+    if not isinstance(value, dict):
+        return                                                          # the event's own type says so
+    kind = value.get(by)
+    if kind is None:
+        raise RefusedError(f"{where}.{by}: Field required", "missing_required_parameter", f"{where}.{by}")
+    if not isinstance(kind, str) or kind not in kinds:
+        raise RefusedError(f"{where}.{by} is {_short(kind)}; use {', '.join(kinds)}", param=f"{where}.{by}")
+    model = kinds[kind]
+    if model is None:
+        _check_one(MESSAGES, value, where, "role")
+    else:
+        _check(model, value, f"{where}.")
 
 
 def _check(model: type[BaseModel], value: Any, prefix: str) -> None:
@@ -133,12 +171,39 @@ def _check(model: type[BaseModel], value: Any, prefix: str) -> None:
         model.model_validate(value)
     except ValidationError as error:
         first = min(error.errors(include_url=False), key=lambda found: len(found["loc"]))
-        names = [str(part) for part in first["loc"] if isinstance(part, int) or part.islower()]
+        names = [str(part) for part in first["loc"] if isinstance(part, int) or _is_name(part)]
         where = prefix + ".".join(names)
         kind = "missing_required_parameter" if first["type"] == "missing" else "invalid_value"
         raise RefusedError(f"{where}: {first['msg']}", kind, where) from None
     except RecursionError:
         raise RefusedError("the event is nested too deeply", "invalid_value") from None
+
+
+def _without_input(event: Event) -> Event:
+    """A response.create without its items, which are checked one by one: the package's type knows no references."""
+    response = event.get("response")
+    given = response.get("input") if isinstance(response, dict) else None
+    if not isinstance(response, dict) or not isinstance(given, list):
+        return event
+    for index, item in enumerate(given):
+        where = f"response.input.{index}"
+        if not isinstance(item, dict):
+            raise RefusedError(f"{where}: give an item or a reference to one", param=where)
+        if item.get("type") == "item_reference":
+            if not isinstance(item.get("id"), str):
+                raise RefusedError(f"{where}.id: name an item", "missing_required_parameter", f"{where}.id")
+        else:
+            _check_one(ITEMS, item, where)
+    return {**event, "response": {**response, "input": None}}
+
+
+def _is_name(part: str) -> bool:
+    """Whether it names a field, and not a type that the value was tried as."""
+    return part.isidentifier() and part.islower() and part not in ("bool", "float", "int", "str")
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"JSON knows no {name}")
 
 
 def _short(value: object) -> str:

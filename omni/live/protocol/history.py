@@ -30,6 +30,8 @@ class History:
         """Raise RefusedError unless an item of this id can be added there."""
         if len(self._items) >= MOST:
             raise RefusedError(f"the conversation holds {MOST} items; delete some", "too_many_items")
+        if name == ROOT:
+            raise RefusedError(f"{ROOT} names the place before all items; use another id", param="item.id")
         if name in self._items:
             raise RefusedError(f"an item {name} is there already; leave the id out", "item_already_exists", "item.id")
         if after not in (None, ROOT) and after not in self._items:

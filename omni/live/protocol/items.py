@@ -4,6 +4,7 @@ import base64
 import binascii
 import io
 import json
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,10 +12,12 @@ from numpy.typing import NDArray
 from omni.decode.parts import Audio, Part, Picture, Text
 from omni.errors import InputError
 from omni.live.hearing.pcm import RATES, from_base64
+from omni.live.protocol import tools
 from omni.live.protocol.events import Event, RefusedError, fresh
 
 LARGEST_PICTURE = 10 << 20                                              # bytes
 MOST_PIXELS = 50_000_000
+SIDE = 512                                                              # of what the model is given: it looks at less
 LONGEST_RECORDING = 120                                                 # seconds of one input_audio part
 
 
@@ -22,7 +25,7 @@ def parts(item: Event, encoding: str) -> tuple[Part, ...]:
     """What the model gets of an item; encoding: of its audio. Raises RefusedError for what it cannot get."""
     kind = item["type"]
     if kind == "function_call":
-        return (Text(json.dumps({"name": item["name"], "arguments": item["arguments"]}), "assistant"),)
+        return (Text(tools.written(item["name"], item["arguments"]), "assistant"),)
     if kind == "function_call_output":
         return (Text(str(item["output"])),)
     if kind != "message":
@@ -35,10 +38,11 @@ def parts(item: Event, encoding: str) -> tuple[Part, ...]:
 
 
 def known(item: Event) -> Event:
-    """An item as it is told to clients: with an id and a status, and without audio, which is not kept."""
-    content = [{name: value for name, value in part.items() if name != "audio"} for part in item.get("content", [])]
-    whole = {"id": fresh("item"), **item, "object": "realtime.item", "status": "completed"}
-    return {**whole, "content": content} if "content" in item else whole
+    """An item as it is told to clients: with an id and a status, without sound and pictures, which are not kept."""
+    left_out = ("audio", "image_url")
+    kept = [{name: part[name] for name in part if name not in left_out} for part in item.get("content", [])]
+    whole = {**item, "id": item.get("id") or fresh("item"), "object": "realtime.item", "status": "completed"}
+    return {**whole, "content": kept} if "content" in item else whole
 
 
 def user_audio(name: str, transcript: str | None = None) -> Event:
@@ -59,7 +63,10 @@ def assistant(name: str, status: str, content: list[Event]) -> Event:
 
 
 def picture(url: str, where: str) -> NDArray[np.uint8]:
-    """Pixels [height, width, 3] of a data URL. Raises RefusedError for another URL and for what is no picture."""
+    """Pixels [height, width, 3] of a data URL, `SIDE` of them a side at most.
+
+    Raises RefusedError for another URL and for what is no picture.
+    """
     from PIL import Image
 
     from omni.tokenizers.image.pixels import decoding, on_white
@@ -78,12 +85,40 @@ def picture(url: str, where: str) -> NDArray[np.uint8]:
         with Image.open(file) as image:
             if image.width * image.height > MOST_PIXELS:
                 raise RefusedError(f"the picture has more than {MOST_PIXELS / 1e6:.0f} million pixels", param=where)
-            return np.asarray(on_white(image))
+            if max(image.size) <= SIDE:
+                return np.asarray(on_white(image))
+            whole = image if image.mode in ("L", "RGB", "RGBA") else image.convert("RGBA")
+            whole.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)     # a JPEG is not even decoded at full size
+            return np.asarray(on_white(whole))
 
     try:
         return decoding(where, read)
     except InputError as error:
         raise RefusedError(str(error), param=where) from None
+
+
+def with_small_pictures(text: str) -> str:
+    """A client's event with its pictures no larger than `picture` makes them; what is wrong stays as it is.
+
+    It may take a second, so that it is done aside: a session waits for nothing.
+    """
+    from PIL import Image
+
+    def small(part: Any) -> Any:
+        if isinstance(part, list):
+            return [small(each) for each in part]
+        if not isinstance(part, dict):
+            return part
+        if part.get("type") != "input_image":
+            return {name: small(each) for name, each in part.items()}
+        file = io.BytesIO()
+        Image.fromarray(picture(part["image_url"], "")).save(file, "PNG", compress_level=1)
+        return {**part, "image_url": f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"}
+
+    try:
+        return json.dumps(small(json.loads(text)))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, RefusedError):
+        return text
 
 
 def recording(text: str, encoding: str, where: str) -> Part:

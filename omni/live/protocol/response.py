@@ -44,10 +44,21 @@ class Response:
         self.output: list[Event] = []
         self._watch, self._rate = Watch(guard, model_rate), model_rate
         self._resampler = Resampler(model_rate, RATES[self.encoding])
-        self._opened = self._calls = False
+        self._opened = False
+        self._calls = tools.Calls(tools.offered(settings.session))
         self._held: list[messages.Said] = []                            # of a draft
         self._quiet: list[Wave] = []                                    # silence that nothing followed yet
+        self._made: list[Event] = []                                    # calls, once all was said
         self._final: messages.Ended | None = None
+
+    @property
+    def restated(self) -> list[tuple[str, str]]:
+        """An answer with calls as the model should remember it: ids of its items and what each says, without sound."""
+        if not self.in_conversation or not self._made:
+            return []
+        calls = [item for item in self.output if item["type"] == "function_call"]
+        said = [(self.item, self.text)] if self._opened else []
+        return said + [(item["id"], tools.written(item["name"], item["arguments"])) for item in calls]
 
     @property
     def complete(self) -> bool:
@@ -79,8 +90,8 @@ class Response:
         if reason is not None:
             return reason
         if said.text is not None:
-            self._text(said.text)
-        if said.audio is not None:
+            self._text(self._calls.feed(said.text))
+        if said.audio is not None and not self._calls.begun:            # nobody wants to hear how a call is written
             self._audio(said.audio)
         return None
 
@@ -94,7 +105,10 @@ class Response:
             return reason
         if self.speaks and self._opened:
             self._flush()
-        self.finish("incomplete" if ended.cut else "completed", "max_output_tokens" if ended.cut else None)
+        rest, self._made = self._calls.finish()
+        self._text(rest)
+        cut = ended.cut and not self._made                              # a call that can be read is whole
+        self.finish("incomplete" if cut else "completed", "max_output_tokens" if cut else None)
         return None
 
     def finish(self, status: str, reason: str | None = None, error: Event | None = None) -> None:
@@ -104,10 +118,10 @@ class Response:
         self.done, self.status = True, status
         if not self.begun:
             return
-        if self._calls and reason != "content_filter":
-            self._call()
-        elif self._opened:
+        if self._opened:
             self._close(status)
+        for item in self._made:
+            self._call(item)
         details = {"type": status, "reason": reason, "error": error}
         self._send(server("response.done", response={**self.as_event(), "status_details": details}))
 
@@ -140,10 +154,9 @@ class Response:
         return None if self._final is None else self.end(self._final)
 
     def _text(self, text: str) -> None:
-        self.text += text
-        if not self._opened and tools.begins_call(self.text, tools.offered(self.settings.session)):
-            self._calls = True                                          # held back until it is whole
+        if not text:
             return
+        self.text += text
         self._open()
         kind = "response.output_audio_transcript.delta" if self.speaks else "response.output_text.delta"
         self._send(server(kind, **self._place(), delta=text))
@@ -201,29 +214,27 @@ class Response:
         item = items.assistant(self.item, "completed" if status == "completed" else "incomplete", content)
         self._done(item)
 
-    def _call(self) -> None:
-        """The whole text is a call of a tool: an item of its own kind."""
-        item = tools.call(self.item, self.text)
-        if item is None:                                                # it only looked like one
-            self._calls = False
-            self._open()
-            self._close(self.status)
-            return
+    def _call(self, item: Event) -> None:
+        """A call of a tool: an item of its own kind."""
+        if not self.output:
+            item = {**item, "id": self.item}                            # the conversation has a place for it
+        index = len(self.output)
         opened = {**item, "arguments": "", "status": "in_progress"}
-        self._send(server("response.output_item.added", response_id=self.id, output_index=0, item=opened))
+        self._send(server("response.output_item.added", response_id=self.id, output_index=index, item=opened))
         if self.in_conversation:
             self._send(server("conversation.item.added", previous_item_id=self._keep(opened), item=opened))
-        place = {"response_id": self.id, "item_id": self.item, "output_index": 0, "call_id": item["call_id"]}
+        place = {"response_id": self.id, "item_id": item["id"], "output_index": index, "call_id": item["call_id"]}
         self._send(server("response.function_call_arguments.delta", **place, delta=item["arguments"]))
         named = {**place, "name": item["name"], "arguments": item["arguments"]}
         self._send(server("response.function_call_arguments.done", **named))
         self._done(item)
 
     def _done(self, item: Event) -> None:
-        self.output = [item]
+        index = len(self.output)
+        self.output = [*self.output, item]
         if self.in_conversation:
             self._send(server("conversation.item.done", previous_item_id=self._keep(item), item=item))
-        self._send(server("response.output_item.done", response_id=self.id, output_index=0, item=item))
+        self._send(server("response.output_item.done", response_id=self.id, output_index=index, item=item))
 
 
 def usage(ended: messages.Ended) -> Event:

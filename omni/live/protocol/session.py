@@ -1,6 +1,7 @@
 """One client's session: its events in, what the model says, and the events out. No I/O and no waiting in here."""
 
 import copy
+import logging
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -19,6 +20,8 @@ from omni.live.protocol.microphone import Microphone, milliseconds
 from omni.live.protocol.response import Response
 from omni.live.protocol.settings import Settings
 from omni.live.protocol.speaking import Speaking
+
+log = logging.getLogger("omni.live")
 
 
 class Session:
@@ -50,14 +53,25 @@ class Session:
 
     # ---- from the client
 
-    def take(self, text: str | bytes) -> None:
-        """One message of the client. What is wrong with it is answered by an error event."""
+    def take(self, text: str | bytes) -> str | None:
+        """One message of the client; its type, or None where it is wrong and answered by an error event."""
         try:
             event = events.read(text)
             self._handlers[event["type"]](self, event)
+            self._give_due()
+            return str(event["type"])
         except RefusedError as refused:
             cause = events.event_id(text)
             self.send(events.error(str(refused), refused.code, refused.param, cause))
+        except Exception as error:
+            self._fault(error, events.event_id(text))
+        return None
+
+    def _fault(self, error: Exception, cause: str | None = None) -> None:
+        """A fault of ours, which costs the client one event and nobody else anything."""
+        log.error("a session failed at an event", exc_info=error)
+        message = f"the server failed at it ({type(error).__name__}); the session goes on"
+        self.send(events.error(message, "server_error", cause=cause, kind="server_error"))
 
     def _update(self, event: Event) -> None:
         before, changes = self.settings, event["session"]
@@ -130,36 +144,34 @@ class Session:
 
     def _truncate(self, event: Event) -> None:
         name, end = event["item_id"], event["audio_end_ms"]
-        response = self.speaking.spoken(name)
-        if response is None and name not in self.items:
+        if name not in self.items:
             raise unknown(name)
-        if response is None:
-            raise RefusedError("only the latest spoken answer can be truncated", param="item_id")
-        if not 0 <= end <= response.sent * 1000 + 1:
-            length = f"the answer has {response.sent * 1000:.0f} ms"
-            raise RefusedError(f"audio_end_ms is {end}, but {length}", param="audio_end_ms")
+        spoken = self.speaking.spoken(name)
+        if spoken is None:
+            raise RefusedError("only spoken answers can be truncated", param="item_id")
+        sent, skipped = spoken
+        if not 0 <= end <= sent * 1000 + 1:
+            raise RefusedError(f"audio_end_ms is {end}, but the answer has {sent * 1000:.0f} ms", param="audio_end_ms")
         if event["content_index"] != 0:
             raise RefusedError("an answer has one content part; use 0", param="content_index")
-        self.speaking.shorten(response, end / 1000)
+        self.speaking.shorten(name, end / 1000, skipped)
         self.send(server("conversation.item.truncated", item_id=name, content_index=0, audio_end_ms=end))
 
     def _respond(self, event: Event) -> None:
         if not self.settings.answers:
             raise RefusedError("a session of type transcription gives no responses; open one of type realtime")
         wanted = event.get("response") or {}
-        settings = self.settings.with_response(wanted)
+        settings, given = self.settings.with_response(wanted), self._given(wanted.get("input"))
         if wanted.get("conversation") == "none":
-            self.speaking.ask(settings, wanted.get("metadata"), self._given(wanted.get("input")), apart=True)
+            self.speaking.ask(settings, wanted.get("metadata"), given, apart=True)
             return
-        if wanted.get("input"):
-            raise RefusedError('input is for responses out of band; add conversation: "none"', param="response.input")
         if self.speaking.current is not None:
             raise RefusedError(
                 f"a response is active ({self.speaking.current.id}); wait until it is done, or cancel it",
                 "conversation_already_has_active_response",
             )
         self.speaking.drop_draft()
-        self.speaking.ask(settings, wanted.get("metadata"))
+        self.speaking.ask(settings, wanted.get("metadata"), given)
 
     def _cancel_response(self, event: Event) -> None:
         name = event.get("response_id")
@@ -172,6 +184,12 @@ class Session:
 
     def told(self, message: messages.Told) -> None:
         """One message of the model."""
+        try:
+            self._told(message)
+        except Exception as error:                                      # others listen to the same process
+            self._fault(error)
+
+    def _told(self, message: messages.Told) -> None:
         response = self.speaking.find(getattr(message, "answer", None))
         match message:
             case messages.Said() if response is not None:
@@ -188,6 +206,10 @@ class Session:
                 self._failed(message, response)
             case _:
                 pass
+        self._give_due()
+
+    def _give_due(self) -> None:
+        """Begin the answer that is owed, once no other is being given."""
         if self._due and self.speaking.current is None:
             self._due = False
             self.speaking.ask(self.settings)
@@ -202,9 +224,13 @@ class Session:
         if response is not None and response is self.speaking.draft:
             self.speaking.drop_draft()
             return
-        self.send(events.error(message.message, "model_refused"))
+        code, kind = ("model_failed", "server_error") if message.fault else ("model_refused", "invalid_request_error")
+        self.send(events.error(message.message, code, kind=kind))
+        if message.item is not None and message.item in self.items:
+            self.items.remove(message.item)                             # the client was told that it is there
+            self.send(server("conversation.item.deleted", item_id=message.item))
         if response is not None:
-            self.speaking.failed(response, "model_refused", "invalid_request_error")
+            self.speaking.failed(response, code, kind)
 
     def _transcribed(self, message: messages.Transcribed) -> None:
         self.speaking.asked.wrote(message)
@@ -316,13 +342,19 @@ class Session:
         self.send(server("conversation.item.added", previous_item_id=previous, item=item))
         self.send(server("conversation.item.done", previous_item_id=previous, item=item))
 
-    def _given(self, said: list[Event] | None) -> tuple[Part, ...] | None:
-        """What a response out of band is to answer instead of the conversation."""
+    def _given(self, said: list[Event] | None) -> tuple[Part | str, ...] | None:
+        """What a response is to answer instead of the conversation: parts, and ids of items."""
         if said is None:
             return None
-        if any(item.get("type") == "item_reference" for item in said):
-            raise RefusedError("item references are not supported here; give the items", param="response.input")
-        return tuple(part for item in said for part in items.parts(item, self.settings.input_format))
+        given: list[Part | str] = []
+        for index, item in enumerate(said):
+            if item["type"] != "item_reference":
+                given += items.parts(item, self.settings.input_format)
+            elif item["id"] in self.items:
+                given.append(item["id"])
+            else:
+                raise unknown(item["id"], f"response.input.{index}.id")
+        return tuple(given)
 
     _handlers: ClassVar[dict[str, Callable[[Any, Event], None]]] = {
         "session.update": _update, "input_audio_buffer.append": _append, "input_audio_buffer.commit": _commit,

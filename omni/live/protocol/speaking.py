@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from omni.decode.parts import Part
+from omni.decode.parts import Part, Text
 from omni.live.engine import messages
 from omni.live.engine.pool import Line
 from omni.live.guard import Asked, Guards
@@ -35,15 +35,16 @@ class Speaking:
         self._line, self._send, self._history, self._guards, self._limits = line, send, history, guards, limits
         self.asked = Asked(line, guards)
         self._responses: dict[str, Response] = {}                       # those that are not over
+        self._spoken: dict[str, tuple[float, float]] = {}               # seconds sent and skipped of earlier ones
 
     def find(self, name: str | None) -> Response | None:
         """A response that is not over, by its id."""
         return self._responses.get(name or "")
 
     def ask(
-        self, settings: Settings, metadata: Any = None, said: tuple[Part, ...] | None = None, apart: bool = False
+        self, settings: Settings, metadata: Any = None, said: tuple[Part | str, ...] | None = None, apart: bool = False
     ) -> None:
-        """Begin a response; apart: out of band, to the conversation or to what is `said`."""
+        """Begin a response to the conversation, or to what is `said` instead; apart: out of band."""
         response = self._new(settings, metadata, not apart)
         reason = self.asked.verdict() if said is None else self.asked.given(said)
         if reason is None:
@@ -122,29 +123,36 @@ class Speaking:
     def interrupt(self) -> None:
         """The user speaks: stop the answer, and let the conversation hold what can have been heard of it."""
         now = time.monotonic()
-        response = self.current or self.last
-        if self.current is not None:
-            self.cancel(self.current, "turn_detected")
-        if response is not None and response.speaks and response.heard(now) < response.sent:
-            self.shorten(response, response.heard(now))
+        stopped, response = self.current, self.current or self.last
+        if stopped is not None:
+            self.cancel(stopped, "turn_detected")
+        if response is None or not response.speaks:
+            return
+        heard = response.heard(now)
+        if heard < response.sent or (stopped is not None and not heard):  # one that was only thought was not heard
+            self.shorten(response.item, heard, response.skipped)
 
-    def shorten(self, response: Response, seconds: float) -> None:
-        """Let the conversation hold only this much of a spoken answer, and no transcript of the rest."""
-        self._line.tell(messages.Truncate(self._line.name, response.item, seconds + response.skipped))
-        if response.item in self._history:
-            self._history[response.item]["content"] = [{"type": "output_audio", "transcript": None}]
+    def shorten(self, item: str, seconds: float, skipped: float) -> None:
+        """Let the conversation hold only this much of a spoken answer, and no transcript of the rest.
 
-    def spoken(self, item: str) -> Response | None:
-        """The latest spoken response, if it is this item."""
-        found = (each for each in (self.current, self.last) if each is not None and each.item == item and each.speaks)
-        return next(found, None)
+        skipped: seconds of it that were not sent, before the first that were
+        """
+        self._line.tell(messages.Truncate(self._line.name, item, seconds + skipped if seconds else 0.0))
+        if item in self._history:
+            self._history[item]["content"] = [{"type": "output_audio", "transcript": None}]
+
+    def spoken(self, item: str) -> tuple[float, float] | None:
+        """Seconds of a spoken answer that were sent, and that were skipped before them; None for any other item."""
+        for response in (self.current, self.last):
+            if response is not None and response.item == item and response.speaks and not response.restated:
+                return response.sent, response.skipped
+        return self._spoken.get(item)
 
     def quiet_for(self) -> float | None:
         """Seconds since the user can have heard the end of the latest answer; None before one and during one."""
         if self.current is not None or self.last is None or self.finished is None:
             return None
-        now = time.monotonic()
-        return now - self.finished - max(0.0, self.last.sent - self.last.heard(now))
+        return time.monotonic() - max(self.finished, (self.last.first_audio or 0.0) + self.last.sent)
 
     def _new(self, settings: Settings, metadata: Any, in_conversation: bool) -> Response:
         guard = self._guards.answer(settings.voice) if self._guards else None
@@ -152,7 +160,7 @@ class Speaking:
         self._responses[response.id] = response
         return response
 
-    def _order(self, response: Response, draft: str | None, said: tuple[Part, ...] | None) -> None:
+    def _order(self, response: Response, draft: str | None, said: tuple[Part | str, ...] | None) -> None:
         session = response.settings.session
         must = session["tool_choice"] not in ("auto", "none")
         functions = tools.instructions(tools.offered(session), must)
@@ -180,5 +188,12 @@ class Speaking:
         if not response.done:
             return
         self._responses.pop(response.id, None)
+        behind = None                                                   # the first takes the place of all that was said
+        for item, text in response.restated:
+            self._line.tell(messages.Put(self._line.name, item, (Text(text, "assistant"),), behind))
+            behind = item
+        if response.in_conversation and response.sent:
+            kept = {item: length for item, length in self._spoken.items() if item in self._history}
+            self._spoken = {**kept, response.item: (response.sent, response.skipped)}
         if response is self.current:
             self.current, self.last, self.finished = None, response, time.monotonic()

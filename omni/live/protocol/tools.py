@@ -5,10 +5,11 @@
 
 import json
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from omni.live.engine import messages
-from omni.live.protocol.events import Event, RefusedError, fresh
+from omni.live.protocol.events import Event, RefusedError, fresh, writable
 
 OPENING, CLOSING = "<tool_call>", "</tool_call>"
 
@@ -36,48 +37,81 @@ def instructions(tools: Sequence[Event], must: bool) -> str:
     return f'Functions that you {may} with {OPENING}{{"name": …, "arguments": {{…}}}}{CLOSING}:\n{listed}'
 
 
+class Calls:
+    """Tells the calls of one answer, which come behind what it says, from what it says, while it is being said."""
+
+    def __init__(self, functions: Sequence[Event]) -> None:
+        self._offered = bool(functions)
+        self._held = ""                                                 # what can still be, or is, a call
+
+    @property
+    def begun(self) -> bool:
+        """Whether a call has begun: what follows is no speech."""
+        return OPENING in self._held
+
+    def feed(self, text: str) -> str:
+        """More of it; returns what can be said of it by now."""
+        if not self._offered:
+            return text
+        whole = self._held + text
+        at = whole.find(OPENING)
+        if at < 0:                                                      # its end may be the beginning of one
+            ends = range(max(0, len(whole) - len(OPENING)), len(whole) + 1)
+            at = next(end for end in ends if OPENING.startswith(whole[end:]))
+        at = len(whole[:at].rstrip())
+        said, self._held = whole[:at], whole[at:]
+        return said
+
+    def finish(self) -> tuple[str, list[Event]]:
+        """The answer is whole: what is still to be said, and the items of its calls. Only one of both is not empty."""
+        text, self._held = self._held, ""
+        pieces = text.strip().split(OPENING)
+        found = [_call(piece) for piece in pieces[1:]]
+        made = [item for item in found if item is not None]
+        return ("", made) if made and len(made) == len(found) and not pieces[0] else (text, [])
+
+
 async def called(
     said: AsyncIterator[messages.Told], functions: Sequence[Event]
 ) -> AsyncIterator[messages.Told | Event]:
-    """The same messages, but an answer that is a call comes as its item, whole and without its sound."""
-    held: list[messages.Told] = []
-    text, may = "", bool(functions)                                     # whether it can still become a call
+    """The same messages, but a call comes as its item, whole and without its sound, before `Ended`."""
+    calls, answer = Calls(functions), ("", "")
     async for message in said:
-        if may and isinstance(message, messages.Said):
-            held.append(message)
-            text += message.text or ""
-            may = not text.strip() or begins_call(text, functions)
-            for one in () if may else held:
-                yield one
-        elif may and isinstance(message, messages.Ended):
-            item = call(fresh("item"), text)
-            for one in held if item is None else ():
-                yield one
-            if item is not None:
-                yield item
-            yield message
-        else:
-            yield message
+        if isinstance(message, messages.Said):
+            answer = message.talk, message.answer
+            if message.text is not None:
+                message = replace(message, text=calls.feed(message.text))
+            if message.text or (message.text is None and not calls.begun):
+                yield message
+            continue
+        rest, items = calls.finish() if isinstance(message, messages.Ended) else ("", [])
+        if rest:
+            yield messages.Said(*answer, rest)
+        for item in items:
+            yield item
+        yield message
 
 
-def begins_call(text: str, tools: Sequence[Event]) -> bool:
-    """Whether what was written so far is or can become a call."""
-    start = text.lstrip()
-    return bool(tools) and (start.startswith(OPENING) or (bool(start) and OPENING.startswith(start)))
-
-
-def call(item: str, text: str) -> Event | None:
-    """The item of a whole call; None for text that is none."""
-    inside = text.strip().removeprefix(OPENING).removesuffix(CLOSING)
+def written(name: str, arguments: str) -> str:
+    """A call as the model writes it."""
     try:
-        found: Any = json.loads(inside)
+        given: Any = json.loads(arguments)
+    except (ValueError, RecursionError):
+        given = arguments
+    return f"{OPENING}{json.dumps({'name': name, 'arguments': given})}{CLOSING}"
+
+
+def _call(text: str) -> Event | None:
+    """The item of what stands between two marks; None for text that is no call."""
+    try:
+        found: Any = json.loads(text.strip().removesuffix(CLOSING))
         name, arguments = found["name"], found.get("arguments", {})
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
-    if not isinstance(name, str):
+    if not isinstance(name, str) or not writable(found):
         return None
-    written = arguments if isinstance(arguments, str) else json.dumps(arguments)
     return {
-        "id": item, "object": "realtime.item", "type": "function_call", "status": "completed",
-        "call_id": fresh("call"), "name": name, "arguments": written,
+        "id": fresh("item"), "object": "realtime.item", "type": "function_call", "status": "completed",
+        "call_id": fresh("call"), "name": name,
+        "arguments": arguments if isinstance(arguments, str) else json.dumps(arguments),
     }  # fmt: skip
