@@ -63,3 +63,16 @@ def test_a_turn_that_the_client_ends_is_written_down_too(pipeline, spoken) -> No
     talking.say("session.update", session={"type": "transcription", "audio": {"input": {"turn_detection": None}}})
     assert not talking.hear(spoken)
     assert kinds(talking.say("input_audio_buffer.commit")) == WRITTEN[2:]
+
+
+def test_a_long_turn_may_have_a_long_transcript(talking: Talking, monkeypatch) -> None:
+    """Where it ends is the model's affair, so what bounds it is looked at before it does."""
+    pipeline, wanted = talking.worker.pipeline, []
+    asked = pipeline.asked
+    monkeypatch.setattr(pipeline, "asked", lambda *want, **how: wanted.append(how) or asked(*want, **how))
+    talk = talking.talk
+    for seconds, most in ((2, 64), (20, 320)):
+        talk.hear(0.1 * np.random.default_rng(0).standard_normal(seconds * 16_000).astype(np.float32))
+        talk.commit("said")
+        letters, _ = talk.transcription("said", None)
+        assert isinstance(next(letters), str) and wanted[-1]["max_tokens"] == pytest.approx(most, abs=1)
