@@ -92,8 +92,13 @@ class Words:
 def others() -> tuple[Words, ...]:
     """Of the languages other than English."""
     rows = tomllib.loads(WORDS.read_text(encoding="utf-8")).values()
-    bound = [[re.compile(rf"\b({row[name]})\b") for name in ("refusing", "hedging")] for row in rows]
-    return tuple(Words(*rules, frozenset(row["frequent"].split())) for rules, row in zip(bound, rows, strict=True))
+
+    def rule(words: str) -> re.Pattern[str]:
+        return re.compile(rf"\b({words})\b")
+
+    return tuple(
+        Words(rule(row["refusing"]), rule(row["hedging"]), frozenset(row["frequent"].split())) for row in rows
+    )
 
 
 def _is_language(plain: str) -> bool:

@@ -37,7 +37,8 @@ class Inline:
     def of(cls, pipeline: Pipeline, told: Callable[[messages.Told], None]) -> "Inline":
         codec, vocab = pipeline.tokenizers.audio, pipeline.vocab
         assert codec is not None
-        ready = messages.Ready("", codec.sample_rate, vocab.voices, vocab.languages, "omni-tiny")
+        room = pipeline.model.config.max_steps
+        ready = messages.Ready("", codec.sample_rate, vocab.voices, vocab.languages, "omni-tiny", room)
         return cls(Worker(pipeline, told), ready)
 
 

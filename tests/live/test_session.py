@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from talking import Talking, kinds, only, refused, silence, text
 from omni.live.engine import messages
 from omni.live.engine.talk import _cut
 from omni.live.guard import Guards
+from omni.live.protocol.settings import Settings
 
 ANSWERED = [
     "response.created", "response.output_item.added", "conversation.item.added", "response.content_part.added",
@@ -386,6 +388,17 @@ def test_a_fault_of_ours_costs_one_event_and_not_the_session(talking: Talking, m
         events = talking.say("response.create")
     assert only(events, "error")["error"]["code"] == "server_error"
     assert talking.say("response.cancel")[-1]["response"]["status"] == "cancelled"
+
+
+@pytest.mark.parametrize(
+    ("room", "tools", "tokens", "seconds"),
+    [(2048, [], 32, 20), (512, [], 32, 20), (8192, [], 128, 80), (1 << 17, [], 256, 160), (2048, ["f"], 256, 20)],
+)
+def test_a_model_with_more_room_may_speak_longer(talking, room, tools, tokens, seconds) -> None:
+    settings = Settings(replace(talking.session.line.facts, max_steps=room), 600)
+    settings.update({"tools": [{"type": "function", "name": name} for name in tools]})
+    assert (settings.ask.how["max_tokens"], settings.ask.how["max_seconds"]) == (tokens, seconds)
+    assert settings.with_response({"max_output_tokens": 7}).ask.how["max_tokens"] == 7
 
 
 class Strict:

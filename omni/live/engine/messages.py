@@ -200,3 +200,4 @@ class Ready(Told):
     voices: tuple[str, ...]
     languages: tuple[str, ...]
     name: str
+    max_steps: int

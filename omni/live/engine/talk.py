@@ -22,7 +22,8 @@ from omni.live.engine.messages import Wave
 from omni.sequence import Segment
 from omni.sequence import Sequence as Laid
 
-LEAST_TRANSCRIPT, TRANSCRIBED = 64, 10                                  # tokens, and for each second that was heard
+TOKENS_A_SECOND = 16                                                    # of a transcript; fast speech has some 10
+LEAST_TRANSCRIPT = 64                                                   # tokens that one of a short turn may have
 
 
 @dataclass
@@ -207,10 +208,11 @@ class Talk:
             return
         model, vocab = self.pipeline.model, self.pipeline.vocab
         seconds = sum(len(segment.codes) for segment in heard) / self._listening.codec.frame_rate
-        most = max(LEAST_TRANSCRIPT, int(seconds * TRANSCRIBED))
+        most = max(LEAST_TRANSCRIPT, int(TOKENS_A_SECOND * seconds))
         wants, sampler, generator = self.pipeline.asked(("text",), language=language, sampler=GREEDY, max_tokens=most)
         _, ids = fitting([heard], wants, model, vocab)
-        stream = Stream(model, step=self.pipeline.step, max_steps=min(len(ids) + most + 16, model.config.max_steps))
+        room = min(len(ids) + most + 16, model.config.max_steps)
+        stream = Stream(model, step=self.pipeline.step, max_steps=room)
         stream.hear(ids[None], Laid.of(heard, vocab).prefix)
         for piece in tell(stream, wants, self.pipeline.tokenizers, vocab, sampler, generator, []):
             yield piece.text or ""

@@ -226,7 +226,7 @@ def serve(door: socket.socket, pipeline: Pipeline, name: str, ending: Ending | N
     def say(message: messages.Told) -> None:
         door.sendall(wire.pack(message))
 
-    say(messages.Ready("", codec.sample_rate, vocab.voices, vocab.languages, name))
+    say(messages.Ready("", codec.sample_rate, vocab.voices, vocab.languages, name, pipeline.model.config.max_steps))
     worker, data = Worker(pipeline, say, ending), bytearray()
     while True:
         readable, _, _ = select.select([door], [], [], 0 if worker.busy or worker.late else None)

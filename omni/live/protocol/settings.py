@@ -15,6 +15,7 @@ from omni.live.protocol.events import RefusedError, fresh
 LONGEST_ANSWER = 20.0                                                   # seconds of speech
 LONGEST_TEXT = 256                                                      # tokens of a written answer
 LONGEST_SENTENCE = 32                                                   # and of one that is then spoken
+ROOM = 2048                                                             # steps of a model that speaks so long
 # Names that clients of the original service send; each stands for one of the model's own preset voices.
 ALIASES = ("alloy", "ash", "ballad", "coral", "echo", "sage", "shimmer", "verse", "marin", "cedar")
 SERVER_VAD = {
@@ -137,8 +138,10 @@ class Settings:
         how: dict[str, Any] = {"language": self.language, "seed": secrets.randbits(31)}
         if not self.speaks:
             return Ask(("text",), {**how, "max_tokens": min(most, LONGEST_TEXT)})
-        seconds = min(most / 100, LONGEST_ANSWER)                       # about a hundred codes a second
-        how |= {"voice": self.voice, "max_tokens": min(most, LONGEST_SENTENCE), "max_seconds": max(seconds, 0.1)}
+        scale = min(max(self.facts.max_steps / ROOM, 1), LONGEST_TEXT // LONGEST_SENTENCE)
+        longest = LONGEST_TEXT if tools.offered(self.session) else int(LONGEST_SENTENCE * scale)  # a call is not spoken
+        seconds = min(most / 100, LONGEST_ANSWER * scale)               # about a hundred codes a second
+        how |= {"voice": self.voice, "max_tokens": min(most, longest), "max_seconds": max(seconds, 0.1)}
         return Ask(("text", "audio"), how)
 
     # ----

@@ -46,7 +46,8 @@ class Speaking:
     ) -> None:
         """Begin a response to the conversation, or to what is `said` instead; apart: out of band."""
         response = self._new(settings, metadata, not apart)
-        reason = self.asked.verdict() if said is None else self.asked.given(said)
+        new = None if said is None else [part for part in said if not isinstance(part, str)]  # items were looked at
+        reason = self.asked.verdict() if new is None else self.asked.given(new)
         if reason is None:
             self._order(response, None, said)
         self.begin(response)
