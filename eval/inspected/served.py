@@ -117,9 +117,9 @@ def _part(content: Content) -> dict[str, Any]:
 
 
 def _contents(message: dict[str, Any]) -> list[Content]:
-    """Text, or the transcript of what is said, and the sound itself."""
+    """Text, or the transcript of what is said, or that it is refused, and the sound itself."""
     audio = message.get("audio") or {}
-    text = message.get("content") or audio.get("transcript") or ""
+    text = message.get("content") or audio.get("transcript") or message.get("refusal") or ""
     contents: list[Content] = [ContentText(text=text)]
     if data := audio.get("data"):
         try:

@@ -12,7 +12,6 @@ from omni.page import Content, Markup, Page, plot, verdict
 from omni.safety.card.collect import Card, beside_model
 from omni.safety.card.plots import plots
 from omni.safety.card.sections import COPIED, Cell, Link, Section, Table, lines, sections
-from omni.vocab import Vocabulary
 
 SHOWN = 4                                                               # samples of a task
 
@@ -60,10 +59,11 @@ def _metadata(card: Card, model: Path) -> str:
     return f"---\n{data.to_yaml()}\n---"
 
 
-def _languages(model: Path) -> list[str]:
-    """The languages that a model has tags for, as far as Hugging Face knows codes of their kind."""
-    known = Vocabulary.load(model / "vocab.json").languages
-    return sorted({language.split("-")[0] for language in known})
+def _languages(model: Path) -> list[str] | None:
+    """The languages that the model's own page says it was trained in; its tags are of many more."""
+    page = beside_model(model, "README.md")
+    said = re.search(r"^- languages: ([a-z -]+)", page.read_text("utf-8"), re.M) if page.is_file() else None
+    return said[1].split() if said else None
 
 
 def _face(card: Card) -> list[str]:

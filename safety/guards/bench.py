@@ -23,7 +23,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """How much is listened to."""
     parser.description = "Precision, recall, delay and cost of the guards at run time, with intervals."
     parser.epilog = EPILOG
-    parser.add_argument("--data", type=Path, required=True, help="folder of `omni data voice`")
+    parser.add_argument("--data", type=Path, help="folder of `omni data voice` (default: where our commands put it)")
     parser.add_argument("--conversations", type=int, default=30, help="of each kind (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the conversations (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON on the last line")
