@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from omni.errors import InputError
 from omni.shipped import named_model
 from omni.train.parallel import OffloadRecipe, ParallelRecipe, check_parallel
-from omni.train.recipe_file import brief, check_keys, put, read
+from omni.train.recipe_file import brief, check_keys, find_recipe, put, read
 from omni.train.tuning.recipe import DpoRecipe, LoraRecipe, check
 
 if TYPE_CHECKING:
@@ -303,18 +303,6 @@ class Recipe:
         import yaml
 
         return str(yaml.safe_dump(self.as_dict(), sort_keys=False))
-
-
-def find_recipe(path: Path | str) -> Path:
-    """A recipe file, or one of the package's own by its bare name (`tiny`)."""
-    path = Path(path)
-    own = Path(__file__).parent / "recipes"
-    if not path.exists() and (own / f"{path}.yaml").is_file():
-        return own / f"{path}.yaml"
-    if not path.is_file():
-        names = ", ".join(sorted(file.stem for file in own.glob("*.yaml")))
-        raise InputError(f"{path}: no such recipe; name a YAML file or one of {names}")
-    return path
 
 
 def recipe_keys(kind: type = Recipe, prefix: str = "") -> dict[str, Any]:

@@ -9,6 +9,18 @@ from typing import Any
 from omni.errors import InputError
 
 
+def find_recipe(path: Path | str) -> Path:
+    """A recipe file, or one of the package's own by its bare name (`tiny`)."""
+    path = Path(path)
+    own = Path(__file__).parent / "recipes"
+    if not path.exists() and (own / f"{path}.yaml").is_file():
+        return own / f"{path}.yaml"
+    if not path.is_file():
+        names = ", ".join(sorted(file.stem for file in own.glob("*.yaml")))
+        raise InputError(f"{path}: no such recipe; name a YAML file or one of {names}")
+    return path
+
+
 def read(path: Path) -> dict[str, Any]:
     """The mapping in a file. Raises InputError when it holds something else."""
     import yaml

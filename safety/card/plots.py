@@ -16,7 +16,7 @@ MOST = 40                                                               # figure
 def plots(card: "Card", out: Path) -> dict[str, str]:
     """Title to file below `out`, as far as there is something to show: all shares, and each language by itself."""
     whole = {name: one for name, one in card.numbers.items() if one.measure.unit == "share"}
-    parts = {name for name in whole if name.rpartition("_")[0] in whole}  # of one language, or a baseline
+    parts = {name for name in whole if name.rpartition("_")[0] in whole and not name.endswith("_guarded")}
     main = {name: one for name, one in whole.items() if name not in parts}
     split = {name: one for name, one in whole.items() if name in parts and not name.endswith("_baseline")}
     found = {}

@@ -12,6 +12,7 @@ from omni.page import Content, Markup, Page, plot, verdict
 from omni.safety.card.collect import Card, beside_model
 from omni.safety.card.plots import plots
 from omni.safety.card.sections import COPIED, Cell, Link, Section, Table, lines, sections
+from omni.vocab import Vocabulary
 
 SHOWN = 4                                                               # samples of a task
 
@@ -59,11 +60,12 @@ def _metadata(card: Card, model: Path) -> str:
     return f"---\n{data.to_yaml()}\n---"
 
 
-def _languages(model: Path) -> list[str] | None:
-    """The languages that the model's own page says it was trained in; its tags are of many more."""
+def _languages(model: Path) -> list[str]:
+    """The languages that a model's own page says it was trained in, else those that it has tags for."""
     page = beside_model(model, "README.md")
     said = re.search(r"^- languages: ([a-z -]+)", page.read_text("utf-8"), re.M) if page.is_file() else None
-    return said[1].split() if said else None
+    known = said[1].split() if said else Vocabulary.load(model / "vocab.json").languages
+    return sorted({language.split("-")[0] for language in known})   # as far as Hugging Face knows codes of their kind
 
 
 def _face(card: Card) -> list[str]:

@@ -68,7 +68,7 @@ def test_a_spoken_answer_that_a_message_names_is_part_of_the_conversation(asked:
 
 def test_an_answer_that_is_not_known_any_more_is_told_as_such(asked: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     post, _ = asked
-    monkeypatch.setattr("omni.live.http.chat.MOST_SPOKEN", 1)
+    monkeypatch.setattr("omni.live.http.conversation.MOST_SPOKEN", 1)
     first, second = (spoken(post, streamed=False)[0] for _ in range(2))
     names = {first: 404, second: 200, "audio_none": 404, 7: 400}
     for name, status in names.items():

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from talking import Talking, text
 
 from omni.live.protocol.items import SIDE, picture, with_small_pictures
 from omni.tokenizers.image.pixels import fit
@@ -57,3 +58,17 @@ def test_what_is_wrong_is_left_for_the_session_to_tell(address: object) -> None:
     text = json.dumps({"type": "conversation.item.create", "item": {"type": "input_image", "image_url": address}})
     assert with_small_pictures(text) == text
     assert with_small_pictures(text[:-1]) == text[:-1]
+
+
+def test_a_picture_is_not_sent_back(talking: Talking) -> None:
+    """Twice a photo is more than may wait for a client, which would then be thrown out for reading too slowly."""
+    file = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (900, 900, 3), np.uint8)).save(file, "PNG")
+    url = "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+    item = text("What is this?", id="photo")
+    item["content"].insert(0, {"type": "input_image", "image_url": url, "detail": "low"})
+    events = talking.say("conversation.item.create", item=item)
+    events += talking.say("conversation.item.retrieve", item_id="photo")
+    assert [event["type"].rpartition(".")[2] for event in events] == ["added", "done", "retrieved"]
+    assert len(url) > 3_000_000 > 5000 > len(json.dumps(events))
+    assert all(event["item"]["content"][0] == {"type": "input_image", "detail": "low"} for event in events)

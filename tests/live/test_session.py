@@ -1,9 +1,8 @@
-"""The Realtime protocol: a session and the shipped model, whose events the openai package's own types must accept."""
+"""A session and the shipped model, whose events the openai package's own types must accept."""
 
 import base64
 import io
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,9 +10,6 @@ from PIL import Image
 from talking import Talking, kinds, only, refused, silence, text
 
 from omni.live.engine import messages
-from omni.live.engine.talk import _cut
-from omni.live.guard import Guards
-from omni.live.protocol.settings import Settings
 
 ANSWERED = [
     "response.created", "response.output_item.added", "conversation.item.added", "response.content_part.added",
@@ -71,78 +67,6 @@ def test_text_and_pictures_are_answered_in_writing(talking: Talking) -> None:
     assert [segment.modality for segment in next(iter(talking.talk.items.values()))] == ["image", "text"]
 
 
-def test_a_picture_is_not_sent_back(talking: Talking) -> None:
-    """Twice a photo is more than may wait for a client, which would then be thrown out for reading too slowly."""
-    file = io.BytesIO()
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (900, 900, 3), np.uint8)).save(file, "PNG")
-    url = "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
-    item = text("What is this?", id="photo")
-    item["content"].insert(0, {"type": "input_image", "image_url": url, "detail": "low"})
-    events = talking.say("conversation.item.create", item=item)
-    events += talking.say("conversation.item.retrieve", item_id="photo")
-    assert [event["type"].rpartition(".")[2] for event in events] == ["added", "done", "retrieved"]
-    assert len(url) > 3_000_000 > 5000 > len(json.dumps(events))
-    assert all(event["item"]["content"][0] == {"type": "input_image", "detail": "low"} for event in events)
-
-
-def test_an_interrupted_answer_is_forgotten_from_where_it_was_not_heard(talking: Talking, spoken: np.ndarray) -> None:
-    talking.say("conversation.item.create", item=text("How are you?"))
-    talking.raw(json.dumps({"type": "response.create"}), steps=1)
-    response = talking.session.speaking.current
-    while response.sent < 0.12:
-        talking.work(1)
-    assert talking.session.speaking.current is response
-    events = talking.hear(np.concatenate((silence(0.1), spoken[:12_000])), steps=0)
-    assert "input_audio_buffer.speech_started" in kinds(events)
-    done = only(events, "response.done")["response"]
-    assert done["status"] == "cancelled" and done["status_details"]["reason"] == "turn_detected"
-    events = talking.say(
-        "conversation.item.truncate", item_id=response.item, content_index=0, audio_end_ms=80
-    )
-    assert only(events, "conversation.item.truncated")["audio_end_ms"] == 80
-    kept = {segment.modality: segment for segment in talking.talk.items[response.item]}
-    assert len(kept["audio"].codes) <= (0.08 + response.skipped) * 25 + 1 if kept else True
-    item = only(talking.say("conversation.item.retrieve", item_id=response.item), "conversation.item.retrieved")["item"]
-    assert item["content"] == [{"type": "output_audio", "transcript": None}]
-
-
-def test_an_answer_that_is_interrupted_before_its_first_sound_was_not_given(talking: Talking, spoken) -> None:
-    talking.say("conversation.item.create", item=text("How are you?"))
-    talking.raw(json.dumps({"type": "response.create"}), steps=1)
-    response = talking.session.speaking.current
-    while not response.text:
-        talking.work(1)
-    assert not response.sent
-    events = talking.hear(np.concatenate((silence(0.1), spoken[:12_000])), steps=0)
-    assert only(events, "response.done")["response"]["status"] == "cancelled"
-    assert talking.talk.items[response.item] == []
-    (kept,) = talking.say("conversation.item.retrieve", item_id=response.item)
-    assert kept["item"]["content"] == [{"type": "output_audio", "transcript": None}]
-
-
-def test_more_cannot_be_truncated_than_was_said(talking: Talking) -> None:
-    talking.say("conversation.item.create", item=text("Hello"))
-    item = only(talking.say("response.create"), "response.output_item.done")["item"]["id"]
-    error = refused(talking.say("conversation.item.truncate", item_id=item, content_index=0, audio_end_ms=10**6))
-    assert error["param"] == "audio_end_ms"
-
-
-def test_an_earlier_answer_can_be_truncated_and_what_was_not_spoken_cannot(talking: Talking) -> None:
-    answers = []
-    for words in ("Hello", "How are you?"):
-        talking.say("conversation.item.create", item=text(words, id=words))
-        answers.append(only(talking.say("response.create"), "response.output_item.done")["item"]["id"])
-    before = [len(talking.talk.items[item][-1].codes) for item in answers]
-    (told,) = talking.say("conversation.item.truncate", item_id=answers[0], content_index=0, audio_end_ms=80)
-    assert (told["type"], told["audio_end_ms"]) == ("conversation.item.truncated", 80)
-    after = [sum(len(segment.codes) for segment in talking.talk.items[item] if segment.modality == "audio")
-             for item in answers]  # fmt: skip
-    assert after[0] < before[0] and after[1] == before[1]
-    for item, param in (("Hello", "item_id"), ("nothing", "item_id")):
-        error = refused(talking.say("conversation.item.truncate", item_id=item, content_index=0, audio_end_ms=0))
-        assert error["param"] == param
-
-
 def test_an_answer_is_in_the_conversation_while_it_is_being_given(talking: Talking) -> None:
     """openai-agents truncates an answer that is being given, and then asks for what is left of it."""
     talking.say("conversation.item.create", item=text("What is this?"))
@@ -154,13 +78,6 @@ def test_an_answer_is_in_the_conversation_while_it_is_being_given(talking: Talki
         assert event["type"] == f"conversation.item.{kind}d" and item in json.dumps(event)
     added = talking.raw(json.dumps({"type": "conversation.item.create", "item": text("And this?")}), steps=0)
     assert added[0]["previous_item_id"] == item
-
-
-@pytest.mark.parametrize(
-    ("share", "expected"), [(1.0, "a red owl"), (0.99, "a red"), (0.5, "a"), (0.0, ""), (5 / 9, "a red")]
-)
-def test_the_text_that_is_kept_is_whole_words(share: float, expected: str) -> None:
-    assert _cut("a red owl", share) == expected
 
 
 def test_turns_by_hand(talking: Talking, spoken: np.ndarray) -> None:
@@ -388,85 +305,3 @@ def test_a_fault_of_ours_costs_one_event_and_not_the_session(talking: Talking, m
         events = talking.say("response.create")
     assert only(events, "error")["error"]["code"] == "server_error"
     assert talking.say("response.cancel")[-1]["response"]["status"] == "cancelled"
-
-
-@pytest.mark.parametrize(
-    ("room", "tools", "tokens", "seconds"),
-    [(2048, [], 32, 20), (512, [], 32, 20), (8192, [], 128, 80), (1 << 17, [], 256, 160), (2048, ["f"], 256, 20)],
-)
-def test_a_model_with_more_room_may_speak_longer(talking, room, tools, tokens, seconds) -> None:
-    settings = Settings(replace(talking.session.line.facts, max_steps=room), 600)
-    settings.update({"tools": [{"type": "function", "name": name} for name in tools]})
-    assert (settings.ask.how["max_tokens"], settings.ask.how["max_seconds"]) == (tokens, seconds)
-    assert settings.with_response({"max_output_tokens": 7}).ask.how["max_tokens"] == 7
-
-
-class Strict:
-    """A guard that minds one moment, after so many samples, or fails then; before and after it lets all pass."""
-
-    def __init__(self, samples: int, fails: bool) -> None:
-        self.left, self.fails = samples, fails
-
-    def feed(self, samples: np.ndarray, transcript: str) -> str | None:
-        before, self.left = self.left, self.left - len(samples)
-        if self.left > 0 or before <= 0:
-            return None
-        if self.fails:
-            raise RuntimeError("broken")
-        return "not one of our voices"
-
-
-@pytest.mark.parametrize("fails", [False, True])
-def test_a_guard_stops_the_answer_and_so_does_one_that_fails(pipeline, fails: bool) -> None:
-    talking = Talking(pipeline, Guards(lambda voice: Strict(3000, fails)))
-    talking.say("conversation.item.create", item=text("How are you?"))
-    events = talking.say("response.create")
-    done = only(events, "response.done")["response"]
-    assert (done["status"], done["status_details"]["reason"]) == ("incomplete", "content_filter")
-    assert talking.session.speaking.last.sent <= 3000 / 24_000
-    assert not talking.worker.busy
-
-
-@pytest.mark.parametrize("fails", [False, True])
-def test_a_guard_stops_what_a_pause_drew_up_too(pipeline, spoken: np.ndarray, fails: bool) -> None:
-    """The answer is whole before it begins: a silence of two seconds, in which the model works as much as it likes."""
-    talking = Talking(pipeline, Guards(lambda voice: Strict(3000, fails)))
-    talking.say("session.update", session={"type": "realtime", "audio": {"input": {"turn_detection": {
-        "type": "server_vad", "silence_duration_ms": 2000}}}})  # fmt: skip
-    events = talking.hear(np.concatenate((silence(0.3), spoken, silence(2.5))))
-    done = only(events, "response.done")["response"]
-    assert (done["status"], done["status_details"]["reason"]) == ("incomplete", "content_filter")
-    assert only(events, "error")["error"]["code"] == "content_filter"
-    assert talking.session.speaking.last.sent <= 3000 / 24_000
-
-
-class LastWord:
-    """A guard that minds the last word of a text that stands."""
-
-    def __init__(self) -> None:
-        self.text = ""
-
-    def feed(self, samples: np.ndarray, transcript: str) -> str | None:
-        before, self.text = self.text, transcript
-        return "it ends badly" if before == transcript != "" and not len(samples) else None
-
-
-def test_the_end_of_a_written_answer_is_looked_at_too(pipeline) -> None:
-    talking = Talking(pipeline, Guards(lambda voice: LastWord()))
-    talking.say("session.update", session={"type": "realtime", "output_modalities": ["text"]})
-    talking.say("conversation.item.create", item=text("How are you?"))
-    done = only(talking.say("response.create"), "response.done")["response"]
-    assert (done["status"], done["status_details"]["reason"]) == ("incomplete", "content_filter")
-def test_a_bill_out_of_band_tells_how_much_of_an_answer_is_kept(talking: Talking) -> None:
-    """So `omni bench barge-in` knows it, whatever the client was told."""
-
-    def codes() -> int:
-        asked = {"conversation": "none", "output_modalities": ["text"], "max_output_tokens": 1}
-        done = only(talking.say("response.create", response=asked), "response.done")["response"]
-        return done["usage"]["input_token_details"]["audio_tokens"]
-
-    talking.say("conversation.item.create", item=text("Who are you?"))
-    (item,) = only(talking.say("response.create"), "response.done")["response"]["output"]
-    assert codes() == sum(each.codes.size for each in talking.talk.items[item["id"]] if each.modality == "audio")
-    talking.say("conversation.item.truncate", item_id=item["id"], content_index=0, audio_end_ms=320)
-    assert 0 < codes() <= (0.32 + 1) * 100                              # a hundred a second, and the silence cut before

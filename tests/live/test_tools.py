@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from talking import Talking, kinds, only, refused, text
 
 from omni.live.engine import messages
+from omni.live.guard import Guards
 from omni.live.protocol import tools
 
 WEATHER = {"type": "function", "name": "weather", "description": "Of a city.", "parameters": {"type": "object"}}
@@ -93,7 +94,7 @@ def test_a_call_that_the_guard_stops_is_not_told(pipeline) -> None:
         def feed(self, samples: np.ndarray, transcript: str) -> str | None:
             return "no" if "Paris" in transcript else None
 
-    talking = Talking(pipeline, lambda voice: Deaf())
+    talking = Talking(pipeline, Guards(lambda voice: Deaf()))
     talking.say("session.update", session={"type": "realtime", "tools": [WEATHER]})
     talking.say("conversation.item.create", item=text("How is the weather in Paris?"))
     assert kinds(answered(talking, CALL[:12], CALL[12:])) == ["response.created", "response.done", "error"]

@@ -163,7 +163,7 @@ def test_no_request_of_a_file_is_dropped_without_a_word(tmp_path: Path) -> None:
     assert len(asked) == 3 and sum("`target` must be refuse, hedge, comply, got 'Refuse'" in str(one) for one in asked)
     assert len(should_comply(str(path)).dataset) == 3                   # the bad ones could have been either
     disguised = list(jailbreaks(str(path), n=None).dataset)
-    assert len(disguised) == 3 * len(DISGUISES) and all(one.metadata["bad"] for one in disguised)
+    assert len(disguised) == 3 * (len(DISGUISES) - len(LANGUAGES)) and all(one.metadata["bad"] for one in disguised)
     assert any("has no text that could be disguised" in one.metadata["bad"] for one in disguised)
 
 

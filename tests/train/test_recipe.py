@@ -5,7 +5,8 @@ import yaml
 
 from omni.cli import main
 from omni.errors import InputError
-from omni.train.recipe import Recipe, find_recipe, recipe_keys
+from omni.train.recipe import Recipe, recipe_keys
+from omni.train.recipe_file import find_recipe
 
 
 @pytest.mark.parametrize("name", ["mini", "tiny", "tiny-first", "small", "1b", "7b", "70b"])

@@ -34,7 +34,6 @@ log = logging.getLogger("omni.live")
 PIECE = 64                                                              # steps of a long past between two looks around
 NEW = 0.05                                                              # seconds that an answer before its sound leads
 SPARE, LATER = 0.25, 1e3                                                # by which all lead before one writes down
-M_MMAP_THRESHOLD = -3                                                   # of glibc's malloc.h
 HELD = 1                                                                # frames of an answer's first sound
 
 
@@ -275,8 +274,7 @@ def run(door: socket.socket, model: str | None, int8: bool = False, device: str 
     try:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).partition("\n")[0]
-        raise InputError(f"--device {device}: torch cannot use it here ({reason}); use cpu, or cuda") from None
+        raise InputError(f"--device {device}: torch cannot ({str(error).splitlines()[0]}); use cpu or cuda") from None
     folder = at / model if model else shipped_model()
     pipeline, ending = Pipeline.load(folder, device, int8), Ending.load(folder)
     if pipeline.tokenizers.audio is None:
@@ -288,7 +286,7 @@ def run(door: socket.socket, model: str | None, int8: bool = False, device: str 
 def return_memory() -> None:
     """Give the past of a conversation back to the system when it ends; glibc would keep it, in pieces, for good."""
     with contextlib.suppress(AttributeError, OSError):                  # where there is another C library
-        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, 1 << 20)
+        ctypes.CDLL(None).mallopt(-3, 1 << 20)                         # M_MMAP_THRESHOLD
 
 
 def warm(pipeline: Pipeline) -> None:

@@ -2,18 +2,16 @@
 
 import asyncio
 import base64
-import binascii
 import secrets
 import time
 from collections.abc import AsyncIterator
 from itertools import groupby
-from typing import Any
 
 import numpy as np
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from omni.decode.parts import Audio, Part, Picture, Text
+from omni.decode.parts import Part
 from omni.decode.samplers import Sampler
 from omni.live.engine import messages
 from omni.live.engine.messages import Ask
@@ -32,54 +30,26 @@ from omni.live.http.asking import (
     watched,
     within,
 )
+from omni.live.http.conversation import Body, Messages, functions_of
 from omni.live.protocol import tools
-from omni.live.protocol.events import Event, RefusedError, fresh
-from omni.live.protocol.items import picture
+from omni.live.protocol.events import Event, fresh
 from omni.live.protocol.settings import LONGEST_ANSWER, LONGEST_TEXT
 
-AUDIO_ID_LIVES = 3600                                                   # seconds, as told in `expires_at`
 REFUSAL = "I can't help with that."                                     # of a guard
-MOST_SPOKEN = 10_000                                                    # answers whose transcripts are kept at most
-Body = dict[str, Any]
-
-
-class Spoken:
-    """Transcripts of spoken answers by their ids, for later messages that name them; the oldest make room."""
-
-    def __init__(self) -> None:
-        self._known: dict[tuple[str, str], tuple[float, str]] = {}      # by key and id: until when, and what was said
-
-    def keep(self, key: str, name: str, text: str) -> int:
-        """Until when it is known, in Unix time."""
-        until = int(time.time()) + AUDIO_ID_LIVES
-        self._known[key, name] = until, text
-        if len(self._known) > MOST_SPOKEN:
-            del self._known[next(iter(self._known))]
-        return until
-
-    def text(self, key: str, audio: object, where: str) -> str:
-        """Of the answer that a message of this key means. Raises RefusedRequestError."""
-        name = audio.get("id") if isinstance(audio, dict) else None
-        if not isinstance(name, str):
-            raise RefusedRequestError(f'{where} must be {{"id": …}}', param=where)
-        until, text = self._known.get((key, name), (0.0, ""))
-        if until < time.time():
-            message = f"{where}.id: no spoken answer {name!r} is known (any more); send its transcript as content"
-            raise RefusedRequestError(message, 404, f"{where}.id", "audio_not_found")
-        return text
 
 
 class Chat:
     """The endpoint."""
 
     def __init__(self, pool: Pool, guards: Guards | None) -> None:
-        self.pool, self.guards, self.known, self.spoken = pool, guards, Known(pool), Spoken()
+        self.pool, self.guards, self.known = pool, guards, Known(pool)
+        self.messages = Messages(self.known)
 
     async def __call__(self, request: Request) -> Response:
         body, key = await json_body(request), request.state.key
-        parts, system = await asyncio.to_thread(self._messages, body, key)  # pictures and sound are decoded in there
+        parts, system = await asyncio.to_thread(self.messages.read, body, key)  # it decodes pictures and sound
         ask, kind = self._ask(body)
-        functions, told_of = _functions(body)
+        functions, told_of = functions_of(body)
         if within(body, "n", 1, 1, 128) != 1:
             raise RefusedRequestError("one answer a request; leave n out", param="n")
         said = self._told(parts, ask, "\n".join(filter(None, (system, told_of))), functions)
@@ -122,68 +92,6 @@ class Chat:
                         raise
             kept += turn if passed else ()
         return tuple(kept)
-
-    def _messages(self, body: Body, key: str) -> tuple[tuple[Part, ...], str]:
-        """What is said to the model, and the system's instructions."""
-        given = body.get("messages")
-        if not isinstance(given, list) or not given:
-            raise RefusedRequestError("messages must be a list with at least one message", param="messages")
-        parts: list[Part] = []
-        system = []
-        for index, message in enumerate(given):
-            where = f"messages[{index}]"
-            if not isinstance(message, dict):
-                raise RefusedRequestError(f"{where} must be an object with role and content", param=where)
-            role = message.get("role")
-            if role in ("system", "developer"):
-                system += [part.text for part in self._content(message, "user", where) if isinstance(part, Text)]
-            elif role in ("user", "assistant", "tool"):
-                parts += self._content(message, "user" if role == "tool" else role, where)
-                if role == "assistant":
-                    parts += self._heard(message, key, where)
-                    parts += _calls(message, where)
-            else:
-                raise RefusedRequestError(f"{where}.role is {role!r}; use system, user, assistant or tool", param=where)
-        if not parts:
-            raise RefusedRequestError("nothing to answer; add a message of the user", param="messages")
-        return tuple(parts), "\n".join(system)
-
-    def _heard(self, message: Body, key: str, where: str) -> list[Part]:
-        """The spoken answer that an assistant's message names; to the model it is its transcript."""
-        if message.get("audio") is None:
-            return []
-        text = self.spoken.text(key, message["audio"], f"{where}.audio")
-        return [Text(text, "assistant")] if text and not message.get("content") else []
-
-    def _content(self, message: Body, role: str, where: str) -> list[Part]:
-        content = message.get("content")
-        if content is None:
-            content = message.get("refusal")
-        if isinstance(content, str):
-            return [Text(content, role)] if content else []
-        if content is None:
-            return []
-        if not isinstance(content, list):
-            raise RefusedRequestError(f"{where}.content must be a text or a list of parts", param=where)
-        return [self._part(part, role, f"{where}.content[{index}]") for index, part in enumerate(content)]
-
-    def _part(self, part: Any, role: str, where: str) -> Part:
-        kind = part.get("type") if isinstance(part, dict) else None
-        inside = part.get(kind) if isinstance(kind, str) else None
-        if kind == "text" and isinstance(inside, str):
-            return Text(inside, role)
-        if kind == "image_url" and isinstance(inside, dict):
-            try:
-                return Picture(picture(str(inside.get("url") or ""), f"{where}.image_url.url"), role)
-            except RefusedError as error:
-                raise RefusedRequestError(str(error), param=error.param) from None
-        if kind == "input_audio" and isinstance(inside, dict):
-            try:
-                data = base64.b64decode(str(inside.get("data") or ""), validate=True)
-            except (binascii.Error, ValueError):
-                raise RefusedRequestError("input_audio.data is not base64", param=where) from None
-            return Audio(sound.decoded(data, self.known.rate, where), self.known.rate, role)
-        raise RefusedRequestError(f"{where}: use a text, image_url or input_audio part", param=where)
 
     def _ask(self, body: Body) -> tuple[Ask, str]:
         """How to answer, and as which kind of sound."""
@@ -231,7 +139,7 @@ class Chat:
             file = await asyncio.to_thread(sound.encoded, np.concatenate(waves), self.known.rate, kind)
             data = base64.b64encode(file).decode()
             name = fresh("audio")
-            until = self.spoken.keep(key, name, text)
+            until = self.messages.spoken.keep(key, name, text)
             answered |= {"content": None}
             answered["audio"] = {"id": name, "data": data, "expires_at": until, "transcript": text}
         if called:
@@ -263,7 +171,8 @@ class Chat:
                     yield chunk({}, _reason(message, called))
                 elif isinstance(message, messages.Ended):
                     if speaks and not called:
-                        yield chunk({"audio": {"id": audio, "expires_at": self.spoken.keep(key, audio, transcript)}})
+                        until = self.messages.spoken.keep(key, audio, transcript)
+                        yield chunk({"audio": {"id": audio, "expires_at": until}})
                     yield chunk({}, _reason(message, called))
                     if (body.get("stream_options") or {}).get("include_usage"):
                         yield chunk({}, usage=_usage(message), choices=False)
@@ -277,39 +186,6 @@ class Chat:
         except RefusedRequestError as error:
             yield sent(error.as_event())
         yield "data: [DONE]\n\n"
-
-
-def _functions(body: Body) -> tuple[list[Event], str]:
-    """Those that the answer may call, in the shape of a session's, and what the model is told of them."""
-    given, choice = body.get("tools") or [], body.get("tool_choice") or "auto"
-    if not isinstance(given, list) or not all(isinstance(tool, dict) for tool in given):
-        raise RefusedRequestError("tools must be a list of objects", param="tools")
-    if not isinstance(choice, dict) and choice not in ("auto", "none", "required"):
-        raise RefusedRequestError("tool_choice: use auto, none, required or a function", param="tool_choice")
-    flat = [{"type": tool.get("type"), **_inside(tool, "tools")} for tool in given]
-    session = {"tools": flat, "tool_choice": _inside(choice, "tool_choice") if isinstance(choice, dict) else choice}
-    try:
-        functions = tools.offered(session)
-    except RefusedError as error:
-        raise RefusedRequestError(str(error), param=(error.param or "").removeprefix("session.")) from None
-    return functions, tools.instructions(functions, must=choice not in ("auto", "none"))
-
-
-def _inside(tool: Body, param: str) -> Body:
-    """The function that a tool or a choice is about."""
-    inside = tool.get("function")
-    if tool.get("type") != "function" or not isinstance(inside, dict) or not isinstance(inside.get("name"), str):
-        raise RefusedRequestError('use {"type": "function", "function": {"name": …}}', param=param)
-    return inside
-
-
-def _calls(message: Body, where: str) -> list[Part]:
-    """Those that an assistant's message made, as the model writes them."""
-    made = message.get("tool_calls") or []
-    if not isinstance(made, list) or not all(isinstance(one, dict) for one in made):
-        raise RefusedRequestError(f"{where}.tool_calls must be a list of objects", param=where)
-    functions = [_inside(one, f"{where}.tool_calls[{index}]") for index, one in enumerate(made)]
-    return [Text(tools.written(one["name"], str(one.get("arguments") or "{}")), "assistant") for one in functions]
 
 
 def _call(item: Event) -> Body:

@@ -14,6 +14,7 @@ from omni.errors import InputError
 from omni.live.hearing.pcm import RATES, from_base64
 from omni.live.protocol import tools
 from omni.live.protocol.events import Event, RefusedError, fresh
+from omni.live.protocol.history import History, unknown
 
 LARGEST_PICTURE = 10 << 20                                              # bytes
 MOST_PIXELS = 50_000_000
@@ -35,6 +36,21 @@ def parts(item: Event, encoding: str) -> tuple[Part, ...]:
     if not any(found):
         raise RefusedError("the item says nothing; give it at least one content part", param="item.content")
     return tuple(part for part in found if part is not None)
+
+
+def given(said: list[Event] | None, history: History, encoding: str) -> tuple[Part | str, ...] | None:
+    """What a response is to answer instead of the conversation: parts, and ids of items. Raises RefusedError."""
+    if said is None:
+        return None
+    found: list[Part | str] = []
+    for index, item in enumerate(said):
+        if item["type"] != "item_reference":
+            found += parts(item, encoding)
+        elif item["id"] in history:
+            found.append(item["id"])
+        else:
+            raise unknown(item["id"], f"response.input.{index}.id")
+    return tuple(found)
 
 
 def known(item: Event) -> Event:

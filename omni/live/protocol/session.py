@@ -5,7 +5,6 @@ import logging
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from omni.decode.parts import Part
 from omni.errors import InputError
 from omni.live.engine import messages
 from omni.live.engine.pool import Line
@@ -15,11 +14,12 @@ from omni.live.hearing.turns import Change
 from omni.live.hearing.vad import RATE
 from omni.live.protocol import events, items
 from omni.live.protocol.events import Event, RefusedError, server
-from omni.live.protocol.history import ROOT, History, unknown
+from omni.live.protocol.history import ROOT, History
 from omni.live.protocol.microphone import Microphone, milliseconds
 from omni.live.protocol.response import Response
 from omni.live.protocol.settings import Settings
 from omni.live.protocol.speaking import Speaking
+from omni.live.protocol.transcripts import Transcripts
 
 log = logging.getLogger("omni.live")
 
@@ -47,7 +47,7 @@ class Session:
         self._due = False                                               # a response is owed once the current one ends
         self._turn = events.fresh("item")                               # what the user is saying will be this item
         self._judged = 0
-        self._written: set[str] = set()                                 # items whose transcripts the client wants
+        self.transcripts = Transcripts(line, send, self.items)
         self.microphone = Microphone(self.settings, line.facts.sample_rate)
         send(server("session.created", session=self.settings.shown))
 
@@ -131,7 +131,7 @@ class Session:
         self.line.tell(messages.Put(self.line.name, told["id"], said, behind))
         self._add(told, after)
         if self.speaking.asked.put(told["id"], said):
-            self._write_down(told["id"], self.settings.language, soon=True)
+            self.transcripts.write_down(told["id"], self.settings.language, soon=True)
 
     def _delete(self, event: Event) -> None:
         name = event["item_id"]
@@ -144,24 +144,17 @@ class Session:
 
     def _truncate(self, event: Event) -> None:
         name, end = event["item_id"], event["audio_end_ms"]
-        if name not in self.items:
-            raise unknown(name)
-        spoken = self.speaking.spoken(name)
-        if spoken is None:
-            raise RefusedError("only spoken answers can be truncated", param="item_id")
-        sent, skipped = spoken
-        if not 0 <= end <= sent * 1000 + 1:
-            raise RefusedError(f"audio_end_ms is {end}, but the answer has {sent * 1000:.0f} ms", param="audio_end_ms")
         if event["content_index"] != 0:
             raise RefusedError("an answer has one content part; use 0", param="content_index")
-        self.speaking.shorten(name, end / 1000, skipped)
+        self.speaking.truncate(name, end / 1000)
         self.send(server("conversation.item.truncated", item_id=name, content_index=0, audio_end_ms=end))
 
     def _respond(self, event: Event) -> None:
         if not self.settings.answers:
             raise RefusedError("a session of type transcription gives no responses; open one of type realtime")
         wanted = event.get("response") or {}
-        settings, given = self.settings.with_response(wanted), self._given(wanted.get("input"))
+        settings = self.settings.with_response(wanted)
+        given = items.given(wanted.get("input"), self.items, self.settings.input_format)
         if wanted.get("conversation") == "none":
             self.speaking.ask(settings, wanted.get("metadata"), given, apart=True)
             return
@@ -198,10 +191,12 @@ class Session:
                 self.speaking.ended(response, message)
             case messages.Judged() if message.number == self._judged and self.microphone.turns is not None:
                 self.microphone.turns.ended = message.ended
-            case messages.Wrote() if message.item in self._written:
-                self.send(events.transcription("delta", message.item, delta=message.text))
+            case messages.Wrote():
+                self.transcripts.wrote(message)
             case messages.Transcribed():
-                self._transcribed(message)
+                self.speaking.asked.wrote(message)
+                self.speaking.judge()
+                self.transcripts.whole(message, self.settings.answers)
             case messages.Failed():
                 self._failed(message, response)
             case _:
@@ -231,23 +226,6 @@ class Session:
             self.send(server("conversation.item.deleted", item_id=message.item))
         if response is not None:
             self.speaking.failed(response, code, kind)
-
-    def _transcribed(self, message: messages.Transcribed) -> None:
-        self.speaking.asked.wrote(message)
-        self.speaking.judge()
-        if message.item not in self._written:
-            return
-        self._written.discard(message.item)
-        if message.item in self.items:
-            self.items[message.item]["content"][0]["transcript"] = message.text
-        if message.failed is None:
-            usage = events.transcription_usage(message.heard, message.steps)
-            self.send(events.transcription("completed", message.item, transcript=message.text, usage=usage))
-        else:
-            about = {"type": "invalid_request_error", "code": "model_refused", "message": message.failed, "param": None}
-            self.send(events.transcription("failed", message.item, error=about))
-        if not self.settings.answers:
-            self.line.tell(messages.Delete(self.line.name, message.item))  # nothing will be answered with it
 
     # ---- hearing
 
@@ -300,16 +278,7 @@ class Session:
                 self.speaking.ask(self.settings)
             else:
                 self._due = True
-        if self.settings.transcription is not None:
-            self._written.add(name)
-            language = self.settings.transcription.get("language")
-            known = language if language in self.line.facts.languages else None
-            self._write_down(name, known, minded)
-        elif minded:
-            self._write_down(name, self.settings.language, minded)
-
-    def _write_down(self, item: str, language: str | None, soon: bool) -> None:
-        self.line.tell(messages.Transcribe(self.line.name, item, language, soon))
+        self.transcripts.order(name, self.settings, minded)
 
     def _idle(self) -> None:
         """Nobody says anything any more: speak to the user, where the client wants that."""
@@ -341,20 +310,6 @@ class Session:
         previous = self.items.add(item, after)
         self.send(server("conversation.item.added", previous_item_id=previous, item=item))
         self.send(server("conversation.item.done", previous_item_id=previous, item=item))
-
-    def _given(self, said: list[Event] | None) -> tuple[Part | str, ...] | None:
-        """What a response is to answer instead of the conversation: parts, and ids of items."""
-        if said is None:
-            return None
-        given: list[Part | str] = []
-        for index, item in enumerate(said):
-            if item["type"] != "item_reference":
-                given += items.parts(item, self.settings.input_format)
-            elif item["id"] in self.items:
-                given.append(item["id"])
-            else:
-                raise unknown(item["id"], f"response.input.{index}.id")
-        return tuple(given)
 
     _handlers: ClassVar[dict[str, Callable[[Any, Event], None]]] = {
         "session.update": _update, "input_audio_buffer.append": _append, "input_audio_buffer.commit": _commit,

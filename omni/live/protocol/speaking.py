@@ -9,8 +9,8 @@ from omni.live.engine import messages
 from omni.live.engine.pool import Line
 from omni.live.guard import Asked, Guards
 from omni.live.protocol import events, tools
-from omni.live.protocol.events import Event, server
-from omni.live.protocol.history import History
+from omni.live.protocol.events import Event, RefusedError, server
+from omni.live.protocol.history import History, unknown
 from omni.live.protocol.response import Response
 from omni.live.protocol.settings import Settings
 
@@ -132,6 +132,19 @@ class Speaking:
         heard = response.heard(now)
         if heard < response.sent or (stopped is not None and not heard):  # one that was only thought was not heard
             self.shorten(response.item, heard, response.skipped)
+
+    def truncate(self, item: str, seconds: float) -> None:
+        """The user heard only so much of a spoken answer. Raises RefusedError where it is none, or not so long."""
+        if item not in self._history:
+            raise unknown(item)
+        spoken = self.spoken(item)
+        if spoken is None:
+            raise RefusedError("only spoken answers can be truncated", param="item_id")
+        sent, skipped = spoken
+        if not 0 <= seconds <= sent + 0.001:
+            message = f"audio_end_ms is {1000 * seconds:.0f}, but the answer has {1000 * sent:.0f} ms"
+            raise RefusedError(message, param="audio_end_ms")
+        self.shorten(item, seconds, skipped)
 
     def shorten(self, item: str, seconds: float, skipped: float) -> None:
         """Let the conversation hold only this much of a spoken answer, and no transcript of the rest.

@@ -1,0 +1,102 @@
+"""Answers that are interrupted or truncated: the conversation holds what was heard."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from talking import Talking, kinds, only, refused, silence, text
+
+from omni.live.engine.talk import _cut
+from omni.live.protocol.settings import Settings
+
+
+def test_an_interrupted_answer_is_forgotten_from_where_it_was_not_heard(talking: Talking, spoken: np.ndarray) -> None:
+    talking.say("conversation.item.create", item=text("How are you?"))
+    talking.raw(json.dumps({"type": "response.create"}), steps=1)
+    response = talking.session.speaking.current
+    while response.sent < 0.12:
+        talking.work(1)
+    assert talking.session.speaking.current is response
+    events = talking.hear(np.concatenate((silence(0.1), spoken[:12_000])), steps=0)
+    assert "input_audio_buffer.speech_started" in kinds(events)
+    done = only(events, "response.done")["response"]
+    assert done["status"] == "cancelled" and done["status_details"]["reason"] == "turn_detected"
+    events = talking.say(
+        "conversation.item.truncate", item_id=response.item, content_index=0, audio_end_ms=80
+    )
+    assert only(events, "conversation.item.truncated")["audio_end_ms"] == 80
+    kept = {segment.modality: segment for segment in talking.talk.items[response.item]}
+    assert len(kept["audio"].codes) <= (0.08 + response.skipped) * 25 + 1 if kept else True
+    item = only(talking.say("conversation.item.retrieve", item_id=response.item), "conversation.item.retrieved")["item"]
+    assert item["content"] == [{"type": "output_audio", "transcript": None}]
+
+
+def test_an_answer_that_is_interrupted_before_its_first_sound_was_not_given(talking: Talking, spoken) -> None:
+    talking.say("conversation.item.create", item=text("How are you?"))
+    talking.raw(json.dumps({"type": "response.create"}), steps=1)
+    response = talking.session.speaking.current
+    while not response.text:
+        talking.work(1)
+    assert not response.sent
+    events = talking.hear(np.concatenate((silence(0.1), spoken[:12_000])), steps=0)
+    assert only(events, "response.done")["response"]["status"] == "cancelled"
+    assert talking.talk.items[response.item] == []
+    (kept,) = talking.say("conversation.item.retrieve", item_id=response.item)
+    assert kept["item"]["content"] == [{"type": "output_audio", "transcript": None}]
+
+
+def test_more_cannot_be_truncated_than_was_said(talking: Talking) -> None:
+    talking.say("conversation.item.create", item=text("Hello"))
+    item = only(talking.say("response.create"), "response.output_item.done")["item"]["id"]
+    error = refused(talking.say("conversation.item.truncate", item_id=item, content_index=0, audio_end_ms=10**6))
+    assert error["param"] == "audio_end_ms"
+
+
+def test_an_earlier_answer_can_be_truncated_and_what_was_not_spoken_cannot(talking: Talking) -> None:
+    answers = []
+    for words in ("Hello", "How are you?"):
+        talking.say("conversation.item.create", item=text(words, id=words))
+        answers.append(only(talking.say("response.create"), "response.output_item.done")["item"]["id"])
+    before = [len(talking.talk.items[item][-1].codes) for item in answers]
+    (told,) = talking.say("conversation.item.truncate", item_id=answers[0], content_index=0, audio_end_ms=80)
+    assert (told["type"], told["audio_end_ms"]) == ("conversation.item.truncated", 80)
+    after = [sum(len(segment.codes) for segment in talking.talk.items[item] if segment.modality == "audio")
+             for item in answers]  # fmt: skip
+    assert after[0] < before[0] and after[1] == before[1]
+    for item, param in (("Hello", "item_id"), ("nothing", "item_id")):
+        error = refused(talking.say("conversation.item.truncate", item_id=item, content_index=0, audio_end_ms=0))
+        assert error["param"] == param
+
+
+@pytest.mark.parametrize(
+    ("share", "expected"), [(1.0, "a red owl"), (0.99, "a red"), (0.5, "a"), (0.0, ""), (5 / 9, "a red")]
+)
+def test_the_text_that_is_kept_is_whole_words(share: float, expected: str) -> None:
+    assert _cut("a red owl", share) == expected
+
+
+def test_a_bill_out_of_band_tells_how_much_of_an_answer_is_kept(talking: Talking) -> None:
+    """So `omni bench barge-in` knows it, whatever the client was told."""
+
+    def codes() -> int:
+        asked = {"conversation": "none", "output_modalities": ["text"], "max_output_tokens": 1}
+        done = only(talking.say("response.create", response=asked), "response.done")["response"]
+        return done["usage"]["input_token_details"]["audio_tokens"]
+
+    talking.say("conversation.item.create", item=text("Who are you?"))
+    (item,) = only(talking.say("response.create"), "response.done")["response"]["output"]
+    assert codes() == sum(each.codes.size for each in talking.talk.items[item["id"]] if each.modality == "audio")
+    talking.say("conversation.item.truncate", item_id=item["id"], content_index=0, audio_end_ms=320)
+    assert 0 < codes() <= (0.32 + 1) * 100                              # a hundred a second, and the silence cut before
+
+
+@pytest.mark.parametrize(
+    ("room", "tools", "tokens", "seconds"),
+    [(2048, [], 32, 20), (512, [], 32, 20), (8192, [], 128, 80), (1 << 17, [], 256, 160), (2048, ["f"], 256, 20)],
+)
+def test_a_model_with_more_room_may_speak_longer(talking, room, tools, tokens, seconds) -> None:
+    settings = Settings(replace(talking.session.line.facts, max_steps=room), 600)
+    settings.update({"tools": [{"type": "function", "name": name} for name in tools]})
+    assert (settings.ask.how["max_tokens"], settings.ask.how["max_seconds"]) == (tokens, seconds)
+    assert settings.with_response({"max_output_tokens": 7}).ask.how["max_tokens"] == 7
