@@ -55,7 +55,7 @@ def test_without_a_language_that_has_lines_nothing_is_asked(script: Script, name
     assert all_of(Script(script.manifest, ("de",), 0), name) == []      # the fixture's lines have no German
 
 
-@pytest.mark.parametrize("name", DIALOGUES)
+@pytest.mark.parametrize("name", [name for name in DIALOGUES if name != "chat"])
 def test_answers_are_written_then_said_by_a_preset_in_the_same_words(script: Script, name: str) -> None:
     found = all_of(script, name)
     assert len(found) > 20
@@ -66,6 +66,15 @@ def test_answers_are_written_then_said_by_a_preset_in_the_same_words(script: Scr
         assert text.item is speech.item and text.face.language == speech.face.language
         assert (speech.item.recordings[speech.face.index].speaker or "").startswith(PRESET)
         assert all(said.role == "user" for said in dialogue[:-2])
+
+
+def test_a_chat_asks_the_same_in_writing_and_nothing_is_spoken(script: Script) -> None:
+    found = [dialogue for _, dialogue in all_of(script, "chat")]
+    kinds = [[said.face.kind for said in dialogue] for dialogue in found]
+    assert {tuple(one) for one in kinds} == {("picture", "text", "text"), ("text", "text")}
+    others = [dialogue for name in ("see", "count", "talk") for _, dialogue in all_of(script, name)]
+    assert len(found) == len(others) > 20
+    assert {said[-1].item.id for said in found} <= {said[-1].item.id for said in others} | {"lines/word/no"}
 
 
 @pytest.mark.parametrize("name", DIALOGUES)
