@@ -40,7 +40,7 @@ bench: $(VENV)/.tested ## measure training and decoding against transformers: ru
 	@echo "figures: runs/bench/*.json"
 
 test: lint ## everything CI runs: lint, then all tests, quick ones first
-	$(THREADS) $(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+	$(THREADS) $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 clients: $(VENV)/.tested ## clients of OpenAI, pipecat and LiveKit against a server of ours (needs node and npm)
 	$(THREADS) $(BIN)/python tests/live/clients/run.py $(ARGS)

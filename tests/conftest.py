@@ -22,10 +22,15 @@ settings.register_profile("omni", deadline=None, max_examples=50, derandomize="C
 settings.load_profile("omni")
 
 
+LONGEST = ("test_ranks.py", "test_soak.py", "test_engine.py", "test_server.py", "test_memory.py")
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Slow tests run last, in their own order, so that a failure shows early."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+    """Slow tests run last, so that a failure shows early; their longest files first, so that no process ends late."""
+    longest = {name: place for place, name in enumerate(LONGEST)}
+    places = {id(item): longest.get(item.path.name, len(LONGEST)) for item in items}
+    items.sort(key=lambda item: (item.get_closest_marker("slow") is not None, places[id(item)]))
 
 
 @pytest.fixture(autouse=True)
