@@ -1,5 +1,6 @@
-"""C sources as functions: compiled once a machine, kept in the cache folder, called through ctypes."""
+"""C sources as functions: compiled once a machine, kept in the cache folder, called through ctypes. And C's memory."""
 
+import contextlib
 import ctypes
 import functools
 import hashlib
@@ -17,6 +18,7 @@ from omni.files import atomic_path
 if TYPE_CHECKING:
     from torch import Tensor
 
+M_MMAP_THRESHOLD = -3                                                   # of glibc's malloc.h
 FLAGS = ("-O3", "-march=native", "-ffast-math", "-fPIC", "-std=c11")
 HEADER = Path(__file__).with_name("native.h")                             # what several of the sources include
 
@@ -51,6 +53,12 @@ def library(source: Path, without: str) -> ctypes.CDLL | None:
     except (OSError, subprocess.SubprocessError) as error:
         print(f"omni: {program} could not build {source.name}, so {without} ({error})", file=sys.stderr)
         return None
+
+
+def return_memory() -> None:
+    """Have large pieces of memory given back to the system as soon as they are free; glibc would keep them for good."""
+    with contextlib.suppress(AttributeError, OSError):                  # where there is another C library
+        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, 1 << 20)
 
 
 def _built(source: Path, program: str) -> Path:

@@ -37,8 +37,8 @@ def compare(first: Path, second: Path) -> list[Difference]:
 
     Raises InputError where there is none, and where a sample was asked differently in the two.
     """
-    ours, theirs = _scores(first), _scores(second)
-    _refuse_other_questions(_asked(first), _asked(second), f"{first} and {second}")
+    (ours, asked), (theirs, asked_too) = _read(first), _read(second)
+    _refuse_other_questions(asked, asked_too, f"{first} and {second}")
     names = [name for name in ours if name in theirs]
     found = [_difference(name, ours[name], theirs[name]) for name in names if set(ours[name]) & set(theirs[name])]
     if not found:
@@ -47,24 +47,18 @@ def compare(first: Path, second: Path) -> list[Difference]:
     return [Difference(**{**vars(one), "p": p}) for one, p in zip(found, adjusted, strict=True)]
 
 
-def _scores(folder: Path) -> dict[str, dict[str, Score]]:
-    """Scores by TASK_SCORER and then by sample."""
-    found: dict[str, dict[str, Score]] = {}
+def _read(folder: Path) -> tuple[dict[str, dict[str, Score]], dict[str, dict[str, str]]]:
+    """Of a folder's samples the scores, by TASK_SCORER, and what was asked and wanted, by task, as a checksum."""
+    scores: dict[str, dict[str, Score]] = {}
+    asked: dict[str, dict[str, str]] = {}
     for task, header in logs_of(folder / "logs").items():
         for sample in read_eval_log(header.location).samples or []:
+            asked.setdefault(task, {})[str(sample.id)] = _question(sample)
             for name, score in ({} if sample.error else sample.scores or {}).items():
-                found.setdefault(f"{task}_{name}", {})[str(sample.id)] = score
-    if not found:
+                scores.setdefault(f"{task}_{name}", {})[str(sample.id)] = score
+    if not scores:
         raise InputError(f"{folder}: no logs of `omni eval suite` there")
-    return found
-
-
-def _asked(folder: Path) -> dict[str, dict[str, str]]:
-    """What each sample asked and wanted, by task and then by sample, as one checksum."""
-    return {
-        task: {str(sample.id): _question(sample) for sample in read_eval_log(header.location).samples or []}
-        for task, header in logs_of(folder / "logs").items()
-    }
+    return scores, asked
 
 
 def _question(sample: EvalSample) -> str:

@@ -3,9 +3,9 @@
 import argparse
 from pathlib import Path
 
+from omni.commands.eval_suite import SUITES
 from omni.shipped import NAME, named_model
 
-USUAL_RUNS = ("capability", "safety", "preparedness", "live", "garak")
 EPILOG = """examples:
   omni card omni-tiny --out card
   omni card runs/mine/model --runs runs/capability runs/safety --figures guards.json --out card
@@ -23,7 +23,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="for the card and copies of its logs")
     parser.add_argument(
         "--runs", type=Path, nargs="+", metavar="FOLDER",
-        help=f"of `omni eval suite` (default: those there are of {', '.join(f'runs/{one}' for one in USUAL_RUNS)})",
+        help=f"of `omni eval suite` (default: those there are of {', '.join(f'runs/{one}' for one in SUITES)})",
     )  # fmt: skip
     parser.add_argument(
         "--figures", type=Path, nargs="*", metavar="FILE", default=[],
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> None:
 
 def _runs() -> list[Path]:
     """Where suites write unless they are told otherwise."""
-    folders = [Path("runs") / name for name in USUAL_RUNS]
+    folders = [Path("runs") / name for name in SUITES]
     return [folder for folder in folders if (folder / "suite.json").is_file()]
 
 

@@ -42,7 +42,8 @@ def choose(
         raise InputError("answers of several parts are not given up early; want one modality, or leave out prune")
     answers = [render(segments) for segments in drawn]
     pick: Callable[..., Choice] = mbr_pruned if prune else mbr
-    expected = sum(pick((_heard if sound else _said)(answers, want.modality), utility).expected for want in wants)
+    compared = (_heard(answers) if sound else _said(answers, want.modality) for want in wants)
+    expected = sum(pick(one, utility).expected for one in compared)
     return answers[int(np.nanargmax(expected))]
 
 
@@ -58,7 +59,7 @@ def utility_named(name: str) -> Utility[str]:
     return cosine(sentences(Path(name)))
 
 
-def _heard(answers: Sequence["Answer"], modality: str) -> list[Speech]:
+def _heard(answers: Sequence["Answer"]) -> list[Speech]:
     """Each answer's sound, at the rate that utilities of speech take."""
     from omni.tokenizers.audio.metrics import resample
 
@@ -70,4 +71,4 @@ def _said(answers: Sequence["Answer"], modality: str) -> list[str]:
     """The words of each answer's segment."""
     if modality == "text":
         return [answer.text or "" for answer in answers]
-    return [speech.words for speech in _heard(answers, modality)]
+    return [speech.words for speech in _heard(answers)]

@@ -4,8 +4,6 @@
 """
 
 import argparse
-import contextlib
-import ctypes
 import logging
 import os
 import select
@@ -28,6 +26,7 @@ from omni.errors import InputError
 from omni.live.engine import messages, wire
 from omni.live.engine.ending import Ending
 from omni.live.engine.talk import Speech, Talk
+from omni.native import return_memory
 from omni.shipped import NAME, shipped_model
 
 log = logging.getLogger("omni.live")
@@ -270,23 +269,18 @@ def run(door: socket.socket, model: str | None, int8: bool = False, device: str 
     Raises InputError for a model that cannot be served, OSError when the connection breaks.
     """
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    return_memory()
+    return_memory()                                                     # of conversations that have ended
     try:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise InputError(f"--device {device}: torch cannot ({str(error).splitlines()[0]}); use cpu or cuda") from None
+        reason = str(error).partition("\n")[0]
+        raise InputError(f"--device {device}: torch cannot use it here ({reason}); use cpu, or cuda") from None
     folder = at / model if model else shipped_model()
     pipeline, ending = Pipeline.load(folder, device, int8), Ending.load(folder)
     if pipeline.tokenizers.audio is None:
         raise InputError(f"{folder}: this model neither hears nor speaks; serve one with an audio tokenizer")
     warm(pipeline)
     serve(door, pipeline, model or NAME, ending)
-
-
-def return_memory() -> None:
-    """Give the past of a conversation back to the system when it ends; glibc would keep it, in pieces, for good."""
-    with contextlib.suppress(AttributeError, OSError):                  # where there is another C library
-        ctypes.CDLL(None).mallopt(-3, 1 << 20)                         # M_MMAP_THRESHOLD
 
 
 def warm(pipeline: Pipeline) -> None:

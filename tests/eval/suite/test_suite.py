@@ -122,13 +122,13 @@ def test_a_planted_difference_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path
     from omni.eval.suite import compare as module
     from omni.eval.tasks.measures import scored
 
-    def planted(folder: Path) -> dict[str, dict[str, Score]]:
+    def planted(folder: Path) -> tuple[dict[str, dict[str, Score]], dict[str, dict[str, str]]]:
         good = 1.0 if folder.name == "b" else 0.0
         pairs = {str(n): scored("pooled", [3.0 - 2 * good, 4.0], {}, "", 0.0) for n in range(20)}
         shares = {str(n): scored("share", [good if n < 10 else 1.0], {}, "", 0.0) for n in range(20)}
-        return {"t_cer": pairs, "t_accuracy": shares}
+        return {"t_cer": pairs, "t_accuracy": shares}, {}
 
-    monkeypatch.setattr(module, "_scores", planted)
+    monkeypatch.setattr(module, "_read", planted)
     cer, accuracy = compare(tmp_path / "a", tmp_path / "b")
     assert cer.change == pytest.approx(-0.5) and cer.p < 0.01 and cer.high < 0
     assert accuracy.change == 0.5 and accuracy.p == pytest.approx(2 * 2**-10)
