@@ -89,7 +89,7 @@ class Codec(nn.Module):
         self.merge = nn.Linear(self.hops * c.d_hop, c.d_model)
         self.encoder_frames = CausalStack(c.encoder_layers, c.d_model, c.kernel)
         self.squeeze = nn.Sequential(nn.LayerNorm(c.d_model), nn.Linear(c.d_model, dims))
-        self.words = Words(c.sample_rate, c.analysis // 2 + 1, self.hops, c.levels) if c.words else None
+        self.words = Words(c.sample_rate, c.analysis // 2 + 1, self.hops, self.codebook_size) if c.words else None
         self.pitch = PitchHead(dims, self.hops)
         self.unsqueeze = nn.Linear(dims, c.d_model)
         self.decoder_frames = CausalStack(c.decoder_layers, c.d_model, c.kernel)

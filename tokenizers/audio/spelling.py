@@ -1,6 +1,7 @@
-"""Train a codec's codebook of words: whole recordings must be spelt from its codes alone; resumes bit for bit.
+"""Train a codec's codebook of words: its encoder must spell whole recordings; resumes bit for bit.
 
-The reader that spells (guidance.py) is thrown away. So that new voices are understood, known ones are heard changed:
+What spells is thrown away; the codes are clusters of what it read (k-means, as HuBERT's units, Hsu et al. 2021): an
+encoder whose codes are rounded learns half as fast. So that new voices are understood, known ones are heard changed:
 slower and faster, with shorter and longer vocal tracts, through noise, echo and narrow bands, with gaps.
 """
 
@@ -22,31 +23,30 @@ from omni.progress import progress
 from omni.tokenizers.audio.augment import degraded
 from omni.tokenizers.audio.codec import Codec
 from omni.tokenizers.audio.config import CodecConfig
-from omni.tokenizers.audio.guidance import Alphabet, Reader, reading_loss
-from omni.tokenizers.audio.words import MELS, WIDTHS, Words, mel_bank, mels
+from omni.tokenizers.audio.guidance import Alphabet, reading_loss
+from omni.tokenizers.audio.words import DIMS, MELS, WIDTHS, Words, mel_bank, mels, nearest
 from omni.tokenizers.resuming import STATE, finish, finished, load_state, save_state
 
 TRACTS = tuple(np.linspace(0.82, 1.2, 20))                              # vocal tracts, from long to short
 SPEEDS = (0.85, 1.18)
 NEARBY = 192                                                            # recordings; those of like length are taken
+MOST_FRAMES = 100_000                                                   # of which the codes are clusters
 LOG_EVERY = 100                                                         # steps
 SILENCE = float(mels(torch.zeros(1, 1), torch.zeros(1, 1)))
-LETTERS_A_FRAME = 2                                                     # that the reader can spell
+LETTERS_A_FRAME = 2
 
 
 @dataclass(frozen=True)
 class Plan:
     """How the words are learnt.
 
-    seconds: of audio in a batch; soft: share of the steps, at the beginning, in which nothing is rounded; direct: the
-    weight of spelling from the states before they are squeezed, which shows the encoder the way
+    seconds: of audio in a batch; short: share of the steps, at the beginning, in which long recordings are yet to come
     """
 
     seconds: float = 20.0
-    learning_rate: float = 1e-3
+    learning_rate: float = 1.5e-3
     warmup: int = 200
-    soft: float = 0.1
-    direct: float = 1.0
+    short: float = 0.1
     save_every: float = 60.0                                            # seconds
 
 
@@ -90,7 +90,7 @@ class Lessons:
         self.banks = [mel_bank(self.rate, bins, tract) for tract in TRACTS]
 
     def __call__(self, step: int, ripe: float = 1.0) -> tuple[Tensor, list[int], list[list[int]]]:
-        """Mel bands [batch, hops, MELS], frames of each row, and its letters; of the shortest recordings until `ripe`."""
+        """Mel bands [batch, hops, MELS], frames of each row, and its letters; short recordings alone until `ripe`."""
         chance = np.random.default_rng((self.seed, step))
         near = np.searchsorted(self.upto, chance.random(NEARBY) * self.upto[-1])
         near = near[np.argsort(self.lengths[near], kind="stable")]      # short ones are aligned first
@@ -136,8 +136,7 @@ class Run:
     """Everything that changes while training; saved and loaded as one file."""
 
     words: Words
-    reader: Reader
-    direct: nn.Linear
+    spell: nn.Linear
     optimizer: torch.optim.AdamW
     step: int = 0
     steps: int = 0
@@ -146,22 +145,18 @@ class Run:
     @classmethod
     def begin(cls, words: Words, letters: int, seed: int) -> "Run":
         torch.manual_seed(seed)
-        reader, direct = Reader(len(words.quantizer.levels), letters), nn.Linear(WIDTHS[-1], LETTERS_A_FRAME * letters)
-        weights = [weight for module in (words, reader, direct) for weight in module.parameters()]
-        optimizer = torch.optim.AdamW(weights, lr=1.0, betas=(0.9, 0.98), weight_decay=0.02, fused=True)
-        return cls(words, reader, direct, optimizer)
+        spell = nn.Linear(WIDTHS[-1], LETTERS_A_FRAME * letters)
+        weights = [*words.parameters(), *spell.parameters()]
+        return cls(words, spell, torch.optim.AdamW(weights, lr=1.0, betas=(0.9, 0.98), weight_decay=0.02, fused=True))
 
-    def loss(
-        self, bands: Tensor, frames: list[int], texts: list[list[int]], soft: bool, direct: float
-    ) -> tuple[Tensor, float]:
-        """Nats a letter, and those of the reader alone."""
-        states, _ = self.words.states(bands, self.words.start(len(bands)))  # [batch, frames, width]
-        squeezed = self.words.squeeze(states)                           # [batch, frames, dims]
-        vectors = squeezed.tanh() if soft else self.words.quantizer(squeezed)[0]
-        steps = [LETTERS_A_FRAME * count for count in frames]
-        read = reading_loss(self.reader(vectors), texts, steps)
-        scores = self.direct(states).unflatten(2, (LETTERS_A_FRAME, -1)).flatten(1, 2).log_softmax(-1)
-        return read + direct * reading_loss(scores, texts, steps), float(read.detach())
+    def states(self, bands: Tensor) -> Tensor:
+        """[batch, frames * hops, MELS] to [batch, frames, width]."""
+        return self.words.states(bands, self.words.start(len(bands)))[0]
+
+    def loss(self, bands: Tensor, frames: list[int], texts: list[list[int]]) -> Tensor:
+        """Nats a letter."""
+        scores = self.spell(self.states(bands)).unflatten(2, (LETTERS_A_FRAME, -1)).flatten(1, 2)
+        return reading_loss(scores.log_softmax(-1), texts, [LETTERS_A_FRAME * count for count in frames])
 
 
 def train_words(
@@ -195,6 +190,7 @@ def train_words(
     if not run.steps:
         run.steps = steps if steps is not None else _steps_in(minutes or 0.0, lessons, seed)
     _train(run, lessons, out / STATE, identity)
+    fit_codebook(run, lessons)
     codec.eval().save(out)
     finish(out, identity, run)
     return codec
@@ -234,18 +230,46 @@ def _train(run: Run, lessons: Lessons, state: Path, identity: dict[str, Any]) ->
 
 def _step(run: Run, lessons: Lessons) -> float:
     plan = lessons.plan
-    done = run.step / run.steps
-    loss, read = run.loss(*lessons(run.step, done / plan.soft), soft=done < plan.soft, direct=plan.direct)
-    if not loss.requires_grad:                                          # nothing in the batch had room for its letters
-        return read
-    run.optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    rate = min(1.0, (run.step + 1) / plan.warmup) * min(1.0, 1.5 * (1 - run.step / run.steps) + 0.01)
-    run.optimizer.param_groups[0]["lr"] = plan.learning_rate * rate
-    norm = nn.utils.clip_grad_norm_(run.optimizer.param_groups[0]["params"], 1.0)
-    if torch.isfinite(norm):
-        run.optimizer.step()
-    return read
+    loss = run.loss(*lessons(run.step, run.step / run.steps / plan.short))
+    if loss.requires_grad:                                              # else nothing had room for its letters
+        run.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        rate = min(1.0, (run.step + 1) / plan.warmup) * min(1.0, 1.5 * (1 - run.step / run.steps) + 0.01)
+        run.optimizer.param_groups[0]["lr"] = plan.learning_rate * rate
+        norm = nn.utils.clip_grad_norm_(run.optimizer.param_groups[0]["params"], 1.0)
+        if torch.isfinite(norm):                                        # one broken batch must not end an hour's work
+            run.optimizer.step()
+    return float(loss.detach())
+
+
+@torch.no_grad()
+def fit_codebook(run: Run, lessons: Lessons) -> None:
+    """Projection and centres: k-means where distance is that of the letters' scores, on what is heard in training."""
+    heard: list[Tensor] = []
+    for step in range(run.steps, 2 * run.steps):
+        bands, lengths, _ = lessons(step)
+        heard += [states[:length] for states, length in zip(run.states(bands), lengths, strict=True)]
+        if sum(map(len, heard)) >= MOST_FRAMES:
+            break
+    states = torch.cat(heard)                                           # [frames, width]
+    scores = (states - states.mean(0)) @ run.spell.weight.T             # [frames, 2 * letters], a constant left out
+    _, axes = torch.linalg.eigh((scores.T @ scores / len(scores)).double())
+    project = run.spell.weight.T @ axes[:, -DIMS:].float().flip(1)      # [width, DIMS]
+    run.words.project.zero_()[:, : project.shape[1]] = project
+    run.words.centres.copy_(centres_of(states @ run.words.project, len(run.words.centres), lessons.seed))
+
+
+def centres_of(points: Tensor, count: int, seed: int, rounds: int = 25) -> Tensor:
+    """k-means (Lloyd 1982): [n, DIMS] to [count, DIMS]; a centre that loses its points begins anew at a point."""
+    chance = torch.Generator().manual_seed(seed)
+    centres = points[torch.randint(len(points), (count,), generator=chance)].clone()
+    for _ in range(rounds):
+        mine = torch.cat([nearest(some, centres) for some in points.split(8192)])
+        held = torch.bincount(mine, minlength=count)
+        sums = torch.zeros_like(centres).index_add_(0, mine, points)
+        again = points[torch.randint(len(points), (count,), generator=chance)]
+        centres = torch.where(held[:, None] > 0, sums / held[:, None].clamp_min(1), again)
+    return centres
 
 
 def _steps_in(minutes: float, lessons: Lessons, seed: int) -> int:
@@ -263,4 +287,4 @@ def _steps_in(minutes: float, lessons: Lessons, seed: int) -> int:
 
 def _parts(run: Run) -> tuple[dict[str, nn.Module], dict[str, torch.optim.Optimizer]]:
     """Modules and optimizers under their names in the saved state."""
-    return {"words": run.words, "reader": run.reader, "direct": run.direct}, {"optimizer": run.optimizer}
+    return {"words": run.words, "spell": run.spell}, {"optimizer": run.optimizer}

@@ -7,18 +7,19 @@ codebooks as in Moshi, Défossez et al. 2024). The decoder ignores it: it is for
 
 import math
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from omni.tokenizers.audio.blocks import CausalStack
-from omni.tokenizers.audio.quantizer import FSQ
 
 MELS = 80
 LOWEST, HIGHEST = 60.0, 7600.0                                          # Hz
 WIDTHS = (128, 192, 288)                                                # a hop, two hops, a frame
 DEPTHS = (2, 3, 5)
 KERNELS = (7, 7, 9)
+DIMS = 48                                                               # of what a code stands for
 
 States = tuple[tuple[Tensor, ...], ...]
 
@@ -26,21 +27,24 @@ States = tuple[tuple[Tensor, ...], ...]
 class Words(nn.Module):
     """Power spectra, 100 a second or so, to one code a frame; causal, its past an explicit state.
 
-    bins: of a spectrum; hops: spectra in a frame, an even number; levels: of the code (FSQ).
+    bins: of a spectrum; hops: spectra in a frame, an even number; codes: how many there are. A code is the nearest of
+    the centres in a projection of the encoder's states; both are found when the encoder has learnt.
     """
 
     bank: Tensor
+    project: Tensor
+    centres: Tensor
 
-    def __init__(self, sample_rate: int, bins: int, hops: int, levels: Sequence[int]) -> None:
+    def __init__(self, sample_rate: int, bins: int, hops: int, codes: int) -> None:
         super().__init__()
         hop, pair, frame = WIDTHS
         self.sample_rate, self.hops = sample_rate, hops
         self.hear = nn.Linear(MELS, hop)
-        self.stacks = nn.ModuleList(map(CausalStack, DEPTHS, WIDTHS, KERNELS))
+        self.stacks = cast(Sequence[CausalStack], nn.ModuleList(map(CausalStack, DEPTHS, WIDTHS, KERNELS)))
         self.pair = nn.Linear(2 * hop, pair)
         self.frame = nn.Linear(hops // 2 * pair, frame)
-        self.squeeze = nn.Sequential(nn.LayerNorm(frame), nn.Linear(frame, len(levels)))
-        self.quantizer = FSQ(levels)
+        self.register_buffer("project", torch.zeros(frame, DIMS))
+        self.register_buffer("centres", torch.zeros(codes, DIMS))
         self.register_buffer("bank", mel_bank(sample_rate, bins), persistent=False)
 
     def start(self, batch: int) -> States:
@@ -50,10 +54,10 @@ class Words(nn.Module):
     def forward(self, power: Tensor, states: States) -> tuple[Tensor, States]:
         """power: [batch, frames * hops, bins]. Returns codes, long [batch, frames], and the state after them."""
         heard, states = self.states(mels(power, self.bank), states)
-        return self.quantizer(self.squeeze(heard))[1], states
+        return nearest(heard @ self.project, self.centres), states
 
     def states(self, heard: Tensor, states: States) -> tuple[Tensor, States]:
-        """What is squeezed into codes: [batch, frames * hops, MELS] of `mels` to [batch, frames, width]."""
+        """What the codes are of: [batch, frames * hops, MELS] of `mels` to [batch, frames, width]."""
         after = []
         x, state = self.stacks[0](self.hear(heard), states[0])          # [batch, hops of all frames, hop]
         after.append(state)
@@ -63,6 +67,11 @@ class Words(nn.Module):
         x = self.frame(x.unflatten(1, (-1, self.hops // 2)).flatten(2))  # [batch, frames, frame]
         x, state = self.stacks[2](x, states[2])
         return x, (*after, state)
+
+
+def nearest(points: Tensor, centres: Tensor) -> Tensor:
+    """Number of the centre [codes, DIMS] nearest to each point [..., DIMS]: long [...]."""
+    return (points @ centres.T - centres.square().sum(-1) / 2).argmax(-1)
 
 
 def mels(power: Tensor, bank: Tensor) -> Tensor:

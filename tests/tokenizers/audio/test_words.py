@@ -11,7 +11,7 @@ from omni.tokenizers.audio import spelling
 from omni.tokenizers.audio.codec import Codec
 from omni.tokenizers.audio.config import CodecConfig
 from omni.tokenizers.audio.spelling import Lessons, Plan, Spoken, train_words, with_words
-from omni.tokenizers.audio.words import HIGHEST, LOWEST, MELS, mel_bank
+from omni.tokenizers.audio.words import HIGHEST, LOWEST, MELS, mel_bank, nearest
 
 SMALL = {"d_model": 16, "d_hop": 16, "encoder_layers": 1, "decoder_layers": 1}
 TINY = CodecConfig(frame_rate=25.0, levels=(5, 4), codebooks=2, **SMALL)
@@ -21,6 +21,15 @@ SHORT = Plan(seconds=2.0, warmup=5, save_every=0.0)
 def codec() -> Codec:
     torch.manual_seed(0)
     return Codec(TINY).eval()
+
+
+def learnt(seed: int = 0) -> Codec:
+    """A codec with words whose codes are places in a random projection."""
+    both = with_words(codec()).eval()
+    assert both.words is not None
+    both.words.project.normal_()
+    both.words.centres.normal_(std=5.0)
+    return both
 
 
 def spoken(count: int = 30) -> Spoken:
@@ -38,7 +47,7 @@ def spoken(count: int = 30) -> Spoken:
 
 @pytest.mark.parametrize("chunk", [7, 640, 5000])
 def test_a_stream_gives_the_codes_of_the_whole_and_sound_is_what_it_was(chunk: int) -> None:
-    plain, both = codec(), with_words(codec()).eval()
+    plain, both = codec(), learnt()
     wave = 0.1 * torch.randn(1, 20_001)
     codes, state, parts = both.encode(wave), both.start(1), []
     for piece in wave.split(chunk, dim=1):
@@ -49,11 +58,11 @@ def test_a_stream_gives_the_codes_of_the_whole_and_sound_is_what_it_was(chunk: i
     assert codes.shape == (1, 32, 3) and both.codebooks == 3
     assert torch.equal(codes[..., 1:], plain.encode(wave))              # words come first
     assert torch.equal(both.decode(codes), plain.decode(codes[..., 1:]))
-    assert len(codes[..., 0].unique()) > 1
+    assert len(codes[..., 0].unique()) > 2
 
 
 def test_what_follows_a_recording_changes_none_of_its_codes() -> None:
-    both = with_words(codec()).eval()
+    both = learnt()
     wave = 0.1 * torch.randn(1, 640 * 20)
     alone, followed = both.encode(wave), both.encode(torch.cat((wave, torch.randn(1, 9000)), dim=1))
     assert torch.equal(alone[:, :-1], followed[:, : alone.shape[1] - 1])  # the last frame hears 26 ms of what follows
@@ -81,10 +90,22 @@ def test_speakers_are_heard_by_the_root_of_their_time() -> None:
     assert chance[:9].sum() / chance[9] == pytest.approx(3.0)
 
 
-def test_two_tones_are_told_apart_by_the_codes_alone(tmp_path: Path) -> None:
-    train_words(codec(), spoken(), tmp_path, steps=100, plan=Plan(seconds=4.0, warmup=5))
+def test_two_tones_have_different_codes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spelling, "LOG_EVERY", 10)
+    some = spoken()
+    both = train_words(codec(), some, tmp_path, steps=40, plan=Plan(seconds=1.5, warmup=5))
     history = resuming.read_json(tmp_path / resuming.SUMMARY)["history"]
-    assert history[-1]["letters"] < 2.0
+    assert history[-1]["letters"] < history[0]["letters"] / 2
+    a, b = (both.encode(torch.from_numpy(some.waves[n])[None])[0, :7, 0].tolist() for n in (0, 1))
+    assert not set(a[3:]) & set(b[3:])                                  # "a" and "b", once they have begun
+
+
+def test_centres_lie_in_the_middle_of_what_is_together() -> None:
+    middles = torch.tensor([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0]])
+    points = middles.repeat_interleave(50, 0) + 0.1 * torch.randn(150, 2, generator=torch.Generator().manual_seed(1))
+    found = spelling.centres_of(points, 3, seed=0)
+    torch.testing.assert_close(found[found.sum(1).argsort()][0], points[:50].mean(0))
+    assert {int(nearest(middle, found)) for middle in middles} == {0, 1, 2}
 
 
 def test_an_interrupted_run_ends_with_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
