@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from omni.cli import main
-from omni.commands.tokenizer import held_out_clips, manifest_pictures
+from omni.commands.measuring import held_out_clips, manifest_pictures
 from omni.train.data.items import Manifest
 
 RATE = 16000

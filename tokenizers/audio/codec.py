@@ -1,7 +1,7 @@
 """The audio codec: 16 kHz speech and sounds to a few integers a frame and back, whole or chunk by chunk."""
 
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -16,6 +16,7 @@ from omni.tokenizers.audio.config import CodecConfig
 from omni.tokenizers.audio.pitch import PitchHead
 from omni.tokenizers.audio.quantizer import FSQ
 from omni.tokenizers.audio.synthesis import Synthesis, SynthesisState
+from omni.tokenizers.audio.words import States, Words
 
 KIND = "omni-codec"
 LONGEST_STRETCH = 30                                                    # seconds encoded at once, which bounds memory
@@ -44,6 +45,7 @@ class CodecState:
     frames: int                                                         # frames encoded
     encoder_hops: tuple[Tensor, ...]
     encoder_frames: tuple[Tensor, ...]
+    words: States
     pitch: Tensor
     decoder_frames: tuple[Tensor, ...]
     decoder_hops: tuple[Tensor, ...]
@@ -53,7 +55,7 @@ class CodecState:
 class Reconstruction(NamedTuple):
     """What training looks at.
 
-    wave: [batch, samples]; codes: [batch, frames, codebooks]; vectors: their FSQ values [batch, frames, dims];
+    wave: [batch, samples]; codes: [batch, frames, codebooks of sound]; vectors: their FSQ values [batch, frames, dims];
     pitch: Hz [batch, hops].
     """
 
@@ -81,12 +83,13 @@ class Codec(nn.Module):
         self.lookahead = c.analysis - self.past - c.hop
         self.quantizer = FSQ(c.levels)
         self.codebook_size = self.quantizer.codebook_size
-        dims = c.codebooks * len(c.levels)
+        dims = c.sounds * len(c.levels)
         self.hear = nn.Linear(c.analysis // 2 + 1, c.d_hop)
         self.encoder_hops = CausalStack(c.hop_layers, c.d_hop, c.kernel)
         self.merge = nn.Linear(self.hops * c.d_hop, c.d_model)
         self.encoder_frames = CausalStack(c.encoder_layers, c.d_model, c.kernel)
         self.squeeze = nn.Sequential(nn.LayerNorm(c.d_model), nn.Linear(c.d_model, dims))
+        self.words = Words(c.sample_rate, c.analysis // 2 + 1, self.hops, self.codebook_size) if c.words else None
         self.pitch = PitchHead(dims, self.hops)
         self.unsqueeze = nn.Linear(dims, c.d_model)
         self.decoder_frames = CausalStack(c.decoder_layers, c.d_model, c.kernel)
@@ -101,13 +104,13 @@ class Codec(nn.Module):
     @property
     def fingerprint(self) -> str:
         """Checksum of config and weights, 64 hex digits: equal codecs speak the same codes."""
-        return weights.fingerprint(asdict(self.config), self)
+        return weights.fingerprint(self.config.to_dict(), self)
 
     def forward(self, wave: Tensor, noise_hop: int = 0) -> Reconstruction:
         """Encode and decode with gradients. wave: [batch, frames * samples_per_frame]; noise_hop: where noise is."""
         state = self.start(wave.shape[0])
         heard = torch.cat((state.samples, F.pad(wave, (0, self.lookahead))), dim=1)
-        vectors, codes, state = self._encode(heard, state)
+        vectors, codes, state = self._sounds(self.power(heard), state)
         synthesis = replace(state.synthesis, hop=noise_hop)
         wave, pitch, _ = self._decode(vectors, replace(state, synthesis=synthesis))
         return Reconstruction(wave, codes, vectors, pitch)
@@ -146,6 +149,7 @@ class Codec(nn.Module):
             frames=0,
             encoder_hops=self.encoder_hops.start(batch),
             encoder_frames=self.encoder_frames.start(batch),
+            words=self.words.start(batch) if self.words is not None else (),
             pitch=self.pitch.start(batch),
             decoder_frames=self.decoder_frames.start(batch),
             decoder_hops=self.decoder_hops.start(batch),
@@ -160,8 +164,7 @@ class Codec(nn.Module):
         """
         samples = torch.cat((state.samples, chunk), dim=1)
         state = replace(state, samples=samples, seen=state.seen + chunk.shape[1])
-        _, codes, state = self._encode(samples, state)
-        return codes, state
+        return self._encode(samples, state)
 
     @torch.no_grad()
     def encode_finish(self, state: CodecState) -> tuple[Tensor, CodecState]:
@@ -169,41 +172,48 @@ class Codec(nn.Module):
         missing = math.ceil(state.seen / self.samples_per_frame) - state.frames
         needed = self.past + missing * self.samples_per_frame + self.lookahead
         padded = F.pad(state.samples, (0, max(0, needed - state.samples.shape[1])))
-        _, codes, state = self._encode(padded[:, :needed], state)
-        return codes, state
+        return self._encode(padded[:, :needed], state)
 
     @torch.no_grad()
     def decode_stream(self, codes: Tensor, state: CodecState) -> tuple[Tensor, CodecState]:
         """codes: long [batch, any frames, codebooks]. Returns all of their samples and the state after them."""
         if codes.ndim != 3 or codes.shape[2] != self.codebooks:
             raise ValueError(f"codes must be [batch, frames, {self.codebooks}], got {list(codes.shape)}")
-        wave, _, state = self._decode(self.quantizer.vectors(codes).flatten(2), state)
+        sounds = codes[..., self.codebooks - self.config.sounds :]
+        wave, _, state = self._decode(self.quantizer.vectors(sounds).flatten(2), state)
         return wave, state
 
-    def _encode(self, samples: Tensor, state: CodecState) -> tuple[Tensor, Tensor, CodecState]:
-        """All whole frames in `samples` [batch, n]: vectors [batch, frames, dims], codes, and the state after them."""
+    def power(self, samples: Tensor) -> Tensor:
+        """Power spectra of all whole frames in `samples` [batch, n]: [batch, frames * hops, bins]."""
         frames = max(0, samples.shape[1] - self.past - self.lookahead) // self.samples_per_frame
         if not frames:
-            empty = torch.zeros(samples.shape[0], 0, self.codebooks, dtype=torch.long, device=samples.device)
-            return samples.new_zeros(samples.shape[0], 0, self.codebooks * len(self.config.levels)), empty, state
+            return samples.new_zeros(samples.shape[0], 0, self.config.analysis // 2 + 1)
         windows = samples.unfold(1, self.config.analysis, self.config.hop)[:, : frames * self.hops]
         spectrum = torch.view_as_real(torch.fft.rfft(windows * self.analysis_window))  # [batch, hops, bins, 2]
-        power = spectrum.square().sum(-1)
+        return spectrum.square().sum(-1)
+
+    def _encode(self, samples: Tensor, state: CodecState) -> tuple[Tensor, CodecState]:
+        """Codes, long [batch, frames, codebooks], of all whole frames in `samples` [batch, n]; the state after them."""
+        power = self.power(samples)
+        frames = power.shape[1] // self.hops
+        if not frames:
+            return torch.zeros(samples.shape[0], 0, self.codebooks, dtype=torch.long, device=samples.device), state
+        _, codes, state = self._sounds(power, state)
+        if self.words is not None:
+            said, words = self.words(power, state.words)                # [batch, frames]
+            codes, state = torch.cat((said[..., None], codes), dim=2), replace(state, words=words)
+        rest = samples[:, frames * self.samples_per_frame :]
+        return codes, replace(state, samples=rest, frames=state.frames + frames)
+
+    def _sounds(self, power: Tensor, state: CodecState) -> tuple[Tensor, Tensor, CodecState]:
+        """Power spectra to vectors of the sound [batch, frames, dims] and their codes [batch, frames, sounds]."""
         x = self.hear((power + 1e-5).log() / 4 + 1)                     # [batch, hops, d_hop]
         x, hop_states = self.encoder_hops(x, state.encoder_hops)
-        x = self.merge(x.reshape(x.shape[0], frames, -1))               # [batch, frames, d_model]
+        x = self.merge(x.unflatten(1, (-1, self.hops)).flatten(2))      # [batch, frames, d_model]
         x, frame_states = self.encoder_frames(x, state.encoder_frames)
-        z = self.squeeze(x).unflatten(2, (self.codebooks, -1))          # [batch, frames, codebooks, levels]
+        z = self.squeeze(x).unflatten(2, (self.config.sounds, -1))      # [batch, frames, codebooks, levels]
         vectors, codes = self.quantizer(z)
-        rest = samples[:, frames * self.samples_per_frame :]
-        state = replace(
-            state,
-            samples=rest,
-            frames=state.frames + frames,
-            encoder_hops=hop_states,
-            encoder_frames=frame_states,
-        )
-        return vectors.flatten(2), codes, state
+        return vectors.flatten(2), codes, replace(state, encoder_hops=hop_states, encoder_frames=frame_states)
 
     def _decode(self, vectors: Tensor, state: CodecState) -> tuple[Tensor, Tensor, CodecState]:
         """Vectors [batch, frames, dims] to samples [batch, n], pitch [batch, hops], and the state after them."""
@@ -230,7 +240,7 @@ class Codec(nn.Module):
 
     def save(self, folder: Path | str) -> None:
         """Write `model.safetensors`, then `config.json` with the fingerprint of both."""
-        weights.save_weights(folder, KIND, asdict(self.config), self)
+        weights.save_weights(folder, KIND, self.config.to_dict(), self)
 
     @classmethod
     def load(cls, folder: Path | str) -> "Codec":
@@ -238,7 +248,7 @@ class Codec(nn.Module):
         folder = Path(folder)
         values, expected = weights.read_config(folder, KIND, "audio codec", "audio")
         codec = cls(CodecConfig.from_dict(values, str(folder / weights.CONFIG)))
-        weights.load_weights(folder, codec, asdict(codec.config), expected, "codec")
+        weights.load_weights(folder, codec, codec.config.to_dict(), expected, "codec")
         return codec.eval()
 
 

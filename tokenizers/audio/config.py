@@ -1,6 +1,6 @@
 """The shape of an audio codec, and the presets."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from omni.errors import InputError
@@ -10,7 +10,8 @@ from omni.errors import InputError
 class CodecConfig:
     """Shape of a codec. Raises InputError for a shape that cannot work.
 
-    levels: FSQ levels of one codebook; codebooks: how many such codes a frame has;
+    levels: FSQ levels of one codebook; codebooks: how many such codes a frame has; words: whether the first of them
+    carries what is said (tokenizers.audio.words) and the others alone the sound;
     hop, window, analysis: samples between spectra, in a synthesis window, in an analysis window.
     """
 
@@ -27,6 +28,7 @@ class CodecConfig:
     hop: int = 160
     window: int = 512
     analysis: int = 640
+    words: bool = False
 
     def __post_init__(self) -> None:
         samples = self.sample_rate / self.frame_rate
@@ -39,6 +41,18 @@ class CodecConfig:
             raise InputError("codec config: levels must be 2 or more, codebooks 1 or more; use (8, 8, 8, 8) and 1")
         if self.hop > self.window // 2 or self.window > self.analysis:
             raise InputError("codec config: needs hop <= window / 2 and window <= analysis; use 160, 512 and 640")
+        if self.words and (self.codebooks < 2 or int(samples) // self.hop % 2):
+            raise InputError("codec config: words need codebooks=2 or more and an even number of hops a frame")
+
+    @property
+    def sounds(self) -> int:
+        """Codebooks that carry the sound."""
+        return self.codebooks - self.words
+
+    def to_dict(self) -> dict[str, Any]:
+        """What config.json holds; without `words` where there are none, as before there could be any."""
+        values = asdict(self)
+        return values if self.words else {name: value for name, value in values.items() if name != "words"}
 
     @classmethod
     def preset(cls, name: str) -> "CodecConfig":

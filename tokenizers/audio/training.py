@@ -66,7 +66,7 @@ class Run:
     @classmethod
     def begin(cls, config: CodecConfig, letters: int, seed: int) -> "Run":
         torch.manual_seed(seed)
-        codec, critics, reader = Codec(config), Critics(), Reader(config.codebooks * len(config.levels), letters)
+        codec, critics, reader = Codec(config), Critics(), Reader(config.sounds * len(config.levels), letters)
         return cls(codec, critics, reader, *_optimizers(codec, critics, reader))
 
 
@@ -98,7 +98,7 @@ def train_codec(
     data = _crops(waves, texts, config, plan, seed)
     alphabet = Alphabet(data.texts)
     identity = {
-        "config": asdict(config), "plan": asdict(plan), "seed": seed, "steps": steps, "minutes": minutes,
+        "config": config.to_dict(), "plan": asdict(plan), "seed": seed, "steps": steps, "minutes": minutes,
         "data": data.fingerprint,
     }  # fmt: skip
     identity = json.loads(json.dumps(identity))

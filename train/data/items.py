@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -123,6 +123,10 @@ class Manifest:
         samples = self._audio[recording.start : recording.start + recording.length]
         return samples.astype(np.float32) / 32768.0
 
+    def waves(self, recordings: Sequence[Recording]) -> Sequence[NDArray[np.float32]]:
+        """Those of many recordings, each read when it is asked for."""
+        return _Waves(self, recordings)
+
     @property
     def voices(self) -> tuple[str, ...]:
         """Names of the assistant's preset voices in the recordings."""
@@ -135,6 +139,17 @@ class Manifest:
             for item in self.items
             if (split is None or item.split == split) and (source is None or item.source == source)
         ]
+
+
+class _Waves(Sequence[NDArray[np.float32]]):
+    def __init__(self, manifest: Manifest, recordings: Sequence[Recording]) -> None:
+        self.manifest, self.recordings = manifest, recordings
+
+    def __len__(self) -> int:
+        return len(self.recordings)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.manifest.wave(self.recordings[index])
 
 
 def seal(folder: Path, about: dict[str, Any]) -> None:

@@ -1,0 +1,290 @@
+"""Train a codec's codebook of words: its encoder must spell whole recordings; resumes bit for bit.
+
+What spells is thrown away; the codes are clusters of what it read (k-means, as HuBERT's units, Hsu et al. 2021): an
+encoder whose codes are rounded learns half as fast. So that new voices are understood, known ones are heard changed:
+slower and faster, with shorter and longer vocal tracts, through noise, echo and narrow bands, with gaps.
+"""
+
+import copy
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from omni.errors import InputError
+from omni.progress import progress
+from omni.tokenizers.audio.augment import degraded
+from omni.tokenizers.audio.codec import Codec
+from omni.tokenizers.audio.config import CodecConfig
+from omni.tokenizers.audio.guidance import Alphabet, reading_loss
+from omni.tokenizers.audio.words import DIMS, MELS, WIDTHS, Words, mel_bank, mels, nearest
+from omni.tokenizers.resuming import STATE, finish, finished, load_state, save_state
+
+TRACTS = tuple(np.linspace(0.82, 1.2, 20))                              # vocal tracts, from long to short
+SPEEDS = (0.85, 1.18)
+NEARBY = 192                                                            # recordings; those of like length are taken
+MOST_FRAMES = 100_000                                                   # of which the codes are clusters
+LOG_EVERY = 100                                                         # steps
+SILENCE = float(mels(torch.zeros(1, 1), torch.zeros(1, 1)))
+LETTERS_A_FRAME = 2
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How the words are learnt.
+
+    seconds: of audio in a batch; short: share of the steps, at the beginning, in which long recordings are yet to come
+    """
+
+    seconds: float = 20.0
+    learning_rate: float = 1.5e-3
+    warmup: int = 200
+    short: float = 0.1
+    save_every: float = 60.0                                            # seconds
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """Recordings and their words.
+
+    waves: sequences of samples, read when they are needed; lengths: of each in samples;
+    speakers: labels, so that everybody is heard: the chance of a speaker is the root of how long they speak
+    """
+
+    waves: Sequence[np.ndarray]
+    lengths: Sequence[int]
+    texts: Sequence[str]
+    speakers: Sequence[str]
+
+    def __post_init__(self) -> None:
+        if not len(self.waves):
+            raise InputError("no speech with a transcript to learn from; run `omni data voice`")
+
+    @property
+    def fingerprint(self) -> str:
+        digest = hashlib.sha256(np.asarray(self.lengths, np.int64).tobytes())
+        digest.update("\n".join(self.texts).encode())
+        digest.update("\n".join(self.speakers).encode())
+        return digest.hexdigest()
+
+
+class Lessons:
+    """Batches by step: each is a pure function of (seed, step)."""
+
+    def __init__(self, spoken: Spoken, codec: Codec, plan: Plan, seed: int) -> None:
+        self.spoken, self.codec, self.plan, self.seed = spoken, codec, plan, seed
+        self.rate = codec.sample_rate
+        self.lengths = np.asarray(spoken.lengths, np.int64)
+        self.alphabet = Alphabet(spoken.texts)
+        _, voice = np.unique(np.asarray(spoken.speakers), return_inverse=True)
+        heard = np.bincount(voice, weights=self.lengths)                # samples of each speaker
+        self.upto = np.cumsum(self.lengths / np.sqrt(heard)[voice])
+        bins = codec.config.analysis // 2 + 1
+        self.banks = [mel_bank(self.rate, bins, tract) for tract in TRACTS]
+
+    def __call__(self, step: int, ripe: float = 1.0) -> tuple[Tensor, list[int], list[list[int]]]:
+        """Mel bands [batch, hops, MELS], frames of each row, and its letters; short recordings alone until `ripe`."""
+        chance = np.random.default_rng((self.seed, step))
+        near = np.searchsorted(self.upto, chance.random(NEARBY) * self.upto[-1])
+        near = near[np.argsort(self.lengths[near], kind="stable")]      # short ones are aligned first
+        length = self.lengths[near[int(chance.random() * min(1.0, 0.1 + ripe) * NEARBY)]]
+        rows = max(1, int(self.plan.seconds * self.rate / length))
+        near = near[np.argsort(np.abs(self.lengths[near] - length), kind="stable")[:rows]]
+        heard, texts = [], []
+        for index in near:
+            letters = self.alphabet.ids(self.spoken.texts[index])
+            bands = self._heard(self.spoken.waves[index], chance)
+            if LETTERS_A_FRAME * len(bands) // self.codec.hops >= len(letters) > 0:
+                heard.append(bands)
+                texts.append(letters)
+        if not heard:
+            return torch.zeros(1, self.codec.hops, MELS), [1], [[]]
+        frames = [len(bands) // self.codec.hops for bands in heard]
+        return nn.utils.rnn.pad_sequence(heard, batch_first=True, padding_value=SILENCE), frames, texts
+
+    def _heard(self, wave: np.ndarray, chance: np.random.Generator) -> Tensor:
+        """A recording as somebody else might say it elsewhere: [hops, MELS], whole frames."""
+        places = np.arange(0, len(wave) - 1, chance.uniform(*SPEEDS))
+        wave = np.interp(places, np.arange(len(wave)), wave).astype(np.float32)
+        wave, _ = degraded(wave * np.float32(10 ** chance.uniform(-0.6, 0.3)), self.rate, chance)
+        bands = bands_of(self.codec, wave, self.banks[int(chance.integers(len(self.banks)))])
+        silence = bands.mean()
+        for axis, most in ((1, 12), (1, 12), (0, min(12, len(bands) // 12)), (0, min(12, len(bands) // 12))):
+            width = int(chance.integers(most + 1))                      # SpecAugment (Park et al. 2019)
+            first = int(chance.integers(bands.shape[axis] - width + 1))
+            bands.narrow(axis, first, width).fill_(silence)
+        return bands
+
+
+def bands_of(codec: Codec, wave: np.ndarray, bank: Tensor) -> Tensor:
+    """Mel bands of a whole recording, silence after it: [frames * hops, MELS]."""
+    frames = -(-len(wave) // codec.samples_per_frame)
+    behind = frames * codec.samples_per_frame + codec.lookahead - len(wave)
+    padded = np.pad(wave, (codec.past, behind))
+    return mels(codec.power(torch.from_numpy(padded)[None])[0], bank)
+
+
+@dataclass
+class Run:
+    """Everything that changes while training; saved and loaded as one file."""
+
+    words: Words
+    spell: nn.Linear
+    optimizer: torch.optim.AdamW
+    step: int = 0
+    steps: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+
+    @classmethod
+    def begin(cls, words: Words, letters: int, seed: int) -> "Run":
+        torch.manual_seed(seed)
+        spell = nn.Linear(WIDTHS[-1], LETTERS_A_FRAME * letters)
+        weights = [*words.parameters(), *spell.parameters()]
+        return cls(words, spell, torch.optim.AdamW(weights, lr=1.0, betas=(0.9, 0.98), weight_decay=0.02, fused=True))
+
+    def states(self, bands: Tensor) -> Tensor:
+        """[batch, frames * hops, MELS] to [batch, frames, width]."""
+        return self.words.states(bands, self.words.start(len(bands)))[0]
+
+    def loss(self, bands: Tensor, frames: list[int], texts: list[list[int]]) -> Tensor:
+        """Nats a letter."""
+        scores = self.spell(self.states(bands)).unflatten(2, (LETTERS_A_FRAME, -1)).flatten(1, 2)
+        return reading_loss(scores.log_softmax(-1), texts, [LETTERS_A_FRAME * count for count in frames])
+
+
+def train_words(
+    codec: Codec,
+    spoken: Spoken,
+    out: Path | str,
+    *,
+    steps: int | None = None,
+    minutes: float | None = None,
+    seed: int = 0,
+    plan: Plan | None = None,
+) -> Codec:
+    """Give a trained codec a codebook of words before those it has, and save it in `out`.
+
+    Give `steps`, or `minutes`, which are turned into a number of steps once. The codes of sound stay what they were.
+    An interrupted run called again goes on and ends with the same weights; a finished one is loaded.
+    Raises InputError when the codec has words already, or `out` holds another run.
+    """
+    out, plan = Path(out), plan or Plan()
+    identity = json.loads(json.dumps({
+        "codec": codec.fingerprint, "plan": asdict(plan), "seed": seed, "steps": steps, "minutes": minutes,
+        "data": spoken.fingerprint,
+    }))  # fmt: skip
+    if finished(out, identity, "a codec's words"):
+        return Codec.load(out)
+    codec = with_words(codec, seed)
+    lessons = Lessons(spoken, codec, plan, seed)
+    assert codec.words is not None
+    run = Run.begin(codec.words, len(lessons.alphabet), seed)
+    load_state(out / STATE, *_parts(run), identity, run, "a codec's words")
+    if not run.steps:
+        run.steps = steps if steps is not None else _steps_in(minutes or 0.0, lessons, seed)
+    _train(run, lessons, out / STATE, identity)
+    fit_codebook(run, lessons)
+    codec.eval().save(out)
+    finish(out, identity, run)
+    return codec
+
+
+def with_words(codec: Codec, seed: int = 0) -> Codec:
+    """The codec with one more codebook, the first, whose encoder knows nothing yet. Raises InputError if it has one."""
+    if codec.config.words:
+        raise InputError("the codec has a codebook of words already; give one that was trained without")
+    torch.manual_seed(seed)
+    more = Codec(CodecConfig(**{**asdict(codec.config), "words": True, "codebooks": codec.codebooks + 1}))
+    more.load_state_dict(codec.state_dict(), strict=False)
+    return more
+
+
+def _train(run: Run, lessons: Lessons, state: Path, identity: dict[str, Any]) -> None:
+    """All remaining steps. The state is saved between steps only, so that Ctrl-C never leaves half a step behind."""
+    recent: list[float] = []
+    saved = time.monotonic()
+    bar = progress(None, "words", total=run.steps, unit="step")
+    bar.update(run.step)
+    try:
+        while run.step < run.steps:
+            recent.append(_step(run, lessons))
+            run.step += 1
+            bar.update(1)
+            if run.step % LOG_EVERY == 0 or run.step == run.steps:
+                run.history.append({"step": run.step, "letters": float(np.mean(recent))})
+                bar.set_postfix(letters=f"{np.mean(recent):.3f}")
+                recent = []
+            if time.monotonic() - saved > lessons.plan.save_every:
+                save_state(state, *_parts(run), identity, run)
+                saved = time.monotonic()
+    finally:
+        bar.close()
+
+
+def _step(run: Run, lessons: Lessons) -> float:
+    plan = lessons.plan
+    loss = run.loss(*lessons(run.step, run.step / run.steps / plan.short))
+    if loss.requires_grad:                                              # else nothing had room for its letters
+        run.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        rate = min(1.0, (run.step + 1) / plan.warmup) * min(1.0, 1.5 * (1 - run.step / run.steps) + 0.01)
+        run.optimizer.param_groups[0]["lr"] = plan.learning_rate * rate
+        norm = nn.utils.clip_grad_norm_(run.optimizer.param_groups[0]["params"], 1.0)
+        if torch.isfinite(norm):                                        # one broken batch must not end an hour's work
+            run.optimizer.step()
+    return float(loss.detach())
+
+
+@torch.no_grad()
+def fit_codebook(run: Run, lessons: Lessons) -> None:
+    """Projection and centres: k-means where distance is that of the letters' scores, on what is heard in training."""
+    heard: list[Tensor] = []
+    for step in range(run.steps, 2 * run.steps):
+        bands, lengths, _ = lessons(step)
+        heard += [states[:length] for states, length in zip(run.states(bands), lengths, strict=True)]
+        if sum(map(len, heard)) >= MOST_FRAMES:
+            break
+    states = torch.cat(heard)                                           # [frames, width]
+    scores = (states - states.mean(0)) @ run.spell.weight.T             # [frames, 2 * letters], a constant left out
+    _, axes = torch.linalg.eigh((scores.T @ scores / len(scores)).double())
+    project = run.spell.weight.T @ axes[:, -DIMS:].float().flip(1)      # [width, DIMS]
+    run.words.project.zero_()[:, : project.shape[1]] = project
+    run.words.centres.copy_(centres_of(states @ run.words.project, len(run.words.centres), lessons.seed))
+
+
+def centres_of(points: Tensor, count: int, seed: int, rounds: int = 25) -> Tensor:
+    """k-means (Lloyd 1982): [n, DIMS] to [count, DIMS]; a centre that loses its points begins anew at a point."""
+    chance = torch.Generator().manual_seed(seed)
+    centres = points[torch.randint(len(points), (count,), generator=chance)].clone()
+    for _ in range(rounds):
+        mine = torch.cat([nearest(some, centres) for some in points.split(8192)])
+        held = torch.bincount(mine, minlength=count)
+        sums = torch.zeros_like(centres).index_add_(0, mine, points)
+        again = points[torch.randint(len(points), (count,), generator=chance)]
+        centres = torch.where(held[:, None] > 0, sums / held[:, None].clamp_min(1), again)
+    return centres
+
+
+def _steps_in(minutes: float, lessons: Lessons, seed: int) -> int:
+    """How many steps fit into the time, by timing some on a copy that is thrown away."""
+    assert lessons.codec.words is not None
+    trial = Run.begin(copy.deepcopy(lessons.codec.words), len(lessons.alphabet), seed)
+    trial.steps, seconds = 1000, []
+    for _ in range(12):
+        begun = time.perf_counter()
+        _step(trial, lessons)
+        trial.step += 1
+        seconds.append(time.perf_counter() - begun)
+    return max(1, int(60 * minutes / float(np.mean(seconds[2:]))))
+
+
+def _parts(run: Run) -> tuple[dict[str, nn.Module], dict[str, torch.optim.Optimizer]]:
+    """Modules and optimizers under their names in the saved state."""
+    return {"words": run.words, "spell": run.spell}, {"optimizer": run.optimizer}

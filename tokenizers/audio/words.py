@@ -1,0 +1,94 @@
+"""The codebook of words: an encoder of its own, whose codes are trained to spell what is said (spelling.py).
+
+Codes that serve to sound alike carry little of what is said. So one code a frame, the first, is taken from an encoder
+that never hears whether its codes sound right (supervised semantic tokens, Du et al. 2024, CosyVoice; the first of many
+codebooks as in Moshi, Défossez et al. 2024). The decoder ignores it: it is for the model that reads and writes codes.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from omni.tokenizers.audio.blocks import CausalStack
+
+MELS = 80
+LOWEST, HIGHEST = 60.0, 7600.0                                          # Hz
+WIDTHS = (128, 192, 288)                                                # a hop, two hops, a frame
+DEPTHS = (2, 3, 5)
+KERNELS = (7, 7, 9)
+DIMS = 48                                                               # of what a code stands for
+
+States = tuple[tuple[Tensor, ...], ...]
+
+
+class Words(nn.Module):
+    """Power spectra, 100 a second or so, to one code a frame; causal, its past an explicit state.
+
+    bins: of a spectrum; hops: spectra in a frame, an even number; codes: how many there are. A code is the nearest of
+    the centres in a projection of the encoder's states; both are found when the encoder has learnt.
+    """
+
+    bank: Tensor
+    project: Tensor
+    centres: Tensor
+
+    def __init__(self, sample_rate: int, bins: int, hops: int, codes: int) -> None:
+        super().__init__()
+        hop, pair, frame = WIDTHS
+        self.sample_rate, self.hops = sample_rate, hops
+        self.hear = nn.Linear(MELS, hop)
+        self.stacks = cast(Sequence[CausalStack], nn.ModuleList(map(CausalStack, DEPTHS, WIDTHS, KERNELS)))
+        self.pair = nn.Linear(2 * hop, pair)
+        self.frame = nn.Linear(hops // 2 * pair, frame)
+        self.register_buffer("project", torch.zeros(frame, DIMS))
+        self.register_buffer("centres", torch.zeros(codes, DIMS))
+        self.register_buffer("bank", mel_bank(sample_rate, bins), persistent=False)
+
+    def start(self, batch: int) -> States:
+        """The state before the first spectrum of `batch` streams."""
+        return tuple(stack.start(batch) for stack in self.stacks)
+
+    def forward(self, power: Tensor, states: States) -> tuple[Tensor, States]:
+        """power: [batch, frames * hops, bins]. Returns codes, long [batch, frames], and the state after them."""
+        heard, states = self.states(mels(power, self.bank), states)
+        return nearest(heard @ self.project, self.centres), states
+
+    def states(self, heard: Tensor, states: States) -> tuple[Tensor, States]:
+        """What the codes are of: [batch, frames * hops, MELS] of `mels` to [batch, frames, width]."""
+        after = []
+        x, state = self.stacks[0](self.hear(heard), states[0])          # [batch, hops of all frames, hop]
+        after.append(state)
+        x = self.pair(x.unflatten(1, (-1, 2)).flatten(2))               # [batch, pairs, pair]
+        x, state = self.stacks[1](x, states[1])
+        after.append(state)
+        x = self.frame(x.unflatten(1, (-1, self.hops // 2)).flatten(2))  # [batch, frames, frame]
+        x, state = self.stacks[2](x, states[2])
+        return x, (*after, state)
+
+
+def nearest(points: Tensor, centres: Tensor) -> Tensor:
+    """Number of the centre [codes, DIMS] nearest to each point [..., DIMS]: long [...]."""
+    return (points @ centres.T - centres.square().sum(-1) / 2).argmax(-1)
+
+
+def mels(power: Tensor, bank: Tensor) -> Tensor:
+    """Log loudness of each mel band, about -2 to 2. power: [..., bins]; bank: [bins, MELS]."""
+    return ((power @ bank) + 1e-4).log() / 4 + 0.5
+
+
+def mel_bank(sample_rate: int, bins: int, tract: float = 1.0) -> Tensor:
+    """Triangular filters, [bins, MELS]. tract: as if it were so many times as short (Jaitly and Hinton 2013)."""
+    frequency = torch.linspace(0, sample_rate / 2, bins) / tract        # [bins]
+    edges = torch.linspace(_mel(LOWEST), _mel(HIGHEST), MELS + 2)
+    edges = 700 * (10 ** (edges / 2595) - 1)                            # [MELS + 2] Hz
+    low, centre, high = edges[:-2], edges[1:-1], edges[2:]
+    rise = (frequency[:, None] - low) / (centre - low)
+    fall = (high - frequency[:, None]) / (high - centre)
+    return torch.minimum(rise, fall).clamp_min(0)
+
+
+def _mel(hertz: float) -> float:
+    return 2595 * math.log10(1 + hertz / 700)
