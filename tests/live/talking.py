@@ -14,7 +14,7 @@ from omni.decode.pipeline import Pipeline
 from omni.live.engine import messages
 from omni.live.engine.pool import Line
 from omni.live.engine.worker import Worker
-from omni.live.guard import Guards
+from omni.live.guard import Aside, Guards, at_once
 from omni.live.hearing.pcm import Resampler, Wave, to_base64
 from omni.live.protocol.session import Session
 
@@ -69,7 +69,8 @@ class Talking:
     """A session with its model. `events` is all that was sent to the client, each of the openai package's shape."""
 
     def __init__(
-        self, pipeline: Pipeline, guards: Guards | None = None, kind: str = "realtime", limits: Any = None
+        self, pipeline: Pipeline, guards: Guards | None = None, kind: str = "realtime", limits: Any = None,
+        aside: Aside = at_once,
     ) -> None:  # fmt: skip
         self.faulty = False                                             # whether faults of ours are wanted
         self.told: list[messages.Told] = []
@@ -77,7 +78,7 @@ class Talking:
         process: Any = Inline.of(pipeline, self.told.append)
         self.worker = process.worker
         self.worker.take(messages.Open("talk"))
-        self.session = Session(Line(process, "talk"), self._sent, 600, guards, limits, kind)
+        self.session = Session(Line(process, "talk"), self._sent, 600, aside, guards, limits, kind)
 
     @property
     def talk(self) -> Any:
