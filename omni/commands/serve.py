@@ -37,7 +37,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--models", type=int, default=1, help="processes with the model (default: %(default)s)")
     parser.add_argument("--engine", choices=("local", "ray"), default="local",
                         help="where they run; ray: on the cluster of $RAY_ADDRESS, or one here")
-    parser.add_argument("--sessions", type=int, default=16, help="conversations a process holds (default: %(default)s)")
+    parser.add_argument("--sessions", type=int, metavar="N",
+                        help="live sessions a process holds (default: as many as it is measured to hold without gaps)")
     parser.add_argument("--per-key", type=int, default=16,
                         help="sessions and questions of a key at once (default: %(default)s)")
     parser.add_argument("--idle", type=float, default=300.0,
@@ -60,7 +61,7 @@ def run(args: argparse.Namespace) -> None:
     for path in filter(None, (args.tls_cert, args.tls_key)):
         if not path.is_file():
             raise InputError(f"{path}: no such file; give a PEM file")
-    if not 0 <= args.port < 65536 or min(args.models, args.sessions) < 1:
+    if not 0 <= args.port < 65536 or min(args.models, 1 if args.sessions is None else args.sessions) < 1:
         raise InputError("--port must be 0 to 65535, --models and --sessions 1 or more")
     try:
         from omni.live.http.serving import serve

@@ -32,13 +32,14 @@ class Inline:
     def __post_init__(self) -> None:
         self.tell = self.worker.take
         self.listeners: dict[str, Any] = {}
+        self.sessions: set[str] = set()
 
     @classmethod
     def of(cls, pipeline: Pipeline, told: Callable[[messages.Told], None]) -> "Inline":
         codec, vocab = pipeline.tokenizers.audio, pipeline.vocab
         assert codec is not None
         room = pipeline.model.config.max_steps
-        ready = messages.Ready("", codec.sample_rate, vocab.voices, vocab.languages, "omni-tiny", room)
+        ready = messages.Ready("", codec.sample_rate, vocab.voices, vocab.languages, "omni-tiny", room, 4, 0.2, 0.2)
         return cls(Worker(pipeline, told), ready)
 
 

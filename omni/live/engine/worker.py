@@ -1,34 +1,22 @@
-"""The model's process: hears, answers and transcribes for many conversations, the most urgent one first.
+"""Hears, answers and transcribes for many conversations of one model, the most urgent one first."""
 
-    python -m omni.live.engine.worker FD [MODEL] [--int8] [--device DEVICE]
-"""
-
-import argparse
 import logging
-import os
-import select
-import socket
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from omni.decode.pieces import Piece
 from omni.decode.pipeline import Pipeline
 from omni.decode.stream import Stream, catch_up
 from omni.errors import InputError
-from omni.live.engine import messages, wire
+from omni.live.engine import messages
 from omni.live.engine.ending import Ending
 from omni.live.engine.orders import Doing, Orders
 from omni.live.engine.talk import PIECE, Speech, Talk
-from omni.native import return_memory
-from omni.shipped import NAME, shipped_model
 
 log = logging.getLogger("omni.live")
 NEW = 0.05                                                              # seconds that an answer before its sound leads
@@ -228,82 +216,3 @@ def _lead(speech: Speech) -> float:
 
 def _full(want: Any, speech: Speech) -> bool:
     return any(segment.modality == want.modality and len(segment.codes) >= want.limit for segment in speech.said)
-
-
-# ---- the process
-
-
-def serve(door: socket.socket, pipeline: Pipeline, name: str, ending: Ending | None = None) -> None:
-    """Work until the door closes."""
-    codec = pipeline.tokenizers.audio
-    assert codec is not None
-    vocab = pipeline.vocab
-    def say(message: messages.Told) -> None:
-        door.sendall(wire.pack(message))
-
-    say(messages.Ready("", codec.sample_rate, vocab.voices, vocab.languages, name, pipeline.model.config.max_steps))
-    worker, data = Worker(pipeline, say, ending), bytearray()
-    while True:
-        readable, _, _ = select.select([door], [], [], 0 if worker.busy or worker.late else None)
-        if readable:
-            received = door.recv(1 << 20)
-            if not received:
-                return
-            data += received
-            for message in wire.together(wire.whole(data)):
-                worker.take(message)
-        if worker.busy:
-            worker.work()                                               # what was heard is computed beside it
-        elif worker.late:
-            worker.catch_up()
-
-
-def run(door: socket.socket, model: str | None, int8: bool = False, device: str = "cpu", at: Path = Path()) -> None:
-    """Load a model and work with it until the door closes; at: where a relative folder begins.
-
-    Raises InputError for a model that cannot be served, OSError when the connection breaks.
-    """
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    return_memory()                                                     # of conversations that have ended
-    try:
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).partition("\n")[0]
-        raise InputError(f"--device {device}: torch cannot use it here ({reason}); use cpu, or cuda") from None
-    folder = at / model if model else shipped_model()
-    pipeline, ending = Pipeline.load(folder, device, int8), Ending.load(folder)
-    if pipeline.tokenizers.audio is None:
-        raise InputError(f"{folder}: this model neither hears nor speaks; serve one with an audio tokenizer")
-    warm(pipeline)
-    serve(door, pipeline, model or NAME, ending)
-
-
-def warm(pipeline: Pipeline) -> None:
-    """Say something once, so that nobody waits for what is only slow the first time."""
-    worker = Worker(pipeline, lambda _: None)
-    ask = messages.Ask(("text", "audio"), {"max_tokens": 4, "max_seconds": 0.4})
-    worker.take(messages.Open("warm"))
-    for _ in range(10):
-        worker.take(messages.Hear("warm", np.zeros(1600, np.float32)))
-    worker.take(messages.Answer("warm", "warm", ask, "warm", draft="heard"))
-    while worker.busy:
-        worker.work()
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("fd", type=int)
-    parser.add_argument("model", nargs="?")
-    parser.add_argument("--int8", action="store_true")
-    parser.add_argument("--device", default="cpu")
-    args = parser.parse_args()
-    run(socket.socket(fileno=args.fd), args.model, args.int8, args.device)
-
-
-if __name__ == "__main__":
-    try:
-        main()
-    except (InputError, KeyboardInterrupt, BrokenPipeError, ConnectionResetError) as error:
-        if isinstance(error, InputError):
-            print(f"omni: {error}", file=sys.stderr)
-        sys.exit(2)

@@ -146,7 +146,7 @@ class Realtime:
                 session.told(message)
 
         try:
-            line = self.pool.talk(name, told)
+            line = self.pool.talk(name, told, live=True)
         except FullError as error:
             await self._refuse(socket, CLOSE_BUSY, "server_full", str(error))
             return
