@@ -13,9 +13,9 @@ from pydantic import TypeAdapter
 from omni.decode.pipeline import Pipeline
 from omni.live.engine import messages
 from omni.live.engine.pool import Line
-from omni.live.engine.worker import Worker
 from omni.live.guard import Aside, Guards, at_once
 from omni.live.hearing.pcm import Resampler, Wave, to_base64
+from omni.live.model.worker import Worker
 from omni.live.protocol.session import Session
 
 SCHEMA: TypeAdapter[Any] = TypeAdapter(RealtimeServerEvent)

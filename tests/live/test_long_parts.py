@@ -12,8 +12,8 @@ from omni.decode.parts import Audio, Part, Text
 from omni.decode.pipeline import Pipeline
 from omni.live.engine import messages
 from omni.live.engine.messages import Told
-from omni.live.engine.worker import Worker
 from omni.live.hearing.pcm import Wave
+from omni.live.model.worker import Worker
 from omni.tokenizers.text import TextTokenizer
 
 SPEAK = messages.Ask(("text", "audio"), {"max_tokens": 4, "max_seconds": 5.0})

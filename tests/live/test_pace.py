@@ -9,10 +9,10 @@ from starlette.testclient import TestClient
 from talking import Inline, answering
 
 from omni.decode.pipeline import Pipeline
-from omni.live.engine.pace import MOST, SPOKEN, Pace, measured
 from omni.live.engine.pool import FullError, Pool
 from omni.live.http.app import application
 from omni.live.http.door import Door
+from omni.live.model.pace import MOST, SPOKEN, Pace, measured
 
 
 @given(st.floats(0.001, 2), st.floats(0.001, 2))

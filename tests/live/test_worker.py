@@ -15,7 +15,7 @@ from omni.decode.samplers import GREEDY
 from omni.live.engine import messages
 from omni.live.engine.messages import Told
 from omni.live.engine.wire import together
-from omni.live.engine.worker import Worker
+from omni.live.model.worker import Worker
 
 TALKS = ("a", "b", "c")
 

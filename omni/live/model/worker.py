@@ -14,9 +14,9 @@ from omni.decode.pipeline import Pipeline
 from omni.decode.stream import Stream, catch_up
 from omni.errors import InputError
 from omni.live.engine import messages
-from omni.live.engine.ending import Ending
-from omni.live.engine.orders import Doing, Orders
-from omni.live.engine.talk import PIECE, Speech, Talk
+from omni.live.model.ending import Ending
+from omni.live.model.orders import Doing, Orders
+from omni.live.model.talk import PIECE, Speech, Talk
 
 log = logging.getLogger("omni.live")
 NEW = 0.05                                                              # seconds that an answer before its sound leads

@@ -1,6 +1,6 @@
 """The model's process: what goes in and out of it.
 
-    python -m omni.live.engine.model FD [MODEL] [--int8] [--device DEVICE]
+    python -m omni.live.model.process FD [MODEL] [--int8] [--device DEVICE]
 """
 
 import argparse
@@ -15,9 +15,9 @@ import torch
 from omni.decode.pipeline import Pipeline
 from omni.errors import InputError
 from omni.live.engine import messages, wire
-from omni.live.engine.ending import Ending
-from omni.live.engine.pace import Pace, measured, warm
-from omni.live.engine.worker import Worker
+from omni.live.model.ending import Ending
+from omni.live.model.pace import Pace, measured, warm
+from omni.live.model.worker import Worker
 from omni.native import return_memory
 from omni.shipped import NAME, shipped_model
 

@@ -16,9 +16,9 @@ from omni.decode.stream import Stream, catch_up
 from omni.errors import InputError
 from omni.layout import waiting
 from omni.live.engine import messages
-from omni.live.engine.ending import Ear, Ending
-from omni.live.engine.listening import Listening
 from omni.live.engine.messages import Wave
+from omni.live.model.ending import Ear, Ending
+from omni.live.model.listening import Listening
 from omni.sequence import Segment
 from omni.sequence import Sequence as Laid
 

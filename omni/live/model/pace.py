@@ -9,7 +9,7 @@ import numpy as np
 from omni.decode.parts import Text
 from omni.decode.pipeline import Pipeline
 from omni.live.engine import messages
-from omni.live.engine.worker import Worker
+from omni.live.model.worker import Worker
 
 SPOKEN = 0.75                                                           # of real time; the rest is for all but speaking
 MOST = 16                                                               # conversations: four times what is measured
