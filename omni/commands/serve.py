@@ -77,8 +77,16 @@ def run(args: argparse.Namespace) -> None:
     door = Door(keys, tuple(args.origin), args.per_key, args.seconds, args.idle)
     guards = _guards(args.guard, vocab.voices)
     with _bodies(args) as bodies:
-        pool = Pool([Process(body) for body in bodies], args.sessions)
+        pool = Pool([Process(body) for body in bodies], args.sessions, _share(args))
         serve(pool, door, args.host, args.port, args.tls_cert, args.tls_key, guards, page=not args.no_page)
+
+
+def _share(args: argparse.Namespace) -> float:
+    """Of a core that each model's process has, where all of them, and the door, are on this machine's."""
+    if args.engine != "local" or args.device != "cpu":
+        return 1.0
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(1.0, max(1, cores - 1) / args.models)
 
 
 @contextlib.contextmanager
@@ -101,9 +109,13 @@ def _guards(names: list[str], voices: tuple[str, ...]) -> "Guards | None":
     if not names:
         return None
     try:
+        import torch
+
         from omni.safety.guards.together import guards
     except ImportError as error:
         raise InputError(f'guards need {error.name}; install it with pip install "omni[eval]"') from None
+    if not os.environ.get("OMP_NUM_THREADS"):
+        torch.set_num_threads(1)                                        # the other cores are the models'
     return guards(names, voices)
 
 

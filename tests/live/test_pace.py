@@ -38,8 +38,13 @@ def test_sessions_find_the_room_that_was_measured_or_given(pipeline: Pipeline, g
     assert pool.sessions == 2 * room
     names(pool, 2 * room)
     assert [len(process.sessions) for process in processes] == [room, room]
-    with pytest.raises(FullError, match=f"all {2 * room} sessions"):
+    with pytest.raises(FullError, match=rf"all sessions of this server are taken \({2 * room} at most\)"):
         pool.talk("more", lambda message: None, live=True)
+
+
+def test_processes_that_share_cores_hold_less(pipeline: Pipeline) -> None:
+    processes: list[Any] = [Inline.of(pipeline, lambda _: None) for _ in range(3)]
+    assert [Pool(processes, None, share).sessions for share in (1.0, 0.5, 0.1)] == [12, 6, 3]
 
 
 def test_questions_over_http_take_no_session_its_place(pipeline: Pipeline) -> None:

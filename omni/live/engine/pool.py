@@ -111,11 +111,13 @@ class Pool:
     """Processes with the same model.
 
     room:      live sessions that each holds at most, None for as many as it has measured that it can
+    share:     of a core that each has, which what it measures is meant for
     questions: conversations of HTTP requests, whose answers nobody hears while they are made, that each holds beside
     """
 
     processes: list[Process]
     room: int | None = None
+    share: float = 1.0
     questions: int = 16
 
     @property
@@ -157,7 +159,7 @@ class Pool:
         process = max(living, key=lambda process: (self._free(process, live), -len(process.listeners)))
         if self._free(process, live) <= 0:
             kind, room = ("sessions", self.sessions) if live else ("places", self.questions * len(self.processes))
-            raise FullError(f"all {room} {kind} of this server are taken; try again later")
+            raise FullError(f"all {kind} of this server are taken ({room} at most); try again later")
         process.listeners[name] = listener
         process.sessions |= {name} if live else set()
         process.tell(messages.Open(name))
@@ -166,7 +168,7 @@ class Pool:
     def _room(self, process: Process) -> int:
         if self.room is not None:
             return self.room
-        return process.ready.room if process.ready is not None else 0
+        return max(1, int(process.ready.room * self.share)) if process.ready is not None else 0
 
     def _free(self, process: Process, live: bool) -> int:
         held = len(process.sessions)

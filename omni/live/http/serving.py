@@ -60,6 +60,7 @@ def _room(pool: Pool) -> str:
     alone, further = pool.facts.alone, pool.facts.further
     why = f"measured: the first that speaks takes {alone:.0%} of the time, each further one {further:.0%}"
     where = f", in each of {len(pool.processes)} processes" if len(pool.processes) > 1 else ""
+    where += f", which has {pool.share:.0%} of a core" if pool.share < 1 else ""
     return f"{pool.sessions} sessions at most ({why}{where}); --sessions N decides otherwise"
 
 
