@@ -198,9 +198,9 @@ class Session:
         response = self.speaking.find(getattr(message, "answer", None))
         match message:
             case messages.Said() if response is not None:
-                self.speaking.said(response, message)
+                response.say(message)
             case messages.Ended() if response is not None:
-                self.speaking.ended(response, message)
+                response.end(message)
             case messages.Judged() if message.number == self._judged and self.microphone.turns is not None:
                 self.microphone.turns.ended = message.ended
             case messages.Wrote():

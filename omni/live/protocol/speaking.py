@@ -92,14 +92,6 @@ class Speaking:
             self.asked.look_on()
             self._clear()
 
-    def said(self, response: Response, said: messages.Said) -> None:
-        """The model says more of it."""
-        response.say(said)
-
-    def ended(self, response: Response, message: messages.Ended) -> None:
-        """The model has said all of it."""
-        response.end(message)
-
     def failed(self, response: Response, code: str, kind: str) -> None:
         """The model cannot go on with it."""
         response.finish("failed", error={"type": kind, "code": code})
@@ -113,7 +105,7 @@ class Speaking:
     def cancel(self, response: Response, reason: str) -> None:
         """Stop it: client_cancelled or turn_detected."""
         self._line.tell(messages.Stop(self._line.name, response.id))
-        if response.unsent and response.in_conversation:
+        if response.unsent:
             self._forget_unsent(response)
         response.finish("cancelled", reason)
         self._over(response)
@@ -190,6 +182,8 @@ class Speaking:
 
     def _forget_unsent(self, response: Response) -> None:
         """Of an answer that stops under its guard's eyes the model remembers no more than was sent."""
+        if not response.in_conversation:
+            return
         if response.speaks and response.sent:
             self._line.tell(messages.Truncate(self._line.name, response.item, response.sent + response.skipped))
         else:
@@ -217,6 +211,7 @@ class Speaking:
 
     def _filter(self, response: Response, reason: str) -> None:
         self._line.tell(messages.Stop(self._line.name, response.id))
+        self._forget_unsent(response)
         response.finish("incomplete", "content_filter")
         self._over(response)
         self._send(events.error(reason, "content_filter", kind="guard"))
