@@ -94,6 +94,21 @@ def test_an_answer_is_stopped_before_what_it_answers_is_read(pipeline: Pipeline,
     assert list(worker.talks["a"].items) == [*([] if begun else ["long"]), "question", "wanted"]
 
 
+def test_what_is_said_while_something_long_is_read_is_heard_after_it(pipeline: Pipeline, spoken: Wave) -> None:
+    heard = {}
+    for first in ((), (long_sound(spoken, 3),)):
+        worker, told = opened(pipeline, "a")
+        if first:
+            worker.take(messages.Put("a", "long", first))
+        for start in range(0, 8_000, 320):
+            worker.take(messages.Hear("a", spoken[start : start + 320]))
+        worker.take(messages.Commit("a", "said"))
+        finish(worker)
+        assert not told and list(worker.talks["a"].items) == [*(["long"] if first else []), "said"]
+        (heard[bool(first)],) = worker.talks["a"].items["said"]
+    np.testing.assert_array_equal(heard[True].codes, heard[False].codes)
+
+
 def test_what_fails_half_way_changes_nothing_and_the_next_goes_on(pipeline: Pipeline, spoken: Wave) -> None:
     worker, told = opened(pipeline, "a")
     worker.take(messages.Put("a", "bad", (long_sound(spoken, 3), Audio(np.zeros(0, np.float32)))))

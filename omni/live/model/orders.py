@@ -5,6 +5,7 @@ from collections.abc import Callable, Generator
 
 from omni.live.engine import messages
 from omni.live.engine.messages import Told
+from omni.live.engine.wire import together
 
 Doing = Generator[None, None, None]                                     # of one message; pauses where others may go
 
@@ -25,8 +26,9 @@ class Orders:
         return bool(self._waiting)
 
     def add(self, message: Told) -> None:
-        """One more."""
-        self._waiting.append(message)
+        """One more; what is heard in many small pieces meanwhile is heard in one."""
+        last = [self._waiting.pop()] if self._waiting else []
+        self._waiting += together([*last, message])
 
     def go_on(self) -> bool:
         """Carry them out up to the next pause. Returns whether there is more to do."""
