@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -14,6 +14,8 @@ from omni.files import write_text
 FILE = "text.json"
 BYTES = 256
 SILENT = "\u2205"                                                       # begins a token that no bytes spell
+# A space between two letters. A word ends there for every cutter of byte-level BPE, whatever comes before and behind.
+BETWEEN_WORDS = re.compile(r"(?<=[^\W\d_]) (?=[^\W\d_])")
 SURROGATE = re.compile("[\ud800-\udfff]")
 # Words with their leading space, numbers in threes, runs of punctuation, white space (the pattern of GPT-4 without its
 # English contractions); combining marks stay with their letters, which the scripts of India and South-East Asia need.
@@ -58,6 +60,14 @@ class TextTokenizer:
     def encode(self, text: str) -> list[int]:
         """Ids of one text; lone surrogates, which no UTF-8 text can hold, become U+FFFD."""
         return self._core.encode(_valid(text)).ids
+
+    def cut(self, text: str, letters: int) -> Iterator[str]:
+        """A text in parts of so many letters or some more, whose ids, one after another, are those of the whole."""
+        start = 0
+        while (found := BETWEEN_WORDS.search(text, start + letters)) is not None:
+            yield text[start : found.start()]
+            start = found.start()
+        yield text[start:]
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of many texts, on all cores."""

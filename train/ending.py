@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from omni.decode.pipeline import Pipeline
 from omni.errors import InputError
 from omni.layout import waiting
-from omni.live.engine.ending import STATES, Ending, fingerprint, padded
 from omni.live.hearing.voiced import levels, voiced
+from omni.live.model.ending import STATES, Ending, fingerprint, padded
 from omni.model.cache import Cache
 from omni.progress import progress
 from omni.sequence import Segment, prompt

@@ -45,7 +45,9 @@ def server(url: str | None, model: str | None, *flags: str) -> Iterator[str]:
 
 
 def _command(model: str | None, flags: Sequence[str]) -> list[str]:
-    return [sys.executable, "-m", "omni.cli", "serve", *([model] if model else []), "--port", "0", *flags]
+    """With room for whatever is to be measured, unless the flags say otherwise."""
+    program = [sys.executable, "-m", "omni.cli", "serve", *([model] if model else []), "--port", "0"]
+    return [*program, "--sessions", "16", *flags]
 
 
 def _address(process: "subprocess.Popen[str]") -> str:

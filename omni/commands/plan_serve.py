@@ -6,7 +6,7 @@ EPILOG = """examples:
   omni plan serve tiny --gpu cpu
   omni plan serve 7b --gpu h100 --context 8192
 `omni serve` takes the steps of all conversations that have one to make together: batched. One by one is what it
-would be otherwise."""
+would be otherwise. How many sessions a server lets in it measures itself when it starts."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -37,7 +37,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--models", type=int, default=1, help="processes with the model (default: %(default)s)")
     parser.add_argument("--engine", choices=("local", "ray"), default="local",
                         help="where they run; ray: on the cluster of $RAY_ADDRESS, or one here")
-    parser.add_argument("--sessions", type=int, default=16, help="conversations a process holds (default: %(default)s)")
+    parser.add_argument("--sessions", type=int, metavar="N",
+                        help="live sessions a process holds (default: as many as it is measured to hold without gaps)")
     parser.add_argument("--per-key", type=int, default=16,
                         help="sessions and questions of a key at once (default: %(default)s)")
     parser.add_argument("--idle", type=float, default=300.0,
@@ -60,7 +61,7 @@ def run(args: argparse.Namespace) -> None:
     for path in filter(None, (args.tls_cert, args.tls_key)):
         if not path.is_file():
             raise InputError(f"{path}: no such file; give a PEM file")
-    if not 0 <= args.port < 65536 or min(args.models, args.sessions) < 1:
+    if not 0 <= args.port < 65536 or min(args.models, 1 if args.sessions is None else args.sessions) < 1:
         raise InputError("--port must be 0 to 65535, --models and --sessions 1 or more")
     try:
         from omni.live.http.serving import serve
@@ -76,8 +77,16 @@ def run(args: argparse.Namespace) -> None:
     door = Door(keys, tuple(args.origin), args.per_key, args.seconds, args.idle)
     guards = _guards(args.guard, vocab.voices)
     with _bodies(args) as bodies:
-        pool = Pool([Process(body) for body in bodies], args.sessions)
+        pool = Pool([Process(body) for body in bodies], args.sessions, _share(args))
         serve(pool, door, args.host, args.port, args.tls_cert, args.tls_key, guards, page=not args.no_page)
+
+
+def _share(args: argparse.Namespace) -> float:
+    """Of a core that each model's process has, where all of them, and the door, are on this machine's."""
+    if args.engine != "local" or args.device != "cpu":
+        return 1.0
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(1.0, max(1, cores - 1) / args.models)
 
 
 @contextlib.contextmanager
@@ -100,9 +109,13 @@ def _guards(names: list[str], voices: tuple[str, ...]) -> "Guards | None":
     if not names:
         return None
     try:
+        import torch
+
         from omni.safety.guards.together import guards
     except ImportError as error:
         raise InputError(f'guards need {error.name}; install it with pip install "omni[eval]"') from None
+    if not os.environ.get("OMP_NUM_THREADS"):
+        torch.set_num_threads(1)                                        # the other cores are the models'
     return guards(names, voices)
 
 

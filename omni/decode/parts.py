@@ -1,12 +1,14 @@
 """What a person hands to a model (text, recordings, pictures, videos) as segments of the stream."""
 
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from omni.errors import InputError
 from omni.sequence import Segment
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from omni.tokenizers.bundle import Tokenizers
 
 LONGEST_AUDIO = 120.0                                                   # seconds read from a file
+SECONDS, LETTERS = 1, 10_000                                            # of a part read at once, where it is in pieces
 
 
 @dataclass(frozen=True)
@@ -44,14 +47,19 @@ class Audio:
         codec = tokenizers.audio
         if codec is None:
             raise InputError("this model has no audio codec; leave the audio out")
+        return self.coded(codec.encode(self.wave(codec.sample_rate)[None]))
+
+    def wave(self, rate: int) -> Tensor:
+        """Its samples [samples] at `rate` hertz."""
         from omni.tokenizers.audio.wavefile import read_wave
 
         if isinstance(self.source, np.ndarray):
-            wave = _resampled(self.source, self.sample_rate or codec.sample_rate, codec.sample_rate)
-        else:
-            wave = read_wave(self.source, codec.sample_rate, LONGEST_AUDIO)
-        codes = codec.encode(torch.from_numpy(wave)[None])[0]           # [frames, codebooks]
-        return Segment("audio", codes.cpu().numpy(), self.role)
+            return torch.from_numpy(_resampled(self.source, self.sample_rate or rate, rate))
+        return torch.from_numpy(read_wave(self.source, rate, LONGEST_AUDIO))
+
+    def coded(self, codes: Tensor) -> Segment:
+        """It as a segment of these codes [1, frames, codebooks]."""
+        return Segment("audio", codes[0].cpu().numpy(), self.role)
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,6 +107,29 @@ class Video:
 Part = Text | Audio | Picture | Video
 
 
+def in_pieces(part: Part, tokenizers: "Tokenizers", vocab: Vocabulary) -> Generator[None, None, Segment]:
+    """`part.segment`, the same codes, with a pause between the pieces of a long text or recording."""
+    if isinstance(part, Text) and tokenizers.text is not None:
+        ids: list[int] = []
+        for number, piece in enumerate(tokenizers.text.cut(part.text, LETTERS)):
+            if number:
+                yield
+            ids += tokenizers.text.encode(piece)
+        return Segment("text", np.array(ids, np.int64), part.role)
+    if isinstance(part, Audio) and tokenizers.audio is not None:
+        codec = tokenizers.audio
+        state: Any = codec.start(1)                                     # whichever the codec keeps
+        wave, codes = part.wave(codec.sample_rate)[None], []
+        for number, stretch in enumerate(wave.split(SECONDS * codec.sample_rate, dim=1)):
+            if number:
+                yield
+            found, state = codec.encode_stream(stretch, state)
+            codes.append(found)
+        codes.append(codec.encode_finish(state)[0])
+        return part.coded(torch.cat(codes, dim=1))
+    return part.segment(tokenizers, vocab)
+
+
 def _resampled(wave: NDArray[np.float32], rate: int, wanted: int) -> NDArray[np.float32]:
     import soxr
 
@@ -106,4 +137,7 @@ def _resampled(wave: NDArray[np.float32], rate: int, wanted: int) -> NDArray[np.
         raise InputError(f"samples of shape {wave.shape}: give a mono recording [samples] with at least one sample")
     if not np.isfinite(wave).all():
         raise InputError("the samples hold NaN or infinity; record or export them again")
-    return np.asarray(soxr.resample(wave, rate, wanted), np.float32)
+    found = np.asarray(soxr.resample(wave, rate, wanted), np.float32)
+    if not len(found):
+        raise InputError(f"{len(wave)} samples at {rate} Hz are too short to be heard; record some more")
+    return found

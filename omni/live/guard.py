@@ -2,21 +2,22 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 
-from omni.decode.parts import Audio, Part, Text
-from omni.live.engine import messages
 from omni.live.engine.messages import Said
-from omni.live.engine.pool import Line
 from omni.live.hearing.pcm import Resampler, Wave
 
 RATE = 24_000                                                           # hertz at which a guard listens
+T = TypeVar("T")
 
 
 class Guard(Protocol):
-    """Watches one answer. A guard that fails stops the answer too."""
+    """Watches one answer. A guard that fails stops the answer too.
+
+    It is fed from one thread at a time, but not always from the same, and others of its kind work beside it.
+    """
 
     def feed(self, samples: Wave, transcript: str) -> str | None:
         """Hear more of it: samples [n] at 24 kHz, perhaps none, and its whole text so far. Returns why it must stop.
@@ -26,13 +27,26 @@ class Guard(Protocol):
         ...
 
 
+class Aside(Protocol):
+    """Where a session's guards work: not where the sound of all sessions passes, which would stand still meanwhile."""
+
+    def __call__(self, work: Callable[[], T], then: Callable[[T], None]) -> None:
+        """Have something done, and `then` what follows of it; one after another, in the order of the calls."""
+        ...
+
+
+def at_once(work: Callable[[], T], then: Callable[[T], None]) -> None:
+    """An `Aside` for what takes no time."""
+    then(work())
+
+
 @dataclass(frozen=True)
 class Guards:
     """What a server is started with.
 
     answer:   makes the guard of an answer in this voice
     question: why what a user asks must not be answered, None where nothing speaks against it; none at all where
-              nobody minds what is asked
+              nobody minds what is asked; called from several threads
     """
 
     answer: Callable[[str | None], Guard]
@@ -45,7 +59,12 @@ class Guards:
         try:
             return self.question(text)
         except Exception as error:
-            return f"the guard failed ({type(error).__name__}), so nothing is answered"
+            return failed(error)
+
+
+def failed(error: Exception) -> str:
+    """Why nothing is answered where the guard of questions fails."""
+    return f"the guard failed ({type(error).__name__}), so nothing is answered"
 
 
 class Watch:
@@ -56,89 +75,25 @@ class Watch:
         self._guard, self._ear, self._text = guard, Resampler(rate, RATE), ""
         self._reason: str | None = None
 
-    def look(self, said: Said) -> str | None:
-        """Why the answer must stop before this piece is handed over; None lets it through."""
-        if self._guard is None or not (said.text or said.audio is not None):
-            return self._reason
-        self._text += said.text or ""
-        return self._ask(self._guard, np.zeros(0, np.float32) if said.audio is None else self._ear(said.audio))
+    def look(self, pieces: Sequence[Said]) -> tuple[int, str | None]:
+        """How many of these, which come next, may be handed over; and why the answer must stop there, if it must."""
+        for number, said in enumerate(pieces):
+            if self._guard is not None and (said.text or said.audio is not None):
+                self._text += said.text or ""
+                self._ask(self._guard, np.zeros(0, np.float32) if said.audio is None else self._ear(said.audio))
+            if self._reason is not None:
+                return number, self._reason
+        return len(pieces), None
 
     def end(self) -> str | None:
         """Why the answer, of which there is no more, must not pass as whole; None where nothing speaks against it."""
-        return None if self._guard is None else self._ask(self._guard, self._ear.finish())
+        if self._guard is not None:
+            self._ask(self._guard, self._ear.finish())
+        return self._reason
 
-    def _ask(self, guard: Guard, heard: Wave) -> str | None:
+    def _ask(self, guard: Guard, heard: Wave) -> None:
         if self._reason is None:
             try:
                 self._reason = guard.feed(heard, self._text)
             except Exception as error:
                 self._reason = f"the guard failed ({type(error).__name__}), so nothing more is said"
-        return self._reason
-
-
-class Asked:
-    """What the user of a session has asked and no guard has looked at yet, typed and spoken.
-
-    The model loses what is refused, so that it is not answered later either; its items keep their places, empty.
-    """
-
-    def __init__(self, line: Line, guards: Guards | None) -> None:
-        self._line, self._guards = line, guards
-        self._texts: dict[str, str] = {}                                # by item
-        self._unwritten: set[str] = set()                               # items of which something was spoken
-        self._failed: str | None = None                                 # why one could not be written down
-
-    @property
-    def guarded(self) -> bool:
-        """Whether anybody minds."""
-        return self._guards is not None and self._guards.question is not None
-
-    @property
-    def waits(self) -> bool:
-        """Whether something is still to be written down."""
-        return bool(self._unwritten)
-
-    def put(self, item: str, parts: Sequence[Part]) -> bool:
-        """An item of the conversation. Returns whether its transcript is needed."""
-        if self.guarded:
-            self._texts[item] = typed(parts)
-            self._unwritten |= {item} if any(isinstance(part, Audio) for part in parts) else set()
-        return item in self._unwritten
-
-    def spoke(self, item: str) -> bool:
-        """The same of what was said into the microphone."""
-        if self.guarded:
-            self._texts[item] = ""
-            self._unwritten.add(item)
-        return self.guarded
-
-    def wrote(self, message: messages.Transcribed) -> None:
-        """What was spoken in an item is written down."""
-        if message.item in self._unwritten:
-            self._unwritten.discard(message.item)
-            self._texts[message.item] += f"\n{message.text}"
-            self._failed = message.failed or self._failed
-
-    def verdict(self) -> str | None:
-        """Why what was asked must not be answered. None, too, while something is still to be written down."""
-        if self._guards is None or self.waits:
-            return None
-        reason = self._failed and f"what was said could not be written down ({self._failed}), so it is not answered"
-        reason = reason or self._guards.refusal("\n".join(self._texts.values()).strip())
-        for item in self._texts if reason else ():
-            self._line.tell(messages.Put(self._line.name, item, ()))
-        self._texts, self._failed = {}, None
-        return reason
-
-    def given(self, parts: Sequence[Part]) -> str | None:
-        """Why what is asked out of band must not be answered."""
-        if self._guards is None or not self.guarded:
-            return None
-        if any(isinstance(part, Audio) for part in parts):
-            return "a recording out of band is not written down, so it is not answered; add it to the conversation"
-        return self._guards.refusal(typed(parts))
-
-
-def typed(parts: Sequence[Part]) -> str:
-    """What of these parts the user has written."""
-    return "\n".join(part.text for part in parts if isinstance(part, Text) and part.role == "user")

@@ -9,6 +9,7 @@ Words that no answer may hold are looked for as they are. English above all: the
 
 import importlib.util
 import logging
+import threading
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -27,6 +28,7 @@ MARGIN = 0.0                                                            # by whi
 NEW_WORDS = 8                                                           # of a transcript, until it is looked at again
 SPAN, STRIDE = 40, 20                                                   # words of a long sentence looked at together
 LONGEST = 1_000                                                         # words of a text that is looked at as a whole
+TOKENIZING = threading.Lock()                                           # a tokenizer is not for two threads at once
 ENDS = (".", "!", "?", "…", ":", ";")                                   # of a sentence
 
 
@@ -145,7 +147,8 @@ def _find(texts: list[str], without: tuple[str, str] | None) -> list[Finding]:
 def embed(texts: list[str]) -> NDArray[np.float32]:
     """Sentence embeddings of length 1, the mean of the words' (Reimers and Gurevych 2019): [texts, 384]."""
     tokenizer, model = _encoder()
-    inputs = tokenizer(texts, padding=True, truncation=True, max_length=128, return_tensors="pt")
+    with TOKENIZING:
+        inputs = tokenizer(texts, padding=True, truncation=True, max_length=128, return_tensors="pt")
     states = model(**inputs).last_hidden_state                          # [texts, tokens, 384]
     mask = inputs["attention_mask"][..., None]
     mean = (states * mask).sum(dim=1) / mask.sum(dim=1)

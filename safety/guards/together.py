@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from omni.errors import InputError
 from omni.live.guard import Guard, Guards
+from omni.safety.guards.embedding import encoder
 from omni.safety.guards.music import MusicGuard
 from omni.safety.guards.text import TextGuard, check
 from omni.safety.guards.voice import VoiceGuard, enrolled
@@ -40,7 +41,8 @@ class Together:
 def guards(names: Sequence[str], voices: Sequence[str]) -> Guards:
     """The guards of these names for answers in one of these voices; with the text guard, for what is asked too.
 
-    Raises InputError for a name that no guard has, and for a voice that the voice guard does not know.
+    All that they load is loaded then: the first who is answered does not wait for it. Raises InputError for a name that
+    no guard has, for a voice that the voice guard does not know, and where a package is missing.
     """
     for name in names:
         if name not in KINDS:
@@ -48,6 +50,9 @@ def guards(names: Sequence[str], voices: Sequence[str]) -> Guards:
     if "voice" in names:
         for voice in voices:
             enrolled(voice)
+        encoder()
+    if "text" in names:
+        check("Hello")
 
     def made(voice: str | None) -> Guard:
         return Together([guard for name in names if (guard := KINDS[name](voice)) is not None])

@@ -216,7 +216,7 @@ def grown(early: float, late: float) -> bool:
 
 
 def children(pid: int) -> list[int]:
-    listed = subprocess.run(["pgrep", "-P", str(pid), "-f", "engine.worker"], capture_output=True, text=True)
+    listed = subprocess.run(["pgrep", "-P", str(pid), "-f", "model.process"], capture_output=True, text=True)
     return [int(line) for line in listed.stdout.split()]
 
 

@@ -13,9 +13,9 @@ from pydantic import TypeAdapter
 from omni.decode.pipeline import Pipeline
 from omni.live.engine import messages
 from omni.live.engine.pool import Line
-from omni.live.engine.worker import Worker
-from omni.live.guard import Guards
+from omni.live.guard import Aside, Guards, at_once
 from omni.live.hearing.pcm import Resampler, Wave, to_base64
+from omni.live.model.worker import Worker
 from omni.live.protocol.session import Session
 
 SCHEMA: TypeAdapter[Any] = TypeAdapter(RealtimeServerEvent)
@@ -32,13 +32,14 @@ class Inline:
     def __post_init__(self) -> None:
         self.tell = self.worker.take
         self.listeners: dict[str, Any] = {}
+        self.sessions: set[str] = set()
 
     @classmethod
     def of(cls, pipeline: Pipeline, told: Callable[[messages.Told], None]) -> "Inline":
         codec, vocab = pipeline.tokenizers.audio, pipeline.vocab
         assert codec is not None
         room = pipeline.model.config.max_steps
-        ready = messages.Ready("", codec.sample_rate, vocab.voices, vocab.languages, "omni-tiny", room)
+        ready = messages.Ready("", codec.sample_rate, vocab.voices, vocab.languages, "omni-tiny", room, 4, 0.2, 0.2)
         return cls(Worker(pipeline, told), ready)
 
 
@@ -69,7 +70,8 @@ class Talking:
     """A session with its model. `events` is all that was sent to the client, each of the openai package's shape."""
 
     def __init__(
-        self, pipeline: Pipeline, guards: Guards | None = None, kind: str = "realtime", limits: Any = None
+        self, pipeline: Pipeline, guards: Guards | None = None, kind: str = "realtime", limits: Any = None,
+        aside: Aside = at_once,
     ) -> None:  # fmt: skip
         self.faulty = False                                             # whether faults of ours are wanted
         self.told: list[messages.Told] = []
@@ -77,7 +79,7 @@ class Talking:
         process: Any = Inline.of(pipeline, self.told.append)
         self.worker = process.worker
         self.worker.take(messages.Open("talk"))
-        self.session = Session(Line(process, "talk"), self._sent, 600, guards, limits, kind)
+        self.session = Session(Line(process, "talk"), self._sent, 600, aside, guards, limits, kind)
 
     @property
     def talk(self) -> Any:

@@ -1,12 +1,15 @@
 """What the user asks under the guards of a server: typed and spoken, in sessions and over HTTP."""
 
+import base64
+import io
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from starlette.testclient import TestClient
 from talking import Inline, Talking, kinds, only, silence, text
@@ -126,12 +129,14 @@ class Here:
     """Stands where a pool of processes does, but its model works in this one, at once."""
 
     pipeline: Pipeline
+    opened: list[str] = field(default_factory=list)                     # names of conversations
 
     @property
     def facts(self) -> messages.Ready:
         return Inline.of(self.pipeline, lambda message: None).ready
 
     def talk(self, name: str, listener: Callable[[messages.Told], None]) -> Line:
+        self.opened.append(name)
         process: Any = Inline.of(self.pipeline, listener)
         worker = process.worker
 
@@ -179,3 +184,40 @@ def test_nothing_refused_is_read_aloud_or_drawn(http: TestClient) -> None:
     for path, body in (("audio/speech", {"input": BAD, "voice": "alloy"}), ("images/generations", {"prompt": BAD})):
         answer = http.post(f"/{path}", json=body)
         assert (answer.status_code, answer.json()["error"]["code"]) == (403, "content_filter")
+
+
+def test_a_history_that_is_sent_again_is_looked_at_once(pipeline: Pipeline, spoken: Wave) -> None:
+    asked: list[str] = []
+
+    def question(said: str) -> str | None:
+        asked.append(said)
+        if len(asked) == 1:
+            raise RuntimeError("broken")
+        return "not that" if "steal" in said else None
+
+    opened: list[str] = []
+    pool: Any = Here(pipeline, opened)
+    file = io.BytesIO()
+    soundfile.write(file, spoken, 24_000, format="WAV")
+    sound = {"data": base64.b64encode(file.getvalue()).decode(), "format": "wav"}
+    history: list[dict[str, Any]] = [
+        {"role": "user", "content": BAD}, {"role": "assistant", "content": "No."},
+        {"role": "user", "content": [{"type": "input_audio", "input_audio": sound}]},
+        {"role": "assistant", "content": "An owl."}, {"role": "user", "content": "Hello"},
+    ]  # fmt: skip
+    app = application(pool, Door(keys=("one", "two")), Guards(lambda voice: Calm(), question))
+    with TestClient(app, base_url="http://localhost/v1") as client:
+        def ask(key: str, said: list[dict[str, Any]]) -> tuple[str, int, int]:
+            """Whether it is answered, turns looked at for it, and conversations that the model had."""
+            before = len(asked), len(opened)
+            how = {"messages": said, "max_tokens": 1, "seed": 1}
+            answer = client.post("/chat/completions", json=how, headers={"authorization": f"Bearer {key}"}).json()
+            return answer["choices"][0]["finish_reason"], len(asked) - before[0], len(opened) - before[1]
+
+        assert ask("one", history[:1]) == ("content_filter", 1, 0)      # a guard that fails may do better next time
+        assert ask("one", history) == ("length", 3, 2)                  # the recording is written down
+        assert ask("one", history) == ("length", 0, 1)
+        more = [*history, {"role": "assistant", "content": "Hi."}, {"role": "user", "content": "And you?"}]
+        assert ask("one", more) == ("length", 1, 1)
+        assert ask("one", history[:1]) == ("content_filter", 0, 0)      # what was refused stays so
+        assert ask("two", history) == ("length", 3, 2)                  # nobody learns what others asked

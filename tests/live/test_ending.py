@@ -7,8 +7,8 @@ from talking import resampled, silence
 
 from omni.decode.pipeline import Pipeline
 from omni.errors import InputError
-from omni.live.engine.ending import STATES, Ear, Ending
-from omni.live.engine.talk import Talk
+from omni.live.model.ending import STATES, Ear, Ending
+from omni.live.model.talk import Talk
 from omni.shipped import shipped_model
 from omni.train.ending import heard
 

@@ -114,7 +114,7 @@ def test_a_body_is_bounded_whatever_length_it_tells(pipeline: Pipeline, monkeypa
 
 def test_a_streamed_transcript_tells_by_its_status_that_the_server_is_full(pipeline: Pipeline) -> None:
     process: Any = Inline.of(pipeline, lambda _: None)
-    client, file = client_of(application(Pool([process], 0), Door())), io.BytesIO()
+    client, file = client_of(application(Pool([process], questions=0), Door())), io.BytesIO()
     soundfile.write(file, np.zeros(24_000), 24_000, format="WAV")
     given = {"file": ("x.wav", file.getvalue())}
     answer = client.post("/v1/audio/transcriptions", files=given, data={"stream": "true"})

@@ -301,7 +301,7 @@ def test_a_fault_of_ours_costs_one_event_and_not_the_session(talking: Talking, m
     assert (error["type"], error["code"], error["event_id"]) == ("server_error", "server_error", "mine")
     talking.say("conversation.item.create", item=text("Hello"))
     with monkeypatch.context() as broken:
-        broken.setattr("omni.live.protocol.speaking.Speaking.ended", fail)
+        broken.setattr("omni.live.protocol.response.Response.end", fail)
         events = talking.say("response.create")
     assert only(events, "error")["error"]["code"] == "server_error"
     assert talking.say("response.cancel")[-1]["response"]["status"] == "cancelled"

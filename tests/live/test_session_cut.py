@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from talking import Talking, kinds, only, refused, silence, text
 
-from omni.live.engine.talk import _cut
+from omni.live.model.talk import _cut
 from omni.live.protocol.settings import Settings
 
 

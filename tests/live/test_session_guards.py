@@ -29,7 +29,10 @@ def test_a_guard_stops_the_answer_and_so_does_one_that_fails(pipeline, fails: bo
     events = talking.say("response.create")
     done = only(events, "response.done")["response"]
     assert (done["status"], done["status_details"]["reason"]) == ("incomplete", "content_filter")
-    assert talking.session.speaking.last.sent <= 3000 / 24_000
+    response, codec = talking.session.speaking.last, pipeline.tokenizers.audio
+    assert response.sent <= 3000 / 24_000
+    remembered = [one for one in talking.talk.items[response.item] if one.modality == "audio"]
+    assert sum(len(one.codes) for one in remembered) <= (response.sent + response.skipped) * codec.frame_rate
     assert not talking.worker.busy
 
 

@@ -14,7 +14,8 @@ from omni.decode.pipeline import Pipeline
 from omni.decode.samplers import GREEDY
 from omni.live.engine import messages
 from omni.live.engine.messages import Told
-from omni.live.engine.worker import Worker, together
+from omni.live.engine.wire import together
+from omni.live.model.worker import Worker
 
 TALKS = ("a", "b", "c")
 

@@ -1,1 +1,1 @@
-"""The model's side of live speech: conversations in a process of their own."""
+"""Between the door and the models: their processes, here and on a cluster, and what is said to them."""

@@ -38,7 +38,7 @@ class Model:
         self, door: tuple[str, int], secret: bytes, model: str | None, int8: bool, device: str, at: str
     ) -> None:  # fmt: skip
         """Work for the door that listens there until it hangs up. Raises InputError for what keeps it from that."""
-        from omni.live.engine.worker import run
+        from omni.live.model.process import run
 
         try:
             connection = socket.create_connection(door, timeout=10)

@@ -22,7 +22,7 @@ class Child:
         """Begin a new process; what it says, and what it is told."""
         ours, theirs = socket.socketpair()
         flags = [*([self.model] if self.model else []), *(["--int8"] if self.int8 else []), "--device", self.device]
-        command = [sys.executable, "-m", "omni.live.engine.worker", str(theirs.fileno()), *flags]
+        command = [sys.executable, "-m", "omni.live.model.process", str(theirs.fileno()), *flags]
         self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
         theirs.close()
         return await asyncio.open_connection(sock=ours, limit=wire.LARGEST)

@@ -194,10 +194,17 @@ class Transcribed(Told):
 
 @dataclass(frozen=True)
 class Ready(Told):
-    """The model's process listens; what it can do."""
+    """The model's process listens; what it can do.
+
+    room: conversations in which it can speak at once without a gap; alone, further: the shares of real time that one of
+    them takes here, and each more
+    """
 
     sample_rate: int
     voices: tuple[str, ...]
     languages: tuple[str, ...]
     name: str
     max_steps: int
+    room: int
+    alone: float
+    further: float

@@ -43,6 +43,7 @@ class Process:
 
     body: Body
     listeners: dict[str, Listener] = field(default_factory=dict)
+    sessions: set[str] = field(default_factory=set)                     # those of them that are live
     ready: messages.Ready | None = None
     _writer: asyncio.StreamWriter | None = None
     _task: "asyncio.Task[None] | None" = None
@@ -82,6 +83,7 @@ class Process:
         self._writer.close()
         self.ready, lost = None, list(self.listeners.values())
         self.listeners.clear()
+        self.sessions.clear()
         for listener in lost:
             listener(None)
         log.error("a model's process died (%s); starting another", await self.body.ended())
@@ -106,10 +108,17 @@ class Process:
 
 @dataclass
 class Pool:
-    """Processes with the same model, each with at most `room` conversations."""
+    """Processes with the same model.
+
+    room:      live sessions that each holds at most, None for as many as it has measured that it can
+    share:     of a core that each has, which what it measures is meant for
+    questions: conversations of HTTP requests, whose answers nobody hears while they are made, that each holds beside
+    """
 
     processes: list[Process]
-    room: int
+    room: int | None = None
+    share: float = 1.0
+    questions: int = 16
 
     @property
     def facts(self) -> messages.Ready | None:
@@ -120,6 +129,11 @@ class Pool:
     def open(self) -> int:
         """Conversations that are held."""
         return sum(len(process.listeners) for process in self.processes)
+
+    @property
+    def sessions(self) -> int:
+        """Live sessions that there is room for, taken or not."""
+        return sum(self._room(process) for process in self.processes)
 
     async def start(self) -> None:
         """Start them all and wait until they listen. Raises InputError, and stops them all, when one does not."""
@@ -135,18 +149,30 @@ class Pool:
         for process in self.processes:
             process.stop()
 
-    def talk(self, name: str, listener: Listener) -> "Line":
-        """A new conversation with the model that has the fewest. Raises FullError when no model has room."""
+    def talk(self, name: str, listener: Listener, live: bool = False) -> "Line":
+        """A new conversation with the model that has most room for it; live: whether its answers are heard while they
+        are made. Raises FullError when no model has room.
+        """
         living = [process for process in self.processes if process.ready is not None]
         if not living:
             raise FullError("the model is starting; try again in a moment")
-        process = min(living, key=lambda process: len(process.listeners))
-        if len(process.listeners) >= self.room:
-            room = self.room * len(self.processes)
-            raise FullError(f"all {room} conversations of this server are taken; try again later")
+        process = max(living, key=lambda process: (self._free(process, live), -len(process.listeners)))
+        if self._free(process, live) <= 0:
+            kind, room = ("sessions", self.sessions) if live else ("places", self.questions * len(self.processes))
+            raise FullError(f"all {kind} of this server are taken ({room} at most); try again later")
         process.listeners[name] = listener
+        process.sessions |= {name} if live else set()
         process.tell(messages.Open(name))
         return Line(process, name)
+
+    def _room(self, process: Process) -> int:
+        if self.room is not None:
+            return self.room
+        return max(1, int(process.ready.room * self.share)) if process.ready is not None else 0
+
+    def _free(self, process: Process, live: bool) -> int:
+        held = len(process.sessions)
+        return self._room(process) - held if live else self.questions - (len(process.listeners) - held)
 
 
 @dataclass(frozen=True)
@@ -166,5 +192,6 @@ class Line:
 
     def close(self) -> None:
         """Forget the conversation."""
+        self.process.sessions.discard(self.name)
         if self.process.listeners.pop(self.name, None) is not None:
             self.process.tell(messages.Close(self.name))

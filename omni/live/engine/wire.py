@@ -2,7 +2,7 @@
 
 import json
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,28 @@ def whole(data: bytearray) -> Iterator[messages.Told]:
         message = unpack(bytes(data[HEADER.size : middle]), bytes(data[middle:end]))
         del data[:end]
         yield message
+
+
+def together(told: Iterable[messages.Told]) -> list[messages.Told]:
+    """What was heard of a conversation in several messages as one, unless something else was said of it in between.
+
+    They pile up when there is more to do than time; then a longer piece costs less.
+    """
+    found: list[messages.Told] = []
+    open_at: dict[str, int] = {}                                        # where a conversation's latest Hear stands
+    for message in told:
+        at = open_at.get(message.talk)
+        if not isinstance(message, messages.Hear):
+            open_at.pop(message.talk, None)
+        elif at is not None:
+            before = found[at]
+            assert isinstance(before, messages.Hear)
+            found[at] = messages.Hear(message.talk, np.concatenate((before.samples, message.samples)))
+            continue
+        else:
+            open_at[message.talk] = len(found)
+        found.append(message)
+    return found
 
 
 def _plain(value: Any, arrays: list[bytes]) -> Any:

@@ -94,7 +94,7 @@ class Guarded:
 
 def application(pool: Pool, door: Door, guards: Guards | None = None, page: bool = True) -> Starlette:
     """The server as an ASGI application; whoever runs it starts the pool. page: whether the demo page is served."""
-    metrics = Metrics(lambda: pool.open)
+    metrics = Metrics(lambda: pool.open, lambda: pool.sessions)
     chat = Chat(pool, guards)
     sounds, began = Sounds(pool, guards), int(time.time())
 

@@ -1,28 +1,32 @@
 """One question to a model outside of a session: what the HTTP endpoints have in common."""
 
 import asyncio
+import hashlib
 import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import numpy as np
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import Message
 
-from omni.decode.parts import Audio, Part
+from omni.decode.parts import Audio, Part, Text
 from omni.decode.samplers import GREEDY
+from omni.live.asked import typed
 from omni.live.engine import messages
 from omni.live.engine.messages import Ask
 from omni.live.engine.pool import FullError, Line, Pool
-from omni.live.guard import Guards, Watch, typed
+from omni.live.guard import Guards, Watch, failed
 from omni.live.protocol.events import RefusedError, fresh
 from omni.live.protocol.settings import LONGEST_TEXT, preset
 
 T = TypeVar("T", int, float)
 M = TypeVar("M")
 LARGEST_BODY = 64 << 20                                                 # bytes of one request
+MOST_KNOWN = 10_000                                                     # turns of histories that the guards know
 
 
 class RefusedRequestError(Exception):
@@ -130,28 +134,69 @@ async def watched(
     said: AsyncIterator[messages.Told], guards: Guards | None, voice: str | None, rate: int
 ) -> AsyncIterator[messages.Told]:
     """The same messages under the guards. Raises FilteredError where one stops the answer, or fails."""
-    watch = Watch(guards.answer(voice) if guards else None, rate)
+    watch = Watch(guards.answer(voice), rate) if guards else None
     async for message in said:
-        reason = watch.look(message) if isinstance(message, messages.Said) else None
-        if isinstance(message, messages.Ended):
-            reason = watch.end()
+        reason = None
+        if watch is not None and isinstance(message, messages.Said):
+            _, reason = await asyncio.to_thread(watch.look, [message])
+        elif watch is not None and isinstance(message, messages.Ended):
+            reason = await asyncio.to_thread(watch.end)
         if reason is not None:
             raise FilteredError(reason)
         yield message
 
 
-async def examined(pool: Pool, guards: Guards | None, parts: Sequence[Part], language: str | None) -> None:
-    """Have the guards look at what a user asks, typed and spoken. Raises FilteredError where one objects, or fails."""
-    if guards is None or guards.question is None:
-        return
-    said = [typed(parts)]
+class Examiner:
+    """Has the guards look at what users ask over HTTP, typed and spoken.
+
+    Who sends a history again pays once for each of its turns: what was found is known by a digest of the turn and the
+    key, so that nobody learns what others asked, and of what was asked nothing is kept.
+    """
+
+    def __init__(self, pool: Pool, guards: Guards | None, most: int = MOST_KNOWN) -> None:
+        """most: turns whose verdicts are known; the one that was not needed for longest makes room."""
+        self._pool, self._guards, self._most = pool, guards, most
+        self._known: dict[bytes, str | None] = {}
+
+    async def __call__(self, parts: Sequence[Part], language: str | None, key: str) -> None:
+        """Raises FilteredError where a guard objects to what is asked with these parts, or fails."""
+        if self._guards is None or self._guards.question is None:
+            return
+        about = _digest(parts, language, key)
+        if about in self._known:
+            reason = self._known.pop(about)
+        else:
+            text = await self._written(parts, language)
+            try:
+                reason = await asyncio.to_thread(self._guards.question, text) if text else None
+            except Exception as error:                                  # it may do better next time
+                raise FilteredError(failed(error)) from error
+        self._known[about] = reason
+        if len(self._known) > self._most:
+            del self._known[next(iter(self._known))]
+        if reason is not None:
+            raise FilteredError(reason)
+
+    async def _written(self, parts: Sequence[Part], language: str | None) -> str:
+        said = [typed(parts)]
+        for part in parts:
+            if isinstance(part, Audio):
+                told = transcribing(self._pool, part, language)
+                said.append("".join([one.text or "" async for one in told if isinstance(one, messages.Said)]))
+        return "\n".join(said).strip()
+
+
+def _digest(parts: Sequence[Part], language: str | None, key: str) -> bytes:
+    """Of all that the guards' word depends on."""
+    whole = hashlib.sha256(repr((key, language)).encode())
     for part in parts:
-        if isinstance(part, Audio):
-            told = transcribing(pool, part, language)
-            said.append("".join([one.text or "" async for one in told if isinstance(one, messages.Said)]))
-    reason = await asyncio.to_thread(guards.refusal, "\n".join(said).strip())
-    if reason is not None:
-        raise FilteredError(reason)
+        if isinstance(part, Text):
+            whole.update(repr(part).encode())
+        elif isinstance(part, Audio):
+            wave = np.asarray(part.source)
+            whole.update(repr((part.role, part.sample_rate, wave.dtype, wave.shape)).encode())
+            whole.update(wave.tobytes())
+    return whole.digest()
 
 
 def transcribing(pool: Pool, heard: Audio, language: str | None) -> AsyncIterator[messages.Told]:

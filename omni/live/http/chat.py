@@ -19,12 +19,12 @@ from omni.live.engine.pool import Pool
 from omni.live.guard import Guards
 from omni.live.http import sound
 from omni.live.http.asking import (
+    Examiner,
     FilteredError,
     Known,
     RefusedRequestError,
     answer,
     begun,
-    examined,
     json_body,
     sent,
     watched,
@@ -43,7 +43,7 @@ class Chat:
 
     def __init__(self, pool: Pool, guards: Guards | None) -> None:
         self.pool, self.guards, self.known = pool, guards, Known(pool)
-        self.messages = Messages(self.known)
+        self.messages, self.examine = Messages(self.known), Examiner(pool, guards)
 
     async def __call__(self, request: Request) -> Response:
         body, key = await json_body(request), request.state.key
@@ -52,7 +52,7 @@ class Chat:
         functions, told_of = functions_of(body)
         if within(body, "n", 1, 1, 128) != 1:
             raise RefusedRequestError("one answer a request; leave n out", param="n")
-        said = self._told(parts, ask, "\n".join(filter(None, (system, told_of))), functions)
+        said = self._told(parts, ask, "\n".join(filter(None, (system, told_of))), functions, key)
         model = str(body.get("model") or self.known.name)
         shown = {"id": fresh("chatcmpl"), "created": int(time.time()), "model": model}
         if body.get("stream"):
@@ -61,18 +61,18 @@ class Chat:
         return JSONResponse(await self._whole(said, shown, kind, key))
 
     async def _told(
-        self, parts: tuple[Part, ...], ask: Ask, system: str, functions: list[Event]
+        self, parts: tuple[Part, ...], ask: Ask, system: str, functions: list[Event], key: str
     ) -> AsyncIterator["messages.Told | Event | FilteredError"]:
         """The answer piece by piece; last `Ended`, or why a guard lets it not be asked, or said any further."""
         try:
-            kept = await self._examined(parts, ask.how["language"])
+            kept = await self._examined(parts, ask.how["language"], key)
             told = watched(answer(self.pool, kept, ask, system), self.guards, ask.how.get("voice"), self.known.rate)
             async for message in tools.called(told, functions):
                 yield message
         except FilteredError as error:
             yield error
 
-    async def _examined(self, parts: tuple[Part, ...], language: str | None) -> tuple[Part, ...]:
+    async def _examined(self, parts: tuple[Part, ...], language: str | None, key: str) -> tuple[Part, ...]:
         """Without the turns that the guards do not let pass, and what was said to them.
 
         Raises FilteredError where the user's last is one.
@@ -84,7 +84,7 @@ class Chat:
         for at, turn in enumerate(turns):
             if turn[0].role != "assistant":
                 try:
-                    await examined(self.pool, self.guards, turn, language)
+                    await self.examine(turn, language, key)
                     passed = True
                 except FilteredError:
                     passed = False

@@ -10,10 +10,12 @@ WAITS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.45, 0.7, 1.0, 2.0, 5.0)     # second
 class Metrics:
     """Counters, gauges and histograms of one server."""
 
-    def __init__(self, held: Callable[[], int]) -> None:
-        """held: how many conversations the models hold now."""
+    def __init__(self, held: Callable[[], int], room: Callable[[], int]) -> None:
+        """held: how many conversations the models hold now; room: how many sessions they can."""
         registry = self.registry = CollectorRegistry()
         self.sessions = Gauge("omni_sessions", "Realtime sessions that are open", registry=registry)
+        places = Gauge("omni_sessions_limit", "Realtime sessions that there is room for in all", registry=registry)
+        places.set_function(room)
         conversations = Gauge(
             "omni_conversations", "Conversations that the models hold, of sessions and of HTTP requests",
             registry=registry,

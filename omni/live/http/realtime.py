@@ -5,7 +5,9 @@ import contextlib
 import json
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
@@ -19,6 +21,7 @@ from omni.live.protocol.events import Event
 from omni.live.protocol.session import Session
 
 log = logging.getLogger("omni.live")
+T = TypeVar("T")
 SLOW = 4 << 20                                                          # bytes that may wait for a slow reader
 FIRST = ("response.output_audio.delta", "response.output_text.delta")   # what may begin an answer
 PARTING = 1.0                                                           # seconds in which a connection is closed
@@ -71,6 +74,22 @@ class Outbox:
             text = await self.waiting.get()
             await socket.send_text(text)
             self.size -= len(text)
+
+
+class Threads:
+    """An `Aside` of one session: whichever thread is free does the work, and the loop goes on with what comes of it."""
+
+    def __init__(self) -> None:
+        self._waiting: asyncio.Queue[tuple[Callable[[], Any], Callable[[Any], None]]] = asyncio.Queue()
+
+    def __call__(self, work: Callable[[], T], then: Callable[[T], None]) -> None:
+        self._waiting.put_nowait((work, then))
+
+    async def run(self) -> None:
+        """Until it is cancelled; nothing comes then of what a thread is still at."""
+        while True:
+            work, then = await self._waiting.get()
+            then(await asyncio.to_thread(work))
 
 
 @dataclass(frozen=True)
@@ -127,26 +146,28 @@ class Realtime:
                 session.told(message)
 
         try:
-            line = self.pool.talk(name, told)
+            line = self.pool.talk(name, told, live=True)
         except FullError as error:
             await self._refuse(socket, CLOSE_BUSY, "server_full", str(error))
             return
         try:
             allowance = Allowance(self.door.events)
             kind = "transcription" if socket.query_params.get("intent") == "transcription" else "realtime"
-            session = Session(line, outbox.send, self.door.seconds, self.guards, allowance.as_event, kind)
-            await self._run(socket, session, outbox, lost, allowance)
+            aside, limits = Threads(), allowance.as_event
+            session = Session(line, outbox.send, self.door.seconds, aside, self.guards, limits, kind)
+            await self._run(socket, session, outbox, lost, allowance, aside)
         finally:
             line.close()
 
     async def _run(
-        self, socket: WebSocket, session: Session, outbox: Outbox, lost: asyncio.Event, allowance: Allowance
-    ) -> None:
+        self, socket: WebSocket, session: Session, outbox: Outbox, lost: asyncio.Event, allowance: Allowance,
+        aside: Threads,
+    ) -> None:  # fmt: skip
         """Read and write until one of many ends comes."""
         reading = asyncio.create_task(self._read(socket, session, outbox, allowance))
-        writing = asyncio.create_task(outbox.empty(socket))
+        writing, guarding = asyncio.create_task(outbox.empty(socket)), asyncio.create_task(aside.run())
         ends = [asyncio.create_task(event.wait()) for event in (lost, outbox.overflowed)]
-        tasks = [reading, writing, *ends]
+        tasks = [reading, writing, guarding, *ends]
         try:
             await asyncio.wait(tasks, timeout=self.door.seconds, return_when=asyncio.FIRST_COMPLETED)
             if ends[1].done():

@@ -39,6 +39,7 @@ def serve(
             if self.started:
                 name = pool.facts.name if pool.facts else ""
                 print(f"omni: serving {name} at {at}/v1; the page is {at}/", flush=True)
+                print(f"omni: {_room(pool)}", flush=True)
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             await super().shutdown(sockets)
@@ -50,6 +51,17 @@ def serve(
         ssl_certfile=cert, ssl_keyfile=key, timeout_graceful_shutdown=2,
     )  # fmt: skip
     Server(config).run(sockets=[listening])
+
+
+def _room(pool: Pool) -> str:
+    """How many sessions there may be, and why."""
+    if pool.facts is None or pool.room is not None:
+        return f"{pool.sessions} sessions at most"
+    alone, further = pool.facts.alone, pool.facts.further
+    why = f"measured: the first that speaks takes {alone:.0%} of the time, each further one {further:.0%}"
+    where = f", in each of {len(pool.processes)} processes" if len(pool.processes) > 1 else ""
+    where += f", which has {pool.share:.0%} of a core" if pool.share < 1 else ""
+    return f"{pool.sessions} sessions at most ({why}{where}); --sessions N decides otherwise"
 
 
 def _check_certificate(cert: Path, key: Path | None) -> None:

@@ -19,12 +19,12 @@ from omni.live.engine.pool import Pool
 from omni.live.guard import Guards
 from omni.live.http import sound
 from omni.live.http.asking import (
+    Examiner,
     Known,
     RefusedRequestError,
     answer,
     begun,
     bounded,
-    examined,
     json_body,
     sent,
     transcribing,
@@ -43,6 +43,7 @@ class Sounds:
 
     def __init__(self, pool: Pool, guards: Guards | None) -> None:
         self.pool, self.guards, self.known = pool, guards, Known(pool)
+        self.examine = Examiner(pool, guards)
 
     async def speak(self, request: Request) -> Response:
         """Text to speech in one of the model's own voices."""
@@ -56,7 +57,7 @@ class Sounds:
             raise RefusedRequestError("this model speaks at its own speed; leave speed out", param="speed")
         kind = sound.kind_of(body.get("response_format"), "mp3", "response_format")
         voice, language = self.known.voice(body.get("voice"), "voice"), self.known.language(body.get("language"))
-        await examined(self.pool, self.guards, (Text(text),), language)
+        await self.examine((Text(text),), language, request.state.key)
         ask = Ask(("audio",), {"voice": voice, "language": language, "max_seconds": LONGEST_ANSWER})
         said = _said(text, watched(answer(self.pool, (Text(text),), ask), self.guards, voice, self.known.rate))
         said = await begun(said)
@@ -111,7 +112,7 @@ class Sounds:
             raise RefusedRequestError("prompt must be a text", param="prompt")
         if body.get("response_format") not in (None, "b64_json"):
             raise RefusedRequestError("pictures come as b64_json; there are no addresses", param="response_format")
-        await examined(self.pool, self.guards, (Text(text),), None)
+        await self.examine((Text(text),), None, request.state.key)
         drawn = []
         for _ in range(within(body, "n", 1, 1, 10)):
             ask = Ask(("image",), {"seed": secrets.randbits(31)})

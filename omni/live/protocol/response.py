@@ -1,13 +1,15 @@
 """One response: the pieces that the model hands over, as the events that clients expect, in their order."""
 
 import time
+from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from omni.live.engine import messages
-from omni.live.guard import Guard, Watch
+from omni.live.guard import Aside, Guard, Watch, at_once
 from omni.live.hearing.pcm import RATES, Resampler, Wave, to_base64
 from omni.live.protocol import items, tools
 from omni.live.protocol.events import Event, fresh, server
@@ -22,19 +24,22 @@ UNCLEARED = 0.5                                                         # second
 class Response:
     """Draft, then begun, then done. `item` is the id of what it says in the conversation, None for out of band.
 
-    cleared: whether the guards know what it answers. Until then some sound of it is sent, so that an answer to what was
-    spoken need not wait, and nothing of a written one.
+    Its pieces are held until it has begun, then its guard looks at them, then they are sent.
+
+    cleared: whether the guards know what it answers. Until then `ahead` seconds of its sound are sent at most, so that
+    an answer to what was spoken need not wait, and nothing of a written one.
     """
 
     def __init__(
-        self, settings: Settings, model_rate: int, guard: Guard | None, in_conversation: bool = True,
-        metadata: Any = None,
+        self, settings: Settings, model_rate: int, guard: Guard | None, aside: Aside,
+        went_on: Callable[["Response", str | None], None], in_conversation: bool = True, metadata: Any = None,
     ) -> None:  # fmt: skip
+        """aside: where its guard works; went_on: told whenever more of it was sent, or why the guard stops it."""
         self.id, self.item = fresh("resp"), fresh("item")
         self.settings, self.in_conversation, self.metadata = settings, in_conversation, metadata
         self.speaks, self.encoding = settings.speaks, settings.output_format
         self.begun = self.done = False
-        self.cleared = True
+        self.cleared, self.ahead = True, UNCLEARED
         self.status = "in_progress"
         self.text = ""
         self.sent = 0.0                                                 # seconds of audio sent
@@ -46,7 +51,10 @@ class Response:
         self._resampler = Resampler(model_rate, RATES[self.encoding])
         self._opened = False
         self._calls = tools.Calls(tools.offered(settings.session))
-        self._held: list[messages.Said] = []                            # of a draft
+        self._aside, self._went_on = at_once if guard is None else aside, went_on
+        self._held: list[messages.Said] = []                            # what the guard has not looked at
+        self._passed: deque[messages.Said] = deque()                    # what it has, and is not sent yet
+        self._looking = False                                           # whether it is at work
         self._quiet: list[Wave] = []                                    # silence that nothing followed yet
         self._made: list[Event] = []                                    # calls, once all was said
         self._final: messages.Ended | None = None
@@ -61,61 +69,42 @@ class Response:
         return said + [(item["id"], tools.written(item["name"], item["arguments"])) for item in calls]
 
     @property
-    def complete(self) -> bool:
-        """Whether the model has handed over all of it."""
-        return self._final is not None
+    def unsent(self) -> bool:
+        """Whether the model has said more than the client was told."""
+        return self._looking or bool(self._held or self._passed)
 
-    def begin(self, send: Callable[[Event], None], keep: Callable[[Event], str | None]) -> str | None:
-        """It is the answer now: tell so, with what was held back. Returns why the guard stops it, if it does.
+    def begin(self, send: Callable[[Event], None], keep: Callable[[Event], str | None]) -> None:
+        """It is the answer now: tell so, and then what was held back.
 
         keep: puts its item into the conversation, as often as the item changes; returns the id of the one before it.
         """
         self.begun, self._send, self._keep = True, send, keep
         send(server("response.created", response=self.as_event()))
-        return self._release()
+        self._look()
 
-    def clear(self) -> str | None:
-        """The guards have nothing against what it answers. Returns why they stop it nevertheless, if they do."""
+    def clear(self) -> None:
+        """The guards have nothing against what it answers."""
         self.cleared = True
-        return self._release()
+        self._release()
+        self._look()
 
-    def say(self, said: messages.Said) -> str | None:
-        """One more piece. Returns why the guard stops it, if it does."""
-        if self.done:
-            return None
-        if not self.begun or self._waits:
+    def say(self, said: messages.Said) -> None:
+        """One more piece."""
+        if not self.done:
             self._held.append(said)
-            return None
-        reason = self._watch.look(said)
-        if reason is not None:
-            return reason
-        if said.text is not None:
-            self._text(self._calls.feed(said.text))
-        if said.audio is not None and not self._calls.begun:            # nobody wants to hear how a call is written
-            self._audio(said.audio)
-        return None
+            self._look()
 
-    def end(self, ended: messages.Ended) -> str | None:
-        """The model has nothing more to say. Returns why the guard lets it not pass as whole, if so."""
+    def end(self, ended: messages.Ended) -> None:
+        """The model has nothing more to say."""
         self._final = ended
-        if not self.begun or self.done or not self.cleared:
-            return None
-        self.usage = usage(ended)
-        if (reason := self._watch.end()) is not None:
-            return reason
-        if self.speaks and self._opened:
-            self._flush()
-        rest, self._made = self._calls.finish()
-        self._text(rest)
-        cut = ended.cut and not self._made                              # a call that can be read is whole
-        self.finish("incomplete" if cut else "completed", "max_output_tokens" if cut else None)
-        return None
+        self._look()
 
     def finish(self, status: str, reason: str | None = None, error: Event | None = None) -> None:
         """Close what is open and tell how it ended: completed, cancelled, incomplete or failed."""
         if self.done:
             return
         self.done, self.status = True, status
+        self._held, self._passed = [], deque()
         if not self.begun:
             return
         if self._opened:
@@ -139,19 +128,59 @@ class Response:
             "max_output_tokens": session["max_output_tokens"], "metadata": self.metadata, "usage": self.usage,
         }  # fmt: skip
 
+    # ---- what the guard lets through
+
+    def _look(self) -> None:
+        """Have the guard look at what is held, once there is a client to hear it; at last at the whole."""
+        if not self.begun or self.done or self._looking:
+            return
+        if self._held:
+            pieces, self._held, self._looking = self._held, [], True
+            self._aside(partial(self._watch.look, pieces), partial(self._looked, pieces))
+        elif self._final is not None and self.cleared:
+            self.usage, self._looking = usage(self._final), True
+            self._aside(self._watch.end, partial(self._looked_through, self._final))
+
+    def _looked(self, pieces: list[messages.Said], found: tuple[int, str | None]) -> None:
+        """It has looked at these: so many may be sent, and why the answer must stop there, if it must."""
+        self._looking = False
+        if self.done:                                                   # stopped meanwhile
+            return
+        count, reason = found
+        self._passed += pieces[:count]
+        self._release()
+        if reason is not None:
+            self._went_on(self, reason)
+        self._look()
+
+    def _looked_through(self, final: messages.Ended, reason: str | None) -> None:
+        """It has looked at all of it."""
+        self._looking = False
+        if self.done:
+            return
+        if reason is None:
+            self._finish_whole(final)
+        self._went_on(self, reason)
+
+    def _release(self) -> None:
+        """Send what may be sent."""
+        while self._passed and (self.cleared or (self.speaks and self.sent < self.ahead)):
+            said = self._passed.popleft()
+            if said.text is not None:
+                self._text(self._calls.feed(said.text))
+            if said.audio is not None and not self._calls.begun:        # nobody wants to hear how a call is written
+                self._audio(said.audio)
+        self._went_on(self, None)
+
+    def _finish_whole(self, final: messages.Ended) -> None:
+        if self.speaks and self._opened:
+            self._deliver(self._resampler.finish())
+        rest, self._made = self._calls.finish()
+        self._text(rest)
+        cut = final.cut and not self._made                              # a call that can be read is whole
+        self.finish("incomplete" if cut else "completed", "max_output_tokens" if cut else None)
+
     # ---- what is sent
-
-    @property
-    def _waits(self) -> bool:
-        return not self.cleared and (bool(self._held) or not self.speaks or self.sent >= UNCLEARED)
-
-    def _release(self) -> str | None:
-        """Say what was held back."""
-        held, self._held = self._held, []
-        for said in held:
-            if (reason := self.say(said)) is not None:
-                return reason
-        return None if self._final is None else self.end(self._final)
 
     def _text(self, text: str) -> None:
         if not text:
@@ -176,9 +205,6 @@ class Response:
             wave, self._quiet = quiet[start:], []
             self.first_audio = time.monotonic()
         self._deliver(self._resampler(wave))
-
-    def _flush(self) -> None:
-        self._deliver(self._resampler.finish())
 
     def _deliver(self, wave: Wave) -> None:
         if len(wave):

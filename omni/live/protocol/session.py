@@ -3,12 +3,13 @@
 import copy
 import logging
 from collections.abc import Callable
-from typing import Any, ClassVar
+from functools import partial
+from typing import Any, ClassVar, TypeVar
 
 from omni.errors import InputError
 from omni.live.engine import messages
 from omni.live.engine.pool import Line
-from omni.live.guard import Guards
+from omni.live.guard import Aside, Guards
 from omni.live.hearing.pcm import Wave
 from omni.live.hearing.turns import Change
 from omni.live.hearing.vad import RATE
@@ -22,6 +23,7 @@ from omni.live.protocol.speaking import Speaking
 from omni.live.protocol.transcripts import Transcripts
 
 log = logging.getLogger("omni.live")
+T = TypeVar("T")
 
 
 class Session:
@@ -32,18 +34,20 @@ class Session:
         line: Line,
         send: Callable[[Event], None],
         seconds: float,
+        aside: Aside,
         guards: Guards | None = None,
         limits: Callable[[], list[Event]] | None = None,
         kind: str = "realtime",
     ) -> None:
-        """seconds: how long the session may last; limits: what the client may still send, told with every response.
+        """seconds: how long the session may last; aside: where the guards work; limits: what the client may still send,
+        told with every response.
 
         kind: its type as long as no session.update changes it, realtime or transcription
         """
-        self.line, self.send = line, send
+        self.line, self.send, self._aside = line, send, aside
         self.settings = Settings(line.facts, seconds, kind)
         self.items = History()
-        self.speaking = Speaking(line, send, self.items, guards, limits)
+        self.speaking = Speaking(line, send, self.items, guards, self._examine, limits)
         self._due = False                                               # a response is owed once the current one ends
         self._turn = events.fresh("item")                               # what the user is saying will be this item
         self._judged = 0
@@ -177,8 +181,16 @@ class Session:
 
     def told(self, message: messages.Told) -> None:
         """One message of the model."""
+        self._follow(partial(self._told, message))
+
+    def _examine(self, work: Callable[[], T], then: Callable[[T], None]) -> None:
+        """Have a guard work aside; what follows from what it finds is as safe as what the model says."""
+        self._aside(work, lambda found: self._follow(partial(then, found)))
+
+    def _follow(self, do: Callable[[], None]) -> None:
         try:
-            self._told(message)
+            do()
+            self._give_due()
         except Exception as error:                                      # others listen to the same process
             self._fault(error)
 
@@ -186,9 +198,9 @@ class Session:
         response = self.speaking.find(getattr(message, "answer", None))
         match message:
             case messages.Said() if response is not None:
-                self.speaking.said(response, message)
+                response.say(message)
             case messages.Ended() if response is not None:
-                self.speaking.ended(response, message)
+                response.end(message)
             case messages.Judged() if message.number == self._judged and self.microphone.turns is not None:
                 self.microphone.turns.ended = message.ended
             case messages.Wrote():
@@ -201,7 +213,6 @@ class Session:
                 self._failed(message, response)
             case _:
                 pass
-        self._give_due()
 
     def _give_due(self) -> None:
         """Begin the answer that is owed, once no other is being given."""

@@ -5,13 +5,14 @@ from collections.abc import Callable
 from typing import Any
 
 from omni.decode.parts import Part, Text
+from omni.live.asked import Asked
 from omni.live.engine import messages
 from omni.live.engine.pool import Line
-from omni.live.guard import Asked, Guards
+from omni.live.guard import Aside, Guards
 from omni.live.protocol import events, tools
 from omni.live.protocol.events import Event, RefusedError, server
 from omni.live.protocol.history import History, unknown
-from omni.live.protocol.response import Response
+from omni.live.protocol.response import UNCLEARED, Response
 from omni.live.protocol.settings import Settings
 
 Send = Callable[[Event], None]
@@ -26,14 +27,18 @@ class Speaking:
     they answer, as far as no guard has looked at it
     """
 
-    def __init__(self, line: Line, send: Send, history: History, guards: Guards | None, limits: Limits | None) -> None:
+    def __init__(
+        self, line: Line, send: Send, history: History, guards: Guards | None, aside: Aside, limits: Limits | None
+    ) -> None:
+        """aside: where the guards work"""
         self.current: Response | None = None
         self.last: Response | None = None
         self.draft: Response | None = None
         self.voiced = False
         self.finished: float | None = None
-        self._line, self._send, self._history, self._guards, self._limits = line, send, history, guards, limits
-        self.asked = Asked(line, guards)
+        self._line, self._send, self._history, self._limits = line, send, history, limits
+        self._guards, self._aside = guards, aside
+        self.asked = Asked(line, guards, aside, self._judged)
         self._responses: dict[str, Response] = {}                       # those that are not over
         self._spoken: dict[str, tuple[float, float]] = {}               # seconds sent and skipped of earlier ones
 
@@ -46,13 +51,8 @@ class Speaking:
     ) -> None:
         """Begin a response to the conversation, or to what is `said` instead; apart: out of band."""
         response = self._new(settings, metadata, not apart)
-        new = None if said is None else [part for part in said if not isinstance(part, str)]  # items were looked at
-        reason = self.asked.verdict() if new is None else self.asked.given(new)
-        if reason is None:
-            self._order(response, None, said)
-        self.begin(response)
-        if reason is not None:
-            self._filter(response, reason)
+        self._order(response, None, said)
+        self.begin(response, said)
 
     def draw_up(self, settings: Settings, turn: str) -> None:
         """Begin an answer to what is being said, which will be the item `turn`, in case that was all."""
@@ -73,37 +73,24 @@ class Speaking:
             self._line.tell(messages.Keep(self._line.name, draft.id))
         return draft
 
-    def begin(self, response: Response) -> None:
-        """Tell the client of a response."""
+    def begin(self, response: Response, said: tuple[Part | str, ...] | None = None) -> None:
+        """Tell the client of a response to the conversation, or to what is `said` instead."""
         if response.in_conversation:
             self.current = response
-        response.cleared = not self.asked.waits
-        reason = response.begin(self._send, self._history.put)
+        response.cleared = not self.asked.guarded
+        response.ahead = UNCLEARED if self.asked.unwritten else 0.0
+        response.begin(self._send, self._history.put)
         if self._limits is not None:
             self._send(server("rate_limits.updated", rate_limits=self._limits()))
-        self._went_on(response, reason)
+        if self.asked.guarded:
+            self.asked.look(response.id, said)
+            self._clear()
 
     def judge(self) -> None:
-        """More is written down of what was asked: once it is all, answers that waited for it go on, or stop."""
-        waiting = [one for one in self._responses.values() if one.begun and not one.cleared]
-        if not waiting or self.asked.waits:
-            return
-        reason = self.asked.verdict()
-        for response in waiting:
-            if reason is None:
-                self._went_on(response, response.clear())
-                continue
-            self._filter(response, reason)
-            if response.in_conversation:
-                self._line.tell(messages.Put(self._line.name, response.item, ()))
-
-    def said(self, response: Response, said: messages.Said) -> None:
-        """The model says more of it."""
-        self._went_on(response, response.say(said))
-
-    def ended(self, response: Response, message: messages.Ended) -> None:
-        """The model has said all of it."""
-        self._went_on(response, response.end(message))
+        """More is written down of what was asked: have a guard look at it once that is all, where answers wait."""
+        if self._waiting():
+            self.asked.look_on()
+            self._clear()
 
     def failed(self, response: Response, code: str, kind: str) -> None:
         """The model cannot go on with it."""
@@ -118,6 +105,8 @@ class Speaking:
     def cancel(self, response: Response, reason: str) -> None:
         """Stop it: client_cancelled or turn_detected."""
         self._line.tell(messages.Stop(self._line.name, response.id))
+        if response.unsent:
+            self._forget_unsent(response)
         response.finish("cancelled", reason)
         self._over(response)
 
@@ -169,8 +158,8 @@ class Speaking:
         return time.monotonic() - max(self.finished, (self.last.first_audio or 0.0) + self.last.sent)
 
     def _new(self, settings: Settings, metadata: Any, in_conversation: bool) -> Response:
-        guard = self._guards.answer(settings.voice) if self._guards else None
-        response = Response(settings, self._line.facts.sample_rate, guard, in_conversation, metadata)
+        guard, rate = self._guards.answer(settings.voice) if self._guards else None, self._line.facts.sample_rate
+        response = Response(settings, rate, guard, self._aside, self._went_on, in_conversation, metadata)
         self._responses[response.id] = response
         return response
 
@@ -191,8 +180,38 @@ class Speaking:
         else:
             self._filter(response, reason)
 
+    def _forget_unsent(self, response: Response) -> None:
+        """Of an answer that stops under its guard's eyes the model remembers no more than was sent."""
+        if not response.in_conversation:
+            return
+        if response.speaks and response.sent:
+            self._line.tell(messages.Truncate(self._line.name, response.item, response.sent + response.skipped))
+        else:
+            said = (Text(response.text, "assistant"),) if response.text and not response.speaks else ()
+            self._line.tell(messages.Put(self._line.name, response.item, said))
+
+    def _waiting(self) -> list[Response]:
+        """Those that the client knows of, and no guard what they answer."""
+        return [one for one in self._responses.values() if one.begun and not one.cleared]
+
+    def _judged(self, owner: str | None, reason: str | None) -> None:
+        """A guard has looked at what a response, or (None) the conversation asks, and why that is not answered."""
+        for response in self._waiting():
+            if reason is not None and owner in (None, response.id):
+                self._filter(response, reason)
+                if response.in_conversation:
+                    self._line.tell(messages.Put(self._line.name, response.item, ()))
+        self._clear()
+
+    def _clear(self) -> None:
+        """Let those go on that wait for no guard any more."""
+        for response in self._waiting():
+            if not self.asked.waits(response.id):
+                response.clear()
+
     def _filter(self, response: Response, reason: str) -> None:
         self._line.tell(messages.Stop(self._line.name, response.id))
+        self._forget_unsent(response)
         response.finish("incomplete", "content_filter")
         self._over(response)
         self._send(events.error(reason, "content_filter", kind="guard"))

@@ -1,38 +1,26 @@
-"""The model's process: hears, answers and transcribes for many conversations, the most urgent one first.
+"""Hears, answers and transcribes for many conversations of one model, the most urgent one first."""
 
-    python -m omni.live.engine.worker FD [MODEL] [--int8] [--device DEVICE]
-"""
-
-import argparse
 import logging
-import os
-import select
-import socket
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from omni.decode.pieces import Piece
 from omni.decode.pipeline import Pipeline
 from omni.decode.stream import Stream, catch_up
 from omni.errors import InputError
-from omni.live.engine import messages, wire
-from omni.live.engine.ending import Ending
-from omni.live.engine.talk import Speech, Talk
-from omni.native import return_memory
-from omni.shipped import NAME, shipped_model
+from omni.live.engine import messages
+from omni.live.model.ending import Ending
+from omni.live.model.orders import Doing, Orders
+from omni.live.model.talk import PIECE, Speech, Talk
 
 log = logging.getLogger("omni.live")
-PIECE = 64                                                              # steps of a long past between two looks around
 NEW = 0.05                                                              # seconds that an answer before its sound leads
-SPARE, LATER = 0.25, 1e3                                                # by which all lead before one writes down
+SPARE, LATER = 0.25, 1e3                                                # by which all lead before one reads or writes
 HELD = 1                                                                # frames of an answer's first sound
 
 
@@ -56,6 +44,7 @@ class Worker:
     ending: Ending | None = None
     talks: dict[str, Talk] = field(default_factory=dict)
     jobs: list[Job] = field(default_factory=list)
+    _orders: dict[str, Orders] = field(default_factory=dict)            # by conversation
 
     @property
     def busy(self) -> bool:
@@ -63,26 +52,35 @@ class Worker:
 
     @torch.inference_mode()
     def take(self, message: messages.Told) -> None:
-        """Do what the door says. What cannot be done is told as `Failed`; a conversation that is closed is no error."""
+        """Do what the door says, of each conversation in order; what takes long goes on as a job, while others are
+        answered. What cannot be done is told as `Failed`; a conversation that is closed is no error.
+        """
+        name = message.talk
         if isinstance(message, messages.Open):
-            self.talks[message.talk] = Talk(self.pipeline, self.ending)
-        talk = self.talks.get(message.talk)
-        if talk is None:
+            self.talks[name] = talk = Talk(self.pipeline, self.ending)
+            self._orders[name] = Orders(partial(self._do, talk), self._refused)
+        if name not in self.talks:
             return
-        try:
-            self._do(talk, message)
-        except Exception as error:                                      # of one conversation, and of no other
-            item = message.item if isinstance(message, messages.Put | messages.Commit) else None
-            self._failed(message.talk, error, getattr(message, "answer", None), item)
+        if isinstance(message, messages.Close):
+            self._close(name)
+            return
+        orders = self._orders[name]
+        waits = orders.waiting
+        if isinstance(message, messages.Stop):                          # nothing more is said, whatever is done first
+            orders.forget(message.answer)
+            self.jobs = [job for job in self.jobs if (job.talk, job.answer) != (name, message.answer)]
+        orders.add(message)
+        if not waits and orders.go_on():
+            self.jobs.append(Job(name, orders.go_on, lambda: SPARE))
 
-    def _do(self, talk: Talk, message: messages.Told) -> None:
+    def _do(self, talk: Talk, message: messages.Told) -> Doing:
         match message:
             case messages.Hear():
                 talk.hear(message.samples)
             case messages.Judge():
                 self.tell(messages.Judged(message.talk, message.number, talk.judge()))
             case messages.Answer():
-                self._answer(talk, message)
+                yield from self._answer(talk, message)
             case messages.Keep():
                 talk.keep(message.answer)
             case messages.Stop():
@@ -92,7 +90,7 @@ class Worker:
             case messages.Unhear():
                 talk.unhear()
             case messages.Put():
-                talk.put(message.item, message.parts, message.after)
+                yield from talk.put(message.item, message.parts, message.after)
             case messages.Delete():
                 talk.delete(message.item)
             case messages.Truncate():
@@ -101,18 +99,25 @@ class Worker:
                 letters, heard = talk.transcription(message.item, message.language)
                 lead = SPARE if message.soon else LATER
                 self.jobs.append(Job(message.talk, partial(self._write, message, letters, heard, []), lambda: lead))
-            case messages.Close():
-                self.talks.pop(message.talk).stop()
-                self.jobs = [job for job in self.jobs if job.talk != message.talk]
+
+    def _refused(self, message: messages.Told, error: Exception) -> None:
+        """It could not be done, which concerns this conversation and no other."""
+        item = message.item if isinstance(message, messages.Put | messages.Commit) else None
+        self._failed(message.talk, error, getattr(message, "answer", None), item)
+
+    def _close(self, name: str) -> None:
+        self.talks.pop(name).stop()
+        del self._orders[name]
+        self.jobs = [job for job in self.jobs if job.talk != name]
 
     @torch.inference_mode()
     def work(self) -> None:
         """One step of the most urgent job: a letter or two, a frame of sound, or a piece of a long past before it."""
         job = min(self.jobs, key=lambda job: job.urgency())
-        if job.stream is not None and job.stream.behind:
+        if job.stream is None or job.stream.behind:
             self.catch_up()
-            if job.stream.behind:
-                return
+        if job.stream is not None and job.stream.behind:
+            return
         try:
             more = job.step()
         except Exception as error:
@@ -134,10 +139,10 @@ class Worker:
         heard = (stream for talk in self.talks.values() for stream in talk.streams())
         return {id(one): one for one in (*heard, *(job.stream for job in self.jobs)) if one is not None}.values()
 
-    def _answer(self, talk: Talk, order: messages.Answer) -> None:
+    def _answer(self, talk: Talk, order: messages.Answer) -> Doing:
         if talk.speech is not None and order.item is not None:          # whoever asks again stops what was being said
             self._stop(talk, order.talk, talk.speech.answer)
-        speech = talk.answer(order)
+        speech = yield from talk.answer(order)
         step = partial(self._say, order.talk, talk, speech)
         self.jobs.append(Job(order.talk, step, partial(_lead, speech), order.answer, speech.stream))
 
@@ -211,104 +216,3 @@ def _lead(speech: Speech) -> float:
 
 def _full(want: Any, speech: Speech) -> bool:
     return any(segment.modality == want.modality and len(segment.codes) >= want.limit for segment in speech.said)
-
-
-# ---- the process
-
-
-def serve(door: socket.socket, pipeline: Pipeline, name: str, ending: Ending | None = None) -> None:
-    """Work until the door closes."""
-    codec = pipeline.tokenizers.audio
-    assert codec is not None
-    vocab = pipeline.vocab
-    def say(message: messages.Told) -> None:
-        door.sendall(wire.pack(message))
-
-    say(messages.Ready("", codec.sample_rate, vocab.voices, vocab.languages, name, pipeline.model.config.max_steps))
-    worker, data = Worker(pipeline, say, ending), bytearray()
-    while True:
-        readable, _, _ = select.select([door], [], [], 0 if worker.busy or worker.late else None)
-        if readable:
-            received = door.recv(1 << 20)
-            if not received:
-                return
-            data += received
-            for message in together(wire.whole(data)):
-                worker.take(message)
-        if worker.busy:
-            worker.work()                                               # what was heard is computed beside it
-        elif worker.late:
-            worker.catch_up()
-
-
-def together(told: Iterable[messages.Told]) -> list[messages.Told]:
-    """What was heard of a conversation in several messages as one, unless something else was said of it in between.
-
-    They pile up when there is more to do than time; then a longer piece costs less.
-    """
-    found: list[messages.Told] = []
-    open_at: dict[str, int] = {}                                        # where a conversation's latest Hear stands
-    for message in told:
-        at = open_at.get(message.talk)
-        if not isinstance(message, messages.Hear):
-            open_at.pop(message.talk, None)
-        elif at is not None:
-            before = found[at]
-            assert isinstance(before, messages.Hear)
-            found[at] = messages.Hear(message.talk, np.concatenate((before.samples, message.samples)))
-            continue
-        else:
-            open_at[message.talk] = len(found)
-        found.append(message)
-    return found
-
-
-def run(door: socket.socket, model: str | None, int8: bool = False, device: str = "cpu", at: Path = Path()) -> None:
-    """Load a model and work with it until the door closes; at: where a relative folder begins.
-
-    Raises InputError for a model that cannot be served, OSError when the connection breaks.
-    """
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    return_memory()                                                     # of conversations that have ended
-    try:
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).partition("\n")[0]
-        raise InputError(f"--device {device}: torch cannot use it here ({reason}); use cpu, or cuda") from None
-    folder = at / model if model else shipped_model()
-    pipeline, ending = Pipeline.load(folder, device, int8), Ending.load(folder)
-    if pipeline.tokenizers.audio is None:
-        raise InputError(f"{folder}: this model neither hears nor speaks; serve one with an audio tokenizer")
-    warm(pipeline)
-    serve(door, pipeline, model or NAME, ending)
-
-
-def warm(pipeline: Pipeline) -> None:
-    """Say something once, so that nobody waits for what is only slow the first time."""
-    worker = Worker(pipeline, lambda _: None)
-    ask = messages.Ask(("text", "audio"), {"max_tokens": 4, "max_seconds": 0.4})
-    worker.take(messages.Open("warm"))
-    for _ in range(10):
-        worker.take(messages.Hear("warm", np.zeros(1600, np.float32)))
-    worker.take(messages.Answer("warm", "warm", ask, "warm", draft="heard"))
-    while worker.busy:
-        worker.work()
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("fd", type=int)
-    parser.add_argument("model", nargs="?")
-    parser.add_argument("--int8", action="store_true")
-    parser.add_argument("--device", default="cpu")
-    args = parser.parse_args()
-    run(socket.socket(fileno=args.fd), args.model, args.int8, args.device)
-
-
-if __name__ == "__main__":
-    try:
-        main()
-    except (InputError, KeyboardInterrupt, BrokenPipeError, ConnectionResetError) as error:
-        if isinstance(error, InputError):
-            print(f"omni: {error}", file=sys.stderr)
-        sys.exit(2)

@@ -8,22 +8,23 @@ import numpy as np
 
 from omni.decode.conversation import Turn, fitting
 from omni.decode.generate import Want
-from omni.decode.parts import Audio, Part, Text
+from omni.decode.parts import Audio, Part, Text, in_pieces
 from omni.decode.pieces import Piece, tell
 from omni.decode.pipeline import Pipeline
 from omni.decode.samplers import GREEDY
-from omni.decode.stream import Stream
+from omni.decode.stream import Stream, catch_up
 from omni.errors import InputError
 from omni.layout import waiting
 from omni.live.engine import messages
-from omni.live.engine.ending import Ear, Ending
-from omni.live.engine.listening import Listening
 from omni.live.engine.messages import Wave
+from omni.live.model.ending import Ear, Ending
+from omni.live.model.listening import Listening
 from omni.sequence import Segment
 from omni.sequence import Sequence as Laid
 
 TOKENS_A_SECOND = 16                                                    # of a transcript; fast speech has some 10
 LEAST_TRANSCRIPT = 64                                                   # tokens that one of a short turn may have
+PIECE = 64                                                              # steps of a long past between two looks around
 
 
 @dataclass
@@ -101,9 +102,11 @@ class Talk:
 
     # ---- items
 
-    def put(self, item: str, parts: tuple[Part, ...], after: str | None) -> None:
-        """Add an item. Raises InputError for a part that cannot be read, and changes nothing then."""
-        turn = self._segments(parts)
+    def put(self, item: str, parts: tuple[Part, ...], after: str | None) -> Generator[None, None, None]:
+        """Add an item, with a pause wherever others may go first. Raises InputError for a part that cannot be read, and
+        changes nothing then.
+        """
+        turn = yield from self._segments(parts)
         if after is None:
             self.items[item] = turn
             return
@@ -135,19 +138,19 @@ class Talk:
 
     # ---- answering
 
-    def answer(self, order: messages.Answer) -> Speech:
-        """Begin an answer; take its pieces. Raises InputError for what cannot be answered, and changes nothing then."""
+    def answer(self, order: messages.Answer) -> Generator[None, None, Speech]:
+        """Begin an answer, with pauses likewise; take its pieces. Raises InputError for what cannot be answered, and
+        changes nothing then.
+        """
+        system = yield from self._segments((Text(order.system, "system"),) if order.system else ())
+        said = None if order.parts is None else (yield from self._segments(order.parts))
         apart = order.item is None                                      # leaves the conversation's past alone
         if not apart:
             self.stop()
         wants, sampler, generator = self.pipeline.asked(order.ask.want, **order.ask.how)
-        system = self._segments((Text(order.system, "system"),) if order.system else ())
         draft = self._drafted(order.draft)
-        if order.parts is not None:
-            turns = [system, self._given(order.parts)]
-        else:
-            turns = [system, *self.items.values(), *([[draft[1]]] if draft else [])]
-        turns = [turn for turn in turns if turn]
+        turns = [*self.items.values(), *([[draft[1]]] if draft else [])] if said is None else [said]
+        turns = [turn for turn in (system, *turns) if turn]
         if not turns:
             raise InputError("nothing to answer; say something, add an item to the conversation, or give instructions")
         if not apart:
@@ -157,13 +160,13 @@ class Talk:
         alone = apart or order.parts is not None
         stream = Stream(model, step=self.pipeline.step) if alone else self._stream
         stream.hear(ids[None], Laid.of(chain(*turns), vocab).prefix)
-        said: list[Segment] = []
-        pieces = tell(stream, wants, self.pipeline.tokenizers, vocab, sampler, generator, said)
-        speech = Speech(order.answer, stream, pieces, said, order.item, draft, _counted(chain(*turns)), wants)
+        told: list[Segment] = []
+        pieces = tell(stream, wants, self.pipeline.tokenizers, vocab, sampler, generator, told)
+        speech = Speech(order.answer, stream, pieces, told, order.item, draft, _counted(chain(*turns)), wants)
         if not apart:
             self.speech = speech
             if order.item is not None and not draft:
-                self.items[order.item] = said
+                self.items[order.item] = told
         return speech
 
     def keep(self, answer: str) -> None:
@@ -193,7 +196,9 @@ class Talk:
             self.speech = None
 
     def transcription(self, item: str, language: str | None) -> tuple[Iterator[str], int]:
-        """The text of what was said in an item, letter by letter as it is taken, and of how many codes that was."""
+        """The text of what was said in an item, letter by letter as it is taken, or none where others may go first; and
+        of how many codes that was.
+        """
         heard = [segment for segment in self.items.get(item, []) if segment.modality == "audio"]
         return self._written(heard, language), sum(int(segment.codes.size) for segment in heard)
 
@@ -214,21 +219,27 @@ class Talk:
         room = min(len(ids) + most + 16, model.config.max_steps)
         stream = Stream(model, step=self.pipeline.step, max_steps=room)
         stream.hear(ids[None], Laid.of(heard, vocab).prefix)
+        while stream.behind > PIECE:
+            catch_up([stream], PIECE)
+            yield ""
         for piece in tell(stream, wants, self.pipeline.tokenizers, vocab, sampler, generator, []):
             yield piece.text or ""
 
-    def _segments(self, parts: tuple[Part, ...]) -> Turn:
+    def _segments(self, parts: tuple[Part | str, ...]) -> Generator[None, None, Turn]:
+        """Parts, and items that are named, as codes; with a pause before and in whatever takes long."""
         for part in parts:
-            _refuse_endless(part, self.pipeline)
-        return [part.segment(self.pipeline.tokenizers, self.pipeline.vocab) for part in parts]
-
-    def _given(self, parts: tuple[Part | str, ...]) -> Turn:
-        """What stands for the conversation in one answer, items that are named included."""
+            if not isinstance(part, str):
+                _refuse_endless(part, self.pipeline)
+            elif part not in self.items:
+                raise InputError(f"there is no item {part!r} in the conversation any more")
         found: Turn = []
         for part in parts:
-            if isinstance(part, str) and part not in self.items:
-                raise InputError(f"there is no item {part!r} in the conversation any more")
-            found += self.items[part] if isinstance(part, str) else self._segments((part,))
+            if isinstance(part, str):
+                found += self.items[part]
+                continue
+            if found and not isinstance(part, Text):
+                yield
+            found.append((yield from in_pieces(part, self.pipeline.tokenizers, self.pipeline.vocab)))
         return found
 
     def _follow(self) -> None:

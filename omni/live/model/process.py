@@ -1,0 +1,88 @@
+"""The model's process: what goes in and out of it.
+
+    python -m omni.live.model.process FD [MODEL] [--int8] [--device DEVICE]
+"""
+
+import argparse
+import os
+import select
+import socket
+import sys
+from pathlib import Path
+
+import torch
+
+from omni.decode.pipeline import Pipeline
+from omni.errors import InputError
+from omni.live.engine import messages, wire
+from omni.live.model.ending import Ending
+from omni.live.model.pace import Pace, measured, warm
+from omni.live.model.worker import Worker
+from omni.native import return_memory
+from omni.shipped import NAME, shipped_model
+
+
+def serve(door: socket.socket, pipeline: Pipeline, name: str, pace: Pace, ending: Ending | None = None) -> None:
+    """Work until the door closes."""
+    codec = pipeline.tokenizers.audio
+    assert codec is not None
+    vocab = pipeline.vocab
+    def say(message: messages.Told) -> None:
+        door.sendall(wire.pack(message))
+
+    room = pipeline.model.config.max_steps, pace.room, pace.alone, pace.further
+    say(messages.Ready("", codec.sample_rate, vocab.voices, vocab.languages, name, *room))
+    worker, data = Worker(pipeline, say, ending), bytearray()
+    while True:
+        readable, _, _ = select.select([door], [], [], 0 if worker.busy or worker.late else None)
+        if readable:
+            received = door.recv(1 << 20)
+            if not received:
+                return
+            data += received
+            for message in wire.together(wire.whole(data)):
+                worker.take(message)
+        if worker.busy:
+            worker.work()                                               # what was heard is computed beside it
+        elif worker.late:
+            worker.catch_up()
+
+
+def run(door: socket.socket, model: str | None, int8: bool = False, device: str = "cpu", at: Path = Path()) -> None:
+    """Load a model and work with it until the door closes; at: where a relative folder begins.
+
+    Raises InputError for a model that cannot be served, OSError when the connection breaks.
+    """
+    if not os.environ.get("OMP_NUM_THREADS"):                           # which torch obeys
+        torch.set_num_threads(1)
+    return_memory()                                                     # of conversations that have ended
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(f"--device {device}: torch cannot use it here ({reason}); use cpu, or cuda") from None
+    folder = at / model if model else shipped_model()
+    pipeline, ending = Pipeline.load(folder, device, int8), Ending.load(folder)
+    if pipeline.tokenizers.audio is None:
+        raise InputError(f"{folder}: this model neither hears nor speaks; serve one with an audio tokenizer")
+    warm(pipeline)
+    serve(door, pipeline, model or NAME, measured(pipeline), ending)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("fd", type=int)
+    parser.add_argument("model", nargs="?")
+    parser.add_argument("--int8", action="store_true")
+    parser.add_argument("--device", default="cpu")
+    args = parser.parse_args()
+    run(socket.socket(fileno=args.fd), args.model, args.int8, args.device)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (InputError, KeyboardInterrupt, BrokenPipeError, ConnectionResetError) as error:
+        if isinstance(error, InputError):
+            print(f"omni: {error}", file=sys.stderr)
+        sys.exit(2)

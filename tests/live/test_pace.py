@@ -1,0 +1,61 @@
+"""As many sessions are let in as the model is measured to hold."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from starlette.testclient import TestClient
+from talking import Inline, answering
+
+from omni.decode.pipeline import Pipeline
+from omni.live.engine.pool import FullError, Pool
+from omni.live.http.app import application
+from omni.live.http.door import Door
+from omni.live.model.pace import MOST, SPOKEN, Pace, measured
+
+
+@given(st.floats(0.001, 2), st.floats(0.001, 2))
+def test_there_is_room_for_those_who_can_be_spoken_to_at_once(alone: float, further: float) -> None:
+    room = Pace(alone, further).room
+    assert room == max([1, *(count for count in range(1, MOST + 1) if alone + further * (count - 1) <= SPOKEN + 1e-9)])
+
+
+def test_the_pace_is_measured_with_the_model(pipeline: Pipeline) -> None:
+    pace = measured(pipeline)
+    assert 0 < pace.alone and 0 < pace.further and 1 <= pace.room <= MOST
+
+
+def names(pool: Pool, count: int, live: bool = True) -> None:
+    for number in range(count):
+        pool.talk(f"{live}{number}", lambda message: None, live=live)
+
+
+@pytest.mark.parametrize(("given", "room"), [(None, 4), (2, 2)])
+def test_sessions_find_the_room_that_was_measured_or_given(pipeline: Pipeline, given: int | None, room: int) -> None:
+    processes: list[Any] = [Inline.of(pipeline, lambda _: None) for _ in range(2)]  # each says 4
+    pool = Pool(processes, given)
+    assert pool.sessions == 2 * room
+    names(pool, 2 * room)
+    assert [len(process.sessions) for process in processes] == [room, room]
+    with pytest.raises(FullError, match=rf"all sessions of this server are taken \({2 * room} at most\)"):
+        pool.talk("more", lambda message: None, live=True)
+
+
+def test_processes_that_share_cores_hold_less(pipeline: Pipeline) -> None:
+    processes: list[Any] = [Inline.of(pipeline, lambda _: None) for _ in range(3)]
+    assert [Pool(processes, None, share).sessions for share in (1.0, 0.5, 0.1)] == [12, 6, 3]
+
+
+def test_questions_over_http_take_no_session_its_place(pipeline: Pipeline) -> None:
+    process: Any = answering(pipeline)
+    pool = Pool([process], questions=1)
+    client = TestClient(application(pool, Door()), headers={"host": "localhost"})
+    lines = [pool.talk(str(number), lambda message: None, live=True) for number in range(4)]
+    body = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1}
+    assert client.post("/v1/chat/completions", json=body).status_code == 200
+    pool.talk("question", lambda message: None)
+    assert client.post("/v1/chat/completions", json=body).json()["error"]["code"] == "server_full"
+    lines[0].close()
+    pool.talk("again", lambda message: None, live=True)
+    assert "omni_sessions_limit 4.0" in client.get("/metrics").text
