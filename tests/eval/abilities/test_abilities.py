@@ -1,5 +1,8 @@
 import json
-from dataclasses import replace
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -158,3 +161,38 @@ def test_bad_input_is_one_line_and_exit_code_2(
     assert main(words) == 2
     error = capsys.readouterr().err
     assert said in error and error.count("\n") == 1 and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_a_run_that_was_killed_or_interrupted_goes_on_and_ends_as_one_that_was_not(
+    number: int, asked: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    exit_code: Callable[[Callable[[], object]], int | None],
+) -> None:  # fmt: skip
+    parts = tuple(part for part in PARTS if part.name in ("pictures named", "captions translated", "requests"))
+    texts, log, end = Subject.texts, tmp_path / "log", ""
+
+    def answered(self: Subject, questions: list[Question]) -> list[str]:
+        with log.open("a") as file:
+            file.write("x\n")
+        if not end:
+            return texts(self, questions)
+        said = texts(self, questions[:1])                               # in the middle
+        os.kill(os.getpid(), number)
+        return said + texts(self, questions[1:])
+
+    def run(out: str) -> dict[str, dict[str, object]]:
+        results = evaluate.evaluate(asked, {"seed": 0}, tmp_path / out, parts)
+        return {name: {**asdict(result), "seconds": 0} for name, result in results.items()}
+
+    monkeypatch.setattr(Subject, "texts", answered)
+    whole, questions = run("whole"), len(log.read_text().split())
+    end = "translated"
+    code = exit_code(lambda: run("cut"))
+    assert code == (-signal.SIGKILL if number == signal.SIGKILL else 1), code
+    kept = {path.name for path in (tmp_path / "cut").iterdir()}
+    assert "pictures-named.json" in kept and "requests.json" not in kept
+    end = ""
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "cut").glob("*.json")}
+    assert run("cut") == whole
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert questions

@@ -1,4 +1,9 @@
 import json
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -6,7 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from inspect_ai.log import EvalSample
+from inspect_ai.log import EvalSample, list_eval_logs, read_eval_log
 from inspect_ai.model import get_model
 from inspect_ai.scorer import Score
 
@@ -96,6 +101,50 @@ def test_an_interrupted_task_goes_on_with_the_samples_that_are_left(
     monkeypatch.setattr(plan.model.api._batcher, "_answer", lambda key, some: answer(plan.model.api, key, some))
     mended = run_suite([text_qa], plan, tmp_path / "broken")[0]
     assert mended.scored == mended.given and mended.figures == whole.figures and not mended.partial
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)])
+def test_a_suite_that_was_killed_or_interrupted_goes_on_with_what_is_not_in_its_logs(
+    number: int, code: int, model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str], exit_code: Callable[[Callable[[], object]], int | None],
+) -> None:  # fmt: skip
+    answer, asked = OmniModel._answer, tmp_path / "asked"
+    end = -1                                                            # the question at which it ends
+
+    def answered(self: OmniModel, key: object, some: list[object]) -> object:
+        with asked.open("a") as file:
+            file.write(f"{len(some)}\n")
+        if questions() == end:
+            os.kill(os.getpid(), number)                                # as the system, or the terminal, does
+        return answer(self, key, some)
+
+    def questions() -> int:
+        return len(asked.read_text().split()) if asked.exists() else 0
+
+    def suite(out: str) -> int:
+        tasks = ["--limit", "9", "--tasks", "translate", "name_picture", "--json"]
+        given = ["--model", str(tmp_path / "model"), "--data", str(data)]
+        return main(["eval", "suite", "capability", *given, "--out", str(tmp_path / out), *tasks])
+
+    def figures() -> dict[str, object]:
+        found = json.loads(capsys.readouterr().out.splitlines()[-1])["figures"]
+        return {name: one for name, one in found.items() if "second" not in name}
+
+    shutil.copytree(model, tmp_path / "model")                          # which no other test has opened
+    monkeypatch.setattr("omni.eval.inspected.provider.ROWS", 1)
+    monkeypatch.setattr(OmniModel, "_answer", answered)
+    assert suite("whole") == 0
+    whole = figures()
+    assert questions() == 18 == whole["samples_scored"]["value"]
+    end = 18 + 9 + 8                                                    # the last but one of the second task
+    assert exit_code(lambda: sys.exit(suite("cut"))) == code
+    before, end = questions(), -1
+    kept = [read_eval_log(info).samples or [] for info in list_eval_logs(str(tmp_path / "cut" / "logs"))]
+    assert sorted(map(len, kept))[-1] == 9 and 6 <= sorted(map(len, kept))[0] < 9
+    capsys.readouterr()
+    assert suite("cut") == 0
+    assert figures() == whole
+    assert questions() - before == 18 - sum(map(len, kept))             # and nothing was asked again
 
 
 def test_a_run_differs_from_itself_in_nothing_and_from_a_better_one_in_its_wins(plan: Plan, tmp_path: Path) -> None:
