@@ -32,7 +32,7 @@ async def run(url: str, door: int, voice: Wave, args: argparse.Namespace) -> Non
     say(f"a reader that never reads: shut out after {await slow(url):.1f} s")
     served, refused = await many(url, args.connections)
     say(f"{args.connections} connections at once: {served} served, {refused} refused with a reason")
-    await apart(url, min(CROWD, args.connections))
+    await apart(url, min(CROWD, args.connections // 4))
     say("sessions at once: none sees, touches or is billed for another's")
     early, late, answered = await churn(url, door, args.sessions, voice)
     say(f"{args.sessions} sessions, {answered} answered: {early:.0f} MiB after the first, {late:.0f} after all")

@@ -13,6 +13,7 @@ from websockets.exceptions import ConnectionClosed
 
 from omni.live.hearing.pcm import Wave
 
+ASKED = 300                                                             # by a client that does not read
 ANSWERS = 10                                                            # of so many sessions one is answered
 
 
@@ -37,19 +38,23 @@ async def many(url: str, count: int) -> tuple[int, int]:
 
 async def slow(url: str) -> float:
     """A client that asks for long answers and never reads them is shut out. Returns seconds until it is."""
+    taken = 'omni_client_events_total{type="session.update"}'
+    before = counted(url, taken)
     socket = await connect(url, compression=None, proxy=None, max_queue=1)
-    item = {"type": "function_call_output", "call_id": "c", "output": "long " * 20_000, "id": "long"}
-    await socket.send(json.dumps({"type": "conversation.item.create", "item": item}))
+    session: dict[str, Any] = {"type": "realtime", "instructions": "long " * 20_000}
+    await socket.send(json.dumps({"type": "session.update", "session": session}))
     socket.transport.pause_reading()
     began = time.monotonic()
-    for _ in range(300):                                                # 30 MiB of answers
-        await socket.send(json.dumps({"type": "conversation.item.retrieve", "item_id": "long"}))
+    for _ in range(ASKED):                                              # 30 MiB of answers
+        await socket.send(json.dumps({"type": "session.update", "session": {"type": "realtime"}}))
         await asyncio.sleep(0.006)
     while await asyncio.to_thread(counted, url, "omni_sessions"):
         if time.monotonic() - began > 60:
             raise FoundError("a reader that never reads is not shut out")
         await asyncio.sleep(0.1)
     socket.transport.abort()
+    if counted(url, taken) - before > ASKED:                            # it was shut out because no ping came back
+        raise FoundError("a reader that never reads was answered to the end")
     return time.monotonic() - began
 
 

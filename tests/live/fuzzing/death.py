@@ -31,8 +31,9 @@ async def killed(url: str, door: int, voice: Wave) -> float:
         os.kill(model, signal.SIGKILL)
         began = time.monotonic()
         await asyncio.gather(*(told(client, reach.__name__) for client, reach in zip(clients, REACHED, strict=True)))
-        if "omni" not in await asyncio.to_thread(asked, url, "/v1/models") and models(door):
-            raise FoundError("the door does not answer while its model is dead")
+        health = json.loads(await asyncio.to_thread(asked, url, "/healthz"))
+        if health != {"status": "starting", "models": 0, "sessions": 0}:
+            raise FoundError(f"without its model the door says {health}")
     while time.monotonic() - began < 2 * PATIENCE:
         if await opened(url):
             return time.monotonic() - began
