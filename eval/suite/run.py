@@ -84,8 +84,9 @@ def _finished(name: str, key: dict[str, Any], logs: Path) -> EvalLog | None:
     most = max(range(len(found)), key=lambda at: (done[at], at))
     if whole[most].status == "success" and done[most] == len(whole[most].samples or []):
         return whole[most]
+    path = found[most].location                                         # a log without its samples would begin anew
     return _whole(lambda: inspect_ai.eval_retry(
-        [found[most]], log_dir=str(logs), display="none", fail_on_error=False, max_retries=RETRIES, log_realtime=False
+        path, log_dir=str(logs), display="none", fail_on_error=False, max_retries=RETRIES, log_realtime=False
     ))  # fmt: skip
 
 
