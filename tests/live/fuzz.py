@@ -1,6 +1,6 @@
 """`make fuzz`: ten thousand wrong events, slow readers, disconnects at every state, a killed model; the door stays up.
 
-    python tests/live/fuzz.py [--events 10000] [--sessions 1000] [--connections 200] [--seed 0]
+    python tests/live/fuzz.py [--events 10000] [--sessions 1000] [--connections 200] [--seed 0] [--caller DIR]
 """
 
 import argparse
@@ -12,7 +12,7 @@ import sys
 from fuzzing.client import FoundError
 from fuzzing.crowd import apart, churn, many, slow
 from fuzzing.death import killed
-from fuzzing.states import STATES, leave
+from fuzzing.states import STATES, calling, leave
 from fuzzing.wrong import events, frames
 from voice import read_aloud
 
@@ -27,8 +27,9 @@ async def run(url: str, door: int, voice: Wave, args: argparse.Namespace) -> Non
     say(f"{args.events} wrong events: every session answered to its end, no fault of the server")
     await frames(url)
     say("messages beyond 16 MiB: close code 1009, and others go on")
-    await leave(url, voice)
-    say(f"disconnected at {', '.join(reach.__name__ for reach in STATES)}: nothing is kept")
+    states = (*STATES, calling) if args.caller else STATES
+    await leave(url, voice, states)
+    say(f"disconnected at {', '.join(reach.__name__ for reach in states)}: nothing is kept")
     say(f"a reader that never reads: shut out after {await slow(url):.1f} s")
     served, refused = await many(url, args.connections)
     say(f"{args.connections} connections at once: {served} served, {refused} refused with a reason")
@@ -51,11 +52,12 @@ def main() -> None:
     parser.add_argument("--sessions", type=int, default=1_000)
     parser.add_argument("--connections", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--caller", help="model of tests/live/clients/calls/teach.py: a call of its own is a state too")
     args = parser.parse_args()
     voice = read_aloud()
     if voice is None:
         sys.exit("fuzz: no flite and no espeak-ng here to speak with; install one")
-    with server(None, None, "--sessions", str(CROWD)) as url:
+    with server(None, args.caller, "--sessions", str(CROWD)) as url:
         (door,) = [int(pid) for pid in subprocess.run(
             ["pgrep", "-P", str(os.getpid()), "-f", "omni.cli serve"], capture_output=True, text=True, check=True
         ).stdout.split()]  # fmt: skip

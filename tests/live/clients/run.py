@@ -89,7 +89,7 @@ def install_npm() -> None:
 def caller() -> str:
     """A model that calls a function, made once."""
     subprocess.run([sys.executable, HERE / "calls/teach.py", RUNS / "caller"], check=True, stdout=subprocess.DEVNULL)
-    return str(RUNS / "caller/model")
+    return str(RUNS / "caller/caller")
 
 
 def speech() -> Path:

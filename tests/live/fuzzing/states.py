@@ -1,6 +1,6 @@
 """Clients that go away without a word, in every state that a session can be in."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import numpy as np
 from fuzzing.client import TEXT, Client, FoundError, emptied, session, silence
@@ -11,6 +11,10 @@ TRIES = 5                                                               # where 
 BY_HAND = {"turn_detection": None}
 WRITTEN = {"turn_detection": None, "transcription": {"model": "whisper-1"}}
 CALL = {"type": "function_call", "call_id": "call_1", "name": "weather", "arguments": '{"city": "Paris"}'}
+FUNCTION = {
+    "type": "function", "name": "weather", "description": "The weather in a city.",
+    "parameters": {"properties": {"city": {"type": "string"}}, "required": ["city"], "type": "object"},
+}  # fmt: skip
 Reach = Callable[[Client, Wave], Awaitable[None]]
 
 
@@ -98,6 +102,17 @@ async def called(client: Client, voice: Wave) -> None:
     assert item["type"] == "function_call", item
 
 
+async def calling(client: Client, voice: Wave) -> None:
+    """The model itself has called it; of a model that was taught to (tests/live/clients/calls)."""
+    await client.send("session.update", session={"type": "realtime", "tools": [FUNCTION]})
+    item = {**TEXT, "content": [{"type": "input_text", "text": "What is the weather in Paris?"}]}
+    await client.send("conversation.item.create", item=item)
+    await client.send("response.create")
+    await client.until("response.function_call_arguments.done")
+    (call,) = (await client.until("response.done"))["response"]["output"]
+    assert call["type"] == "function_call", call
+
+
 async def returned(client: Client, voice: Wave) -> None:
     """It has returned, and the answer to that has begun."""
     await called(client, voice)
@@ -119,9 +134,9 @@ STATES: tuple[Reach, ...] = (
 )  # fmt: skip
 
 
-async def leave(url: str, voice: Wave) -> None:
+async def leave(url: str, voice: Wave, states: Sequence[Reach]) -> None:
     """Reach each state and go, once by cutting the connection and once by closing it; nothing may be kept."""
-    for reach in STATES:
+    for reach in states:
         for cut in (True, False):
             async with session(url) as client:
                 await reach(client, voice)
