@@ -119,7 +119,7 @@ async def emptied(url: str, what: str) -> None:
 
 def models(door: int) -> list[int]:
     """Its processes with a model."""
-    listed = subprocess.run(["pgrep", "-P", str(door), "-f", "engine.worker"], capture_output=True, text=True)
+    listed = subprocess.run(["pgrep", "-P", str(door), "-f", "omni.live"], capture_output=True, text=True)
     return [int(line) for line in listed.stdout.split()]
 
 
