@@ -99,7 +99,8 @@ def exit_code() -> Callable[[Callable[[], object]], int | None]:
     def of(work: Callable[[], object]) -> int | None:
         process = multiprocessing.get_context("fork").Process(target=work)
         process.start()
-        process.join(60)
+        process.join(120)
+        process.kill()                                                  # one that has not ended by then
         return process.exitcode
 
     return of

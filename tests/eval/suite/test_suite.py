@@ -119,6 +119,7 @@ def test_a_suite_that_is_killed_twice_and_then_interrupted_goes_on_with_what_is_
             while kept() < end[2]:
                 time.sleep(0.1)
             os.kill(os.getpid(), end[1])                                # as the system, or the terminal, does
+            time.sleep(1)                                               # this thread is not the one that it reaches
         return answer(self, key, some)
 
     def questions() -> int:
