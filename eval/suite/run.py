@@ -1,6 +1,6 @@
 """All tasks of a suite, one after the other; finished logs are kept, interrupted ones are gone on with."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,25 +61,33 @@ def run_suite(makers: Sequence[Maker], plan: Plan, out: Path) -> list[Outcome]:
 
 def logs_of(folder: Path) -> dict[str, EvalLog]:
     """The newest log of each task below a folder, without its samples."""
-    found: dict[str, EvalLog] = {}
+    return {log.eval.task.removeprefix("omni/"): log for log in _headers(folder)}
+
+
+def _headers(folder: Path) -> Iterator[EvalLog]:
+    """All logs below a folder, the oldest first, without their samples."""
     for info in sorted(list_eval_logs(str(folder)), key=lambda info: info.name) if folder.is_dir() else []:
-        log = read_eval_log(info, header_only=True)
-        found[log.eval.task.removeprefix("omni/")] = log
-    return found
+        yield read_eval_log(info, header_only=True)
 
 
 def _finished(name: str, key: dict[str, Any], logs: Path) -> EvalLog | None:
-    """The log of this task under the same key, gone on with where it was interrupted; None where there is none."""
-    header = logs_of(logs).get(name)
-    if header is None or (header.eval.metadata or {}).get(KEY) != key:
+    """The log of this task under the same key, gone on with where it was interrupted; None where there is none.
+
+    Of several it is the one with the most: what goes on with a log has nothing at first, and may be killed then.
+    """
+    headers = [log for log in _headers(logs) if log.eval.task.removeprefix("omni/") == name]
+    found = [log for log in headers if (log.eval.metadata or {}).get(KEY) == key]
+    if not found:
         return None
-    log = read_eval_log(header.location, resolve_attachments=True)
-    if log.status == "success" and not any(_passing(sample) for sample in log.samples or []):
-        return log
-    (log,) = inspect_ai.eval_retry(
-        [header], log_dir=str(logs), display="none", fail_on_error=False, max_retries=RETRIES, log_realtime=False
-    )
-    return _whole(log)
+    whole = [read_eval_log(log.location, resolve_attachments=True) for log in found]
+    done = [sum(not _passing(sample) for sample in log.samples or []) for log in whole]
+    most = max(range(len(found)), key=lambda at: (done[at], at))
+    if whole[most].status == "success" and done[most] == len(whole[most].samples or []):
+        return whole[most]
+    path = found[most].location                                         # a log without its samples would begin anew
+    return _whole(lambda: inspect_ai.eval_retry(
+        path, log_dir=str(logs), display="none", fail_on_error=False, max_retries=RETRIES, log_realtime=False
+    ))  # fmt: skip
 
 
 def _passing(sample: EvalSample) -> bool:
@@ -89,15 +97,19 @@ def _passing(sample: EvalSample) -> bool:
 
 def _run(maker: Maker, plan: Plan, key: dict[str, Any], logs: Path) -> EvalLog:
     task = maker(data=None if plan.data is None else str(plan.data), n=plan.limit, seed=plan.seed)
-    (log,) = inspect_ai.eval(
+    return _whole(lambda: inspect_ai.eval(
         task, model=plan.model, log_dir=str(logs), display="none", metadata={KEY: key}, seed=plan.seed,
         max_retries=RETRIES, fail_on_error=False, log_realtime=False,
-    )  # fmt: skip
-    return _whole(log)
+    ))  # fmt: skip
 
 
-def _whole(log: EvalLog) -> EvalLog:
-    if log.status == "cancelled":                                       # Inspect took the interrupt for itself
+def _whole(run: Callable[[], list[EvalLog]]) -> EvalLog:
+    """The log of one task. Raises KeyboardInterrupt where Inspect took an interrupt for itself."""
+    try:
+        log = run()[0]
+    except IndexError:                                                  # a run that is interrupted may have no log
+        raise KeyboardInterrupt from None
+    if log.status == "cancelled":
         raise KeyboardInterrupt
     return read_eval_log(log.location, resolve_attachments=True)
 

@@ -3,7 +3,8 @@
 import functools
 import hashlib
 import json
-from collections.abc import Iterator
+import multiprocessing
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import inspect_ai._util.package
@@ -89,3 +90,17 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_model(folder, OmniTransformer(config).state_dict(), config, vocab)
     tokenizers.save(folder / "tokenizers")
     return folder
+
+
+@pytest.fixture
+def exit_code() -> Callable[[Callable[[], object]], int | None]:
+    """Has something done in a process of its own, a copy of this one; how that ended, a signal's number negative."""
+
+    def of(work: Callable[[], object]) -> int | None:
+        process = multiprocessing.get_context("fork").Process(target=work)
+        process.start()
+        process.join(120)
+        process.kill()                                                  # one that has not ended by then
+        return process.exitcode
+
+    return of

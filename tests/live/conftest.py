@@ -1,17 +1,11 @@
 """Fixtures of live speech: the shipped model, a session with it, and something said."""
 
-import shutil
-import subprocess
-from collections.abc import Iterator
-from pathlib import Path
-
-import numpy as np
 import pytest
 from talking import Talking
+from voice import read_aloud
 
 from omni.decode.pipeline import Pipeline
-from omni.live.hearing.pcm import RATES, Wave
-from omni.tokenizers.audio.wavefile import read_wave
+from omni.live.hearing.pcm import Wave
 
 
 @pytest.fixture(scope="session")
@@ -31,15 +25,9 @@ def talking(pipeline: Pipeline) -> Talking:
 
 
 @pytest.fixture(scope="session")
-def spoken(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wave]:
+def spoken() -> Wave:
     """A sentence at 24 kHz, from its first to its last voiced sample."""
-    program = shutil.which("flite") or shutil.which("espeak-ng")
-    if program is None:
+    wave = read_aloud()
+    if wave is None:
         pytest.skip("no flite and no espeak-ng here to speak with")
-    path = tmp_path_factory.mktemp("voice") / "said.wav"
-    text = "what is this picture"
-    flags = ["-t", text, "-o", str(path)] if Path(program).name == "flite" else ["-w", str(path), text]
-    subprocess.run([program, *flags], check=True, capture_output=True, timeout=60)
-    wave = read_wave(path, RATES["audio/pcm"])
-    loud = np.flatnonzero(np.abs(wave) > 0.02 * np.abs(wave).max())
-    yield wave[loud[0] : loud[-1] + 1]
+    return wave

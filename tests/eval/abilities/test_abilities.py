@@ -1,5 +1,8 @@
 import json
-from dataclasses import replace
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -158,3 +161,36 @@ def test_bad_input_is_one_line_and_exit_code_2(
     assert main(words) == 2
     error = capsys.readouterr().err
     assert said in error and error.count("\n") == 1 and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_a_run_that_was_killed_or_interrupted_goes_on_and_ends_as_one_that_was_not(
+    number: int, asked: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    exit_code: Callable[[Callable[[], object]], int | None],
+) -> None:  # fmt: skip
+    parts = [part for part in PARTS if part.name in ("pictures named", "captions translated", "requests")]
+    texts, log = Subject.texts, tmp_path / "log"
+    end = 0                                                             # the batch at which it ends
+
+    def answered(self: Subject, questions: list[Question]) -> list[str]:
+        with log.open("a") as file:
+            file.write(f"{len(questions)}\n")
+        if len(log.read_text().split()) == end:
+            texts(self, questions[:1])
+            os.kill(os.getpid(), number)                                # as the system, or the terminal, does
+        return texts(self, questions)
+
+    def run(out: str) -> dict[str, dict[str, object]]:
+        results = evaluate.evaluate(asked, {"seed": 0}, tmp_path / out, tuple(parts))
+        return {name: {**asdict(result), "seconds": 0} for name, result in results.items()}
+
+    monkeypatch.setattr(Subject, "texts", answered)
+    whole = run("whole")
+    batches = log.read_text().split()
+    end = len(batches) + 2                                              # in the second part that is answered in texts
+    assert exit_code(lambda: run("cut")) == (-number if number == signal.SIGKILL else 1)
+    kept = sorted(path.name for path in (tmp_path / "cut").iterdir())
+    assert kept == ["captions-translated.json", "pictures-named.json"]
+    assert run("cut") == whole
+    asked_anew = log.read_text().split()[end:]
+    assert asked_anew == batches[1:]                                    # all but what was finished, in the same order

@@ -1,4 +1,10 @@
 import json
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -6,7 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from inspect_ai.log import EvalSample
+from inspect_ai.log import EvalSample, list_eval_logs, read_eval_log
 from inspect_ai.model import get_model
 from inspect_ai.scorer import Score
 
@@ -96,6 +102,61 @@ def test_an_interrupted_task_goes_on_with_the_samples_that_are_left(
     monkeypatch.setattr(plan.model.api._batcher, "_answer", lambda key, some: answer(plan.model.api, key, some))
     mended = run_suite([text_qa], plan, tmp_path / "broken")[0]
     assert mended.scored == mended.given and mended.figures == whole.figures and not mended.partial
+
+
+def test_a_suite_that_is_killed_twice_and_then_interrupted_goes_on_with_what_is_not_in_its_logs(
+    model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    exit_code: Callable[[Callable[[], object]], int | None],
+) -> None:  # fmt: skip
+    answer, asked = OmniModel._answer, tmp_path / "asked"
+    end = (0, 0, 0)                                                     # question at which a signal comes, once so many
+                                                                        # of the samples are in a log
+
+    def answered(self: OmniModel, key: object, some: list[object]) -> object:
+        with asked.open("a") as file:
+            file.write(f"{len(some)}\n")
+        if questions() == end[0]:
+            while kept() < end[2]:
+                time.sleep(0.1)
+            os.kill(os.getpid(), end[1])                                # as the system, or the terminal, does
+            time.sleep(1)                                               # this thread is not the one that it reaches
+        return answer(self, key, some)
+
+    def questions() -> int:
+        return len(asked.read_text().split())
+
+    def suite(out: str) -> int:
+        tasks = ["--limit", "9", "--tasks", "translate", "name_picture", "--json"]
+        given = ["--model", str(tmp_path / "model"), "--data", str(data)]
+        return main(["eval", "suite", "capability", *given, "--out", str(tmp_path / out), *tasks])
+
+    def figures() -> dict[str, object]:
+        found = json.loads(capsys.readouterr().out.splitlines()[-1])["figures"]
+        return {name: one for name, one in found.items() if "second" not in name}
+
+    def kept() -> int:
+        """Samples that some log has."""
+        logs = [read_eval_log(info) for info in list_eval_logs(str(tmp_path / "cut" / "logs"))]
+        return len({(log.eval.task, one.id) for log in logs for one in log.samples or [] if one.error is None})
+
+    shutil.copytree(model, tmp_path / "model")                          # which no other test has opened
+    monkeypatch.setattr("omni.eval.inspected.provider.ROWS", 1)
+    monkeypatch.setattr(OmniModel, "_answer", answered)
+    assert suite("whole") == 0
+    whole = figures()
+    assert questions() == 18 == whole["samples_scored"]["value"]
+    end = (18 + 9 + 6, signal.SIGKILL, 9 + 3)                           # in the second task
+    assert exit_code(lambda: sys.exit(suite("cut"))) == -signal.SIGKILL
+    first = kept()
+    end = (questions() + 1, signal.SIGKILL, 0)                          # before the log that goes on has anything
+    assert exit_code(lambda: sys.exit(suite("cut"))) == -signal.SIGKILL
+    assert 9 < first == kept() < 18
+    end = (questions() + 2, signal.SIGINT, 0)
+    assert exit_code(lambda: sys.exit(suite("cut"))) == 130
+    before, left, end = questions(), 18 - kept(), (0, 0, 0)
+    assert suite("cut") == 0
+    assert figures() == whole
+    assert questions() - before == left > 0                             # nothing that was kept is asked again
 
 
 def test_a_run_differs_from_itself_in_nothing_and_from_a_better_one_in_its_wins(plan: Plan, tmp_path: Path) -> None:

@@ -41,6 +41,11 @@ def main() -> int:
         base = url.replace("ws", "http", 1).removesuffix("/realtime")
         env = {"NODE_EXTRA_CA_CERTS": str(cert), "OPENAI_API_KEY": "sesame"}
         failed += run("openai (npm)", ["node", NPM / "openai_js.mjs", base, recording], **env)
+    with server(None, caller()) as url:
+        base = url.replace("ws", "http", 1).removesuffix("/realtime")
+        failed += run("openai (Python)", [sys.executable, HERE / "calls/openai_python.py", base])
+        failed += run("openai-agents", [sys.executable, HERE / "calls/agents_python.py", url])
+        failed += run("@openai/agents-realtime (npm)", ["node", NPM / "agents_js_calls.mjs", url])
     return failed
 
 
@@ -77,8 +82,14 @@ def install_npm() -> None:
         shutil.copy(wanted, NPM)
         subprocess.run(["npm", "install", "--silent", "--no-audit", "--no-fund"], cwd=NPM, check=True)
         shutil.copy(wanted, stamp)
-    for script in HERE.glob("*.mjs"):
+    for script in HERE.rglob("*.mjs"):
         shutil.copy(script, NPM)
+
+
+def caller() -> str:
+    """A model that calls a function, made once."""
+    subprocess.run([sys.executable, HERE / "calls/teach.py", RUNS / "caller"], check=True, stdout=subprocess.DEVNULL)
+    return str(RUNS / "caller/caller")
 
 
 def speech() -> Path:
