@@ -19,8 +19,7 @@ from omni.train.monitor.log import read_log
 from omni.train.monitor.tally import Tally
 from omni.train.recipe import Recipe
 
-RULES = ("gradnorm", "imtl-l", "uncertainty", "gradvac", "graddrop")
-SHORT = {"valid": "[]", "model.n_layers": "1", "schedule.steps": "4"}
+SHORT = {"valid": "[]", "model.n_layers": "1", "schedule.steps": "3", "batch.micro": "4"}
 WORKER = """
 import json, sys
 from pathlib import Path
@@ -29,9 +28,9 @@ from omni.train.engine import Trainer
 from omni.train.recipe import Recipe
 
 torch.set_num_threads(1)
-rules, short, found = json.loads(sys.argv[3]), json.loads(sys.argv[4]), {}
-for number, rule in enumerate(rules):
-    recipe = Recipe.load(sys.argv[1], {**short, "multitask.method": rule, "zero": number % 3})
+found = {}
+for rule, zero in (("gradnorm", 2), ("graddrop", 1)):
+    recipe = Recipe.load(sys.argv[1], {**json.loads(sys.argv[3]), "multitask.method": rule, "zero": zero})
     trainer = Trainer(recipe, Path(sys.argv[2]) / rule, device="cpu")
     trainer.train()
     found[rule] = trainer.weigher.memory()
@@ -43,7 +42,7 @@ for number, rule in enumerate(rules):
 class Stopped(Trainer):
     def optimize(self, batch: GlobalBatch, tally: Tally) -> None:
         super().optimize(batch, tally)
-        if self.step == 1:
+        if self.step == 0:
             os.kill(os.getpid(), signal.SIGTERM)
 
 
@@ -54,23 +53,23 @@ def trained(recipe: Path, run: Path, rule: str, kind: type[Trainer] = Trainer, *
     return trainer
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", ["gradnorm", "gradvac"])
 def test_a_stopped_run_goes_on_bit_for_bit(rule: str, three: Path, tmp_path: Path) -> None:
     whole = trained(three, tmp_path / "whole", rule)
     cut = trained(three, tmp_path / "cut", rule, Stopped)
-    assert whole.weigher and cut.weigher and cut.step == 2
+    assert whole.weigher and cut.weigher and cut.step == 1
     early = cut.weigher.memory()
     cut = trained(three, tmp_path / "cut", rule)
-    assert cut.weigher and cut.weigher.memory() == whole.weigher.memory() != (early or None)
+    assert cut.weigher and cut.weigher.memory() == whole.weigher.memory() != early
     one, two = (load_file(tmp_path / name / "model/model.safetensors") for name in ("whole", "cut"))
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
 def test_two_processes_learn_what_one_does(three: Path, tmp_path: Path) -> None:
-    """In ZeRO 0, 1 and 2, and both the same to the bit."""
+    """In ZeRO 2 and 1, and both the same to the bit. GradVac runs on two with the curvature's tests."""
     (tmp_path / "worker.py").write_text(WORKER)
     meeting = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "OMP_NUM_THREADS": "1"}
-    words = [str(tmp_path / "worker.py"), str(three), str(tmp_path), json.dumps(RULES), json.dumps(SHORT)]
+    words = [str(tmp_path / "worker.py"), str(three), str(tmp_path), json.dumps(SHORT)]
     ranks = [
         subprocess.Popen([sys.executable, *words], env={**os.environ, **meeting, "RANK": rank}, stderr=subprocess.PIPE)
         for rank in ("0", "1")
@@ -79,7 +78,7 @@ def test_two_processes_learn_what_one_does(three: Path, tmp_path: Path) -> None:
     assert [rank.returncode for rank in ranks] == [0, 0], "\n".join(errors)
     first, second = (json.loads((tmp_path / f"memory-{rank}.json").read_text()) for rank in (0, 1))
     assert first == second
-    for rule in RULES:
+    for rule in first:
         alone = trained(three, tmp_path / f"one-{rule}", rule)
         assert alone.weigher
         for name, values in alone.weigher.memory().items():

@@ -24,7 +24,7 @@ from omni.train.multitask_recipe import MultitaskRecipe
 from omni.train.recipe import Recipe
 
 TASKS = {"one": 1, "two": 2, "three": 3}
-ROWS, TINY = 24, {"model.n_layers": "1", "model.d_model": "8", "model.d_ff": "8"}
+ROWS, TINY = 16, {"model.n_layers": "1", "model.d_model": "8", "model.d_ff": "8"}
 SUBSETS = st.lists(st.sets(st.integers(0, 2), min_size=1), min_size=1, max_size=6)
 STATEFUL = ("gradnorm", "imtl-l", "uncertainty", "gradvac")
 
