@@ -40,8 +40,8 @@ def examine(recipe: Recipe, steps: int, out: Path) -> Findings:
     steps: of a trial. Raises InputError where the recipe cannot run.
     """
     with tempfile.TemporaryDirectory(prefix="omni-doctor-") as folder:
-        bar = progress(None, "trials", unit="step")
-        trials = Trials(recipe, steps, Path(folder), bar.update)
+        trials = Trials(recipe, steps, Path(folder), lambda done: bar.update(done))
+        bar = progress(None, "trials", unit="step")                     # when the recipe has proved to run at all
         try:
             findings = _Examination(trials, bar, out).whole()
         finally:

@@ -41,24 +41,31 @@ class Gradients:
     def rows(self, parameters: Sequence[Tensor]) -> Iterator[tuple[list[Tensor], Tensor]]:
         """Groups of the parameters, and the tasks' gradients by them: [here, numbers]. Every process goes through."""
         for group in divided(parameters, MOST // len(self.here)):
-            yield group, torch.stack([self._gradient(task, group) for task in self.here])
+            yield group, self._by(group)
 
     def products(self, parameters: Sequence[Tensor]) -> Tensor:
         """Of the gradients with each other: [here, here]."""
         return torch.stack([(rows @ rows.T).cpu() for _, rows in self.rows(parameters)]).sum(dim=0)
 
-    def _gradient(self, task: int, group: Sequence[Tensor]) -> Tensor:
-        """Of the task's mean loss, by some parameters: [numbers]."""
-        kind = torch.promote_types(group[0].dtype, torch.float32)
-        flat = torch.zeros(sum(one.numel() for one in group), dtype=kind, device=group[0].device)
+    def _by(self, group: Sequence[Tensor]) -> Tensor:
+        numbers, kind = sum(one.numel() for one in group), torch.promote_types(group[0].dtype, torch.float32)
+        found = torch.zeros(len(self.here), numbers, dtype=kind, device=group[0].device)
+        for row, task in zip(found, self.here, strict=True):
+            places = row.split([one.numel() for one in group])
+            for loss in self._losses(task):
+                for place, part in zip(places, torch.autograd.grad(loss, group, materialize_grads=True), strict=True):
+                    place += part.flatten()
+            row.copy_(self.total(row))
+        return found
+
+    def _losses(self, task: int) -> Iterator[Tensor]:
+        """Parts of the task's mean loss, one of each micro-batch that has it."""
         for micro, tasks in zip(self.batch.micro, self.batch.tasks, strict=True):
             index = torch.from_numpy(np.flatnonzero(tasks == task))
             if len(index):
                 part = taken(micro, index).to(self.engine.device)
-                loss = self.engine.module(part.ids, part.loss, part.document, part.prefix)[0] / float(self.counts[task])
-                found = torch.autograd.grad(loss, group, materialize_grads=True)
-                flat += torch.cat([one.reshape(-1).to(kind) for one in found])
-        return self.total(flat)
+                summed: Tensor = self.engine.module(part.ids, part.loss, part.document, part.prefix)[0]
+                yield summed / float(self.counts[task])
 
 
 def taken(batch: Batch, rows: Tensor) -> Batch:
