@@ -93,6 +93,8 @@ class Elementwise:
     def combined(self, matrix: Tensor) -> Tensor:
         """[tasks, numbers] to [numbers]."""
         moves = matrix.any(dim=0)                                       # where none has a gradient there is no sign
+        if bool(moves.all()):                                           # in most, and they are not to be copied
+            return self.aggregate(matrix)
         found = torch.zeros_like(matrix[0])
         found[moves] = self.aggregate(matrix[:, moves])
         return found
