@@ -65,6 +65,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(rule: str, three: Path, tmp_path: Pat
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
+@pytest.mark.slow
 def test_two_processes_learn_what_one_does(three: Path, tmp_path: Path) -> None:
     """In ZeRO 2 and 1, and both the same to the bit. GradVac runs on two with the curvature's tests."""
     (tmp_path / "worker.py").write_text(WORKER)
