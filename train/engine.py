@@ -168,6 +168,8 @@ class Trainer:
             self.gradient_norm = float(norm)
         applied = not self.optimizer.skip and bool(self.engine.was_step_applied())
         self.guard.note(loss, applied)
+        if self.weigher:
+            self.weigher.end(applied, self.stages.factor(self.step))
         if not applied and self.rank == 0:
             write_down(self.run, self.step, self.cursor, loss, self.items(self.cursor))
 
@@ -226,6 +228,7 @@ class Trainer:
             "share": {part: spent / sum(parts.values()) for part, spent in parts.items()},
             "tasks": tally.by_task(),
             "modalities": tally.by_modality(),
+            **({"weights": self.weigher.shown()} if self.weigher else {}),
             **self.vitals.read(rows, steps_seen / seconds),
         }
 
@@ -270,8 +273,9 @@ class Trainer:
         return model
 
     def _state(self) -> State:
-        counted = optimizer_steps(self.optimizer)
-        return state_of(self.recipe, self.data, self.world, self.step, self.cursor, counted, self.guard.memory())
+        counted, learnt = optimizer_steps(self.optimizer), self.weigher.memory() if self.weigher else {}
+        where = self.world, self.step, self.cursor
+        return state_of(self.recipe, self.data, *where, counted, self.guard.memory(), learnt)
 
     def _save(self, wait: bool) -> None:
         """Begin a checkpoint, when the one before it is done. With `wait` it is written when this returns.
@@ -293,8 +297,14 @@ class Trainer:
     def _resume(self) -> None:
         found = self.saver.resume(self._state(), self.changed_recipe, self._total)
         if found is not None:
-            self.step, self.cursor = found.step, found.cursor
-            self.guard.remember(found.guard)
+            self.cursor = found.cursor
+            self._remember(found)
+
+    def _remember(self, found: State) -> None:
+        self.step = found.step
+        self.guard.remember(found.guard)
+        if self.weigher:
+            self.weigher.remember(found.multitask)
 
     def _return(self, monitor: Monitor | None) -> None:
         """To the last checkpoint, and on from there behind the bad batches. Raises InputError where there is none."""
@@ -306,8 +316,7 @@ class Trainer:
                 f" ({self.run / 'skipped.jsonl'}); lower optimizer.lr, or look at those items"
             )
         self.returns += 1
-        self.step = found.step
-        self.guard.remember(found.guard)
+        self._remember(found)
         self.guard.skipped = skipped
         if monitor:
             print(f"omni: bad losses up to step {step}; back to step {self.step}, behind those data", file=sys.stderr)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from omni.errors import InputError
 from omni.shipped import named_model
+from omni.train.multitask_recipe import MultitaskRecipe, check_multitask
 from omni.train.parallel import OffloadRecipe, ParallelRecipe, check_parallel
 from omni.train.recipe_file import brief, check_keys, find_recipe, put, read
 from omni.train.tuning.recipe import DpoRecipe, LoraRecipe, check
@@ -147,19 +148,6 @@ class FaultsRecipe:
 
 
 @dataclass(frozen=True)
-class MultitaskRecipe:
-    """How the tasks of a batch make one gradient (docs/multitask.md). none: every trained step counts alike; else each
-    task's mean loss has a weight: with scalarization `weights` (1 unless named) or, with `temperature`, its number of
-    rows to the power of 1/temperature; or chance; or a rule over gradients."""
-
-    method: Literal[
-        "none", "scalarization", "rlw-normal", "rlw-dirichlet", "mgda", "pcgrad", "imtl-g", "cagrad", "nash-mtl"
-    ] = "none"
-    weights: dict[str, float] = field(default_factory=dict)
-    temperature: float | None = None
-
-
-@dataclass(frozen=True)
 class MonitorRecipe:
     """curvature: steps between looks at the sharpness of the loss and its ratio to where the optimizer becomes
     unstable, 0 for none; rows: packed rows, always the same, on which it is measured."""
@@ -225,18 +213,10 @@ class Recipe:
         check_parallel(self)
         if self.monitor.curvature and (self.dpo.beta or self.parallel.size > 1 or self.zero == 3):
             raise InputError("monitor.curvature: needs whole weights; goes with zero 0 to 2, parallel.* 1 and no dpo")
-        if self.multitask.method != "none" and (self.dpo.beta or self.parallel.size > 1 or self.zero == 3):
-            raise InputError("multitask: goes with zero 0 to 2, parallel.* 1 and no dpo")
+        check_multitask(self)
         alone = self.multitask.method == "none" and self.parallel.size == 1 and not self.dpo.beta
         if self.reading.weight < 0 or (self.reading.weight and not alone):
             raise InputError("reading.weight: is 0 or more; above 0 it goes with parallel.* 1, no multitask and no dpo")
-        loss_weights = self.multitask.weights.values()
-        if loss_weights and (self.multitask.method != "scalarization" or min(loss_weights) < 0):
-            raise InputError("multitask.weights: go with method: scalarization and are 0 or more")
-        if self.multitask.temperature is not None and (
-            self.multitask.method != "scalarization" or loss_weights or self.multitask.temperature <= 0
-        ):
-            raise InputError("multitask.temperature: goes with method: scalarization, without weights, and is above 0")
         if self.dpo.beta and (self.train_on == "everything" or self.parallel.sequence > 1):
             raise InputError("dpo: compares answers, each on one process; use train_on: answers, parallel.sequence: 1")
         check(self.init, self.lora, self.dpo, self.optimizer.groups, self.optimizer.kind)

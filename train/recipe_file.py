@@ -10,11 +10,12 @@ from omni.errors import InputError
 
 
 def find_recipe(path: Path | str) -> Path:
-    """A recipe file, or one of the package's own by its bare name (`tiny`)."""
+    """A recipe file, or one of the package's own: `tiny`, or, where there is no such file, `recipes/tiny.yaml`."""
     path = Path(path)
     own = Path(__file__).parent / "recipes"
-    if not path.exists() and (own / f"{path}.yaml").is_file():
-        return own / f"{path}.yaml"
+    bare = str(path.parent) in (".", "recipes") and path.suffix in ("", ".yaml")
+    if not path.exists() and bare and (own / f"{path.stem}.yaml").is_file():
+        return own / f"{path.stem}.yaml"
     if not path.is_file():
         names = ", ".join(sorted(file.stem for file in own.glob("*.yaml")))
         raise InputError(f"{path}: no such recipe; name a YAML file or one of {names}")

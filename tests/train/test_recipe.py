@@ -103,6 +103,9 @@ def test_a_shape_that_cannot_be_is_named(recipe_file: Path, tmp_path: Path, caps
 def test_no_such_recipe() -> None:
     with pytest.raises(InputError, match="name a YAML file or one of 1b, 70b, 7b, dpo, mini, sft, small, tiny"):
         find_recipe("tinny")
+    assert find_recipe("recipes/tiny.yaml") == find_recipe("tiny.yaml") == find_recipe("tiny")
+    with pytest.raises(InputError, match="no such recipe"):
+        find_recipe("other/recipes/tiny.yaml")
 
 
 def test_print_config_shows_every_key(recipe_file: Path, capsys: pytest.CaptureFixture[str]) -> None:

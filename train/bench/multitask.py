@@ -25,7 +25,7 @@ ratio_vs_torchjd: their time over ours, above 1 where ours is quicker, the media
 that rule over a step on the plain sum; parity_error: largest difference of the two gradients, over their norm."""
 WIDTH, DEPTH, ROWS, TURNS = 512, 4, 64, 3
 RULES = {"mgda": "MGDA", "pcgrad": "PCGrad", "imtl-g": "IMTLG", "gradvac": "GradVac"}
-LOSS_RULES = ("gradnorm", "imtl-l", "uncertainty", "rlw-dirichlet")
+OTHERS = ("gradnorm", "imtl-l", "uncertainty", "rlw-dirichlet", "graddrop")  # beside plain training alone
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -62,7 +62,7 @@ def measure(tasks: int, rounds: int) -> "Report":
     for name, peer in RULES.items():
         ways[name] = _ours(name, trunk, heads, losses, tasks)
         ways[f"torchjd {name}"] = _theirs(peer, trunk, losses)
-    ways |= {name: _ours(name, trunk, heads, losses, tasks) for name in LOSS_RULES}
+    ways |= {name: _ours(name, trunk, heads, losses, tasks) for name in OTHERS}
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     gradients: dict[str, Tensor] = {}
     for _ in range(rounds):
@@ -85,7 +85,7 @@ def _report(report: "Report", seconds: dict[str, list[float]], gradients: "dict[
         float((gradients[name] - gradients[f"torchjd {name}"]).norm() / gradients[name].norm()) for name in RULES
     ]
     report.add("parity_error", max(errors), "of the norm", n=len(errors))
-    for name in (*RULES, *LOSS_RULES):
+    for name in (*RULES, *OTHERS):
         values = ratios(name, "plain")
         report.add(f"overhead_{name}", statistics.median(values), "x", low=min(values), high=max(values), n=n)
         report.add(f"steps_per_second_{name}", TURNS / statistics.median(seconds[name]), "1/s", n=n)

@@ -40,8 +40,8 @@ def examine(recipe: Recipe, steps: int, out: Path) -> Findings:
     steps: of a trial. Raises InputError where the recipe cannot run.
     """
     with tempfile.TemporaryDirectory(prefix="omni-doctor-") as folder:
-        bar = progress(None, "trials", unit="step")
-        trials = Trials(recipe, steps, Path(folder), bar.update)
+        trials = Trials(recipe, steps, Path(folder), lambda done: bar.update(done))
+        bar = progress(None, "trials", unit="step")                     # when the recipe has proved to run at all
         try:
             findings = _Examination(trials, bar, out).whole()
         finally:
@@ -165,22 +165,26 @@ def told(recipe: Recipe, findings: Findings) -> str:
         lines.append("no rate that was tried is stable: look at the data, or at init and precision; or the model that")
         lines.append("it begins with knows its data, and a few steps make it worse at any rate")
     else:
-        word = "no higher than" if lr <= findings.highest else "ABOVE"
-        lines.append(f"optimizer.lr {lr:g} is {word} the highest stable rate of these trials, {findings.highest:g}")
+        word = "is stable in" if lr <= findings.highest else "is ABOVE what is stable in"
+        lines.append(f"optimizer.lr {lr:g} {word} these trials; the highest stable rate is {findings.highest:g}")
         lines.append(_warmup(recipe, findings))
+    if best := max((one for one in findings.trials if one.stable), key=lambda one: one.gain, default=None):
+        lines.append(f"what learnt most in so few steps: {best.lr:g} after a warmup of {best.warmup}")
     if not findings.parts:
         return "\n".join(lines)
     least = {True: "", False: "at least "}
-    worst = ", ".join(f"{part.name} ({least[part.converged]}{part.ratio:.2g})" for part in findings.parts[:3])
-    lines.append(f"sharpest parts, as shares of the stability threshold: {worst}")
+    worst = ", ".join(f"{part.name} {least[part.converged]}{part.ratio:.3g}" for part in findings.parts[:3])
+    edge = "steps overshoot above 1, which Muon bounds" if recipe.optimizer.kind == "muon" else "1 is the edge"
+    lines.append(f"sharpest parts, in stability thresholds ({edge}): {worst}")
     widest = sorted(findings.parts, key=lambda part: -part.spread)[:3]
-    lines.append("worst conditioned: " + ", ".join(f"{part.name} ({part.spread:.0f}x its mean)" for part in widest))
+    wide = ", ".join(f"{part.name} {part.spread:.0f}x" for part in widest)
+    lines.append(f"worst conditioned parts, by their largest curvature over the root mean square: {wide}")
     return "\n".join(lines)
 
 
 def _warmup(recipe: Recipe, findings: Findings) -> str:
     lr, theirs = recipe.optimizer.lr, recipe.schedule.warmup
     if findings.warmup is None:
-        return f"at {lr:g} no warmup of these trials suffices"
-    need = f"a warmup of {findings.warmup} steps" if findings.warmup else "no warmup"
-    return f"at {lr:g} {need} suffices in these trials; the recipe has {theirs}"
+        return f"at {lr:g} no warmup that was tried is enough"
+    need = f"a warmup of {findings.warmup} steps is enough" if findings.warmup else "no warmup is needed"
+    return f"at {lr:g} {need} in these trials; the recipe has {theirs} steps of it"

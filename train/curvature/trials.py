@@ -9,6 +9,7 @@ import torch
 
 from omni.train.engine import Trainer
 from omni.train.faults.guard import Guard
+from omni.train.multitask.running import TaskWeights
 from omni.train.recipe import CheckpointRecipe, MonitorRecipe, Recipe, ScheduleRecipe
 from omni.train.stages import Stages
 from omni.train.state.fragments import forget
@@ -91,6 +92,7 @@ class Trials:
         trainer.recipe = replace(self.recipe, schedule=schedule, optimizer=replace(self.recipe.optimizer, lr=lr))
         trainer.stages = Stages.of(trainer.recipe, trainer.data)
         trainer.guard = Guard(0.0, self.steps)
+        trainer.weigher = TaskWeights.of(trainer.recipe, trainer.data.rows, trainer.engine)
         with torch.no_grad():
             for parameter, first in zip(self.parameters, self.first, strict=True):
                 parameter.copy_(first)

@@ -177,7 +177,7 @@ def find_shards(paths: Iterable[Path | str]) -> list[Path]:
     for path in map(Path, paths):
         below = {summary.parent for summary in path.rglob(SUMMARY)} if path.is_dir() else set()
         if not below:
-            raise InputError(f"{path}: no shards there; build them first or mend `data` in the recipe")
+            raise InputError(f"{path}: no shards there; make them with `omni data tokenize` or mend `data`")
         found |= below
     return sorted(found)
 

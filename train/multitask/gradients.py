@@ -86,12 +86,18 @@ class Elementwise:
         for group in divided(shared, self.most // len(losses)):
             rows = rows_of(losses, group)
             for parameter, *column in zip(group, *rows, strict=True):
-                matrix = checked(torch.stack([one.flatten() for one in column]))  # [tasks, numbers]
-                moves = matrix.any(dim=0)                               # where none has a gradient there is no sign
-                found = torch.zeros_like(matrix[0])
-                found[moves] = self.aggregate(matrix[:, moves])
-                _add([parameter], [found.view_as(parameter)])
+                matrix = checked(torch.stack([one.flatten() for one in column]))
+                _add([parameter], [self.combined(matrix).view_as(parameter)])
         return torch.ones(len(losses))
+
+    def combined(self, matrix: Tensor) -> Tensor:
+        """[tasks, numbers] to [numbers]."""
+        moves = matrix.any(dim=0)                                       # where none has a gradient there is no sign
+        if bool(moves.all()):                                           # in most, and they are not to be copied
+            return self.aggregate(matrix)
+        found = torch.zeros_like(matrix[0])
+        found[moves] = self.aggregate(matrix[:, moves])
+        return found
 
 
 def divided(parameters: Sequence[Tensor], most: int) -> Iterator[list[Tensor]]:
@@ -119,7 +125,7 @@ def rows_of(losses: Sequence[Tensor], sources: Sequence[Tensor]) -> list[tuple[T
 
 def _products(rows: Sequence[Sequence[Tensor]]) -> Tensor:
     """[tasks, tasks], source by source, nothing copied."""
-    found = torch.zeros(len(rows), len(rows))
+    found = torch.zeros(len(rows), len(rows), dtype=torch.promote_types(rows[0][0].dtype, torch.float32))
     for column in zip(*rows, strict=True):
         flat = [one.detach().reshape(-1) for one in column]
         for i, left in enumerate(flat):

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from omni.errors import InputError
 from omni.train.multitask.gradients import checked, rows_of
+from omni.train.multitask.learnt import Learnt
 
 
 class Scalarization:
@@ -68,10 +69,14 @@ class GradNorm:
         """layer: parameters by which norms are taken, the last shared ones where none are named
         alpha: how much slow tasks are favoured
         """
-        self.weights = torch.ones(tasks, requires_grad=True)
-        self.layer, self.alpha = list(layer), alpha
-        self.optimizer = torch.optim.Adam([self.weights], lr=lr)
-        self.first: Tensor | None = None
+        ones = [torch.ones((), dtype=torch.float64, requires_grad=True) for _ in range(tasks)]
+        self.layer, self.alpha, self.learnt = list(layer), alpha, Learnt(ones, lr)
+        self.first = torch.zeros(tasks, dtype=torch.float64)            # losses, 0 before they are known
+
+    @property
+    def weights(self) -> Tensor:
+        """As they are now: [tasks]."""
+        return torch.stack([one.detach() for one in self.learnt.numbers])
 
     def backward(
         self,
@@ -81,26 +86,42 @@ class GradNorm:
         features: Sequence[Tensor] = (),
     ) -> Tensor:
         """Add to .grad of whatever the losses depend on, then move the weights. Returns those that were used."""
-        layer = self.layer or list(shared)[-1:]
-        stacked = torch.stack(list(losses))
-        used = self.weights.detach().clone()
+        stacked, layer = torch.stack(list(losses)), self.layer or list(shared)[-1:]
+        used = self.weights.to(stacked)
         rows = rows_of(losses, layer)
         norms = checked(torch.stack([torch.cat([g.flatten() for g in row]).norm() for row in rows]))  # [tasks]
         stacked.backward(used)
-        self._move(norms, stacked.detach())
+        self.move(range(len(losses)), norms, stacked.detach())
         return used
 
-    def _move(self, norms: Tensor, losses: Tensor) -> None:
-        self.first = losses.clone() if self.first is None else self.first
-        left = losses / self.first.clamp(min=1e-12)
-        scaled = self.weights * norms
+    def move(self, here: Sequence[int], norms: Tensor, losses: Tensor, factor: float = 1.0) -> None:
+        """Move the weights of the tasks `here`, of which norms and losses are, [here]; their sum and all others stay.
+
+        factor: times the learning rate
+        """
+        norms, losses, index = norms.double().cpu(), losses.double().cpu(), list(here)
+        self.first[index] = torch.where(self.first[index] == 0, losses, self.first[index])
+        if len(index) < 2:                                              # nothing to balance
+            return
+        numbers = [self.learnt.numbers[task] for task in index]
+        before = self.weights[index].sum()
+        left = losses / self.first[index].clamp(min=1e-12)
+        scaled = torch.stack(numbers) * norms
         target = (scaled.mean() * (left / left.mean()) ** self.alpha).detach()
-        self.optimizer.zero_grad()
-        (scaled - target).abs().sum().backward()
-        self.optimizer.step()
+        self.learnt.descend((scaled - target).abs().sum(), factor)
+        found = self.weights[index].clamp(min=1e-3)
         with torch.no_grad():
-            self.weights.clamp_(min=1e-3)
-            self.weights.mul_(len(losses) / self.weights.sum())
+            for number, weight in zip(numbers, found * before / found.sum(), strict=True):
+                number.copy_(weight)
+
+    def memory(self) -> list[float]:
+        """The losses at first and what is learnt: [5 tasks]."""
+        return [*self.first.tolist(), *self.learnt.memory()]
+
+    def remember(self, memory: Sequence[float]) -> None:
+        """Be as when `memory` was asked."""
+        self.first.copy_(torch.tensor(list(memory[: len(self.first)]), dtype=torch.float64))
+        self.learnt.remember(memory[len(self.first) :])
 
 
 def temperature_weights(sizes: Sequence[int], temperature: float) -> list[float]:

@@ -41,6 +41,9 @@ METHODS = {
     "nash-mtl": "Nash's bargain (Navon et al. 2022)",
     "uncertainty": "learnt noise of every task (Kendall et al. 2018)",
 }
+SCALES = ("imtl-l", "uncertainty")                                      # that learn a scale of every loss
+VACCINE = 0.01                                                          # of a cosine in GradVac's running mean, as the
+                                                                        # paper has it; torchjd's default is 0.5
 
 
 def method(
@@ -62,21 +65,31 @@ def method(
         return GradNorm(tasks)
     if name == "rlw-dirichlet":
         return Scalarization(RandomWeights(seed))
-    if find_spec("torchjd") is None:
-        raise InputError(f"multitask: {name} is torchjd's; pip install torchjd")
     return _of_torchjd(name, tasks, most)
 
 
+def scale(name: str, tasks: int) -> Any:
+    """torchjd's module for losses [tasks] whose scales are learnt: of `imtl-l` or `uncertainty`.
+
+    Raises InputError where torchjd is missing.
+    """
+    _need_torchjd(name)
+    from torchjd import scalarization
+
+    return {"imtl-l": scalarization.IMTLL, "uncertainty": scalarization.UW}[name](tasks)
+
+
+def _need_torchjd(name: str) -> None:
+    if find_spec("torchjd") is None:
+        raise InputError(f"multitask: {name} is torchjd's; pip install torchjd")
+
+
 def _of_torchjd(name: str, tasks: int, most: int) -> Method:
+    _need_torchjd(name)
     from torchjd import aggregation, scalarization
 
-    learnt: dict[str, Callable[[], Any]] = {
-        "imtl-l": lambda: scalarization.IMTLL(tasks),
-        "uncertainty": lambda: scalarization.UW(tasks),
-        "rlw-normal": scalarization.Random,
-    }
-    if name in learnt:
-        combine = learnt[name]()
+    if name in (*SCALES, "rlw-normal"):
+        combine = scale(name, tasks) if name in SCALES else scalarization.Random()
         return Scalarization(combine, list(combine.parameters()))
     if name == "graddrop":
         return Elementwise(aggregation.GradDrop(), most)
@@ -85,7 +98,7 @@ def _of_torchjd(name: str, tasks: int, most: int) -> Method:
         "mgda": aggregation.MGDAWeighting,
         "pcgrad": aggregation.PCGradWeighting,
         "imtl-g": aggregation.IMTLGWeighting,
-        "gradvac": aggregation.GradVacWeighting,
+        "gradvac": lambda: aggregation.GradVacWeighting(beta=VACCINE),
         "cagrad": lambda: aggregation.CAGradWeighting(c=0.5),
     }
     try:

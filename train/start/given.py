@@ -1,6 +1,6 @@
 """What a run is given: its rows, its share of them, and the state that they make, as the recipe says."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from omni.errors import InputError
@@ -50,11 +50,13 @@ def state_of(
     cursor: int = 0,
     optimizer_steps: float = 0.0,
     guard: Sequence[float] = (0.0, 0.0),
+    multitask: Mapping[str, list[float]] | None = None,
 ) -> State:
     values = recipe.as_dict()
     if recipe.beginning is not None:                                    # which model, wherever it lies
         values["init"] = identity(recipe.beginning)
-    return State(step, cursor, world, optimizer_steps, list(guard), values, data.fingerprint, data.vocab.hash)
+    fingerprints = data.fingerprint, data.vocab.hash
+    return State(step, cursor, world, optimizer_steps, list(guard), values, *fingerprints, dict(multitask or {}))
 
 
 def tokenizers_of(recipe: Recipe) -> Path | None:

@@ -14,7 +14,7 @@ import shutil
 import sys
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ LOSS = ("model.z_loss", "model.text_weight")                            # what i
 @dataclass(frozen=True)
 class State:
     """Where a run stands. cursor: rows consumed; data and vocab: fingerprints; optimizer_steps: of AdamW's moments;
-    guard: its memory."""
+    guard, multitask: their memories, the latter's by the name of its rule."""
 
     step: int
     cursor: int
@@ -53,6 +53,7 @@ class State:
     recipe: dict[str, Any]
     data: str
     vocab: str
+    multitask: dict[str, list[float]] = field(default_factory=dict)
     version: int = VERSION
 
 
@@ -264,7 +265,9 @@ def _verify(folder: Path, rank: int, world: int) -> None:
 
 def _read_state(folder: Path) -> State:
     values = read_json(folder / "state.json")
-    if not isinstance(values, dict) or set(values) != {field.name for field in fields(State)}:
+    if isinstance(values, dict):
+        values.setdefault("multitask", {})                              # of before rules had a memory
+    if not isinstance(values, dict) or set(values) != {one.name for one in fields(State)}:
         raise InputError(f"{folder / 'state.json'}: not a checkpoint of this version")
     return State(**values)
 

@@ -34,7 +34,7 @@ def test_bench_curvature_has_its_keys(monkeypatch: pytest.MonkeyPatch, capsys: p
 def test_bench_multitask_has_its_keys(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(multitask, "WIDTH", 16)
     found = figures(["multitask", "--rounds", "1"], capsys)
-    rules = {*multitask.RULES, *multitask.LOSS_RULES}
+    rules = {*multitask.RULES, *multitask.OTHERS}
     keys = {f"{kind}_{name}" for kind in ("overhead", "steps_per_second") for name in rules}
     keys |= {f"ratio_{name}" for name in multitask.RULES} | {"ratio_vs_torchjd", "steps_per_second_plain"}
     assert keys | {"parity_error"} == set(found) and all(found[key] > 0 for key in keys)

@@ -50,6 +50,15 @@ def test_a_rate_that_is_far_too_high_is_found_out(
     assert capsys.readouterr().out.splitlines() == lines
 
 
+def test_data_that_are_not_there_are_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "doctor", "mini"]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "no shards there; make them with `omni data tokenize`" in error
+
+
 @pytest.mark.slow
 def test_of_a_recipe_with_stages_the_first_is_tried(recipe_file: Path, tmp_path: Path) -> None:
     stages = "[{steps: 4, mixture: {weights: {say: 0}}}, {steps: 2}]"
@@ -110,8 +119,9 @@ def test_the_least_warmup_is_that_of_a_search_one_by_one(needed: int, most: int)
 def test_an_eigenvalue_that_is_not_certain_is_told_as_a_bound(recipe_file: Path) -> None:
     recipe = Recipe.load(str(recipe_file))
     parts = [PartOf("norm", 3.0, 1.0, 5.0), PartOf("embedding", 2.0, 0.1, 9.0)]
-    findings = Findings([], 0.1, 0.1, 0, parts)
-    assert "norm (at least 3), embedding (2)" in told(recipe, findings)
+    findings = Findings([Trial(0.1, 5, [1.0, 0.9], [1.0]), Trial(0.2, 0, [1.0, 0.5], [1.0])], 0.1, 0.1, 0, parts)
+    assert "what learnt most in so few steps: 0.2 after a warmup of 0\n" in told(recipe, findings)
+    assert "(1 is the edge): norm at least 3, embedding 2\n" in told(recipe, findings)
     figure = report(recipe, findings).figures["ratio norm"]
     assert (figure.low, figure.high) == (3.0, 4.0)
 

@@ -17,16 +17,13 @@ from torchjd.aggregation import IMTLG, MGDA, CAGrad
 from omni.errors import InputError
 from omni.model.init import draw, spreads
 from omni.model.transformer import Batch, OmniTransformer
-from omni.sequence import Segment, Sequence
 from omni.train.data.loader import Dataset, GlobalBatch, Loader, Share
-from omni.train.data.shards import ShardWriter
 from omni.train.engine import Trainer
 from omni.train.monitor.tally import Tally
-from omni.train.multitask.running import DRAWS, normalised
+from omni.train.multitask.rules import DRAWS
+from omni.train.multitask.running import normalised
 from omni.train.recipe import Recipe
-from omni.vocab import Vocabulary
 
-VOCAB = Vocabulary(text=256, codebooks=1, codebook_size=20, image=10, picture_tokens=4)  # of the shards
 SMALL = {"valid": "[]", "model.n_layers": "1", "schedule.steps": "2", "schedule.kind": "constant",
          "schedule.warmup": "0", "optimizer.clip": "0", "optimizer.weight_decay": "0"}  # fmt: skip
 
@@ -40,7 +37,6 @@ def trained(recipe_file: Path, run: Path, kind: type[Trainer] = Trainer, **overr
 
 
 RULES: dict[str, Any] = {"mgda": MGDA, "imtl-g": IMTLG, "cagrad": lambda: CAGrad(c=0.5), "nash-mtl": None}
-ROWS = 7                                                                # of three tasks: the first batch lacks one
 
 
 class Recorded(Trainer):
@@ -49,22 +45,7 @@ class Recorded(Trainer):
     def optimize(self, batch: GlobalBatch, tally: Tally) -> None:
         super().optimize(batch, tally)
         assert self.weigher
-        self.seen = [*getattr(self, "seen", []), self.weigher.weights]
-
-
-@pytest.fixture
-def three(recipe_file: Path, tmp_path: Path) -> Path:
-    """The recipe of two tasks with a third that answers with the question's first half."""
-    rng = np.random.default_rng(1)
-    with ShardWriter(tmp_path / "more/halve", VOCAB, "halve") as shard:
-        for number in range(40):
-            text = rng.integers(0, 50, rng.integers(6, 20))
-            said = [Segment("text", text), Segment("text", text[: len(text) // 2], "assistant")]
-            shard.add(Sequence.of(said, VOCAB), f"train/{number}")
-    path = tmp_path / "three.yaml"
-    text_of = recipe_file.read_text().replace("data: [", f"data: [{tmp_path}/more, ")
-    path.write_text(text_of.replace("rows: 8", f"rows: {ROWS}"))
-    return path
+        self.seen = [*getattr(self, "seen", []), self.weigher.weights.float()]
 
 
 def nash(jacobian: Tensor) -> Tensor:
@@ -75,16 +56,16 @@ def nash(jacobian: Tensor) -> Tensor:
     return torch.from_numpy(found).float()
 
 
-def weights_of(rule: str, jacobian: Tensor) -> Tensor:
-    """From a dense Jacobian [tasks, numbers]: [tasks], with a sum of one."""
+def combined(rule: str, jacobian: Tensor) -> Tensor:
+    """The gradient from a dense Jacobian [tasks, numbers], with weights that have a sum of one."""
     aggregator = RULES[rule]
     found = nash(jacobian) if aggregator is None else aggregator().gramian_weighting(jacobian @ jacobian.T)
-    return found / found.sum()
+    return found / found.sum() @ jacobian
 
 
-def by_hand(trainer: Trainer, weigh: Callable[[int, list[int], Tensor], Tensor]) -> tuple[list[Tensor], list[int]]:
-    """Weights after two steps of AdamW on the weighted mean losses of the tasks, from dense Jacobians; and how many
-    tasks each batch had. weigh: step, tasks that are there, Jacobian to their weights
+def by_hand(trainer: Trainer, combine: Callable[[int, list[int], Tensor], Tensor]) -> tuple[list[Tensor], list[int]]:
+    """Weights after two steps of AdamW on the tasks' mean losses, from dense Jacobians; and how many tasks each batch
+    had. combine: step, tasks that are there, Jacobian [tasks, numbers] to the gradient [numbers]
     """
     data, rows = Dataset.load(trainer.recipe.data, trainer.recipe.sequence_length), trainer.recipe.batch.rows
     loader = Loader(data, data.order(1.0, {}, 0), Share(rows, rows))
@@ -105,7 +86,7 @@ def by_hand(trainer: Trainer, weigh: Callable[[int, list[int], Tensor], Tensor])
             ]))  # fmt: skip
         jacobian = torch.stack(gradients)                               # [tasks, numbers]
         counts.append(len(here))
-        total = weigh(step, here, jacobian) @ jacobian
+        total = combine(step, here, jacobian)
         for parameter, piece in zip(parameters, total.split([p.numel() for p in parameters]), strict=True):
             parameter.grad = piece.view_as(parameter)
         optimizer.step()
@@ -120,13 +101,35 @@ def compare(trainer: Trainer, expected: list[Tensor]) -> None:
 def test_fixed_weights_are_those_of_a_plain_loop(recipe_file: Path, tmp_path: Path) -> None:
     weights = "{copy: 3.0}"
     trainer = trained(recipe_file, tmp_path, zero="0", multitask__method="scalarization", multitask__weights=weights)
-    compare(trainer, by_hand(trainer, lambda *_: torch.tensor([0.75, 0.25]))[0])
+    compare(trainer, by_hand(trainer, lambda step, here, jacobian: torch.tensor([0.75, 0.25]) @ jacobian)[0])
 
 
 @pytest.mark.parametrize("rule", RULES)
 def test_rules_are_those_of_a_plain_loop(rule: str, three: Path, tmp_path: Path) -> None:
     trainer = trained(three, tmp_path, zero="0", multitask__method=rule)
-    expected, counts = by_hand(trainer, lambda step, here, jacobian: weights_of(rule, jacobian))
+    expected, counts = by_hand(trainer, lambda step, here, jacobian: combined(rule, jacobian))
+    assert counts == [2, 3]
+    compare(trainer, expected)
+
+
+@pytest.mark.parametrize("zero", ["0", "2"])
+def test_signs_are_dropped_as_in_a_plain_loop(zero: str, three: Path, tmp_path: Path) -> None:
+    """Chen et al. 2020, algorithm 1, with one chance for each number of each parameter that has a gradient at all."""
+    trainer = trained(three, tmp_path, zero=zero, multitask__method="graddrop")
+    sizes = [parameter.numel() for parameter in trainer.engine.module.parameters()]
+
+    def combine(step: int, here: list[int], jacobian: Tensor) -> Tensor:
+        torch.manual_seed(step)
+        found = torch.zeros_like(jacobian[0])
+        for part, rows in zip(found.split(sizes), jacobian.split(sizes, dim=1), strict=True):
+            some = rows.any(dim=0)
+            purity = (1 + rows[:, some].sum(dim=0) / rows[:, some].abs().sum(dim=0)) / 2
+            up = purity > torch.rand(len(purity))
+            kept = torch.where(up, rows[:, some].clamp(min=0), rows[:, some].clamp(max=0))
+            part[some] = kept.sum(dim=0) / len(here)
+        return found
+
+    expected, counts = by_hand(trainer, combine)
     assert counts == [2, 3]
     compare(trainer, expected)
 
@@ -145,7 +148,7 @@ def test_random_weights_are_of_the_tasks_that_are_there(rule: str, three: Path, 
     seen = torch.stack(trainer.seen)                                    # [steps, tasks]
     assert torch.allclose(seen.sum(dim=1), torch.ones(2)) and float((seen[0] - seen[1]).abs().min()) > 1e-3
     assert seen.count_nonzero(dim=1).tolist() == [2, 3]
-    compare(trainer, by_hand(trainer, lambda step, here, _: seen[step, here])[0])
+    compare(trainer, by_hand(trainer, lambda step, here, jacobian: seen[step, here] @ jacobian)[0])
 
 
 def test_where_a_rule_has_no_weights_all_count_alike() -> None:

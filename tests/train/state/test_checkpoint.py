@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omni.errors import InputError
+from omni.files import read_json, sha256, write_json
 from omni.train.state.checkpoint import Checkpoints, Reader, State, check_same_run
 from omni.train.state.places import Fragment
 
@@ -50,6 +51,16 @@ def test_the_newest_whole_one_is_found(tmp_path: Path, capsys: pytest.CaptureFix
     (folders[1] / "rank-0000.safetensors").unlink()
     with pytest.raises(InputError, match="no checkpoint is whole"):
         checkpoints.newest()
+
+
+def test_one_of_before_rules_had_a_memory_is_read(tmp_path: Path) -> None:
+    folder = save(Checkpoints(tmp_path), 5)
+    old = {key: value for key, value in read_json(folder / "state.json").items() if key != "multitask"}
+    write_json(folder / "state.json", old)
+    checksums = read_json(folder / "checksums.json") | {"state.json": sha256(folder / "state.json")}
+    write_json(folder / "checksums.json", checksums)
+    found = Checkpoints(tmp_path).newest()
+    assert found is not None and (found[1].step, found[1].multitask) == (5, {})
 
 
 @pytest.mark.parametrize("victim", ["state.json", "checksums.json", "rank-0000.safetensors"])
