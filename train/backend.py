@@ -159,3 +159,13 @@ def _zero(recipe: Recipe, config: ModelConfig, largest: int) -> dict[str, Any]:
         buffers = {"buffer_size": -(-largest // dist.get_world_size()), "max_in_cpu": 0}
         zero["offload_param"] = {"device": plan.weights, "nvme_path": path, **buffers}
     return zero
+
+
+def gradient_norm(engine: Any, zero: int) -> float:
+    """Norm of the gradient where DeepSpeed does not work it out, and refuse a step without one, by itself; else 0."""
+    if zero:
+        return 0.0
+    if engine.mpu is not None:
+        return float(engine.mpu.norm(engine.module.parameters()))
+    gradients = [parameter.grad for parameter in engine.module.parameters() if parameter.grad is not None]
+    return float(nn.utils.get_total_norm(gradients))

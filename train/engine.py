@@ -161,7 +161,8 @@ class Trainer:
             self.watch.lap("backward")
             if number == len(batch.micro):
                 loss = self._total(float(summed)) / self.recipe.parallel.tensor / whole
-                self.optimizer.skip = not self.guard.judge(loss, self._norm())
+                self.gradient_norm = backend.gradient_norm(self.engine, self.recipe.zero)
+                self.optimizer.skip = not self.guard.judge(loss, self.gradient_norm)
             self.engine.step()
             self.watch.lap("optimizer")
         if (norm := self.engine.get_global_grad_norm()) is not None:
@@ -183,17 +184,6 @@ class Trainer:
     def weight(self, batch: GlobalBatch) -> int:
         """Terms whose mean is the loss of the whole global batch: its trained steps."""
         return batch.trained
-
-    def _norm(self) -> float:
-        """Norm of the gradient where DeepSpeed does not work it out, and refuse a step without one, by itself."""
-        if self.recipe.zero:
-            return 0.0
-        if self.engine.mpu is not None:
-            self.gradient_norm = self.engine.mpu.norm(self.engine.module.parameters())
-            return self.gradient_norm
-        gradients = [parameter.grad for parameter in self.engine.module.parameters() if parameter.grad is not None]
-        self.gradient_norm = float(nn.utils.get_total_norm(gradients))
-        return self.gradient_norm
 
     def items(self, cursor: int) -> list[str]:
         """Names of the items in the global batch at a row."""

@@ -1,6 +1,7 @@
 """Client events, checked against the openai package's own types, and server events."""
 
 import json
+import logging
 import secrets
 from collections.abc import Mapping
 from typing import Any
@@ -26,6 +27,8 @@ from openai.types.realtime import (
     SessionUpdateEvent,
 )
 from pydantic import BaseModel, ValidationError
+
+log = logging.getLogger("omni.live")
 
 Event = dict[str, Any]
 SLICE = 32_000                                                          # letters of base64: half a second of PCM16
@@ -123,6 +126,13 @@ def error(message: str, code: str | None, param: str | None = None, cause: str |
     """The event that tells what is wrong; cause: id of the client's event."""
     about = {"type": kind or "invalid_request_error", "code": code, "message": message, "param": param}
     return server("error", error={**about, "event_id": cause})
+
+
+def fault(failure: Exception, cause: str | None = None) -> Event:
+    """The event that tells of a fault of ours, which costs the client one event and nobody else anything."""
+    log.error("a session failed at an event", exc_info=failure)
+    message = f"the server failed at it ({type(failure).__name__}); the session goes on"
+    return error(message, "server_error", cause=cause, kind="server_error")
 
 
 def transcription(what: str, item: str, **fields: Any) -> Event:

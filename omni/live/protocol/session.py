@@ -1,7 +1,6 @@
 """One client's session: its events in, what the model says, and the events out. No I/O and no waiting in here."""
 
 import copy
-import logging
 from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar, TypeVar
@@ -22,7 +21,6 @@ from omni.live.protocol.settings import Settings
 from omni.live.protocol.speaking import Speaking
 from omni.live.protocol.transcripts import Transcripts
 
-log = logging.getLogger("omni.live")
 T = TypeVar("T")
 
 
@@ -68,14 +66,8 @@ class Session:
             cause = events.event_id(text)
             self.send(events.error(str(refused), refused.code, refused.param, cause))
         except Exception as error:
-            self._fault(error, events.event_id(text))
+            self.send(events.fault(error, events.event_id(text)))
         return None
-
-    def _fault(self, error: Exception, cause: str | None = None) -> None:
-        """A fault of ours, which costs the client one event and nobody else anything."""
-        log.error("a session failed at an event", exc_info=error)
-        message = f"the server failed at it ({type(error).__name__}); the session goes on"
-        self.send(events.error(message, "server_error", cause=cause, kind="server_error"))
 
     def _update(self, event: Event) -> None:
         before, changes = self.settings, event["session"]
@@ -159,16 +151,13 @@ class Session:
         wanted = event.get("response") or {}
         settings = self.settings.with_response(wanted)
         given = items.given(wanted.get("input"), self.items, self.settings.input_format)
-        if wanted.get("conversation") == "none":
-            self.speaking.ask(settings, wanted.get("metadata"), given, apart=True)
-            return
-        if self.speaking.current is not None:
-            raise RefusedError(
-                f"a response is active ({self.speaking.current.id}); wait until it is done, or cancel it",
-                "conversation_already_has_active_response",
-            )
-        self.speaking.drop_draft()
-        self.speaking.ask(settings, wanted.get("metadata"), given)
+        apart = wanted.get("conversation") == "none"
+        if not apart and (active := self.speaking.current) is not None:
+            message = f"a response is active ({active.id}); wait until it is done, or cancel it"
+            raise RefusedError(message, "conversation_already_has_active_response")
+        if not apart:
+            self.speaking.drop_draft()
+        self.speaking.ask(settings, wanted.get("metadata"), given, apart=apart)
 
     def _cancel_response(self, event: Event) -> None:
         name = event.get("response_id")
@@ -192,7 +181,7 @@ class Session:
             do()
             self._give_due()
         except Exception as error:                                      # others listen to the same process
-            self._fault(error)
+            self.send(events.fault(error))
 
     def _told(self, message: messages.Told) -> None:
         response = self.speaking.find(getattr(message, "answer", None))
