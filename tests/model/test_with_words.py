@@ -32,7 +32,7 @@ def folders(tmp_path: Path, layout: str = "delay") -> tuple[Path, Path]:
     shape = replace(ModelConfig.preset("tiny"), d_model=32, n_layers=2, n_heads=2, n_kv_heads=2, d_ff=64)
     model = OmniTransformer(shape.for_vocabulary(vocab))
     save_model(tmp_path / "model", model.state_dict(), model.config, vocab)
-    Tokenizers(audio=with_words(codec)).save(tmp_path / "words")
+    Tokenizers(audio=with_words(codec, "ab")).save(tmp_path / "words")
     return tmp_path / "model", tmp_path / "words"
 
 

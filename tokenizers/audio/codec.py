@@ -84,12 +84,13 @@ class Codec(nn.Module):
         self.quantizer = FSQ(c.levels)
         self.codebook_size = self.quantizer.codebook_size
         dims = c.sounds * len(c.levels)
-        self.hear = nn.Linear(c.analysis // 2 + 1, c.d_hop)
+        bins = c.analysis // 2 + 1
+        self.hear = nn.Linear(bins, c.d_hop)
         self.encoder_hops = CausalStack(c.hop_layers, c.d_hop, c.kernel)
         self.merge = nn.Linear(self.hops * c.d_hop, c.d_model)
         self.encoder_frames = CausalStack(c.encoder_layers, c.d_model, c.kernel)
         self.squeeze = nn.Sequential(nn.LayerNorm(c.d_model), nn.Linear(c.d_model, dims))
-        self.words = Words(c.sample_rate, c.analysis // 2 + 1, self.hops, self.codebook_size) if c.words else None
+        self.words = Words(c.sample_rate, bins, self.hops, self.codebook_size, c.words) if c.words else None
         self.pitch = PitchHead(dims, self.hops)
         self.unsqueeze = nn.Linear(dims, c.d_model)
         self.decoder_frames = CausalStack(c.decoder_layers, c.d_model, c.kernel)

@@ -10,8 +10,8 @@ from omni.errors import InputError
 class CodecConfig:
     """Shape of a codec. Raises InputError for a shape that cannot work.
 
-    levels: FSQ levels of one codebook; codebooks: how many such codes a frame has; words: whether the first of them
-    carries what is said (tokenizers.audio.words) and the others alone the sound;
+    levels: FSQ levels of one codebook; codebooks: how many such codes a frame has; words: the letters that the first of
+    them can spell (tokenizers.audio.words), so that the others alone carry the sound; '' where all do;
     hop, window, analysis: samples between spectra, in a synthesis window, in an analysis window.
     """
 
@@ -28,7 +28,7 @@ class CodecConfig:
     hop: int = 160
     window: int = 512
     analysis: int = 640
-    words: bool = False
+    words: str = ""
 
     def __post_init__(self) -> None:
         samples = self.sample_rate / self.frame_rate
@@ -47,7 +47,7 @@ class CodecConfig:
     @property
     def sounds(self) -> int:
         """Codebooks that carry the sound."""
-        return self.codebooks - self.words
+        return self.codebooks - bool(self.words)
 
     def to_dict(self) -> dict[str, Any]:
         """What config.json holds; without `words` where there are none, as before there could be any."""

@@ -1,7 +1,7 @@
 """Train a codec's codebook of words: its encoder must spell whole recordings; resumes bit for bit.
 
-What spells is thrown away; the codes are clusters of what it read (k-means, as HuBERT's units, Hsu et al. 2021): an
-encoder whose codes are rounded learns half as fast. So that new voices are understood, known ones are heard changed:
+The codes are clusters of what it read (k-means, as HuBERT's units, Hsu et al. 2021), found at the end: an encoder whose
+codes are rounded while it learns does so half as fast. So that new voices are understood, known ones are heard changed:
 slower and faster, with shorter and longer vocal tracts, through noise, echo and narrow bands, with gaps.
 """
 
@@ -24,7 +24,7 @@ from omni.tokenizers.audio.augment import degraded
 from omni.tokenizers.audio.codec import Codec
 from omni.tokenizers.audio.config import CodecConfig
 from omni.tokenizers.audio.guidance import Alphabet, reading_loss
-from omni.tokenizers.audio.words import DIMS, MELS, WIDTHS, Words, mel_bank, mels, nearest
+from omni.tokenizers.audio.words import LETTERS_A_FRAME, MELS, Words, mel_bank, mels, nearest, roots
 from omni.tokenizers.resuming import STATE, finish, finished, load_state, save_state
 
 TRACTS = tuple(np.linspace(0.82, 1.2, 20))                              # vocal tracts, from long to short
@@ -33,7 +33,6 @@ NEARBY = 192                                                            # record
 MOST_FRAMES = 100_000                                                   # of which the codes are clusters
 LOG_EVERY = 100                                                         # steps
 SILENCE = float(mels(torch.zeros(1, 1), torch.zeros(1, 1)))
-LETTERS_A_FRAME = 2
 
 
 @dataclass(frozen=True)
@@ -78,11 +77,10 @@ class Spoken:
 class Lessons:
     """Batches by step: each is a pure function of (seed, step)."""
 
-    def __init__(self, spoken: Spoken, codec: Codec, plan: Plan, seed: int) -> None:
-        self.spoken, self.codec, self.plan, self.seed = spoken, codec, plan, seed
+    def __init__(self, spoken: Spoken, alphabet: Alphabet, codec: Codec, plan: Plan, seed: int) -> None:
+        self.spoken, self.alphabet, self.codec, self.plan, self.seed = spoken, alphabet, codec, plan, seed
         self.rate = codec.sample_rate
         self.lengths = np.asarray(spoken.lengths, np.int64)
-        self.alphabet = Alphabet(spoken.texts)
         _, voice = np.unique(np.asarray(spoken.speakers), return_inverse=True)
         heard = np.bincount(voice, weights=self.lengths)                # samples of each speaker
         self.upto = np.cumsum(self.lengths / np.sqrt(heard)[voice])
@@ -136,27 +134,23 @@ class Run:
     """Everything that changes while training; saved and loaded as one file."""
 
     words: Words
-    spell: nn.Linear
     optimizer: torch.optim.AdamW
     step: int = 0
     steps: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
 
     @classmethod
-    def begin(cls, words: Words, letters: int, seed: int) -> "Run":
-        torch.manual_seed(seed)
-        spell = nn.Linear(WIDTHS[-1], LETTERS_A_FRAME * letters)
-        weights = [*words.parameters(), *spell.parameters()]
-        return cls(words, spell, torch.optim.AdamW(weights, lr=1.0, betas=(0.9, 0.98), weight_decay=0.02, fused=True))
+    def begin(cls, words: Words) -> "Run":
+        optimizer = torch.optim.AdamW(words.parameters(), lr=1.0, betas=(0.9, 0.98), weight_decay=0.02, fused=True)
+        return cls(words, optimizer)
 
-    def states(self, bands: Tensor) -> Tensor:
-        """[batch, frames * hops, MELS] to [batch, frames, width]."""
-        return self.words.states(bands, self.words.start(len(bands)))[0]
+    def scores(self, bands: Tensor) -> Tensor:
+        """Log probabilities [batch, frames, LETTERS_A_FRAME, 1 + letters] of mel bands [batch, frames * hops, MELS]."""
+        return self.words.scores(bands, self.words.start(len(bands)))[0]
 
     def loss(self, bands: Tensor, frames: list[int], texts: list[list[int]]) -> Tensor:
         """Nats a letter."""
-        scores = self.spell(self.states(bands)).unflatten(2, (LETTERS_A_FRAME, -1)).flatten(1, 2)
-        return reading_loss(scores.log_softmax(-1), texts, [LETTERS_A_FRAME * count for count in frames])
+        return reading_loss(self.scores(bands).flatten(1, 2), texts, [LETTERS_A_FRAME * count for count in frames])
 
 
 def train_words(
@@ -182,13 +176,14 @@ def train_words(
     }))  # fmt: skip
     if finished(out, identity, "a codec's words"):
         return Codec.load(out)
-    codec = with_words(codec, seed)
-    lessons = Lessons(spoken, codec, plan, seed)
+    alphabet = Alphabet(spoken.texts)
+    codec = with_words(codec, alphabet.letters, seed)
+    lessons = Lessons(spoken, alphabet, codec, plan, seed)
     assert codec.words is not None
-    run = Run.begin(codec.words, len(lessons.alphabet), seed)
+    run = Run.begin(codec.words)
     load_state(out / STATE, *_parts(run), identity, run, "a codec's words")
     if not run.steps:
-        run.steps = steps if steps is not None else _steps_in(minutes or 0.0, lessons, seed)
+        run.steps = steps if steps is not None else _steps_in(minutes or 0.0, lessons)
     _train(run, lessons, out / STATE, identity)
     fit_codebook(run, lessons)
     codec.eval().save(out)
@@ -196,12 +191,14 @@ def train_words(
     return codec
 
 
-def with_words(codec: Codec, seed: int = 0) -> Codec:
+def with_words(codec: Codec, letters: str, seed: int = 0) -> Codec:
     """The codec with one more codebook, the first, whose encoder knows nothing yet. Raises InputError if it has one."""
     if codec.config.words:
         raise InputError("the codec has a codebook of words already; give one that was trained without")
+    if not letters:
+        raise InputError("no letter is said often enough to be learnt; give more speech with transcripts")
     torch.manual_seed(seed)
-    more = Codec(CodecConfig(**{**asdict(codec.config), "words": True, "codebooks": codec.codebooks + 1}))
+    more = Codec(CodecConfig(**{**asdict(codec.config), "words": letters, "codebooks": codec.codebooks + 1}))
     more.load_state_dict(codec.state_dict(), strict=False)
     return more
 
@@ -244,23 +241,18 @@ def _step(run: Run, lessons: Lessons) -> float:
 
 @torch.no_grad()
 def fit_codebook(run: Run, lessons: Lessons) -> None:
-    """Projection and centres: k-means where distance is that of the letters' scores, on what is heard in training."""
+    """The centres, of what is heard in training."""
     heard: list[Tensor] = []
     for step in range(run.steps, 2 * run.steps):
         bands, lengths, _ = lessons(step)
-        heard += [states[:length] for states, length in zip(run.states(bands), lengths, strict=True)]
+        heard += [points[:length] for points, length in zip(roots(run.scores(bands)), lengths, strict=True)]
         if sum(map(len, heard)) >= MOST_FRAMES:
             break
-    states = torch.cat(heard)                                           # [frames, width]
-    scores = (states - states.mean(0)) @ run.spell.weight.T             # [frames, 2 * letters], a constant left out
-    _, axes = torch.linalg.eigh((scores.T @ scores / len(scores)).double())
-    project = run.spell.weight.T @ axes[:, -DIMS:].float().flip(1)      # [width, DIMS]
-    run.words.project.zero_()[:, : project.shape[1]] = project
-    run.words.centres.copy_(centres_of(states @ run.words.project, len(run.words.centres), lessons.seed))
+    run.words.centres.copy_(centres_of(torch.cat(heard), len(run.words.centres), lessons.seed))
 
 
 def centres_of(points: Tensor, count: int, seed: int, rounds: int = 25) -> Tensor:
-    """k-means (Lloyd 1982): [n, DIMS] to [count, DIMS]; a centre that loses its points begins anew at a point."""
+    """k-means (Lloyd 1982): [n, dims] to [count, dims]; a centre that loses its points begins anew at a point."""
     chance = torch.Generator().manual_seed(seed)
     centres = points[torch.randint(len(points), (count,), generator=chance)].clone()
     for _ in range(rounds):
@@ -272,10 +264,10 @@ def centres_of(points: Tensor, count: int, seed: int, rounds: int = 25) -> Tenso
     return centres
 
 
-def _steps_in(minutes: float, lessons: Lessons, seed: int) -> int:
+def _steps_in(minutes: float, lessons: Lessons) -> int:
     """How many steps fit into the time, by timing some on a copy that is thrown away."""
     assert lessons.codec.words is not None
-    trial = Run.begin(copy.deepcopy(lessons.codec.words), len(lessons.alphabet), seed)
+    trial = Run.begin(copy.deepcopy(lessons.codec.words))
     trial.steps, seconds = 1000, []
     for _ in range(12):
         begun = time.perf_counter()
@@ -287,4 +279,4 @@ def _steps_in(minutes: float, lessons: Lessons, seed: int) -> int:
 
 def _parts(run: Run) -> tuple[dict[str, nn.Module], dict[str, torch.optim.Optimizer]]:
     """Modules and optimizers under their names in the saved state."""
-    return {"words": run.words, "spell": run.spell}, {"optimizer": run.optimizer}
+    return {"words": run.words}, {"optimizer": run.optimizer}

@@ -19,7 +19,7 @@ LOWEST, HIGHEST = 60.0, 7600.0                                          # Hz
 WIDTHS = (128, 192, 288)                                                # a hop, two hops, a frame
 DEPTHS = (2, 3, 5)
 KERNELS = (7, 7, 9)
-DIMS = 48                                                               # of what a code stands for
+LETTERS_A_FRAME = 2                                                     # that can be spelt
 
 States = tuple[tuple[Tensor, ...], ...]
 
@@ -27,24 +27,24 @@ States = tuple[tuple[Tensor, ...], ...]
 class Words(nn.Module):
     """Power spectra, 100 a second or so, to one code a frame; causal, its past an explicit state.
 
-    bins: of a spectrum; hops: spectra in a frame, an even number; codes: how many there are. A code is the nearest of
-    the centres in a projection of the encoder's states; both are found when the encoder has learnt.
+    bins: of a spectrum; hops: spectra in a frame, an even number; codes: how many there are; letters: that it spells.
+    A code is the nearest of the centres to the roots of the letters' probabilities, so by Hellinger's distance: of the
+    scores themselves it keeps a third less of what is said. The centres are found when the encoder has learnt.
     """
 
     bank: Tensor
-    project: Tensor
     centres: Tensor
 
-    def __init__(self, sample_rate: int, bins: int, hops: int, codes: int) -> None:
+    def __init__(self, sample_rate: int, bins: int, hops: int, codes: int, letters: str) -> None:
         super().__init__()
         hop, pair, frame = WIDTHS
-        self.sample_rate, self.hops = sample_rate, hops
+        self.hops, self.letters = hops, letters
         self.hear = nn.Linear(MELS, hop)
         self.stacks = cast(Sequence[CausalStack], nn.ModuleList(map(CausalStack, DEPTHS, WIDTHS, KERNELS)))
         self.pair = nn.Linear(2 * hop, pair)
         self.frame = nn.Linear(hops // 2 * pair, frame)
-        self.register_buffer("project", torch.zeros(frame, DIMS))
-        self.register_buffer("centres", torch.zeros(codes, DIMS))
+        self.spell = nn.Linear(frame, LETTERS_A_FRAME * (1 + len(letters)))  # the blank, then the letters, twice
+        self.register_buffer("centres", torch.zeros(codes, LETTERS_A_FRAME * (1 + len(letters))))
         self.register_buffer("bank", mel_bank(sample_rate, bins), persistent=False)
 
     def start(self, batch: int) -> States:
@@ -53,11 +53,11 @@ class Words(nn.Module):
 
     def forward(self, power: Tensor, states: States) -> tuple[Tensor, States]:
         """power: [batch, frames * hops, bins]. Returns codes, long [batch, frames], and the state after them."""
-        heard, states = self.states(mels(power, self.bank), states)
-        return nearest(heard @ self.project, self.centres), states
+        scores, states = self.scores(mels(power, self.bank), states)
+        return nearest(roots(scores), self.centres), states
 
-    def states(self, heard: Tensor, states: States) -> tuple[Tensor, States]:
-        """What the codes are of: [batch, frames * hops, MELS] of `mels` to [batch, frames, width]."""
+    def scores(self, heard: Tensor, states: States) -> tuple[Tensor, States]:
+        """Mel bands [batch, frames * hops, MELS] to log probabilities [batch, frames, LETTERS_A_FRAME, 1 + letters]."""
         after = []
         x, state = self.stacks[0](self.hear(heard), states[0])          # [batch, hops of all frames, hop]
         after.append(state)
@@ -66,11 +66,26 @@ class Words(nn.Module):
         after.append(state)
         x = self.frame(x.unflatten(1, (-1, self.hops // 2)).flatten(2))  # [batch, frames, frame]
         x, state = self.stacks[2](x, states[2])
-        return x, (*after, state)
+        return self.spell(x).unflatten(2, (LETTERS_A_FRAME, -1)).log_softmax(-1), (*after, state)
+
+    def read(self, codes: Tensor) -> str:
+        """What codes, long [frames], spell by themselves, each moment's likeliest letter: half right at best."""
+        return self.spelt(self.centres[codes].unflatten(1, (LETTERS_A_FRAME, -1)))
+
+    def spelt(self, scores: Tensor) -> str:
+        """The likeliest letters of [frames, LETTERS_A_FRAME, 1 + letters], without blanks and repetitions."""
+        best = scores.flatten(0, 1).argmax(-1)
+        best = best[torch.cat((best[:1] > 0, (best[1:] != best[:-1]) & (best[1:] > 0)))] if len(best) else best
+        return " ".join("".join(self.letters[letter - 1] for letter in best.tolist()).split())
+
+
+def roots(scores: Tensor) -> Tensor:
+    """Log probabilities [..., LETTERS_A_FRAME, 1 + letters] as the points that codes are clusters of: [..., dims]."""
+    return (scores / 2).exp().flatten(-2)
 
 
 def nearest(points: Tensor, centres: Tensor) -> Tensor:
-    """Number of the centre [codes, DIMS] nearest to each point [..., DIMS]: long [...]."""
+    """Number of the centre [codes, dims] nearest to each point [..., dims]: long [...]."""
     return (points @ centres.T - centres.square().sum(-1) / 2).argmax(-1)
 
 

@@ -10,6 +10,7 @@ from omni.tokenizers import resuming
 from omni.tokenizers.audio import spelling
 from omni.tokenizers.audio.codec import Codec
 from omni.tokenizers.audio.config import CodecConfig
+from omni.tokenizers.audio.guidance import Alphabet
 from omni.tokenizers.audio.spelling import Lessons, Plan, Spoken, train_words, with_words
 from omni.tokenizers.audio.words import HIGHEST, LOWEST, MELS, mel_bank, nearest
 
@@ -24,11 +25,12 @@ def codec() -> Codec:
 
 
 def learnt(seed: int = 0) -> Codec:
-    """A codec with words whose codes are places in a random projection."""
-    both = with_words(codec()).eval()
+    """A codec with words whose codes mean nothing."""
+    both = with_words(codec(), "ab").eval()
     assert both.words is not None
-    both.words.project.normal_()
-    both.words.centres.normal_(std=5.0)
+    both.words.centres.copy_(torch.rand(20, 6))
+    with torch.no_grad():
+        both.words.spell.weight.mul_(50)                                # it is sure of what it hears
     return both
 
 
@@ -77,8 +79,8 @@ def test_mel_bands_are_those_of_transformers() -> None:
 
 
 def test_batches_depend_on_seed_and_step_alone() -> None:
-    some = Lessons(spoken(), with_words(codec()), SHORT, seed=3)
-    again = Lessons(spoken(), with_words(codec()), SHORT, seed=3)
+    some = Lessons(spoken(), Alphabet(spoken().texts), with_words(codec(), "ab"), SHORT, seed=3)
+    again = Lessons(spoken(), Alphabet(spoken().texts), with_words(codec(), "ab"), SHORT, seed=3)
     assert torch.equal(some(5)[0], again(5)[0]) and some(5)[1:] == again(5)[1:]
     assert not torch.equal(some(5)[0], some(6)[0])
 
@@ -86,7 +88,7 @@ def test_batches_depend_on_seed_and_step_alone() -> None:
 def test_speakers_are_heard_by_the_root_of_their_time() -> None:
     waves = [np.zeros(16000, np.float32)] * 10
     few = Spoken(waves, [16000] * 10, ["a"] * 10, ["much"] * 9 + ["little"])
-    chance = np.diff(Lessons(few, with_words(codec()), SHORT, seed=0).upto, prepend=0.0)
+    chance = np.diff(Lessons(few, Alphabet(few.texts), with_words(codec(), "ab"), SHORT, seed=0).upto, prepend=0.0)
     assert chance[:9].sum() / chance[9] == pytest.approx(3.0)
 
 
@@ -98,6 +100,15 @@ def test_two_tones_have_different_codes(tmp_path: Path, monkeypatch: pytest.Monk
     assert history[-1]["letters"] < history[0]["letters"] / 2
     a, b = (both.encode(torch.from_numpy(some.waves[n])[None])[0, :7, 0].tolist() for n in (0, 1))
     assert not set(a[3:]) & set(b[3:])                                  # "a" and "b", once they have begun
+
+
+def test_codes_spell_what_their_centres_are_the_roots_of() -> None:
+    both = learnt()
+    assert both.words is not None
+    sure = torch.eye(3)[[1, 0, 2]]                                      # "a", a blank, "b"
+    both.words.centres[:3] = torch.stack([torch.cat((sure[n], sure[m])) for n, m in ((0, 1), (1, 2), (2, 2))])
+    assert both.words.read(torch.tensor([0, 1, 2, 1])) == "abb"
+    assert both.words.read(torch.tensor([0, 0])) == "aa" and both.words.read(torch.zeros(0, dtype=torch.long)) == ""
 
 
 def test_centres_lie_in_the_middle_of_what_is_together() -> None:
@@ -129,10 +140,12 @@ def test_an_interrupted_run_ends_with_the_same_weights(tmp_path: Path, monkeypat
 
 def test_what_cannot_have_words_is_refused() -> None:
     with pytest.raises(InputError, match="words already"):
-        with_words(with_words(codec()))
+        with_words(with_words(codec(), "ab"), "ab")
+    with pytest.raises(InputError, match="often enough"):
+        with_words(codec(), "")
     with pytest.raises(InputError, match="even number of hops"):
-        CodecConfig(frame_rate=100.0, codebooks=2, words=True)
+        CodecConfig(frame_rate=100.0, codebooks=2, words="ab")
     with pytest.raises(InputError, match="codebooks=2"):
-        CodecConfig(words=True)
+        CodecConfig(words="ab")
     with pytest.raises(InputError, match="no speech with a transcript"):
         Spoken([], [], [], [])
