@@ -4,6 +4,7 @@ import functools
 import hashlib
 import json
 import multiprocessing
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -97,7 +98,11 @@ def exit_code() -> Callable[[Callable[[], object]], int | None]:
     """Has something done in a process of its own, a copy of this one; how that ended, a signal's number negative."""
 
     def of(work: Callable[[], object]) -> int | None:
-        process = multiprocessing.get_context("fork").Process(target=work)
+        def interruptible() -> object:
+            signal.signal(signal.SIGINT, signal.default_int_handler)    # a job in the background is born without it
+            return work()
+
+        process = multiprocessing.get_context("fork").Process(target=interruptible)
         process.start()
         process.join(120)
         process.kill()                                                  # one that has not ended by then
