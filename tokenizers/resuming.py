@@ -1,11 +1,13 @@
 """Trainings of tokenizers that can be stopped: their state as one safetensors file, their end as a summary."""
 
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -13,6 +15,7 @@ from torch import Tensor, nn
 
 from omni.errors import InputError
 from omni.files import atomic_path, read_json, write_json
+from omni.progress import progress
 
 STATE = "training.safetensors"
 SUMMARY = "training.json"
@@ -34,6 +37,41 @@ def finished(out: Path, identity: dict[str, Any], what: str) -> bool:
         return False
     _refuse_other(read_json(out / SUMMARY)["run"], identity, out, what)
     return True
+
+
+def go_on(
+    run: Progress,
+    what: str,
+    step: Callable[[], dict[str, float]],
+    save: Callable[[], None],
+    *,
+    every: int,
+    save_every: float,
+    shown: Mapping[str, str],
+    more: Callable[[], dict[str, float]] = dict,
+) -> None:
+    """All remaining steps; their figures go into the history as means over `every` steps, with `more` of that moment.
+
+    It is saved between steps only, so that Ctrl-C never leaves half a step behind, and where no mean is half taken.
+    save_every: seconds; shown: words beside the bar, and the figure that each tells
+    """
+    recent: list[dict[str, float]] = []
+    saved = time.monotonic()
+    with progress(None, what, total=run.steps, unit="step") as bar:
+        bar.update(run.step)
+        while run.step < run.steps:
+            recent.append(step())
+            run.step += 1
+            bar.update(1)
+            if run.step % every and run.step < run.steps:
+                continue
+            means = {name: float(np.mean([row[name] for row in recent if name in row])) for name in recent[-1]}
+            run.history.append({"step": run.step, **means, **more()})
+            bar.set_postfix({word: f"{means[name]:.3f}" for word, name in shown.items()})
+            recent = []
+            if time.monotonic() - saved > save_every:
+                save()
+                saved = time.monotonic()
 
 
 def finish(out: Path, identity: dict[str, Any], run: Progress) -> None:

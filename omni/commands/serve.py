@@ -92,16 +92,17 @@ def _share(args: argparse.Namespace) -> float:
 @contextlib.contextmanager
 def _bodies(args: argparse.Namespace) -> Iterator[Sequence["Body"]]:
     """Where the models' processes will live. Raises InputError when there is no such place."""
+    how = args.model, args.int8, args.device, args.sessions is None     # whoever says how many is told of no pace
     if args.engine == "local":
         from omni.live.engine.child import Child
 
-        yield [Child(args.model, args.int8, args.device) for _ in range(args.models)]
+        yield [Child(*how) for _ in range(args.models)]
         return
     from omni.cluster import joined
     from omni.live.engine.actor import Actor
 
     with joined(args.models) as ray:
-        yield [Actor(ray, args.model, args.int8, args.device) for _ in range(args.models)]
+        yield [Actor(ray, *how) for _ in range(args.models)]
 
 
 def _guards(names: list[str], voices: tuple[str, ...]) -> "Guards | None":

@@ -68,6 +68,8 @@ def run(args: argparse.Namespace) -> None:
         _check_length(args)
         manifest = Manifest.load(args.data)
         length = {"steps": args.steps, "minutes": args.minutes}
+        if args.steps is None and args.minutes is None and args.modality in MINUTES:
+            length["minutes"] = MINUTES[args.modality][args.preset]
         if args.modality == "text":
             train_text(manifest, args.out, args.preset, args.languages)
         elif args.modality == "audio":
@@ -131,8 +133,6 @@ def train_audio(
     }
     waves = {split: [manifest.wave(recording) for _, recording in some] for split, some in spoken.items()}
     texts = [item.texts.get(recording.language or "", "") for item, recording in spoken["train"]]
-    if steps is None and minutes is None:
-        minutes = MINUTES["audio"][preset]
     plan = Plan.preset(preset)
     train_codec(
         waves["train"], config, out / "audio", steps=steps, minutes=minutes, valid=waves["valid"], texts=texts,
@@ -171,8 +171,6 @@ def train_words(
         manifest.waves([recording for recording, _ in said]), [recording.length for recording, _ in said],
         [text for _, text in said], [recording.speaker or "" for recording, _ in said],
     )  # fmt: skip
-    if steps is None and minutes is None:
-        minutes = MINUTES["words"][preset]
     bundle.audio = learn(bundle.audio, spoken, out / "audio", steps=steps, minutes=minutes, seed=seed)
     bundle.save(out)
 
@@ -192,8 +190,6 @@ def train_image(
     from omni.tokenizers.image.training import Plan, train_image_tokenizer
 
     pictures, valid = manifest_pictures(manifest, "train"), manifest_pictures(manifest, "valid")
-    if steps is None and minutes is None:
-        minutes = MINUTES["image"][preset]
     config, plan = ImageConfig.preset(preset), Plan.preset(preset)
     train_image_tokenizer(
         pictures, config, out / "image", steps=steps, minutes=minutes, valid=valid, seed=seed, plan=plan

@@ -12,20 +12,18 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from omni.errors import InputError
-from omni.progress import progress
 from omni.tokenizers.audio.augment import degraded
 from omni.tokenizers.audio.codec import Codec
 from omni.tokenizers.audio.config import CodecConfig
 from omni.tokenizers.audio.guidance import Alphabet, reading_loss
 from omni.tokenizers.audio.words import LETTERS_A_FRAME, MELS, Words, mel_bank, mels, nearest, roots
-from omni.tokenizers.resuming import STATE, finish, finished, load_state, save_state
+from omni.tokenizers.resuming import STATE, finish, finished, go_on, load_state, save_state
 
 TRACTS = tuple(np.linspace(0.82, 1.2, 20))                              # vocal tracts, from long to short
 SPEEDS = (0.85, 1.18)
@@ -170,6 +168,8 @@ def train_words(
     Raises InputError when the codec has words already, or `out` holds another run.
     """
     out, plan = Path(out), plan or Plan()
+    if (steps is None) == (minutes is None):
+        raise ValueError("give either steps or minutes")
     identity = json.loads(json.dumps({
         "codec": codec.fingerprint, "plan": asdict(plan), "seed": seed, "steps": steps, "minutes": minutes,
         "data": spoken.fingerprint,
@@ -184,7 +184,12 @@ def train_words(
     load_state(out / STATE, *_parts(run), identity, run, "a codec's words")
     if not run.steps:
         run.steps = steps if steps is not None else _steps_in(minutes or 0.0, lessons)
-    _train(run, lessons, out / STATE, identity)
+    go_on(
+        run, "words",
+        lambda: {"letters": _step(run, lessons)},
+        lambda: save_state(out / STATE, *_parts(run), identity, run),
+        every=LOG_EVERY, save_every=plan.save_every, shown={"letters": "letters"},
+    )  # fmt: skip
     fit_codebook(run, lessons)
     codec.eval().save(out)
     finish(out, identity, run)
@@ -197,32 +202,12 @@ def with_words(codec: Codec, letters: str, seed: int = 0) -> Codec:
         raise InputError("the codec has a codebook of words already; give one that was trained without")
     if not letters:
         raise InputError("no letter is said often enough to be learnt; give more speech with transcripts")
-    torch.manual_seed(seed)
-    more = Codec(CodecConfig(**{**asdict(codec.config), "words": letters, "codebooks": codec.codebooks + 1}))
+    config = CodecConfig(**{**asdict(codec.config), "words": letters, "codebooks": codec.codebooks + 1})
+    with torch.random.fork_rng(devices=[]):                             # a library leaves its caller's dice alone
+        torch.manual_seed(seed)
+        more = Codec(config)
     more.load_state_dict(codec.state_dict(), strict=False)
     return more
-
-
-def _train(run: Run, lessons: Lessons, state: Path, identity: dict[str, Any]) -> None:
-    """All remaining steps. The state is saved between steps only, so that Ctrl-C never leaves half a step behind."""
-    recent: list[float] = []
-    saved = time.monotonic()
-    bar = progress(None, "words", total=run.steps, unit="step")
-    bar.update(run.step)
-    try:
-        while run.step < run.steps:
-            recent.append(_step(run, lessons))
-            run.step += 1
-            bar.update(1)
-            if run.step % LOG_EVERY == 0 or run.step == run.steps:
-                run.history.append({"step": run.step, "letters": float(np.mean(recent))})
-                bar.set_postfix(letters=f"{np.mean(recent):.3f}")
-                recent = []
-            if time.monotonic() - saved > lessons.plan.save_every:
-                save_state(state, *_parts(run), identity, run)
-                saved = time.monotonic()
-    finally:
-        bar.close()
 
 
 def _step(run: Run, lessons: Lessons) -> float:

@@ -13,14 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from omni.progress import progress
 from omni.tokenizers.audio.codec import Codec, Reconstruction
 from omni.tokenizers.audio.config import CodecConfig
 from omni.tokenizers.audio.crops import Batch, Crops
 from omni.tokenizers.audio.discriminator import Critics
 from omni.tokenizers.audio.guidance import Alphabet, Reader, reading_loss
 from omni.tokenizers.audio.losses import SpectralLoss, pitch_loss, spread_loss
-from omni.tokenizers.resuming import STATE, finish, finished, load_state, save_state
+from omni.tokenizers.resuming import STATE, finish, finished, go_on, load_state, save_state
 
 LOG_EVERY = 25                                                          # steps
 
@@ -151,28 +150,14 @@ def _rate(step: int, steps: int, plan: Plan) -> float:
 
 
 def _train(run: Run, lesson: Lesson, valid: Sequence[np.ndarray], state: Path, identity: dict[str, Any]) -> None:
-    """All remaining steps. The state is saved between steps only, so that Ctrl-C never leaves half a step behind."""
-    recent: list[dict[str, float]] = []
-    saved = time.monotonic()
     run.codec.train()
-    bar = progress(None, "codec", total=run.steps, unit="step")
-    bar.update(run.step)
-    try:
-        while run.step < run.steps:
-            recent.append(_step(run, lesson, run.step >= (1 - lesson.plan.adversarial) * run.steps))
-            run.step += 1
-            bar.update(1)
-            if run.step % LOG_EVERY and run.step < run.steps:
-                continue
-            means = {name: float(np.mean([row[name] for row in recent if name in row])) for name in recent[-1]}
-            run.history.append({"step": run.step, **means, **_validate(run, valid, lesson.spectra)})
-            bar.set_postfix(loss=f"{means['spectral']:.3f}")
-            recent = []
-            if time.monotonic() - saved > lesson.plan.save_every:
-                _save(run, state, identity)
-                saved = time.monotonic()
-    finally:
-        bar.close()
+    go_on(
+        run, "codec",
+        lambda: _step(run, lesson, run.step >= (1 - lesson.plan.adversarial) * run.steps),
+        lambda: _save(run, state, identity),
+        every=LOG_EVERY, save_every=lesson.plan.save_every, shown={"loss": "spectral"},
+        more=lambda: _validate(run, valid, lesson.spectra),
+    )  # fmt: skip
 
 
 def _step(run: Run, lesson: Lesson, adversarial: bool) -> dict[str, float]:

@@ -28,6 +28,7 @@ class Rule:
     """What weighs tasks. One without a memory learns nothing."""
 
     pull: Pull = ()
+    known: Learnt | GradNorm | None = None                              # what it has learnt, as that remembers it
 
     def weigh(self, tasks: Gradients) -> Tensor:
         """Weights of the tasks of a batch, [here]. Every process calls it."""
@@ -38,10 +39,12 @@ class Rule:
 
     def memory(self) -> list[float]:
         """What a resumed run must know to go on alike."""
-        return []
+        return [] if self.known is None else self.known.memory()
 
     def remember(self, memory: Sequence[float]) -> None:
         """Be as when `memory` was asked."""
+        if self.known is not None:
+            self.known.remember(memory)
 
 
 def rule_of(plan: MultitaskRecipe, rows: Mapping[str, int], lr: float) -> Rule:
@@ -94,7 +97,7 @@ class Scales(Rule):
 
     def __init__(self, name: str, tasks: int, lr: float) -> None:
         self.combine = [scale(name, 1).double() for _ in range(tasks)]
-        self.learnt = Learnt([one for each in self.combine for one in each.parameters()], lr)
+        self.known = self.learnt = Learnt([one for each in self.combine for one in each.parameters()], lr)
 
     def weigh(self, tasks: Gradients) -> Tensor:
         one = torch.ones(1, dtype=torch.float64, requires_grad=True)    # the weight is the slope, whatever the loss
@@ -104,18 +107,12 @@ class Scales(Rule):
         parts = [self.combine[task](loss) for task, loss in zip(here, losses.double().split(1), strict=True)]
         self.learnt.descend(torch.stack(parts).sum(), factor)
 
-    def memory(self) -> list[float]:
-        return self.learnt.memory()
-
-    def remember(self, memory: Sequence[float]) -> None:
-        self.learnt.remember(memory)
-
 
 class Balanced(Rule):
     """GradNorm by the last block, the last layer that all tasks share."""
 
     def __init__(self, method: GradNorm) -> None:
-        self.method = method
+        self.known = self.method = method
         self.norms = torch.zeros(0)                                     # of the batch last weighed, [here]
 
     def weigh(self, tasks: Gradients) -> Tensor:
@@ -126,12 +123,6 @@ class Balanced(Rule):
     def learn(self, here: Sequence[int], losses: Tensor, factor: float) -> None:
         if bool(self.norms.isfinite().all()):
             self.method.move(here, self.norms, losses, factor)
-
-    def memory(self) -> list[float]:
-        return self.method.memory()
-
-    def remember(self, memory: Sequence[float]) -> None:
-        self.method.remember(memory)
 
 
 class FromProducts(Rule):

@@ -139,4 +139,3 @@ def trained_steps(batch: Batch) -> Tensor:
     """Steps of each row that are trained: [rows]."""
     follows = (batch.document[:, 1:] == batch.document[:, :-1]) & (batch.document[:, 1:] > 0)
     return (batch.loss[:, 1:] & follows).sum(dim=1)
-

@@ -35,7 +35,8 @@ class Model:
         return str(ray.util.get_node_ip_address())
 
     def serve(
-        self, door: tuple[str, int], secret: bytes, model: str | None, int8: bool, device: str, at: str
+        self, door: tuple[str, int], secret: bytes, model: str | None, int8: bool, device: str,
+        measure: bool, at: str,
     ) -> None:  # fmt: skip
         """Work for the door that listens there until it hangs up. Raises InputError for what keeps it from that."""
         from omni.live.model.process import run
@@ -49,20 +50,22 @@ class Model:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             connection.sendall(secret)
             with contextlib.suppress(ConnectionError):
-                run(connection, model, int8, device, Path(at))
+                run(connection, model, int8, device, measure, Path(at))
 
 
 @dataclass
 class Actor:
     """Has Ray run the worker wherever there is a core for it, and a GPU where `device` is cuda.
 
-    model: its folder, which every node must see, None for the one that ships
+    model: its folder, which every node must see, None for the one that ships; measure: whether it finds out how many
+    sessions it holds
     """
 
     ray: Any                                                            # the module, part of a cluster
     model: str | None = None
     int8: bool = False
     device: str = "cpu"
+    measure: bool = True
     _actor: Any = None
     _node: str = "no node yet"
     _serving: "asyncio.Future[None] | None" = None
@@ -83,7 +86,8 @@ class Actor:
             self._actor = self._kind.remote()
             self._node = await self._placed()
             door = listening.sockets[0].getsockname()[:2]
-            work = self._actor.serve.remote(door, caller.secret, self.model, self.int8, self.device, str(Path.cwd()))
+            how = self.model, self.int8, self.device, self.measure, str(Path.cwd())
+            work = self._actor.serve.remote(door, caller.secret, *how)
             self._serving = asyncio.wrap_future(work.future())
             either: tuple[asyncio.Future[Any], ...] = (self._serving, caller.streams)
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)

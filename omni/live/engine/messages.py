@@ -197,7 +197,7 @@ class Ready(Told):
     """The model's process listens; what it can do.
 
     room: conversations in which it can speak at once without a gap; alone, further: the shares of real time that one of
-    them takes here, and each more
+    them takes here, and each more; 0 where nobody had it measured
     """
 
     sample_rate: int
@@ -205,6 +205,6 @@ class Ready(Told):
     languages: tuple[str, ...]
     name: str
     max_steps: int
-    room: int
-    alone: float
-    further: float
+    room: int = 0
+    alone: float = 0.0
+    further: float = 0.0

@@ -1,6 +1,6 @@
 """The model's process: what goes in and out of it.
 
-    python -m omni.live.model.process FD [MODEL] [--int8] [--device DEVICE]
+    python -m omni.live.model.process FD [MODEL] [--int8] [--device DEVICE] [--measure]
 """
 
 import argparse
@@ -22,7 +22,7 @@ from omni.native import return_memory
 from omni.shipped import NAME, shipped_model
 
 
-def serve(door: socket.socket, pipeline: Pipeline, name: str, pace: Pace, ending: Ending | None = None) -> None:
+def serve(door: socket.socket, pipeline: Pipeline, name: str, pace: Pace | None, ending: Ending | None = None) -> None:
     """Work until the door closes."""
     codec = pipeline.tokenizers.audio
     assert codec is not None
@@ -30,8 +30,8 @@ def serve(door: socket.socket, pipeline: Pipeline, name: str, pace: Pace, ending
     def say(message: messages.Told) -> None:
         door.sendall(wire.pack(message))
 
-    room = pipeline.model.config.max_steps, pace.room, pace.alone, pace.further
-    say(messages.Ready("", codec.sample_rate, vocab.voices, vocab.languages, name, *room))
+    known = pipeline.model.config.max_steps, *((pace.room, pace.alone, pace.further) if pace else ())
+    say(messages.Ready("", codec.sample_rate, vocab.voices, vocab.languages, name, *known))
     worker, data = Worker(pipeline, say, ending), bytearray()
     while True:
         readable, _, _ = select.select([door], [], [], 0 if worker.busy or worker.late else None)
@@ -48,8 +48,12 @@ def serve(door: socket.socket, pipeline: Pipeline, name: str, pace: Pace, ending
             worker.catch_up()
 
 
-def run(door: socket.socket, model: str | None, int8: bool = False, device: str = "cpu", at: Path = Path()) -> None:
-    """Load a model and work with it until the door closes; at: where a relative folder begins.
+def run(
+    door: socket.socket, model: str | None, int8: bool = False, device: str = "cpu", measure: bool = False,
+    at: Path = Path(),
+) -> None:  # fmt: skip
+    """Load a model and work with it until the door closes; measure: how many sessions it holds; at: where a relative
+    folder begins.
 
     Raises InputError for a model that cannot be served, OSError when the connection breaks.
     """
@@ -66,7 +70,7 @@ def run(door: socket.socket, model: str | None, int8: bool = False, device: str 
     if pipeline.tokenizers.audio is None:
         raise InputError(f"{folder}: this model neither hears nor speaks; serve one with an audio tokenizer")
     warm(pipeline)
-    serve(door, pipeline, model or NAME, measured(pipeline), ending)
+    serve(door, pipeline, model or NAME, measured(pipeline) if measure else None, ending)
 
 
 def main() -> None:
@@ -75,8 +79,9 @@ def main() -> None:
     parser.add_argument("model", nargs="?")
     parser.add_argument("--int8", action="store_true")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--measure", action="store_true")
     args = parser.parse_args()
-    run(socket.socket(fileno=args.fd), args.model, args.int8, args.device)
+    run(socket.socket(fileno=args.fd), args.model, args.int8, args.device, args.measure)
 
 
 if __name__ == "__main__":
