@@ -131,3 +131,27 @@ def test_a_process_whose_device_or_door_is_gone_does_not_go_on(pipeline: Pipelin
         worker.take(messages.Open("a"))
         with pytest.raises(type(error)):
             worker.take(messages.Judge("a", 1))
+
+
+def test_a_text_that_is_not_to_be_read_out_ends_the_answer(pipeline: Pipeline) -> None:
+    told: list[Told] = []
+    worker = Worker(pipeline, told.append)
+    ask = messages.Ask(("text", "audio"), {"sampler": GREEDY, "max_tokens": 6, "voice": pipeline.vocab.voices[0]})
+
+    def answer(mute: str) -> tuple[str, float, messages.Ended]:
+        told.clear()
+        worker.take(messages.Open("talk"))
+        worker.take(messages.Answer("talk", "to it", ask, None, None, (Text("What is this?"),), "", mute))
+        while worker.jobs:
+            worker.work()
+        said = [message for message in told if isinstance(message, messages.Said)]
+        (ended,) = [message for message in told if isinstance(message, messages.Ended)]
+        worker.take(messages.Close("talk"))
+        text = "".join(one.text or "" for one in said)
+        return text, sum(len(one.audio) for one in said if one.audio is not None), ended
+
+    text, sound, ended = answer("")
+    assert text and sound and answer("no such words")[:2] == (text, sound)
+    same, none, sooner = answer(text[1:4])
+    assert (same, none) == (text, 0)
+    assert sooner.said["text"] == ended.said["text"] and sooner.said.get("audio", 0) < ended.said["audio"]

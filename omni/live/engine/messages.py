@@ -95,6 +95,7 @@ class Answer(Told):
     draft:   what is being said counts as said, under this name; nothing is kept until `Keep`
     parts:   what is answered instead of the conversation; a str names an item of it
     system:  instructions that go before it all
+    mute:    a text with this in it is not read out
     """
 
     answer: str
@@ -103,6 +104,7 @@ class Answer(Told):
     draft: str | None = None
     parts: tuple[Part | str, ...] | None = None
     system: str = ""
+    mute: str = ""
 
 
 @dataclass(frozen=True)

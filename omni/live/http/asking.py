@@ -77,10 +77,15 @@ async def conversation(pool: Pool) -> "AsyncIterator[tuple[Line, asyncio.Queue[m
         line.close()
 
 
-async def answer(pool: Pool, parts: tuple[Part, ...], ask: Ask, system: str = "") -> AsyncIterator[messages.Told]:
-    """The pieces of the answer to these parts, and last `Ended`. Raises RefusedRequestError when there is none."""
+async def answer(
+    pool: Pool, parts: tuple[Part, ...], ask: Ask, system: str = "", mute: str = ""
+) -> AsyncIterator[messages.Told]:
+    """The pieces of the answer to these parts, and last `Ended`. Raises RefusedRequestError when there is none.
+
+    system, mute: as in messages.Answer
+    """
     async with conversation(pool) as (line, said):
-        line.tell(messages.Answer(line.name, "answer", ask, None, None, parts, system))
+        line.tell(messages.Answer(line.name, "answer", ask, None, None, parts, system, mute))
         while True:
             message = await said.get()
             if message is None:

@@ -66,8 +66,9 @@ class Chat:
         """The answer piece by piece; last `Ended`, or why a guard lets it not be asked, or said any further."""
         try:
             kept = await self._examined(parts, ask.how["language"], key)
-            told = watched(answer(self.pool, kept, ask, system), self.guards, ask.how.get("voice"), self.known.rate)
-            async for message in tools.called(told, functions):
+            told = answer(self.pool, kept, ask, system, tools.OPENING if functions else "")
+            seen = watched(told, self.guards, ask.how.get("voice"), self.known.rate)
+            async for message in tools.called(seen, functions):
                 yield message
         except FilteredError as error:
             yield error

@@ -1,6 +1,7 @@
 """One conversation in the model's process: its items, what it is hearing, and the answers it is giving."""
 
 from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import chain
 
@@ -161,7 +162,7 @@ class Talk:
         stream = Stream(model, step=self.pipeline.step) if alone else self._stream
         stream.hear(ids[None], Laid.of(chain(*turns), vocab).prefix)
         told: list[Segment] = []
-        pieces = tell(stream, wants, self.pipeline.tokenizers, vocab, sampler, generator, told)
+        pieces = _unless(order.mute, tell(stream, wants, self.pipeline.tokenizers, vocab, sampler, generator, told))
         speech = Speech(order.answer, stream, pieces, told, order.item, draft, _counted(chain(*turns)), wants)
         if not apart:
             self.speech = speech
@@ -255,6 +256,17 @@ class Talk:
     def _text(self, segment: Segment) -> str:
         assert self.pipeline.tokenizers.text is not None
         return self.pipeline.tokenizers.text.decode(segment.codes.tolist())
+
+
+def _unless(mute: str, pieces: Generator[Piece, None, None]) -> Generator[Piece, None, None]:
+    """The pieces, but not the sound of a text with `mute` in it."""
+    text = ""
+    with closing(pieces):
+        for piece in pieces:
+            text += piece.text or ""
+            if mute and piece.audio is not None and mute in text:
+                return
+            yield piece
 
 
 def _refuse_endless(part: Part, pipeline: Pipeline) -> None:

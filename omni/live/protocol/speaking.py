@@ -169,7 +169,8 @@ class Speaking:
         functions = tools.instructions(tools.offered(session), must)
         system = "\n".join(filter(None, (session["instructions"], functions)))
         item = response.item if response.in_conversation else None
-        order = messages.Answer(self._line.name, response.id, response.settings.ask, item, draft, said, system)
+        mute = tools.OPENING if functions else ""
+        order = messages.Answer(self._line.name, response.id, response.settings.ask, item, draft, said, system, mute)
         self._line.tell(order)
 
     def _went_on(self, response: Response, reason: str | None) -> None:

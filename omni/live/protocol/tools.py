@@ -74,7 +74,7 @@ class Calls:
 async def called(
     said: AsyncIterator[messages.Told], functions: Sequence[Event]
 ) -> AsyncIterator[messages.Told | Event]:
-    """The same messages, but a call comes as its item, whole and without its sound, before `Ended`."""
+    """The same messages, but a call comes as its item, whole and without any sound of it, before `Ended`."""
     calls, answer = Calls(functions), ("", "")
     async for message in said:
         if isinstance(message, messages.Said):
