@@ -4,7 +4,7 @@
 
 `omni tokenizer train words` gives a codec one more codebook, the first. The model's own codebooks move back by one:
 what the backbone predicted by itself is predicted through the first of the head's maps, which begins as the identity.
-The rows of the new codebook begin as those of alike codes (omni.train.start.likeness).
+The rows of the new codebook begin near the letters that its codes spell (omni.train.start.likeness).
 """
 
 import argparse
@@ -20,7 +20,7 @@ from omni.model.folder import load_model, save_model
 from omni.model.transformer import OmniTransformer
 from omni.tokenizers.audio.codec import Codec
 from omni.tokenizers.bundle import Tokenizers
-from omni.train.start.likeness import start_alike
+from omni.train.start.likeness import start_words
 from omni.vocab import Vocabulary
 
 MAPS = "channel_head.maps.weight"
@@ -47,11 +47,12 @@ def widen(folder: Path, tokenizers: Path, out: Path) -> None:
     wide.check_same(Vocabulary.of(bundle, wide.languages, wide.layout, wide.voices), str(folder), str(tokenizers))
     torch.manual_seed(0)
     wider = OmniTransformer(model.config.for_vocabulary(wide))
-    start_alike(wider, wide, bundle, seed=0)
     weights = wider.state_dict() | {name: value for name, value in model.state_dict().items() if not _grows(name)}
     for name in filter(_grows, model.state_dict()):
         weights[name] = _grown(name, model.state_dict()[name], weights[name], vocab)
-    save_model(out, weights, wider.config, wide)
+    wider.load_state_dict(weights)
+    start_words(wider, wide, bundle, torch.Generator().manual_seed(0))
+    save_model(out, wider.state_dict(), wider.config, wide)
     shutil.copytree(tokenizers, out / "tokenizers")
 
 

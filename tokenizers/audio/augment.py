@@ -2,6 +2,7 @@
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import fft
 
 Wave = NDArray[np.float32]
 SHARE = 0.25                                                            # of the crops, for each kind of damage
@@ -24,25 +25,36 @@ def degraded(clean: Wave, rate: int, chance: np.random.Generator) -> tuple[Wave,
 
 def narrowed(wave: Wave, rate: int, top: float) -> Wave:
     """Nothing above `top` Hz, with an edge 10 % wide, as from a telephone."""
-    spectrum = np.fft.rfft(wave)
-    frequency = np.fft.rfftfreq(len(wave), 1 / rate)
-    return np.fft.irfft(spectrum * np.clip((1.1 * top - frequency) / (0.1 * top), 0, 1), len(wave)).astype(np.float32)
+    size = _size(len(wave))
+    frequency = fft.rfftfreq(size, 1 / rate)
+    kept = np.clip((1.1 * top - frequency) / (0.1 * top), 0, 1)
+    return _filtered(wave, kept, size)
 
 
 def noisy(wave: Wave, decibels: float, chance: np.random.Generator) -> Wave:
     """Noise between white and brown, `decibels` below the wave's mean power."""
-    spectrum = np.fft.rfft(chance.standard_normal(len(wave)))
-    spectrum[1:] /= np.arange(1, len(spectrum)) ** chance.uniform(0, 1)
-    noise = np.fft.irfft(spectrum, len(wave))
+    size = _size(len(wave))
+    slope = np.arange(size // 2 + 1, dtype=np.float32).clip(1) ** -np.float32(chance.uniform(0, 1))
+    noise = _filtered(chance.standard_normal(size, np.float32), slope, size)[: len(wave)]
     wanted = np.sqrt(np.mean(np.square(wave)) * 10 ** (-decibels / 10))
-    return (wave + noise * wanted / max(1e-8, np.sqrt(np.mean(np.square(noise))))).astype(np.float32)
+    return wave + noise * np.float32(wanted / max(1e-8, np.sqrt(np.mean(np.square(noise)))))
 
 
 def echoed(wave: Wave, rate: int, seconds: float, chance: np.random.Generator) -> Wave:
     """In a room that takes `seconds` to fall by 60 dB: the direct sound and exponentially falling noise after it."""
     length = int(seconds * rate)
-    tail = chance.standard_normal(length) * 10 ** (-3 * np.arange(length) / length)
-    tail *= chance.uniform(0.1, 0.5) / np.sqrt(np.sum(np.square(tail)))
-    size = len(wave) + length
-    response = np.fft.rfft(np.concatenate(([1.0], tail[1:])), size)
-    return np.fft.irfft(np.fft.rfft(wave, size) * response, size)[: len(wave)].astype(np.float32)
+    tail = chance.standard_normal(length, np.float32) * 10 ** np.linspace(0, -3, length, dtype=np.float32)
+    tail *= np.float32(chance.uniform(0.1, 0.5)) / np.sqrt(np.sum(np.square(tail)))
+    tail[0] = 1
+    size = _size(len(wave) + length)
+    return _filtered(wave, fft.rfft(tail, size), size)
+
+
+def _filtered(wave: Wave, response: NDArray[np.generic], size: int) -> Wave:
+    """`wave` after a filter with this frequency response [size // 2 + 1], as long as it was."""
+    return fft.irfft(fft.rfft(wave, size) * response, size)[: len(wave)].astype(np.float32)
+
+
+def _size(least: int) -> int:
+    """A length that Fourier transforms like: one with a great prime factor takes several times as long."""
+    return fft.next_fast_len(least, real=True)

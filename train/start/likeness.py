@@ -1,8 +1,9 @@
 """Embeddings that begin alike for tokens that are alike, so that what is learnt about one holds for its neighbours.
 
 Most ids of a codebook are rarely seen, but ids are no strangers to each other: codes of finite scalar quantization are
-points in a small cube, pieces of text share letters. A row of the embedding begins as random features of its token,
-whose inner products fall with the tokens' distance, instead of as pure noise. The scale is that of the usual start.
+points in a small cube, pieces of text share letters, codes of words spell some. A row of the embedding begins as random
+features of its token, whose inner products fall with the tokens' distance, instead of as pure noise. The scale is that
+of the usual start.
 """
 
 import math
@@ -14,6 +15,7 @@ from torch import Generator, Tensor
 from omni.errors import InputError
 from omni.model.init import STD
 from omni.model.transformer import OmniTransformer
+from omni.tokenizers.audio.words import LETTERS_A_FRAME
 from omni.tokenizers.bundle import Tokenizers
 from omni.tokenizers.text import TextTokenizer
 from omni.vocab import Vocabulary
@@ -42,6 +44,23 @@ def start_alike(model: OmniTransformer, vocab: Vocabulary, tokenizers: Tokenizer
             vectors = quantizer.vectors(torch.arange(quantizer.codebook_size)).float()  # [codebook_size, dims]
             for start in range(vocab[span].start, vocab[span].stop, len(vectors)):  # one codebook after the other
                 _write(table, start, code_features(vectors, d_model, generator), generator)
+    start_words(model, vocab, tokenizers, generator)
+
+
+def start_words(model: OmniTransformer, vocab: Vocabulary, tokenizers: Tokenizers, generator: Generator) -> None:
+    """Rewrite the rows of a codec's words, if it has them: a code begins near the letters that it spells, as text."""
+    words = getattr(tokenizers.audio, "words", None)
+    if words is None:
+        return
+    sounds = range(vocab["audio"].start + words.centres.shape[0], vocab["audio"].stop)
+    for table in model.tables:
+        shown = torch.randn(LETTERS_A_FRAME, 1 + len(words.letters), table.shape[1], generator=generator)  # by place in the frame
+        if tokenizers.text is not None:
+            text = table.detach()[vocab["text"].start : vocab["text"].stop].float()
+            rows = [text[tokenizers.text.encode(letter)].mean(0) for letter in words.letters]
+            shown[:, 1:] += (torch.stack(rows) - text.mean(0)) / text.std()
+        loud = float(table[sounds.start : sounds.stop].std())           # of a trained model: no quieter than its sounds
+        _write(table, vocab["audio"].start, words.centres @ shown.flatten(0, 1), generator, loud)
 
 
 def _check_sizes(vocab: Vocabulary, tokenizers: Tokenizers) -> None:
@@ -82,10 +101,10 @@ def piece_features(tokenizer: TextTokenizer, d_model: int, generator: Generator)
 
 
 @torch.no_grad()
-def _write(table: Tensor, start: int, features: Tensor, generator: Generator) -> None:
-    """Features [ids, d_model] become rows from `start`, centred, mixed with noise, at the usual scale."""
+def _write(table: Tensor, start: int, features: Tensor, generator: Generator, scale: float = STD) -> None:
+    """Features [ids, d_model] become rows from `start`, centred, mixed with noise, of this standard deviation."""
     centred = features - features.mean(dim=0)
     alike = centred / centred.std()
     noise = torch.randn(alike.shape, generator=generator)
-    rows = STD * (math.sqrt(ALIKE) * alike + math.sqrt(1 - ALIKE) * noise)
+    rows = scale * (math.sqrt(ALIKE) * alike + math.sqrt(1 - ALIKE) * noise)
     table[start : start + len(features)] = rows.to(table.device)

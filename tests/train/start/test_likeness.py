@@ -9,6 +9,9 @@ from torch.nn import functional as F
 from omni.errors import InputError
 from omni.model.config import ModelConfig
 from omni.model.transformer import OmniTransformer
+from omni.tokenizers.audio.codec import Codec
+from omni.tokenizers.audio.config import CodecConfig
+from omni.tokenizers.audio.spelling import with_words
 from omni.tokenizers.bundle import Tokenizers
 from omni.tokenizers.image.autoencoder import ImageConfig, ImageTokenizer
 from omni.tokenizers.text import TextTokenizer
@@ -50,6 +53,26 @@ def test_neighbours_are_alike_and_the_scale_is_kept(tokenizers: Tokenizers) -> N
     bird, birds, castle = (text.start + pieces.index(word) for word in (b"bird", b"birds", b"castle"))
     assert float(F.cosine_similarity(table[bird], table[birds], dim=0)) > 0.5
     assert abs(float(F.cosine_similarity(table[bird], table[castle], dim=0))) < 0.5
+
+
+def test_codes_of_words_begin_near_the_letters_that_they_spell(tokenizers: Tokenizers) -> None:
+    small = CodecConfig(
+        frame_rate=25.0, levels=(8, 5), codebooks=2, d_model=16, d_hop=16, encoder_layers=1, decoder_layers=1
+    )
+    codec = with_words(Codec(small), "abcdefgh")
+    assert codec.words is not None and tokenizers.text is not None
+    spelt = torch.arange(40) % 8                                        # code 0 spells a, 1 b, ...: the second time too
+    codec.words.centres.zero_()
+    codec.words.centres[torch.arange(40), 1 + spelt] = 1.0
+    bundle = Tokenizers(text=tokenizers.text, image=tokenizers.image, audio=codec)
+    vocab = Vocabulary.of(bundle, ["en"], "delay", ["ann"])
+    model = OmniTransformer(SHAPE.for_vocabulary(vocab))
+    start_alike(model, vocab, bundle, seed=0)
+    table, first = model.embedding.weight.detach(), vocab["audio"].start
+    letters = table[[vocab["text"].start + tokenizers.text.encode(letter)[0] for letter in "abcdefgh"]]
+    alike = F.cosine_similarity(table[first : first + 40, None], letters - letters.mean(0), dim=2)  # [code, letter]
+    assert torch.equal(alike.argmax(dim=1), spelt)
+    assert float(table[first : first + 40].std()) == pytest.approx(float(table[first + 40 : first + 80].std()), rel=0.05)
 
 
 def test_other_tokenizers_than_the_datas_are_named(tokenizers: Tokenizers) -> None:
