@@ -54,12 +54,13 @@ def start_words(model: OmniTransformer, vocab: Vocabulary, tokenizers: Tokenizer
         return
     sounds = range(vocab["audio"].start + words.centres.shape[0], vocab["audio"].stop)
     for table in model.tables:
-        shown = torch.randn(LETTERS_A_FRAME, 1 + len(words.letters), table.shape[1], generator=generator)  # by place in the frame
+        size = LETTERS_A_FRAME, 1 + len(words.letters), table.shape[1]
+        shown = torch.randn(size, generator=generator)                  # a direction for each letter, by its place
         if tokenizers.text is not None:
             text = table.detach()[vocab["text"].start : vocab["text"].stop].float()
             rows = [text[tokenizers.text.encode(letter)].mean(0) for letter in words.letters]
             shown[:, 1:] += (torch.stack(rows) - text.mean(0)) / text.std()
-        loud = float(table[sounds.start : sounds.stop].std())           # of a trained model: no quieter than its sounds
+        loud = float(table[sounds.start : sounds.stop].detach().std())  # of a trained model: no quieter than its sounds
         _write(table, vocab["audio"].start, words.centres @ shown.flatten(0, 1), generator, loud)
 
 

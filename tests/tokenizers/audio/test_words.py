@@ -95,7 +95,7 @@ def test_speakers_are_heard_by_the_root_of_their_time() -> None:
 def test_two_tones_have_different_codes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spelling, "LOG_EVERY", 10)
     some = spoken()
-    both = train_words(codec(), some, tmp_path, steps=40, plan=Plan(seconds=1.5, warmup=5))
+    both = train_words(codec(), some, tmp_path, steps=80, plan=Plan(seconds=1.5, warmup=5))
     history = resuming.read_json(tmp_path / resuming.SUMMARY)["history"]
     assert history[-1]["letters"] < history[0]["letters"] / 2
     a, b = (both.encode(torch.from_numpy(some.waves[n])[None])[0, :7, 0].tolist() for n in (0, 1))
