@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from omni.decode.parts import Audio, Part, Picture, Text
-from omni.train.data.sources.record import BadRecordError, Files, decoded
+from omni.train.data.sources.record import BadRecordError, Files, Record, decoded
 
 ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
 MESSAGES = "messages"
@@ -12,6 +12,17 @@ TEXTS = ("text", "caption", "transcription", "transcript", "sentence")
 IMAGES = ("image", "picture")
 AUDIOS = ("audio", "sound")
 COLUMNS = (MESSAGES, *TEXTS, *IMAGES, *AUDIOS)
+TAGS = ("language", "voice")                                            # of what the assistant says in a row
+
+
+def record_of(where: str, row: Any, files: Files) -> Record:
+    """The conversation in a row, and in which language (`en`, also where it says en_US) and voice the assistant speaks.
+
+    Raises BadRecordError.
+    """
+    parts = parts_of(row, files)
+    language, voice = (row.get(name) if isinstance(row.get(name), str) else None for name in TAGS)
+    return Record(where, parts, language and language.replace("_", "-").partition("-")[0].lower(), voice)
 
 
 def parts_of(row: Any, files: Files) -> list[Part]:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from safetensors.numpy import save_file
 from omni.decode.parts import Part, Text
 from omni.errors import InputError
 from omni.files import atomic_path
+from omni.sequence import Segment
 from omni.sequence import Sequence as Stream
 from omni.tokenizers.bundle import Tokenizers
 from omni.train.data.engines import one_thread
@@ -69,17 +70,29 @@ def _encode(record: Record | Bad, tokenizers: Tokenizers, vocab: Vocabulary, fol
     if isinstance(record, Bad):
         return record
     try:
-        return record.where, Stream.of([part.segment(tokenizers, vocab) for part in record.parts], vocab)
+        segments = [part.segment(tokenizers, vocab) for part in record.parts]
+        return record.where, Stream.of([_tagged(segment, record, vocab) for segment in segments], vocab)
     except (InputError, ValueError) as error:
         return Bad(record.where, str(error).replace(f"{folder}/", ""))
+
+
+def _tagged(segment: Segment, record: Record, vocab: Vocabulary) -> Segment:
+    """What the assistant says, with what asks for its language and voice, where the token space has any."""
+    if segment.role != "assistant" or segment.modality not in ("text", "audio"):
+        return segment
+    language = record.language if vocab.languages else None
+    voice = record.voice if vocab.voices and segment.modality == "audio" else None
+    return replace(segment, language=language, voice=voice)
 
 
 def _digest(desk: Desk, group: Group) -> str:
     """A hash over tokenizers, token space and records, with what is in the files they name."""
     facts: list[object] = [desk.fingerprint, desk.vocab.hash]
     for record in group.records:
-        parts = [_facts(part) for part in record.parts] if isinstance(record, Record) else record.reason
-        facts.append((record.where, parts))
+        if isinstance(record, Bad):
+            facts.append((record.where, record.reason))
+            continue
+        facts.append((record.where, record.language, record.voice, [_facts(part) for part in record.parts]))
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:32]
 
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from omni.train.data.sources.chat import parts_of
+from omni.train.data.sources.chat import record_of
 from omni.train.data.sources.record import MOST_BYTES, Bad, BadRecordError, Files, Record
 
 
@@ -26,7 +26,7 @@ def read_jsonl(path: Path, files: Files) -> Iterator[Record | Bad]:
 
 def _record(where: str, line: bytes, files: Files) -> Record | Bad:
     try:
-        return Record(where, parts_of(json.loads(line), files))
+        return record_of(where, json.loads(line), files)
     except BadRecordError as error:
         return Bad(where, str(error))
     except (ValueError, RecursionError) as error:                       # UnicodeDecodeError, JSONDecodeError

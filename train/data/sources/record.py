@@ -18,10 +18,12 @@ class BadRecordError(ValueError):
 
 @dataclass(frozen=True)
 class Record:
-    """One conversation. where: the file and the line, row or sample in it."""
+    """One conversation. where: file and line, row or sample; language, voice: those of the assistant, if it says."""
 
     where: str
     parts: list[Part]
+    language: str | None = None
+    voice: str | None = None
 
 
 @dataclass(frozen=True)

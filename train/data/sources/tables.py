@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from omni.errors import InputError
-from omni.train.data.sources.chat import COLUMNS, MESSAGES, parts_of
+from omni.train.data.sources.chat import COLUMNS, MESSAGES, TAGS, record_of
 from omni.train.data.sources.record import Bad, BadRecordError, Files, Record
 
 ROWS = 32                                                               # in memory at a time
@@ -43,8 +43,8 @@ def _rows(path: Path, arrow: Any) -> Iterator[dict[str, Any]]:
 
 
 def _known(path: Path, names: list[str]) -> list[str]:
-    found = [name for name in names if name in COLUMNS]
-    if not found:
+    found = [name for name in names if name in (*COLUMNS, *TAGS)]
+    if set(found) <= set(TAGS):
         raise InputError(f"{path}: its columns are {', '.join(names)}; wanted is one of {', '.join(COLUMNS)}")
     return found
 
@@ -53,7 +53,7 @@ def _record(where: str, row: dict[str, Any], files: Files) -> Record | Bad:
     try:
         if isinstance(row.get(MESSAGES), str):                          # some keep them as JSON
             row[MESSAGES] = json.loads(row[MESSAGES])
-        return Record(where, parts_of(row, files))
+        return record_of(where, row, files)
     except BadRecordError as error:
         return Bad(where, str(error))
     except (ValueError, RecursionError) as error:

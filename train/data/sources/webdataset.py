@@ -8,7 +8,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from omni.train.data.sources.chat import parts_of
+from omni.train.data.sources.chat import record_of
 from omni.train.data.sources.record import MOST_BYTES, Bad, BadRecordError, Files, Record
 
 IMAGES = ("jpg", "jpeg", "png", "webp")
@@ -56,7 +56,7 @@ def _record(where: str, members: list[_Member], files: Files) -> Record | Bad:
             contents[member.name] = member.content
         row = _row({member.ending: member.name for member in members}, contents)
         inside = replace(files, members=contents)
-        return Record(where, parts_of(row, inside))
+        return record_of(where, row, inside)
     except BadRecordError as error:
         return Bad(where, str(error))
     except ValueError as error:

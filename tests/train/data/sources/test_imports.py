@@ -100,6 +100,30 @@ def test_lines_of_messages(source: Path, tokenizers: Tokenizers) -> None:
     assert Vocabulary.load(source / "shards" / "vocab.json") == shard.vocab
 
 
+@pytest.mark.parametrize("form", ["jsonl", "parquet"])
+def test_what_the_assistant_says_is_asked_for_in_its_language_and_voice(
+    source: Path, tokenizers: Tokenizers, form: str
+) -> None:
+    told = [user("Dis."), answer([{"type": "text", "text": "Oui."}, {"type": "audio", "path": "owl.wav"}])]
+    rows = [{"messages": told, "language": "fr_FR", "voice": "clara"}]
+    rows += [{"messages": told, "language": None, "voice": None}]
+    path = source / f"chats.{form}"
+    if form == "parquet":
+        datasets.Dataset.from_list([{**row, "messages": json.dumps(row["messages"])} for row in rows]).to_parquet(path)
+    else:
+        path.write_text("\n".join(map(json.dumps, rows)))
+    Vocabulary.of(tokenizers, ["en", "fr"], voices=["clara"]).save(source / "vocab.json")
+    import_sources([path], source / "train", tokenizers, "chat")
+    shard = Shard.load(source / "train" / "chat")
+    tags = [[(s.language, s.voice) for s in shard.sequence(n).segments(shard.vocab)] for n in (0, 1)]
+    assert tags == [[(None, None), ("fr", None), ("fr", "clara")], [(None, None)] * 3]
+
+    path.unlink()
+    (source / "other.jsonl").write_text(json.dumps({"messages": told, "language": "sw"}))
+    with pytest.raises(InputError, match=r"other.jsonl, line 1: .*no <2sw>; its languages are en, fr"):
+        import_sources([source / "other.jsonl"], source / "train", tokenizers, "other")
+
+
 @pytest.mark.parametrize("packing", ["tar", "tar.gz"])
 def test_archives_of_samples(source: Path, tokenizers: Tokenizers, packing: str) -> None:
     png, wav = (source / "owl.png").read_bytes(), (source / "owl.wav").read_bytes()
