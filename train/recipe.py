@@ -35,6 +35,7 @@ class ModelRecipe:
     tie_embeddings: bool | None = None
     prefix: bool | None = None
     weight_bits: int | None = None
+    inner_norms: bool | None = None                                     # a new model of one-bit matrices has them
 
     def config(self, vocab: "Vocabulary") -> "ModelConfig":
         """The model's shape over the ids of `vocab`. Raises InputError for an unknown preset or an impossible shape."""
@@ -43,6 +44,8 @@ class ModelRecipe:
         from omni.model.config import ModelConfig
 
         changes = {name: value for name, value in asdict(self).items() if name != "preset" and value is not None}
+        if self.weight_bits == 1:
+            changes.setdefault("inner_norms", True)
         return replace(ModelConfig.preset(self.preset), **changes).for_vocabulary(vocab)
 
 

@@ -18,7 +18,7 @@ enum { ATTENTION_NORM, Q_NORM, K_NORM, FEED_FORWARD_NORM, QKV_BIAS, QKV, QKV_SCA
        GATE_UP_SCALE, DOWN, DOWN_SCALE, POINTERS };
 
 typedef struct {
-    int64_t layers, d_model, d_ff, heads, kv_heads, head_dim, bits;
+    int64_t layers, d_model, d_ff, heads, kv_heads, head_dim, bits, inner_norms;
     float eps;
 } Shape;
 
@@ -93,6 +93,16 @@ static void rms_norm(float *y, const float *x, const float *weight, int64_t size
     for (int64_t i = 0; i < size; i++) y[i] = x[i] * factor * weight[i];
 }
 
+/* To mean 0 and variance 1, in place, as torch does. */
+static void even(float *x, int64_t size) {
+    float mean = 0, squares = 0;
+    for (int64_t i = 0; i < size; i++) mean += x[i];
+    mean /= size;
+    for (int64_t i = 0; i < size; i++) squares += (x[i] - mean) * (x[i] - mean);
+    float factor = 1 / sqrtf(squares / size + 1e-5f);
+    for (int64_t i = 0; i < size; i++) x[i] = (x[i] - mean) * factor;
+}
+
 /* Rotary position, halves convention; sin carries the sign. `turned` must not be x. */
 static void rotate(float *restrict turned, const float *restrict x, const float *cos, const float *sin, int64_t size) {
     int64_t half = size / 2;
@@ -130,6 +140,7 @@ static void attention(const Shape *s, const void *const *layer, const Past *past
         if (layer[K_NORM]) rms_norm(k, k, layer[K_NORM], size, s->eps);
         rotate(key, k, cos, sin, size);
         for (int64_t i = 0; i < size; i++) value[i] = v[i];
+        if (s->inner_norms) even(value, size);
     }
     for (int64_t h = 0; h < s->heads; h++) {
         float *q = qkv + h * size;
@@ -159,15 +170,19 @@ void omni_steps(const Shape *s, const void *const *layers, int64_t count, const 
             attention(s, layer, pasts + r, n, cos, sin, qkv, mixed + r * heads, scores);
         }
         multiply(added, layer + OUT, mixed, count, d, heads, s->bits);
+        for (int64_t r = 0; s->inner_norms && r < count; r++) even(added + r * d, d);
+        for (int64_t i = 0; s->inner_norms && heads == d && i < count * d; i++) added[i] += mixed[i];
         for (int64_t i = 0; i < count * d; i++) x[i] += added[i];
         for (int64_t r = 0; r < count; r++) rms_norm(normed + r * d, x + r * d, layer[FEED_FORWARD_NORM], d, s->eps);
         multiply(wide, layer + GATE_UP, normed, count, 2 * ff, d, s->bits);
         for (int64_t r = 0; r < count; r++) {
             float *gate = wide + r * 2 * ff;
             for (int64_t i = 0; i < ff; i++) gate[i] = gate[i] / (1 + expf(-gate[i])) * gate[ff + i];
+            if (s->inner_norms) even(gate, ff);
             if (r) memcpy(wide + r * ff, gate, ff * sizeof *gate);      /* over what is used up: rows now lie densely */
         }
         multiply(added, layer + DOWN, wide, count, d, ff, s->bits);
+        for (int64_t r = 0; s->inner_norms && r < count; r++) even(added + r * d, d);
         for (int64_t i = 0; i < count * d; i++) x[i] += added[i];
     }
     for (int64_t r = 0; r < count; r++) rms_norm(x + r * d, x + r * d, layers[s->layers * POINTERS], d, s->eps);

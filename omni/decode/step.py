@@ -99,7 +99,7 @@ class KernelStep:
             added[id(cache)] += 1
         longest = max(cache.max_steps for cache in caches)
         scratch = x.new_empty(len(caches) * self.scratch_size + longest)
-        rope, shape = self.model.rope, Shape(*self.sizes, self.bits, self.config.norm_eps)
+        rope, shape = self.model.rope, Shape(*self.sizes, self.bits, self.config.inner_norms, self.config.norm_eps)
         cos, sin = rope.cos.data_ptr(), rope.sin.data_ptr()             # [max_steps, head_dim]
         self.run(ctypes.addressof(shape), self.layers, len(caches), past, cos, sin, x.data_ptr(), scratch.data_ptr())
         for cache in caches:

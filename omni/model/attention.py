@@ -45,7 +45,10 @@ def slowed(frequency: Tensor, scaling: RopeScaling) -> Tensor:
 
 
 class Attention(nn.Module):
-    """Grouped-query attention (Ainslie et al. 2023); queries and keys normalised a head (Henry et al. 2020)."""
+    """Grouped-query attention (Ainslie et al. 2023); queries and keys normalised a head (Henry et al. 2020).
+
+    With inner_norms values are, too, and so is what is projected, around which the mixed values go as they are.
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -53,6 +56,7 @@ class Attention(nn.Module):
         self.sizes = [size * config.head_dim for size in (config.n_heads, config.n_kv_heads, config.n_kv_heads)]
         self.qkv = linear(config.weight_bits, config.d_model, sum(self.sizes), bias=config.qkv_bias)
         self.out = linear(config.weight_bits, self.sizes[0], config.d_model)
+        self.inner_norms = config.inner_norms
         self.q_norm = RMSNorm(config.head_dim, config.norm_eps) if config.qk_norm else nn.Identity()
         self.k_norm = RMSNorm(config.head_dim, config.norm_eps) if config.qk_norm else nn.Identity()
 
@@ -62,12 +66,20 @@ class Attention(nn.Module):
         q = rearrange(q, "batch steps (heads dim) -> batch heads steps dim", dim=self.head_dim)
         k = rearrange(k, "batch steps (heads dim) -> batch heads steps dim", dim=self.head_dim)
         v = rearrange(v, "batch steps (heads dim) -> batch heads steps dim", dim=self.head_dim)
-        return rotate(self.q_norm(q), rope), rotate(self.k_norm(k), rope), v
+        return rotate(self.q_norm(q), rope), rotate(self.k_norm(k), rope), self._even(v)
 
     def packed(self, x: Tensor, rope: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Steps out of their rows, [steps, d_model], to queries, keys, values [steps, heads, head_dim], rotated."""
         q, k, v = (part.unflatten(1, (-1, self.head_dim)) for part in self.qkv(x).split(self.sizes, dim=-1))
-        return rotate(self.q_norm(q), rope), rotate(self.k_norm(k), rope), v
+        return rotate(self.q_norm(q), rope), rotate(self.k_norm(k), rope), self._even(v)
+
+    def projected(self, mixed: Tensor) -> Tensor:
+        """Mixed values of all heads [..., n_heads * head_dim] to [..., d_model]."""
+        x = self._even(self.out(mixed))
+        return x + mixed if self.inner_norms and x.shape == mixed.shape else x
+
+    def _even(self, x: Tensor) -> Tensor:
+        return F.layer_norm(x, x.shape[-1:]) if self.inner_norms else x
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool = False) -> Tensor:
         """Weighted values, projected: [batch, steps, d_model]. `mask` is [batch, 1, steps, seen] bool or None."""
@@ -75,7 +87,7 @@ class Attention(nn.Module):
         if groups > 1:
             k, v = k.repeat_interleave(groups, dim=1), v.repeat_interleave(groups, dim=1)
         x = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
-        return self.out(rearrange(x, "batch heads steps dim -> batch steps (heads dim)"))
+        return self.projected(rearrange(x, "batch heads steps dim -> batch steps (heads dim)"))
 
     def forward(self, x: Tensor, rope: tuple[Tensor, Tensor], mask: Tensor | None) -> Tensor:
         """[batch, steps, d_model] to the same; without a mask each step sees its past."""

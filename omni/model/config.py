@@ -29,7 +29,8 @@ class ModelConfig:
     qk_norm and z_loss keep mixed modalities stable (Chameleon 2024). `prefix` lets a prompt's steps see each other.
     text_weight: of text and control tokens in the loss that is minimised; speech has many more codes than its text has
     tokens.
-    weight_bits: 1 for blocks of one-bit matrices (omni.model.binary), 32 for floats.
+    weight_bits: 1 for blocks of one-bit matrices (omni.model.binary), 32 for floats; inner_norms: the norms and the way
+    around attention's projection that one-bit blocks need (Zhang et al. 2023, section 4.2), which have no weights.
     head_size (of each head, where that is not d_model / n_heads), rope_scaling and qkv_bias serve imported models.
     """
 
@@ -53,6 +54,7 @@ class ModelConfig:
     tie_embeddings: bool = True
     prefix: bool = False
     weight_bits: int = 32
+    inner_norms: bool = False
     head_size: int | None = None
     rope_scaling: RopeScaling | None = None
     qkv_bias: bool = False

@@ -122,5 +122,7 @@ def _check(config: ModelConfig) -> None:
         raise InputError(
             "a model of one-bit matrices has no class in transformers; `omni export --packed` writes it for omni"
         )
+    if config.inner_norms:
+        raise InputError("a model with inner_norms has no class in transformers; train without to export it")
     if config.qk_norm and config.qkv_bias:
         raise InputError("a model with both QK-norm and biases is neither Qwen2, which lacks one, nor Qwen3, the other")

@@ -171,6 +171,8 @@ def check_divides(size: int, config: ModelConfig) -> None:
     """Raises InputError where `size` processes cannot share the blocks of such a model."""
     if size > 1 and config.weight_bits == 1:                            # a model of `init` may be
         raise InputError("parallel.tensor: processes cannot share blocks of one-bit matrices; use parallel.tensor: 1")
+    if size > 1 and config.inner_norms:
+        raise InputError("parallel.tensor: processes cannot share blocks with inner_norms; use parallel.tensor: 1")
     for key in ("n_heads", "n_kv_heads", "d_ff"):
         count = getattr(config, key)
         if count % size:

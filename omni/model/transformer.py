@@ -61,16 +61,21 @@ class Losses:
 
 
 class FeedForward(nn.Module):
-    """SwiGLU (Shazeer 2020)."""
+    """SwiGLU (Shazeer 2020), with inner_norms normalised inside and behind."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
+        self.inner_norms = config.inner_norms
         self.gate_up = linear(config.weight_bits, config.d_model, 2 * config.d_ff)
         self.down = linear(config.weight_bits, config.d_ff, config.d_model)
 
     def forward(self, x: Tensor) -> Tensor:
         gate, up = self.gate_up(x).chunk(2, dim=-1)
-        return self.down(F.silu(gate) * up)
+        hidden = F.silu(gate) * up
+        if not self.inner_norms:
+            return self.down(hidden)
+        x = self.down(F.layer_norm(hidden, hidden.shape[-1:]))
+        return F.layer_norm(x, x.shape[-1:])
 
 
 class Block(nn.Module):
@@ -95,7 +100,7 @@ class Block(nn.Module):
         return self.attention.packed(self.attention_norm(x), rope)
 
     def after(self, x: Tensor, mixed: Tensor) -> Tensor:
-        x = x + self.attention.out(mixed.flatten(1))
+        x = x + self.attention.projected(mixed.flatten(1))
         return x + self.feed_forward(self.feed_forward_norm(x))
 
     def extend(

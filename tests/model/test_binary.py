@@ -2,10 +2,12 @@
 
 import math
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
@@ -115,9 +117,11 @@ def test_bare_signs_inflate_the_variance_and_the_scaled_form_does_not(d: int) ->
 
 @torch.no_grad()
 @settings(deadline=None, max_examples=12)
-@given(st.booleans(), st.sampled_from([None, 6, 8]), st.integers(1, 12), st.booleans())
-def test_the_kernel_reads_bits_to_the_same_states(qk_norm: bool, head: int | None, steps: int, bias: bool) -> None:
-    model = built(replace(SHAPE, qk_norm=qk_norm, head_size=head, qkv_bias=bias))
+@given(st.booleans(), st.sampled_from([None, 6, 8]), st.integers(1, 12), st.booleans(), st.booleans())
+def test_the_kernel_reads_bits_to_the_same_states(
+    qk_norm: bool, head: int | None, steps: int, bias: bool, inner: bool
+) -> None:
+    model = built(replace(SHAPE, qk_norm=qk_norm, head_size=head, qkv_bias=bias, inner_norms=inner))
     ids = torch.randint(1, 50, (1, 5 + steps, 1))
     plain, fast = (Cache.empty(model.config, 1, 64, model.table) for _ in range(2))
     states = model.extend(ids, plain)[:, 5:]
@@ -126,6 +130,22 @@ def test_the_kernel_reads_bits_to_the_same_states(qk_norm: bool, head: int | Non
     model.extend(ids[:, :5], fast)
     said = torch.cat([step(one, fast) for one in ids[:, 5:].split(1, dim=1)], dim=1)
     torch.testing.assert_close(said, states, rtol=1e-4, atol=1e-4)
+
+
+def test_inner_norms_are_where_the_paper_has_them() -> None:
+    """Section 4.2, in its words: LN after Q, K, V and the output, a shortcut around it; in and behind feed-forward."""
+    model = built(replace(SHAPE, inner_norms=True, qk_norm=False, n_kv_heads=4))
+    block, even = model.blocks[0], partial(F.layer_norm, eps=1e-5)
+    x, rope = torch.randn(1, 5, 48), model.rope(torch.arange(5)[None])
+    queries, keys, values = block.attention.project(x, rope)
+    _, _, v = block.attention.qkv(x).chunk(3, dim=-1)
+    torch.testing.assert_close(values, even(v.unflatten(-1, (4, 12)), (12,)).transpose(1, 2))
+    context = F.scaled_dot_product_attention(queries, keys, values, is_causal=True).transpose(1, 2).flatten(2)
+    attended = even(block.attention.out(context), (48,)) + context
+    torch.testing.assert_close(block.attention(x, rope, None), attended)
+    gate, up = block.feed_forward.gate_up(x).chunk(2, dim=-1)
+    hidden = even(F.silu(gate) * up, (64,))
+    torch.testing.assert_close(block.feed_forward(x), even(block.feed_forward.down(hidden), (48,)))
 
 
 def test_other_widths_are_refused() -> None:

@@ -90,7 +90,9 @@ def test_a_one_bit_start_is_not_shared_as_if_it_were_floats(recipe_file: Path, v
     model, _ = load_model(folder)
     save_model(folder, model.state_dict(), replace(model.config, weight_bits=1), vocab)
     recipe = recipe_of(recipe_file, init=str(folder))
-    assert shape_of(recipe, vocab).weight_bits == 1
+    assert shape_of(recipe, vocab).weight_bits == 1 and not shape_of(recipe, vocab).inner_norms
+    new = replace(recipe, init=None, model=type(recipe.model)(weight_bits=1))
+    assert shape_of(new, vocab).inner_norms                             # one that begins at one bit has them
     with pytest.raises(InputError, match="cannot share blocks of one-bit"):
         shape_of(replace(recipe, parallel=replace(recipe.parallel, tensor=2)), vocab)
 
