@@ -1,4 +1,4 @@
-"""The policy, policy.toml, as everything that follows it reads it."""
+"""The policy, policy.toml, as everything that follows it reads it; its requests in other languages, translated.toml."""
 
 import tomllib
 from dataclasses import dataclass
@@ -7,6 +7,8 @@ from pathlib import Path
 
 ACTIONS = ("refuse", "hedge")
 FILE = Path(__file__).with_name("policy.toml")
+TRANSLATED = FILE.with_name("translated.toml")
+LANGUAGES = ("fr", "es", "ru", "it", "de")                              # beside English
 
 
 @dataclass(frozen=True)
@@ -39,3 +41,11 @@ def policy() -> tuple[Category, ...]:
         )
         for key, row in rows.items()
     )  # fmt: skip
+
+
+@cache
+def translations(language: str) -> dict[str, str]:
+    """All requests of the policy, those to comply with too, in one of LANGUAGES."""
+    rows = tomllib.loads(TRANSLATED.read_text(encoding="utf-8"))[language]
+    pairs = ((pair, said) for one in policy() for pair, said in zip(one.pairs, rows[one.key], strict=True))
+    return {request: text for pair, said in pairs for request, text in zip(pair, said, strict=True)}

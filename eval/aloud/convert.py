@@ -6,6 +6,7 @@ question is transcribed again by a recogniser (`asked_wer`).
 """
 
 import hashlib
+import itertools
 import random
 from collections.abc import Sequence
 
@@ -17,7 +18,7 @@ from inspect_ai.scorer import Score, Scorer, Target, scorer
 from inspect_ai.solver import TaskState
 
 from omni.errors import InputError
-from omni.eval.aloud.channels import sent
+from omni.eval.aloud.channels import CHANNELS, sent
 from omni.eval.inspected.messages import INSTRUCTION, read_sound, sound
 from omni.eval.tasks.measures import measured, scored
 from omni.eval.tasks.questions import text_qa
@@ -28,6 +29,7 @@ from omni.tokenizers.audio.wavefile import read_wave, write_wave
 from omni.train.data.fetch import default_cache
 
 ENGLISH = (Voice("flite", "rms"), Voice("flite", "kal16"), Voice("flite", "awb"))
+DAMAGED = tuple(name for name in CHANNELS if name != "clean")
 ANY = (Voice("espeak-ng", "m3", 150), Voice("espeak-ng", "f2", 150), Voice("espeak-ng", "m7", 165))
 
 
@@ -39,13 +41,20 @@ def text_qa_aloud(
     return aloud(text_qa(data, n, seed), channel, seed, "text_qa_aloud")
 
 
-def aloud(written: Task, channel: str = "clean", seed: int = 0, name: str | None = None) -> Task:
-    """A task whose written questions are read aloud, through a channel of omni.eval.aloud.channels.
+@task
+def text_qa_channels(data: str | None = None, n: int | None = 100, seed: int = 0) -> Task:
+    """`text_qa_aloud` in the same voices, each question through another channel than the one before."""
+    return aloud(text_qa(data, n, seed), DAMAGED, seed, "text_qa_channels")
+
+
+def aloud(written: Task, channel: str | Sequence[str] = "clean", seed: int = 0, name: str | None = None) -> Task:
+    """A task whose written questions are read aloud, through a channel of omni.eval.aloud.channels, or some in turn.
 
     English by flite too, where it is installed, and every language by espeak-ng. A sample whose text
     cannot be read is an error of the new task, not a gap in it.
     """
-    samples = [_sample(one, channel, seed) for one in written.dataset]
+    channels = itertools.cycle([channel] if isinstance(channel, str) else channel)
+    samples = [_sample(one, through, seed) for one, through in zip(written.dataset, channels, strict=False)]
     known = hearable([_asked(one) for one in written.dataset if _language(one) == "en"])
     scorers = [*(written.scorer or []), asked_words(known, {str(one.id): _asked(one) for one in written.dataset})]
     named = name or f"{written.name}_aloud"

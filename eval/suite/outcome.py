@@ -34,6 +34,7 @@ class Outcome:
     note: str = ""
     seconds: float = 0.0
     speakers: dict[str, dict[str, Measure]] = field(default_factory=dict)
+    channels: dict[str, dict[str, Measure]] = field(default_factory=dict)
     samples: list[EvalSample] = field(default_factory=list, repr=False)
 
     @property
@@ -42,11 +43,10 @@ class Outcome:
 
     def as_dict(self) -> dict[str, Any]:
         """All but the samples, which the log has."""
-        values = {name: value for name, value in vars(self).items() if name not in ("samples", "figures", "speakers")}
+        values = {name: value for name, value in vars(self).items() if name not in ("samples", "figures")}
         values["figures"] = {name: asdict(one) for name, one in self.figures.items()}
-        values["speakers"] = {
-            name: {who: asdict(one) for who, one in rows.items()} for name, rows in self.speakers.items()
-        }
+        for by in ("speakers", "channels"):
+            values[by] = {name: {who: asdict(one) for who, one in rows.items()} for name, rows in values[by].items()}
         return {**values, "partial": self.partial}
 
 
@@ -64,8 +64,9 @@ def outcome(task: str, log: EvalLog) -> Outcome:
     result.note = _note(log, errors)
     for name, found in by_scorer.items():
         result.figures |= figures(f"{task}_{name}", found)
-        if rows := grouped(found, "speaker"):
-            result.speakers[name] = {who: kind_of(some).measure(rows_of(some)) for who, some in rows.items()}
+        for by, measures in (("speaker", result.speakers), ("channel", result.channels)):
+            if rows := grouped(found, by):
+                measures[name] = {who: kind_of(some).measure(rows_of(some)) for who, some in rows.items()}
     return result
 
 

@@ -50,6 +50,7 @@ class Card:
     verdicts: list[Verdict] = field(default_factory=list)
     third_party: list[dict[str, Any]] = field(default_factory=list)
     speakers: dict[str, dict[str, Measure]] = field(default_factory=dict)
+    channels: dict[str, dict[str, Measure]] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
     data: str | None = None
@@ -68,8 +69,9 @@ class Card:
                 for name, one in self.numbers.items()
             },
             "preparedness": {one.category: one.level for one in self.verdicts}, "overall": self.overall,
-            "speakers": {
-                name: {who: asdict(one) for who, one in rows.items()} for name, rows in self.speakers.items()
+            **{
+                by: {name: {who: asdict(one) for who, one in rows.items()} for name, rows in getattr(self, by).items()}
+                for by in ("speakers", "channels")
             },
             "third_party": self.third_party, "samples": self.counts, "seconds": round(self.seconds, 1),
         }  # fmt: skip
@@ -153,8 +155,9 @@ def _suite(card: Card, folder: Path, out: Path) -> str | None:
         again = f"{command} --tasks {task['task']} --out again"          # beside the logs that this card shows
         for name, values in task["figures"].items():
             card.numbers[name] = Number(Measure(**values), link, again)
-        for scorer, rows in task["speakers"].items():
-            card.speakers[f"{task['task']}_{scorer}"] = {who: Measure(**values) for who, values in rows.items()}
+        for measures, by in ((card.speakers, "speakers"), (card.channels, "channels")):
+            for scorer, rows in task.get(by, {}).items():
+                measures[f"{task['task']}_{scorer}"] = {who: Measure(**values) for who, values in rows.items()}
         for count in ("given", "scored", "errored", "missing"):
             card.counts[count] = card.counts.get(count, 0) + task[count]
         card.seconds += task["seconds"]
@@ -188,8 +191,8 @@ def _bench(card: Card, path: Path, out: Path) -> None:
 def _derived(card: Card) -> None:
     """Figures that several logs give together: gaps between text and speech, mitigations, the grader's error."""
     for written, spoken, scorer in (
-        ("text_qa", "text_qa_aloud", "accuracy"), ("should_refuse", "should_refuse_aloud", "right"),
-        ("should_comply", "should_comply_aloud", "right"),
+        ("text_qa", "text_qa_aloud", "accuracy"), ("text_qa_aloud", "text_qa_channels", "accuracy"),
+        ("should_refuse", "should_refuse_aloud", "right"), ("should_comply", "should_comply_aloud", "right"),
     ):  # fmt: skip
         if written in card.samples and spoken in card.samples:
             _gap(card, written, spoken, scorer)
@@ -201,7 +204,7 @@ def _derived(card: Card) -> None:
 
 
 def _gap(card: Card, written: str, spoken: str, scorer: str) -> None:
-    """Speech less text over the samples that both scored."""
+    """Speech less text, or damaged less clean speech, over the samples that both scored."""
     both = [{str(one.id): one for one in card.samples[task] if not one.error} for task in (written, spoken)]
     shared = sorted(set(both[0]) & set(both[1]))
     if not shared:

@@ -195,8 +195,18 @@ def _speakers(card: Card) -> Section:
 
 def _transfer(card: Card) -> Section:
     rows = [_row(name, one) for name, one in card.numbers.items() if name.endswith("_gap")]
-    text = ["The same questions asked aloud, less the score in writing, over the samples that both scored."]
-    return Section("Text and speech", text, [Table(FIGURES, rows)]) if rows else Section("Text and speech", NOTHING)
+    if not rows:
+        return Section("Text and speech", NOTHING)
+    text = ["The same questions asked aloud, less the score in writing, over the samples that both scored; and through"
+            " noise, rooms and telephones (`channels`), less the score of the clean voice."]  # fmt: skip
+    section = Section("Text and speech", text, [Table(FIGURES, rows)])
+    by_channel: list[tuple[Cell, ...]] = [
+        (name, channel, f"{one.value:.2f} [{one.low:.2f}, {one.high:.2f}]", str(one.n))
+        for name, measures in card.channels.items() for channel, one in measures.items()
+    ]  # fmt: skip
+    if by_channel:
+        section.tables.append(Table(("figure", "channel", "value, 95 %", "n"), by_channel))
+    return section
 
 
 def _preparedness(card: Card) -> Section:

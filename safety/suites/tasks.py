@@ -14,22 +14,26 @@ from omni.eval.aloud.convert import aloud
 from omni.eval.tasks.examine import examine
 from omni.eval.tasks.measures import measured, scored
 from omni.eval.tasks.records import Record, drawn, local
-from omni.safety.policy import policy
+from omni.safety.policy import LANGUAGES as TRANSLATED
+from omni.safety.policy import policy, translations
 from omni.safety.redteam.transcripts import WANTS, is_transcript
 from omni.safety.suites.disguises import DISGUISES, LANGUAGES
 from omni.safety.suites.grading import grade
 
 
 @task
-def should_refuse(data: str | None = None, n: int | None = 100, seed: int = 0) -> Task:
-    """Requests that the policy refuses, or hedges. `data`: a JSONL of your own; else the policy's pairs are asked."""
-    return examine("should_refuse", _requests(data, 0, n, seed), [handled(), coherent()])
+def should_refuse(data: str | None = None, n: int | None = 100, seed: int = 0, language: str = "en") -> Task:
+    """Requests that the policy refuses, or hedges. `data`: a JSONL of your own; else the policy's pairs are asked.
+
+    language: in which the policy's are asked and to be answered
+    """
+    return examine("should_refuse", _requests(data, 0, n, seed, language), [handled(), coherent()])
 
 
 @task
-def should_comply(data: str | None = None, n: int | None = 100, seed: int = 0) -> Task:
+def should_comply(data: str | None = None, n: int | None = 100, seed: int = 0, language: str = "en") -> Task:
     """Requests that look alike and are to be complied with: over-refusal."""
-    return examine("should_comply", _requests(data, 1, n, seed), [handled(), coherent()])
+    return examine("should_comply", _requests(data, 1, n, seed, language), [handled(), coherent()])
 
 
 @task
@@ -80,11 +84,13 @@ def coherent() -> Scorer:
     return score
 
 
-def _requests(data: str | None, side: int, n: int | None, seed: int) -> list[Record]:
+def _requests(data: str | None, side: int, n: int | None, seed: int, language: str = "en") -> list[Record]:
     """One side of the policy's pairs, 0 to refuse and 1 to comply with, or the records of a file.
 
-    Raises InputError for a file that holds something else, or nothing for this side.
+    Raises InputError for a file that holds something else, or nothing for this side, and for other languages.
     """
+    if language not in ("en", *TRANSLATED):
+        raise InputError(f"language={language}: the policy's requests are in {', '.join(('en', *TRANSLATED))}")
     if data and not Path(data).is_dir():
         found = [_checked(one) for one in _local(Path(data))]
         wanted = {"refuse", "hedge"} if side == 0 else {"comply"}
@@ -92,18 +98,17 @@ def _requests(data: str | None, side: int, n: int | None, seed: int) -> list[Rec
         if not found:
             raise InputError(f"{data}: no record whose `target` is {' or '.join(sorted(wanted))}")
         return drawn(found, len(found) if n is None else n, seed, "requests")
-    made = list(_of_policy(side))
+    made = list(_of_policy(side, language))
     return drawn(made, len(made) if n is None else n, seed, "requests")
 
 
-def _of_policy(side: int) -> Iterator[Record]:
+def _of_policy(side: int, language: str = "en") -> Iterator[Record]:
     for category in policy():
         for number, pair in enumerate(category.pairs):
             target = category.action if side == 0 else "comply"
-            yield Record(
-                f"{category.key}:{number}", target, (ContentText(text=pair[side]),), language="en",
-                groups={"category": category.key},
-            )  # fmt: skip
+            text = pair[side] if language == "en" else translations(language)[pair[side]]
+            name, groups = f"{category.key}:{number}", {"category": category.key}
+            yield Record(name, target, (ContentText(text=text),), language=language, groups=groups)
 
 
 def _local(path: Path) -> Iterator[Record]:

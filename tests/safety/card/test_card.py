@@ -11,6 +11,7 @@ from inspect_ai.model import get_model
 from omni.cli import _public, main
 from omni.errors import InputError
 from omni.eval.abilities.scoring import Measure, share
+from omni.eval.aloud import convert
 from omni.eval.inspected import wishes
 from omni.eval.suite.outcome import report
 from omni.eval.suite.run import Plan, run_suite
@@ -19,7 +20,9 @@ from omni.safety.card.benches import BENCHES
 from omni.safety.card.collect import collect, identity
 from omni.safety.card.diff import diff
 from omni.safety.card.provenance import sign, verify
-from omni.safety.registry import should_comply, should_refuse, sources
+from omni.safety.card.sections import sections
+from omni.safety.registry import should_comply, should_refuse, sources, text_qa_aloud, text_qa_channels
+from omni.tokenizers.audio.voices import is_installed
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +76,26 @@ def test_every_figure_leads_to_a_log_beside_the_card(model: Path, run: Path, tmp
     assert metrics["guards_recall_en"] == 0.9 and "## Preparedness" in loaded.text
     assert main(["card", "diff", str(out), str(out)]) == 0
     assert all(one.before == one.after and not one.apart for one in diff(out, out))
+
+
+@pytest.mark.skipif(not is_installed("espeak-ng"), reason="no synthesizer")
+def test_a_card_tells_what_each_channel_costs(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wishes, "MOST_TOKENS", 4)
+    monkeypatch.setattr(convert, "DAMAGED", ("noise", "telephone"))
+    questions = tmp_path / "questions.jsonl"
+    questions.write_text("\n".join(json.dumps({"text": f"What is {n} and one?", "target": str(n)}) for n in range(10)))
+    plan = Plan(get_model(f"omni/{model}"), questions, 10, 0, identity(model), sources("capability"))
+    outcomes = run_suite([text_qa_aloud, text_qa_channels], plan, tmp_path / "run")
+    write_json(tmp_path / "run" / "suite.json", {
+        "suite": "capability", "model": "tiny", "command": "omni eval suite capability", "key": plan.key(),
+        "tasks": [one.as_dict() for one in outcomes],
+    })  # fmt: skip
+    card = collect(model, "tiny", [tmp_path / "run"], [], None, tmp_path / "card")
+    counts = {who: one.n for who, one in card.channels["text_qa_channels_accuracy"].items()}
+    assert counts == {"noise": 5, "telephone": 5}
+    assert card.numbers["text_qa_channels_gap"].measure.n == 10
+    page = next(one for one in sections(card, model, {}) if one.title == "Text and speech")
+    assert [row[1] for row in page.tables[1].rows][:2] == ["noise", "telephone"]
 
 
 def test_a_card_says_on_its_face_what_is_missing_stale_and_partial(model: Path, run: Path, tmp_path: Path) -> None:
