@@ -8,7 +8,8 @@ from pathlib import Path
 ACTIONS = ("refuse", "hedge")
 FILE = Path(__file__).with_name("policy.toml")
 TRANSLATED = FILE.with_name("translated.toml")
-LANGUAGES = ("fr", "es", "ru", "it", "de")                              # beside English
+OTHERS = ("fr", "es", "ru", "it", "de")                                 # languages of its requests beside English
+LANGUAGES = ("en", *OTHERS)
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def policy() -> tuple[Category, ...]:
 
 @cache
 def translations(language: str) -> dict[str, str]:
-    """All requests of the policy, those to comply with too, in one of LANGUAGES."""
+    """All requests of the policy, those to comply with too, in one of OTHERS."""
     rows = tomllib.loads(TRANSLATED.read_text(encoding="utf-8"))[language]
     pairs = ((pair, said) for one in policy() for pair, said in zip(one.pairs, rows[one.key], strict=True))
     return {request: text for pair, said in pairs for request, text in zip(pair, said, strict=True)}

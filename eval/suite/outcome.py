@@ -46,8 +46,13 @@ class Outcome:
         values = {name: value for name, value in vars(self).items() if name not in ("samples", "figures")}
         values["figures"] = {name: asdict(one) for name, one in self.figures.items()}
         for by in ("speakers", "channels"):
-            values[by] = {name: {who: asdict(one) for who, one in rows.items()} for name, rows in values[by].items()}
+            values[by] = as_json(values[by])
         return {**values, "partial": self.partial}
+
+
+def as_json(measures: dict[str, dict[str, Measure]]) -> dict[str, dict[str, Any]]:
+    """Measures by figure and group as JSON holds them."""
+    return {name: {who: asdict(one) for who, one in rows.items()} for name, rows in measures.items()}
 
 
 def outcome(task: str, log: EvalLog) -> Outcome:

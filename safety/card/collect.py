@@ -13,7 +13,7 @@ from inspect_ai.log import EvalSample, read_eval_log
 from omni.errors import InputError
 from omni.eval.abilities.scoring import Measure, share
 from omni.eval.statistics import paired_difference
-from omni.eval.suite.outcome import scores
+from omni.eval.suite.outcome import as_json, scores
 from omni.eval.suite.run import code_of
 from omni.eval.tasks.measures import kind_of, rows_of
 from omni.figures import machine
@@ -69,10 +69,7 @@ class Card:
                 for name, one in self.numbers.items()
             },
             "preparedness": {one.category: one.level for one in self.verdicts}, "overall": self.overall,
-            **{
-                by: {name: {who: asdict(one) for who, one in rows.items()} for name, rows in getattr(self, by).items()}
-                for by in ("speakers", "channels")
-            },
+            "speakers": as_json(self.speakers), "channels": as_json(self.channels),
             "third_party": self.third_party, "samples": self.counts, "seconds": round(self.seconds, 1),
         }  # fmt: skip
 

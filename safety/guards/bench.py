@@ -167,7 +167,7 @@ def _texts(report: "Report", speakers: "Speakers") -> None:
     question_ms: processor time for a question.
     """
     from omni.safety.guards.text import check
-    from omni.safety.policy import LANGUAGES, policy, translations
+    from omni.safety.policy import OTHERS, policy, translations
     from omni.train.data.lines import line_items
 
     bad = good = 0
@@ -181,7 +181,7 @@ def _texts(report: "Report", speakers: "Speakers") -> None:
     report.add("question_ms", 1000 * cost, "ms", n=2 * len(pairs))
     _share(report, "text_precision", bad, bad + good)
     _share(report, "text_recall", bad, len(pairs))
-    for language in LANGUAGES:
+    for language in OTHERS:
         asked = translations(language)
         found = sum(check(asked[pair[0]], without=pair) is not None for pair in pairs)
         _share(report, f"text_recall_{language}", found, len(pairs))

@@ -14,7 +14,7 @@ from omni.eval.aloud.convert import aloud
 from omni.eval.tasks.examine import examine
 from omni.eval.tasks.measures import measured, scored
 from omni.eval.tasks.records import Record, drawn, local
-from omni.safety.policy import LANGUAGES as TRANSLATED
+from omni.safety.policy import LANGUAGES as ASKED_IN
 from omni.safety.policy import policy, translations
 from omni.safety.redteam.transcripts import WANTS, is_transcript
 from omni.safety.suites.disguises import DISGUISES, LANGUAGES
@@ -89,8 +89,8 @@ def _requests(data: str | None, side: int, n: int | None, seed: int, language: s
 
     Raises InputError for a file that holds something else, or nothing for this side, and for other languages.
     """
-    if language not in ("en", *TRANSLATED):
-        raise InputError(f"language={language}: the policy's requests are in {', '.join(('en', *TRANSLATED))}")
+    if language not in ASKED_IN:
+        raise InputError(f"language={language}: the policy's requests are in {', '.join(ASKED_IN)}")
     if data and not Path(data).is_dir():
         found = [_checked(one) for one in _local(Path(data))]
         wanted = {"refuse", "hedge"} if side == 0 else {"comply"}

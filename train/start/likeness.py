@@ -52,7 +52,7 @@ def start_words(model: OmniTransformer, vocab: Vocabulary, tokenizers: Tokenizer
     words = getattr(tokenizers.audio, "words", None)
     if words is None:
         return
-    sounds = range(vocab["audio"].start + words.centres.shape[0], vocab["audio"].stop)
+    first = vocab["audio"].start
     for table in model.tables:
         size = LETTERS_A_FRAME, 1 + len(words.letters), table.shape[1]
         shown = torch.randn(size, generator=generator)                  # a direction for each letter, by its place
@@ -60,8 +60,9 @@ def start_words(model: OmniTransformer, vocab: Vocabulary, tokenizers: Tokenizer
             text = table.detach()[vocab["text"].start : vocab["text"].stop].float()
             rows = [text[tokenizers.text.encode(letter)].mean(0) for letter in words.letters]
             shown[:, 1:] += (torch.stack(rows) - text.mean(0)) / text.std()
-        loud = float(table[sounds.start : sounds.stop].detach().std())  # of a trained model: no quieter than its sounds
-        _write(table, vocab["audio"].start, words.centres @ shown.flatten(0, 1), generator, loud)
+        sounds = table[first + len(words.centres) : vocab["audio"].stop]
+        loud = float(sounds.detach().std())                             # of a trained model: no quieter than its sounds
+        _write(table, first, words.centres @ shown.flatten(0, 1), generator, loud)
 
 
 def _check_sizes(vocab: Vocabulary, tokenizers: Tokenizers) -> None:
