@@ -6,8 +6,8 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from omni.decode.mbr.ngrams import Grams
-from omni.decode.mbr.utilities import CHARACTERS, Scores, Utility, characters, chrf_of
+from omni.decode.mbr.ngrams import Grams, Scores
+from omni.decode.mbr.utilities import CHARACTERS, Utility, characters, chrf_of
 from omni.errors import InputError
 
 T = TypeVar("T", bound=Hashable)

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from omni.decode.mbr.utilities import Answer, Scores, Utility
+from omni.decode.mbr.ngrams import Scores
+from omni.decode.mbr.utilities import Answer, Utility
 from omni.errors import InputError
 
 Given = TypeVar("Given")

@@ -1,24 +1,105 @@
-/* How many n-grams of each order a sequence shares with others: see omni/decode/mbr/ngrams.py.
+/* Bags of n-grams of many sequences, and how much they have in common: see omni/decode/mbr/ngrams.py.
 
    ids, counts: the n-grams of all sequences; bounds [sequences][orders + 1]: where those of each order begin.
-   table: zeros for every kind of n-gram, left as zeros. shared: [stop - start][orders]. */
+   sizes [sequences][orders]: n-grams of each order, repeats counted.
+   table: zeros for every kind of n-gram, left as zeros. */
 
 #include <stdint.h>
 
-void omni_shared(const int32_t *ids, const int32_t *counts, const int64_t *bounds, int64_t orders, int64_t row,
-                 int64_t start, int64_t stop, int32_t *table, int32_t *shared) {
-    const int64_t *own = bounds + row * (orders + 1);
-    for (int64_t i = own[0]; i < own[orders]; i++) table[ids[i]] = counts[i];
-    for (int64_t other = start; other < stop; other++) {
-        const int64_t *edge = bounds + other * (orders + 1);
-        for (int64_t order = 0; order < orders; order++) {
-            int32_t sum = 0;
-            for (int64_t i = edge[order]; i < edge[order + 1]; i++) {
-                int32_t both = table[ids[i]];
-                sum += both < counts[i] ? both : counts[i];
+enum { MOST_ORDERS = 16 };
+
+/* The number of a key in an open hash table, a new one where it is not there yet. */
+static int32_t number_of(int64_t key, int64_t *keys, int32_t *numbers, int64_t capacity, int64_t *kinds) {
+    uint64_t slot = (uint64_t)key * 0x9E3779B97F4A7C15u;
+    slot = (slot ^ slot >> 32) & (capacity - 1);
+    while (keys[slot] >= 0 && keys[slot] != key) slot = (slot + 1) & (capacity - 1);
+    if (keys[slot] < 0) {
+        keys[slot] = key;
+        numbers[slot] = (int32_t)(*kinds)++;
+    }
+    return numbers[slot];
+}
+
+/* symbols: of all sequences, below `alphabet`. An n-gram's key is the number of its first n - 1 symbols, and its last.
+   keys [capacity]: -1 everywhere, numbers [capacity], prefix [longest sequence]: scratch; capacity: a power of two
+   above the number of all n-grams. */
+void omni_count(const int64_t *symbols, int64_t alphabet, const int64_t *lengths, int64_t sequences, int64_t orders,
+                int64_t *keys, int32_t *numbers, int64_t capacity, int32_t *prefix, int32_t *table, int32_t *ids,
+                int32_t *counts, int64_t *bounds, int64_t *kinds) {
+    int64_t at = 0;
+    for (int64_t sequence = 0; sequence < sequences; symbols += lengths[sequence++]) {
+        for (int64_t i = 0; i < lengths[sequence]; i++) prefix[i] = -1;
+        *bounds++ = at;
+        for (int64_t order = 0; order < orders; order++, *bounds++ = at) {
+            int64_t begin = at;
+            for (int64_t i = 0; i + order < lengths[sequence]; i++) {
+                int64_t key = ((int64_t)prefix[i] + 1) * alphabet + symbols[i + order];
+                prefix[i] = number_of(key, keys, numbers, capacity, kinds);
+                if (!table[prefix[i]]++) ids[at++] = prefix[i];
             }
-            *shared++ = sum;
+            for (int64_t i = begin; i < at; i++) {
+                counts[i] = table[ids[i]];
+                table[ids[i]] = 0;
+            }
         }
     }
+}
+
+static void set_table(const int32_t *ids, const int32_t *counts, const int64_t *own, int64_t orders, int32_t *table) {
+    for (int64_t i = own[0]; i < own[orders]; i++) table[ids[i]] = counts[i];
+}
+
+static void clear_table(const int32_t *ids, const int64_t *own, int64_t orders, int32_t *table) {
     for (int64_t i = own[0]; i < own[orders]; i++) table[ids[i]] = 0;
+}
+
+/* What the sequence in the table shares with another, an order each. */
+static void overlap(const int32_t *ids, const int32_t *counts, const int64_t *edge, int64_t orders,
+                    const int32_t *table, int32_t *shared) {
+    for (int64_t order = 0; order < orders; order++) {
+        int32_t sum = 0;
+        for (int64_t i = edge[order]; i < edge[order + 1]; i++) {
+            int32_t both = table[ids[i]];
+            sum += both < counts[i] ? both : counts[i];
+        }
+        shared[order] = sum;
+    }
+}
+
+/* What sequence `row` shares with each of start .. stop: shared [stop - start][orders]. */
+void omni_shared(const int32_t *ids, const int32_t *counts, const int64_t *bounds, int64_t orders, int64_t row,
+                 int64_t start, int64_t stop, int32_t *table, int32_t *shared) {
+    set_table(ids, counts, bounds + row * (orders + 1), orders, table);
+    for (int64_t other = start; other < stop; other++, shared += orders)
+        overlap(ids, counts, bounds + other * (orders + 1), orders, table, shared);
+    clear_table(ids, bounds + row * (orders + 1), orders, table);
+}
+
+/* Every step-th of the first `rows` sequences, from `first` on, as hypotheses, against the sequences after them as
+   references: scores [rows][sequences - rows]; where there are none, all against all: scores [rows][rows], each pair
+   counted once. Both directions: an order that either has no n-gram of does not count. */
+void omni_chrf(const int32_t *ids, const int32_t *counts, const int64_t *bounds, const int64_t *sizes, int64_t orders,
+               int64_t sequences, int64_t rows, int64_t first, int64_t step, double beta, int32_t *table,
+               double *scores) {
+    int64_t columns = sequences > rows ? sequences - rows : rows, skipped = sequences - columns;
+    int32_t shared[MOST_ORDERS];
+    for (int64_t row = first; row < rows; row += step) {
+        set_table(ids, counts, bounds + row * (orders + 1), orders, table);
+        for (int64_t other = skipped ? skipped : row; other < sequences; other++) {
+            const int64_t *ours = sizes + row * orders, *theirs = sizes + other * orders;
+            double of_ours = 0, of_theirs = 0, number = 0;
+            overlap(ids, counts, bounds + other * (orders + 1), orders, table, shared);
+            for (int64_t order = 0; order < orders; order++) {
+                if (!ours[order] || !theirs[order]) continue;
+                of_ours += (double)shared[order] / ours[order];
+                of_theirs += (double)shared[order] / theirs[order];
+                number++;
+            }
+            double both = number ? 100 * (1 + beta * beta) * of_ours * of_theirs / number : 0;
+            double forth = beta * beta * of_ours + of_theirs, back = beta * beta * of_theirs + of_ours;
+            scores[row * columns + other - skipped] = forth > 0 ? both / forth : 0;
+            if (!skipped) scores[other * columns + row] = back > 0 ? both / back : 0;
+        }
+        clear_table(ids, bounds + row * (orders + 1), orders, table);
+    }
 }

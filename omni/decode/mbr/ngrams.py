@@ -15,6 +15,7 @@ from omni.native import function
 
 Ints = NDArray[np.int64]
 Counts = NDArray[np.int32]
+Scores = NDArray[np.float64]
 SOURCE = Path(__file__).with_name("ngrams.c")
 
 
@@ -39,34 +40,21 @@ class Grams:
         """Count them. An n-gram's number follows from that of its first n - 1 symbols and its last, so it is exact."""
         lengths = np.array([len(sequence) for sequence in sequences], np.int64)
         symbols = np.unique(np.concatenate([*sequences, np.zeros(0, np.int64)]), return_inverse=True)[1]
-        owner = np.repeat(np.arange(len(sequences)), lengths)            # [symbols] whose each is
-        left = np.repeat(lengths.cumsum(), lengths) - np.arange(len(symbols))  # symbols from here to its owner's end
-        alphabet, prefix, kinds = int(symbols.max(initial=0)) + 1, np.zeros(len(symbols), np.int64), 0
-        keys: list[Ints] = []
-        for order in range(1, orders + 1):
-            starts = np.flatnonzero(left >= order)
-            found, number = np.unique(prefix[starts] * alphabet + symbols[starts + order - 1], return_inverse=True)
-            prefix = np.zeros(len(symbols), np.int64)
-            prefix[starts] = number
-            keys.append(np.stack((owner[starts], np.full(len(starts), order - 1), number + kinds)))
-            kinds += len(found)
-        rows, counts = _count(np.concatenate(keys, axis=1), orders, kinds)
-        slots = rows[0] * orders + rows[1]
-        edges = np.searchsorted(slots, np.arange(len(sequences) * orders + 1))
-        bounds = edges[np.arange(len(sequences))[:, None] * orders + np.arange(orders + 1)]
         sizes = np.maximum(0, lengths[:, None] - np.arange(orders))
-        return cls(rows[2].astype(np.int32), counts.astype(np.int32), bounds, sizes, kinds)
+        kernel = _kernel("omni_count", "PLPLLPPLPPPPPP")
+        counted = _counted if kernel is None else functools.partial(_counted_natively, kernel)
+        ids, counts, bounds, kinds = counted(symbols.astype(np.int64), lengths, orders, int(sizes.sum()))
+        return cls(ids, counts, bounds, sizes, kinds)
 
     def shared(self, row: int, start: int, stop: int, table: Counts) -> Counts:
         """How many n-grams of each order sequence `row` shares with each of `start` .. `stop`: [stop - start, orders].
 
         table: zeros [kinds], used as scratch and left as zeros.
         """
-        kernel = _kernel()
+        kernel = _kernel("omni_shared", "PPPLLLLPP")
         if kernel is not None:
             found = np.empty((stop - start, self.sizes.shape[1]), np.int32)
-            arrays = (one.ctypes.data for one in (self.ids, self.counts, self.bounds))
-            kernel(*arrays, self.sizes.shape[1], row, start, stop, table.ctypes.data, found.ctypes.data)
+            kernel(*self._arrays(), self.sizes.shape[1], row, start, stop, table.ctypes.data, found.ctypes.data)
             return found
         begin, end = self.bounds[row, 0], self.bounds[row, -1]
         own = self.ids[begin:end]
@@ -104,6 +92,27 @@ class Grams:
         return found
 
 
+    def chrf(self, rows: int, beta: float, jobs: int = 0) -> Scores | None:
+        """Sentence chrF of the first `rows` sequences against those after them, [rows, others]; where there are none,
+        of all against all. None where there is no C compiler."""
+        kernel = _kernel("omni_chrf", "PPPPLLLLLdPP")
+        if kernel is None:
+            return None
+        n, orders = self.sizes.shape
+        scores, sizes = np.empty((rows, n - rows or rows)), self.sizes.ctypes.data
+
+        def fill(mine: range) -> None:
+            table = np.zeros(self.kinds, np.int32)
+            of, here = (n, rows, mine.start, mine.step), (table.ctypes.data, scores.ctypes.data)
+            kernel(*self._arrays(), sizes, orders, *of, beta, *here)
+
+        in_threads(fill, rows, jobs)
+        return scores
+
+    def _arrays(self) -> list[int]:
+        return [one.ctypes.data for one in (self.ids, self.counts, self.bounds)]
+
+
 def in_threads(work: Callable[[range], None], count: int, jobs: int) -> None:
     """Deal 0 .. count - 1 out to threads; while one counts outside Python, others run. jobs: 0 for one a core."""
     jobs = min(jobs or os.cpu_count() or 1, count)
@@ -114,7 +123,44 @@ def in_threads(work: Callable[[range], None], count: int, jobs: int) -> None:
         list(pool.map(work, [range(first, count, jobs) for first in range(jobs)]))
 
 
-def _count(keys: Ints, orders: int, kinds: int) -> tuple[Ints, Ints]:
+def _counted_natively(
+    kernel: "ctypes._NamedFuncPointer", symbols: Ints, lengths: Ints, orders: int, total: int
+) -> tuple[Counts, Counts, Ints, int]:
+    """`ids`, `counts`, `bounds` and `kinds` of all n-grams, `total` of them, of sequences one after the other."""
+    capacity = 1 << (2 * total + 1).bit_length()
+    keys, numbers = np.full(capacity, -1, np.int64), np.empty(capacity, np.int32)
+    prefix, table = np.empty(lengths.max(initial=0), np.int32), np.zeros(total, np.int32)
+    ids, counts = np.empty(total, np.int32), np.empty(total, np.int32)
+    bounds, kinds = np.zeros((len(lengths), orders + 1), np.int64), np.zeros(1, np.int64)
+    alphabet = int(symbols.max(initial=0)) + 1
+    texts = (symbols.ctypes.data, alphabet, lengths.ctypes.data, len(lengths), orders)
+    hashes = (keys.ctypes.data, numbers.ctypes.data, capacity, prefix.ctypes.data, table.ctypes.data)
+    kernel(*texts, *hashes, *(one.ctypes.data for one in (ids, counts, bounds, kinds)))
+    found = int(bounds.max(initial=0))
+    return ids[:found], counts[:found], bounds, int(kinds[0])
+
+
+def _counted(symbols: Ints, lengths: Ints, orders: int, total: int) -> tuple[Counts, Counts, Ints, int]:
+    """The same by sorting."""
+    owner = np.repeat(np.arange(len(lengths)), lengths)                 # [symbols] whose each is
+    left = np.repeat(lengths.cumsum(), lengths) - np.arange(len(symbols))  # symbols from here to its owner's end
+    alphabet, prefix, kinds = int(symbols.max(initial=0)) + 1, np.zeros(len(symbols), np.int64), 0
+    keys: list[Ints] = []
+    for order in range(1, orders + 1):
+        starts = np.flatnonzero(left >= order)
+        found, number = np.unique(prefix[starts] * alphabet + symbols[starts + order - 1], return_inverse=True)
+        prefix = np.zeros(len(symbols), np.int64)
+        prefix[starts] = number
+        keys.append(np.stack((owner[starts], np.full(len(starts), order - 1), number + kinds)))
+        kinds += len(found)
+    rows, counts = _distinct(np.concatenate(keys, axis=1), orders, kinds)
+    slots = rows[0] * orders + rows[1]
+    edges = np.searchsorted(slots, np.arange(len(lengths) * orders + 1))
+    bounds = edges[np.arange(len(lengths))[:, None] * orders + np.arange(orders + 1)]
+    return rows[2].astype(np.int32), counts.astype(np.int32), bounds, kinds
+
+
+def _distinct(keys: Ints, orders: int, kinds: int) -> tuple[Ints, Ints]:
     """Distinct columns of `keys` [owner, order, gram], sorted, and how often each occurs."""
     packed, counts = np.unique((keys[0] * orders + keys[1]) * kinds + keys[2], return_counts=True)
     slots, grams = np.divmod(packed, max(kinds, 1))
@@ -122,6 +168,7 @@ def _count(keys: Ints, orders: int, kinds: int) -> tuple[Ints, Ints]:
 
 
 @functools.cache
-def _kernel() -> "ctypes._NamedFuncPointer | None":
-    arguments = [ctypes.c_void_p] * 3 + [ctypes.c_int64] * 4 + [ctypes.c_void_p] * 2
-    return function(SOURCE, "omni_shared", arguments, "counting shared n-grams takes several times as long")
+def _kernel(name: str, arguments: str) -> "ctypes._NamedFuncPointer | None":
+    """A function of ngrams.c. arguments: P for an address, L for an integer, d for a number, as struct has them."""
+    types = {"P": ctypes.c_void_p, "L": ctypes.c_int64, "d": ctypes.c_double}
+    return function(SOURCE, name, [types[one] for one in arguments], "counting n-grams takes several times as long")

@@ -7,7 +7,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from omni.decode.mbr.utilities import Scores, Utility
+from omni.decode.mbr.ngrams import Scores
+from omni.decode.mbr.utilities import Utility
 from omni.errors import InputError
 
 RATE = 16_000                                                           # hertz, of all that listens to speech here

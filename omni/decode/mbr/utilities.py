@@ -3,20 +3,17 @@
 Further utilities: of speech in `speech`, by a network in `embedding`.
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from omni.decode.mbr.ngrams import Counts, Grams, Ints, in_threads
+from omni.decode.mbr.ngrams import Counts, Grams, Ints, Scores
 
-Scores = NDArray[np.float64]
 Answer = TypeVar("Answer", contravariant=True)
 CHARACTERS, WORDS = 6, 4                                                # longest n-grams of chrF and of BLEU
 BETA = 2.0                                                              # chrF weighs recall twice
-BLOCK = 16                                                              # rows that are scored at once
 
 
 class Utility(Protocol[Answer]):
@@ -30,16 +27,9 @@ class Utility(Protocol[Answer]):
 
 def chrf(hypotheses: Sequence[str], references: Sequence[str], jobs: int = 0) -> Scores:
     """Sentence chrF (Popović 2015), 0..100, as sacrebleu has it: [H, R]. jobs: threads, 0 for one a core."""
-    matches, ours, theirs = _overlaps(hypotheses, references, characters, CHARACTERS, jobs)
-    scores = np.zeros(matches.shape[:2])
-
-    def fill(blocks: range) -> None:
-        for block in blocks:
-            rows = slice(block * BLOCK, (block + 1) * BLOCK)
-            scores[rows] = chrf_of(matches[rows], ours[rows, None], theirs[None])
-
-    in_threads(fill, math.ceil(len(scores) / BLOCK), jobs)
-    return scores
+    grams, rows = _grams(hypotheses, references, characters, CHARACTERS)
+    scores = grams.chrf(rows, BETA, jobs)
+    return chrf_of(*_overlaps(grams, rows, jobs)) if scores is None else scores
 
 
 def chrf_of(matches: NDArray[Any], ours: NDArray[Any], theirs: NDArray[Any]) -> Scores:
@@ -60,7 +50,8 @@ def bleu(hypotheses: Sequence[str], references: Sequence[str], jobs: int = 0) ->
 
     Words by the tokenizer 13a, orders that the hypothesis is too short for left out, others smoothed exponentially.
     """
-    matches, ours, theirs = _overlaps(hypotheses, references, words, WORDS, jobs)
+    matches, ours, theirs = _overlaps(*_grams(hypotheses, references, words, WORDS), jobs)
+    ours, theirs = ours[:, 0], theirs[0]
     scores = np.zeros(matches.shape[:2])
     for row, counted in enumerate(matches):                             # [R, orders]
         order = int((ours[row] > 0).sum())
@@ -125,16 +116,19 @@ def words(texts: Sequence[str]) -> list[Ints]:
     return [np.array([numbers.setdefault(word, len(numbers)) for word in line], np.int64) for line in split]
 
 
-def _overlaps(
+def _grams(
     hypotheses: Sequence[str],
     references: Sequence[str],
     symbols: Callable[[Sequence[str]], list[Ints]],
     orders: int,
-    jobs: int,
-) -> tuple[Counts, Ints, Ints]:
-    """Shared n-grams [H, R, orders], n-grams of the hypotheses [H, orders] and of the references [R, orders]."""
-    if hypotheses is references:
-        grams = Grams.of(symbols(hypotheses), orders)
-        return grams.matches_among(jobs), grams.sizes, grams.sizes
-    grams, rows = Grams.of(symbols([*hypotheses, *references]), orders), len(hypotheses)
-    return grams.matches(rows, jobs), grams.sizes[:rows], grams.sizes[rows:]
+) -> tuple[Grams, int]:
+    """The n-grams of hypotheses and then references, once where they are the same; how many hypotheses."""
+    said = hypotheses if hypotheses is references else [*hypotheses, *references]
+    return Grams.of(symbols(said), orders), len(hypotheses)
+
+
+def _overlaps(grams: Grams, rows: int, jobs: int) -> tuple[Counts, Ints, Ints]:
+    """Shared n-grams [H, R, orders], n-grams of the hypotheses [H, 1, orders] and of the references [1, R, orders]."""
+    if rows == len(grams.sizes):
+        return grams.matches_among(jobs), grams.sizes[:, None], grams.sizes[None]
+    return grams.matches(rows, jobs), grams.sizes[:rows, None], grams.sizes[None, rows:]
