@@ -56,7 +56,8 @@ def planted(cell: Cell, level: float) -> Result:
 
 def test_instability_judges_highest_rates() -> None:
     def result(cell: Cell) -> Result:
-        limit = {"none": 0.02, "warmup": 0.16, "clipping": 0.01}.get(cell.params["remedy"], 0.16)
+        remedies = cell.params["remedies"]
+        limit = {(): 0.02, ("warmup",): 0.16, ("clipping",): 0.01}.get(tuple(remedies), 0.16)
         loss = 0.01 if cell.params["lr"] <= limit else None
         sharpness = {"0": 500.0 + cell.seed, "100": 2 / cell.params["lr"] * (1 + 0.01 * cell.seed)}
         return Result(cell.params, cell.seed, {"loss": loss, "sharpness": sharpness}, 1.0)
@@ -71,7 +72,7 @@ def test_instability_judges_highest_rates() -> None:
 
 
 def test_a_cell_of_instability_diverges_or_trains() -> None:
-    settings: dict[str, Any] = {"remedy": "none", "steps": 60}
+    settings: dict[str, Any] = {"remedies": [], "steps": 60}
     assert instability.run({**settings, "lr": 1.0}, 0, Path())["loss"] is None
     assert instability.run({**settings, "lr": 0.005}, 0, Path())["loss"] < 1.5
 
