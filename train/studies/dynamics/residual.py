@@ -15,9 +15,22 @@ WIDTH, BLOCKS = 32, 4
 NORMS: dict[str, Callable[[], nn.Module]] = {
     "pre-norm": lambda: nn.LayerNorm(WIDTH),
     "post-norm": lambda: nn.LayerNorm(WIDTH),
-    "batch norm": lambda: nn.BatchNorm1d(WIDTH),
+    "batch norm": lambda: BatchNorm(WIDTH),
 }
 INITS = ("fixup", "metainit", "gradinit")
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation (Ioffe and Szegedy 2015) by the batch's own statistics, with derivatives of every order:
+    MetaInit takes three, torch's own has two."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.ones(width)), nn.Parameter(torch.zeros(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        centred = x - x.mean(dim=0)                                     # [batch, width]
+        return centred * (centred.square().mean(dim=0) + 1e-5).rsqrt() * self.weight + self.bias
 
 
 class Residual(nn.Module):
