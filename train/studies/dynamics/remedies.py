@@ -23,11 +23,6 @@ def combinations(quick: bool) -> list[Chosen]:
     return [tuple(filter(None, chosen)) for chosen in product(*factors)]
 
 
-def shared_rates(rates: Sequence[float]) -> Sequence[float]:
-    """Those at which combinations are run: four of them, from the first to the last."""
-    return rates[:: (len(rates) - 1) // 3]
-
-
 def trains(result: Result) -> bool:
     loss = result.values["loss"]
     return loss is not None and loss < result.params["trained"]
@@ -67,19 +62,27 @@ def draw_together(results: Results, path: Path) -> None:
     rows = [chosen for chosen in tops if not {"warmup", "clipping"} & set(chosen)]
     rates = [[statistics.geometric_mean(tops[(*schedule, *row)]) for schedule in schedules] for row in rows]
     names = [" and ".join(row) or "none" for row in rows]
-    columns = [" and ".join(schedule) or "neither" for schedule in schedules]
-    phases(names, columns, rates, "schedule", path, label="highest rate that trains", bounds=(0.005, 0.64))
+    least, most = min(map(min, rates)), max(map(max, rates))
+    columns, label = ["neither", "warmup", "clipping", "both"], "highest rate that trains"
+    phases(names, columns, rates, "learning rate and gradient", path, label=label, bounds=(least / 2, most))
 
 
 def _tops(results: Results) -> dict[Chosen, list[float]]:
     """The highest rates of every combination that was run, by seed, of the rates and seeds that all share."""
-    rates = shared_rates(sorted({one.params["lr"] for one in results}))
+    rates = {one.params["lr"] for one in results if len(one.params["remedies"]) > 1}
     runs: dict[Chosen, list[Result]] = {}
     for one in results:
         if one.params["lr"] in rates and one.seed < SHARED_SEEDS:
             runs.setdefault(tuple(one.params["remedies"]), []).append(one)
-    whole = {chosen for chosen in runs if any(len(other) > 1 and set(chosen) <= set(other) for other in runs)}
-    return {chosen: list(highest(runs[chosen]).values()) for chosen in runs if chosen in whole}
+    combined = [set(chosen) for chosen in runs if len(chosen) > 1]
+    part = [chosen for chosen in runs if any(set(chosen) <= other for other in combined)]
+    return {chosen: list(highest(runs[chosen]).values()) for chosen in sorted(part, key=_order)}
+
+
+def _order(chosen: Chosen) -> list[int]:
+    """By normalisation first, then by initialiser."""
+    at = [REMEDIES.index(one) for one in chosen]
+    return [max(mine, default=-1) for mine in ([n for n in at if 2 <= n < 5], [n for n in at if n >= 5], at)]
 
 
 def _without(chosen: Chosen, remedy: str) -> Chosen | None:
