@@ -27,8 +27,7 @@ PROTOCOL = """
 Problem. A residual network of ReLU (4 branches of two layers, width 32) that tells the first 512 digits of scikit-learn
 apart by cross-entropy, in fp32. Its weights begin with He's deviation, in the branches too, so that sums grow with
 depth: badly (sharpness some 500 to 800). SGD without momentum, batches of 128, a constant rate. 400 steps (quick 200),
-seeds 0-4 (quick 0-2), rates 0.01 to 2.56 in factors of two (quick: to
-0.64 in factors of four).
+seeds 0-4 (quick 0-2), rates 0.01 to 2.56 in factors of two (quick: to 0.64 in factors of four).
 
 Remedies, one at a time: none; warmup (linear over the first 100 steps); clipping of the gradient's norm at 0.3; layer
 normalisation before a branch (pre-norm) or after the sum (post-norm); batch normalisation before a branch; and, from
