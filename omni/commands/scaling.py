@@ -1,7 +1,9 @@
 """`omni scaling fit|predict|plan`: what a loss would be at another size, mixture or amount of data."""
 
 import argparse
+import math
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 EPILOG = """examples:
   omni scaling fit runs.csv --law multilingual --out fit.json     columns: size, weight, loss and, if several, task
   omni scaling fit runs/a runs/b runs/c --law multilingual        folders of `omni train`: size and share of each task
+  omni scaling fit runs.csv --law multilingual,separate           the first is kept, the others are compared with it
   omni scaling predict fit.json --params 1e9 --mixture fr=0.7 is=0.3
   omni scaling plan fit.json --target fr=1.4 is=2.2               the smallest model, and its mixture
 Laws: power (column size), multilingual and separate (size, weight), data (data), encoder-decoder (data, encoder,
@@ -27,7 +30,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     fitting = actions.add_parser("fit", help="fit a law to a table or to runs, task by task")
     fitting.add_argument("runs", nargs="+", type=Path, metavar="RUNS", help="a CSV or JSON file, or run folders")
-    fitting.add_argument("--law", default="multilingual", metavar="NAME", help="default: %(default)s")
+    fitting.add_argument(
+        "--law", default="multilingual", metavar="NAMES",
+        help="the law to fit and, behind commas, others to compare with it (default: %(default)s)",
+    )  # fmt: skip
     fitting.add_argument("--resamples", type=int, default=200, help="of the bootstrap (default: %(default)s)")
     fitting.add_argument("--out", type=Path, default=Path("fit.json"), metavar="FILE", help="default: %(default)s")
     predicting = actions.add_parser("predict", help="losses at another size and mixture, or amount of data")
@@ -67,17 +73,50 @@ def _fit(args: argparse.Namespace) -> "Report":
 
     if args.resamples < 0:
         raise InputError(f"--resamples {args.resamples}: must be 0 or more")
+    law, *others = [name.strip() for name in args.law.split(",")]
     report, saved = Report("scaling fit"), {}
     for task, points in read_points(args.runs).items():
-        found = fit(points, args.law, args.resamples)
+        found = fit(points, law, args.resamples)
         saved[task] = asdict(found)
-        for name, value in found.parameters.items():
-            low, high = found.intervals.get(name, (None, None))
-            report.add(f"{task}_{name}", value, "1", low=low, high=high, n=found.n)
-        report.add(f"{task}_rmse", found.rmse, "log-loss", n=found.n)
-        report.add(f"{task}_aicc", found.aicc, "1", n=found.n)
+        _tell(report, task, found)
+        if others:
+            aiccs = {law: found.aicc, **{other: fit(points, other).aicc for other in others}}
+            least = min((aicc for aicc in aiccs.values() if aicc is not None), default=0.0)
+            for name, aicc in aiccs.items():
+                report.add(f"{task}_delta_aicc@{name}", None if aicc is None else aicc - least, "1", n=found.n)
     write_json(args.out, saved)
     return report
+
+
+def _tell(report: "Report", task: str, found: "Fit") -> None:
+    """A fit's parameters and, of the law multilingual, the effective fraction where the weights tell it."""
+    from omni.train.scaling.fraction import betas_of
+
+    def add(name: str, value: float, interval: tuple[float, float] | None) -> None:
+        low, high = interval or (None, None)
+        report.add(f"{task}_{name}", value, "1", low=low, high=high, n=found.n)
+
+    for name, value in found.parameters.items():
+        add(name, value, found.intervals.get(name))
+    if found.fraction or 1.0 in betas_of(found.parameters):
+        for weight, share in found.fractions().items():
+            add(f"f@{weight:g}", share, found.interval(partial(_share, weight=weight)))
+    for place, value in enumerate(found.fraction or ()):
+        add(f"c{place + 1}", value, found.interval(partial(_coefficient, place=place)))
+    report.add(f"{task}_rmse", found.rmse, "log-loss", n=found.n)
+    report.add(f"{task}_aicc", found.aicc, "1", n=found.n)
+
+
+def _share(fitted: "Fit", weight: float) -> float:
+    return fitted.fractions()[weight]
+
+
+def _coefficient(fitted: "Fit", place: int) -> float:
+    return (fitted.fraction or (math.nan,) * 3)[place]
+
+
+def _loss(fitted: "Fit", columns: "Mapping[str, Sequence[float]]") -> float:
+    return float(fitted.predict(columns)[0])
 
 
 def _predict(args: argparse.Namespace) -> "Report":
@@ -95,22 +134,32 @@ def _predict(args: argparse.Namespace) -> "Report":
         given = {"size": args.params, "weight": shares.get(task), "data": args.data}
         given |= {"encoder": args.encoder, "decoder": args.decoder}
         columns = {name: [value] for name, value in given.items() if value is not None}
-        report.add(f"{task}_loss", float(fitted.predict(columns)[0]), "nats")
+        low, high = fitted.interval(partial(_loss, columns=columns)) or (None, None)
+        report.add(f"{task}_loss", _loss(fitted, columns), "nats", low=low, high=high)
     return report
 
 
 def _plan(args: argparse.Namespace) -> "Report":
     from omni.figures import Report
-    from omni.train.scaling import plan
+    from omni.train.scaling import plan, plan_intervals
 
     fits, targets = _load(args.fit), _pairs(args.target, "--target")
     _known(targets, fits, "--target", args.fit)
-    made = plan({task: fits[task] for task in targets}, targets, args.params)
+    wanted = {task: fits[task] for task in targets}
+    made = plan(wanted, targets, args.params)
+    doubt = plan_intervals(wanted, targets, made, args.params)
     report = Report("scaling plan")
-    report.add("params", made.size, "parameters")
+
+    def add(name: str, value: float, unit: str, interval: "tuple[float, float] | None") -> None:
+        low, high = interval or (None, None)
+        report.add(name, value, unit, low=low, high=high)
+
+    add("params", made.size, "parameters", doubt.size if doubt else None)
     for task, weight in made.weights.items():
-        report.add(f"{task}_weight", weight, "1")
-        report.add(f"{task}_loss", made.losses[task], "nats")
+        add(f"{task}_weight", weight, "1", doubt.weights.get(task) if doubt else None)
+        add(f"{task}_loss", made.losses[task], "nats", doubt.losses[task] if doubt else None)
+    if doubt:
+        report.add("reached", doubt.reached, "of draws", n=min(len(fitted.draws) for fitted in wanted.values()))
     return report
 
 
@@ -120,10 +169,7 @@ def _load(path: Path) -> "dict[str, Fit]":
 
     saved = read_json(path)
     try:
-        fits = {task: Fit(**{**fields, "fraction": fields["fraction"] and tuple(fields["fraction"])})
-                for task, fields in saved.items()}  # fmt: skip
-        for fitted in fits.values():
-            fitted.check()
+        fits = {task: Fit.of_json(fields) for task, fields in saved.items()}
     except (AttributeError, KeyError, TypeError, ValueError):
         raise InputError(f"{path}: not what `omni scaling fit` writes; fit it again") from None
     return fits

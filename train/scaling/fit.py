@@ -1,39 +1,54 @@
 """Fitting a law: Huber's loss of log-losses, from many starts, with intervals by bootstrap."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 
 from omni.errors import InputError
-from omni.train.scaling.fraction import beta_at, curve
-from omni.train.scaling.laws import LAWS, Columns, Law, Vector
+from omni.train.scaling.fraction import Shape, Vector, fractions
+from omni.train.scaling.laws import LAWS, Columns, Law, weights_of
 
 HUBER = 1e-3                                                            # log-loss from which errors count linearly
 LEAST = -40.0                                                           # logarithm of a parameter that is as good as 0
 TINY = 1e-12
 FINALISTS = 3
+MOST = 1e300                                                            # of a parameter that the points leave open
+Interval = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class Fit:
     """A fitted law.
 
-    parameters: by name, in the columns' own units; intervals: 95 %, by residual bootstrap, None where it was not asked
-    aicc:       Akaike's criterion with the correction for few points (lower is better; of the same losses only)
+    parameters: by name, in the columns' own units; intervals: 95 %, by residual bootstrap, empty where it was not asked
+    aicc:       Akaike's criterion with the correction for few points (lower is better; of the same losses only); None
+                where there are too few for the correction
     rmse:       root mean squared error of the log-loss; n: points
     fraction:   c1, c2, c3 of the effective fraction (omni.train.scaling.fraction), where enough weights were measured
+    draws:      [resamples] of the bootstrap, each the parameters in their order and then those of `fraction`
     """
 
     law: str
     parameters: dict[str, float]
-    intervals: dict[str, tuple[float, float]]
-    aicc: float
+    intervals: dict[str, Interval]
+    aicc: float | None
     rmse: float
     n: int
-    fraction: tuple[float, float, float] | None = None
+    fraction: Shape | None = None
+    draws: tuple[tuple[float, ...], ...] = ()
+
+    @classmethod
+    def of_json(cls, fields: Mapping[str, Any]) -> "Fit":
+        """From what `asdict` gave. Raises ValueError, TypeError or KeyError for anything else, as an edited file."""
+        shape, draws = fields["fraction"], fields.get("draws", ())
+        found = cls(**{**fields, "fraction": shape and tuple(shape), "draws": tuple(map(tuple, draws))})
+        found.check()
+        return found
 
     def check(self) -> None:
         """Raises ValueError where the parameters are not those of the law, as in a file that was edited."""
@@ -41,6 +56,9 @@ class Fit:
         names = LAWS[self.law].names({"weight": np.array(weights)}) if self.law in LAWS else None
         if names != list(self.parameters) or not all(math.isfinite(value) for value in self.parameters.values()):
             raise ValueError(f"law {self.law}: parameters {', '.join(self.parameters)} are not its own")
+        width = len(self.parameters) + len(self.fraction or ())
+        if any(len(draw) != width or not all(map(math.isfinite, draw)) for draw in self.draws):
+            raise ValueError(f"law {self.law}: draws are not of {width} finite numbers each")
 
     def predict(self, columns: Mapping[str, Any]) -> Vector:
         """Losses where the columns say, [points]. A weight that was not fitted is predicted through the effective
@@ -50,20 +68,30 @@ class Fit:
         """
         law = LAWS[self.law]
         given = _columns(columns, law)
-        if self.law == "multilingual":
-            beta = beta_at(self.parameters, self.fraction, given["weight"])
-            losses: Vector = beta * given["size"] ** -self.parameters["alpha"] + self.parameters["L_inf"]
-            return losses
-        if self.law == "separate":
-            known = {name.partition("@")[2] for name in self.parameters}
-            rows = []
-            for size, weight in zip(given["size"], given["weight"], strict=True):
-                if f"{weight:g}" not in known:
-                    raise InputError(f"weight {weight:g}: not among the fitted ones; use the law multilingual")
-                own = (self.parameters[f"{name}@{weight:g}"] for name in ("beta", "alpha", "L_inf"))
-                rows.append(law.predict(np.array(list(own)), {"size": np.array([size]), "weight": np.array([1.0])})[0])
-            return np.array(rows)
-        return law.predict(np.array(list(self.parameters.values())), given)
+        return law.predict(law.chosen(self.parameters, self.fraction, given), given)
+
+    def fractions(self) -> dict[float, float]:
+        """{weight: effective fraction} of the law multilingual. Raises InputError where nothing tells them."""
+        return fractions(self.parameters, self.fraction)
+
+    @cached_property
+    def drawn(self) -> "list[Fit]":
+        """The fit of each bootstrap draw."""
+        names = list(self.parameters)
+        return [
+            Fit(self.law, dict(zip(names, draw, strict=False)), {}, None, self.rmse, self.n,
+                draw[len(names) :] if self.fraction else None)  # type: ignore[arg-type]
+            for draw in self.draws
+        ]  # fmt: skip
+
+    def interval(self, figure: "Callable[[Fit], float]") -> Interval | None:
+        """95 % of a figure, such as `lambda one: one.predict(columns)[0]`, over the draws; None where there are none.
+
+        It is that of the law, and says nothing of how a single run scatters about it.
+        """
+        if not self.draws:
+            return None
+        return middle([figure(one) for one in self.drawn])
 
 
 def fit(points: Mapping[str, Any], law: str = "power", resamples: int = 0, seed: int = 0) -> Fit:
@@ -78,25 +106,30 @@ def fit(points: Mapping[str, Any], law: str = "power", resamples: int = 0, seed:
                "data"             L = alpha (1/D + C)^p (Bansal et al. 2022)
                "encoder-decoder"  L = alpha (1/D + b N_e^-p_e N_d^-p_d)^p (the same paper's joint form)
     resamples: of the residual bootstrap for the intervals; 0 for none
-    Raises InputError for an unknown law, a missing column, fewer points than parameters, and values that are not
-    positive and finite.
+    Raises InputError for an unknown law, a missing column, fewer different points than parameters, too few different
+    values of a column, and values that are not positive and finite.
     """
     if law not in LAWS:
         raise InputError(f"law {law}: unknown; use one of {', '.join(LAWS)}")
+    if not isinstance(resamples, Integral) or resamples < 0:
+        raise InputError(f"resamples={resamples}: must be 0 (no intervals) or a number of refits, such as 200")
     shape = LAWS[law]
     given, loss = _columns(points, shape), _column(points, "loss")
     names = shape.names(given)
-    if len(loss) < len(names):
-        raise InputError(f"law {law}: {len(loss)} points for {len(names)} parameters; measure more runs")
+    _enough(law, given, len(names))
     units = {name: float(np.exp(np.log(given[name]).mean())) for name in shape.columns if name != "weight"}
     scaled = {name: values / units.get(name, 1.0) for name, values in given.items()}
     theta = _best(shape, scaled, loss)
     residuals = np.log(loss) - np.log(shape.predict(theta, scaled))
-    fitted = dict(zip(names, shape.rescale(theta, units, given).tolist(), strict=True))
-    intervals = _bootstrap(shape, scaled, theta, residuals, units, names, resamples, seed) if resamples else {}
+    fitted = dict(zip(names, _unscaled(shape, theta, units, given), strict=True))
+    fraction = shape.curve(fitted, None)
+    draws = []
+    for drawn in _bootstrap(shape, scaled, theta, residuals, units, resamples, seed):
+        again = shape.curve(dict(zip(names, drawn, strict=True)), fraction) if fraction else None
+        draws.append((*drawn, *(again or ())))
+    intervals = {name: middle([draw[place] for draw in draws]) for place, name in enumerate(names)} if draws else {}
     aicc, rmse = _aicc(residuals, len(names)), float(np.sqrt(np.mean(residuals**2)))
-    fraction = curve(fitted) if law == "multilingual" else None
-    return Fit(law, fitted, intervals, aicc, rmse, len(loss), fraction)
+    return Fit(law, fitted, intervals, aicc, rmse, len(loss), fraction, tuple(draws))
 
 
 def _best(law: Law, columns: Columns, loss: Vector) -> Vector:
@@ -124,10 +157,9 @@ def _descend(law: Law, columns: Columns, log_loss: Vector, start: Vector, most: 
 
 
 def _bootstrap(
-    law: Law, columns: Columns, theta: Vector, residuals: Vector, units: Mapping[str, float], names: list[str],
-    resamples: int, seed: int,
-) -> dict[str, tuple[float, float]]:  # fmt: skip
-    """95 % percentile intervals: refits of the fitted losses with residuals drawn anew, widened for lost freedom."""
+    law: Law, columns: Columns, theta: Vector, residuals: Vector, units: Mapping[str, float], resamples: int, seed: int
+) -> list[tuple[float, ...]]:
+    """Parameters of refits of the fitted losses with residuals drawn anew, widened for lost freedom: [resamples]."""
     n, random = len(residuals), np.random.default_rng(seed)
     wide = (residuals - residuals.mean()) * math.sqrt(n / max(n - len(theta), 1))
     centre, start = np.log(law.predict(theta, columns)), np.log(np.maximum(theta, TINY))
@@ -135,18 +167,47 @@ def _bootstrap(
     for _ in range(resamples):
         noisy = centre + wide[random.integers(n, size=n)]
         logs = _descend(law, columns, noisy, start, 30)[1]
-        drawn.append(law.rescale(np.exp(logs), units, columns))
-    low, high = np.percentile(np.array(drawn), [2.5, 97.5], axis=0)
-    return {name: (float(one), float(other)) for name, one, other in zip(names, low, high, strict=True)}
+        drawn.append(_unscaled(law, np.exp(logs), units, columns))
+    return drawn
 
 
-def _aicc(residuals: Vector, parameters: int) -> float:
+def _unscaled(law: Law, theta: Vector, units: Mapping[str, float], columns: Columns) -> tuple[float, ...]:
+    """The parameters in the columns' own units, finite even where the points leave one open."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = law.rescale(theta, units, columns)
+    return tuple(np.nan_to_num(found, nan=MOST, posinf=MOST).tolist())
+
+
+def middle(values: list[float]) -> Interval:
+    """The 95 % in the middle of what draws say."""
+    low, high = np.percentile(values, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def _aicc(residuals: Vector, parameters: int) -> float | None:
     """Akaike's criterion of normal errors in the logarithm, with the correction of Hurvich and Tsai (1989)."""
     n, k = len(residuals), parameters + 1                               # the errors' variance is one more
     if n - k - 1 <= 0:
-        return math.inf
+        return None
     variance = max(float(np.mean(residuals**2)), 1e-300)
     return n * math.log(variance) + 2 * k + 2 * k * (k + 1) / (n - k - 1)
+
+
+def _enough(name: str, given: Columns, parameters: int) -> None:
+    """Raises InputError where repeats, which say nothing of a law's shape, leave too few different points."""
+    law = LAWS[name]
+    for weight in weights_of(given) if law.apart else (None,):
+        here = slice(None) if weight is None else given["weight"] == weight
+        for column, least in law.columns.items():
+            if (there := len(np.unique(given[column][here]))) < least:
+                where = "" if weight is None else f" at weight {weight:g}"
+                raise InputError(
+                    f"law {name}: {there} different values of {column}{where}, and it takes {least}; measure more,"
+                    " repeats of a run add none"
+                )
+    points = len(np.unique(np.stack(list(given.values())), axis=1).T)
+    if points < parameters:
+        raise InputError(f"law {name}: {points} different points for {parameters} parameters; measure more runs")
 
 
 def _columns(points: Mapping[str, Any], law: Law) -> dict[str, Vector]:
@@ -171,6 +232,8 @@ def _column(points: Mapping[str, Any], name: str) -> Vector:
         values = np.atleast_1d(np.asarray(points[name], np.float64))
     except (TypeError, ValueError):
         raise InputError(f"column {name}: holds something that is no number") from None
+    if values.ndim > 1:
+        raise InputError(f"column {name}: of shape {values.shape}; must be one row of numbers, [points]")
     bad = np.flatnonzero(~(np.isfinite(values) & (values > 0)))
     if len(bad):
         raise InputError(f"column {name}: row {bad[0] + 1} is {values[bad[0]]:g}; must be positive and finite")

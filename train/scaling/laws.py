@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-Vector = NDArray[np.float64]
+from omni.errors import InputError
+from omni.train.scaling.fraction import Parameters, Shape, Vector, beta_at, curve
+
 Columns = Mapping[str, Vector]
 EXPONENTS = (0.05, 0.15, 0.35, 0.8)                                     # where searches begin
 FLOORS = (0.02, 0.4, 0.8, 0.97)                                         # shares of the least loss
@@ -19,19 +20,35 @@ FLOORS = (0.02, 0.4, 0.8, 0.97)                                         # shares
 
 @dataclass(frozen=True)
 class Law:
-    """columns: what it needs beside `loss`; names: of its parameters, which depend on the weights in the data."""
+    """columns: what it needs beside `loss`, and how many different values of each: repeats of a run tell no parameter
+                apart; apart: whether each weight needs as many for itself
+    names:      of its parameters, which depend on the weights in the data
+    predict:    (parameters, columns) -> losses [points]; starts: (columns, losses) -> parameters to begin a search at
+    rescale:    (parameters, units of the columns, columns) -> parameters in the columns' own units
+    chosen:     (parameters by name, curve, columns) -> the parameters that `predict` takes for these columns, whose
+                weights need not be those that were fitted. Raises InputError for a weight that it says nothing of.
+    curve:      (parameters by name, where to begin) -> c1, c2, c3 of the effective fraction, where the law has one
+    """
 
     title: str
-    columns: tuple[str, ...]
+    columns: Mapping[str, int]
     names: Callable[[Columns], list[str]]
-    predict: Callable[[Vector, Columns], Vector]  # (parameters, columns) -> losses [points]
-    starts: Callable[[Columns, Vector], Iterator[Vector]]  # (columns, losses) -> parameters to begin at
-    rescale: Callable[[Vector, Mapping[str, float], Columns], Vector]  # (parameters, units of columns, columns)
+    predict: Callable[[Vector, Columns], Vector]
+    starts: Callable[[Columns, Vector], Iterator[Vector]]
+    rescale: Callable[[Vector, Mapping[str, float], Columns], Vector]
+    chosen: Callable[[Parameters, Shape | None, Columns], Vector]
+    curve: Callable[[Parameters, Shape | None], Shape | None] = lambda parameters, begin: None
+    apart: bool = False
 
 
 def weights_of(columns: Columns) -> Vector:
     """The different mixture weights, ascending: [weights]."""
     return np.unique(columns["weight"])
+
+
+def _all_of(parameters: Parameters, shape: Shape | None, columns: Columns) -> Vector:
+    """Of a law whose parameters do not depend on the weights."""
+    return np.array(list(parameters.values()))
 
 
 def _power_at(size: Vector, beta: Vector, alpha: Vector, floor: Vector) -> Vector:
@@ -62,11 +79,12 @@ def _power_rescale(theta: Vector, units: Mapping[str, float], columns: Columns) 
 
 POWER = Law(
     "L(N) = beta N^-alpha + L_inf",
-    ("size",),
+    {"size": 3},
     lambda columns: ["beta", "alpha", "L_inf"],
     lambda theta, columns: _power_at(columns["size"], *theta),
     _power_starts,
     _power_rescale,
+    _all_of,
 )
 
 # Fernandes et al. 2023: one exponent and one floor for all weightings of a task, a beta for each.
@@ -92,13 +110,20 @@ def _joint_rescale(theta: Vector, units: Mapping[str, float], columns: Columns) 
     return np.array([theta[0], theta[1], *(theta[2:] * units["size"] ** theta[0])])
 
 
+def _joint_chosen(parameters: Parameters, shape: Shape | None, columns: Columns) -> Vector:
+    betas = beta_at(parameters, shape, weights_of(columns))
+    return np.array([parameters["alpha"], parameters["L_inf"], *betas])
+
+
 MULTILINGUAL = Law(
     "L(N; p) = beta_p N^-alpha + L_inf",
-    ("size", "weight"),
+    {"size": 2, "weight": 1},
     _joint_names,
     _joint_predict,
     _joint_starts,
     _joint_rescale,
+    _joint_chosen,
+    curve,
 )
 
 # The same with everything free: a power law of its own for each weighting.
@@ -129,13 +154,23 @@ def _separate_rescale(theta: Vector, units: Mapping[str, float], columns: Column
     return rows.ravel()
 
 
+def _separate_chosen(parameters: Parameters, shape: Shape | None, columns: Columns) -> Vector:
+    names = _separate_names(columns)
+    for name in names:
+        if name not in parameters:
+            raise InputError(f"weight {name.partition('@')[2]}: not among the fitted ones; use the law multilingual")
+    return np.array([parameters[name] for name in names])
+
+
 SEPARATE = Law(
     "L_p(N) = beta_p N^-alpha_p + L_inf,p",
-    ("size", "weight"),
+    {"size": 3, "weight": 1},
     _separate_names,
     _separate_predict,
     _separate_starts,
     _separate_rescale,
+    _separate_chosen,
+    apart=True,
 )
 
 # Bansal et al. 2022: L(D) = alpha (1 / D + C)^p.
@@ -154,11 +189,12 @@ def _data_rescale(theta: Vector, units: Mapping[str, float], columns: Columns) -
 
 DATA = Law(
     "L(D) = alpha (1/D + C)^p",
-    ("data",),
+    {"data": 3},
     lambda columns: ["alpha", "C", "p"],
     lambda theta, columns: theta[0] * (1 / columns["data"] + theta[1]) ** theta[2],
     _data_starts,
     _data_rescale,
+    _all_of,
 )
 
 # The same with the sizes of encoder and decoder: L(D, N_e, N_d) = alpha (1 / D + b N_e^-p_e N_d^-p_d)^p.
@@ -184,11 +220,12 @@ def _sides_rescale(theta: Vector, units: Mapping[str, float], columns: Columns) 
 
 ENCODER_DECODER = Law(
     "L(D, N_e, N_d) = alpha (1/D + b N_e^-p_e N_d^-p_d)^p",
-    ("data", "encoder", "decoder"),
+    {"data": 2, "encoder": 2, "decoder": 2},
     lambda columns: ["alpha", "b", "p_e", "p_d", "p"],
     lambda theta, columns: theta[0] * (1 / columns["data"] + _sides(theta, columns)) ** theta[4],
     _sides_starts,
     _sides_rescale,
+    _all_of,
 )
 
 LAWS = {

@@ -75,17 +75,17 @@ void omni_shared(const int32_t *ids, const int32_t *counts, const int64_t *bound
     clear_table(ids, bounds + row * (orders + 1), orders, table);
 }
 
-/* Every step-th of the first `rows` sequences, from `first` on, as hypotheses, against the sequences after them as
-   references: scores [rows][sequences - rows]; where there are none, all against all: scores [rows][rows], each pair
-   counted once. Both directions: an order that either has no n-gram of does not count. */
+/* Every step-th of the first `rows` sequences, from `first` on, as hypotheses, against the sequences from `skipped` on
+   as references: scores [rows][sequences - skipped]. `among`: all against all, rows = sequences and skipped = 0, each
+   pair counted once. Both directions: an order that either has no n-gram of does not count. */
 void omni_chrf(const int32_t *ids, const int32_t *counts, const int64_t *bounds, const int64_t *sizes, int64_t orders,
-               int64_t sequences, int64_t rows, int64_t first, int64_t step, double beta, int32_t *table,
-               double *scores) {
-    int64_t columns = sequences > rows ? sequences - rows : rows, skipped = sequences - columns;
+               int64_t sequences, int64_t rows, int64_t skipped, int64_t among, int64_t first, int64_t step,
+               double beta, int32_t *table, double *scores) {
+    int64_t columns = sequences - skipped;
     int32_t shared[MOST_ORDERS];
     for (int64_t row = first; row < rows; row += step) {
         set_table(ids, counts, bounds + row * (orders + 1), orders, table);
-        for (int64_t other = skipped ? skipped : row; other < sequences; other++) {
+        for (int64_t other = among ? row : skipped; other < sequences; other++) {
             const int64_t *ours = sizes + row * orders, *theirs = sizes + other * orders;
             double of_ours = 0, of_theirs = 0, number = 0;
             overlap(ids, counts, bounds + other * (orders + 1), orders, table, shared);
@@ -98,7 +98,7 @@ void omni_chrf(const int32_t *ids, const int32_t *counts, const int64_t *bounds,
             double both = number ? 100 * (1 + beta * beta) * of_ours * of_theirs / number : 0;
             double forth = beta * beta * of_ours + of_theirs, back = beta * beta * of_theirs + of_ours;
             scores[row * columns + other - skipped] = forth > 0 ? both / forth : 0;
-            if (!skipped) scores[other * columns + row] = back > 0 ? both / back : 0;
+            if (among) scores[other * columns + row] = back > 0 ? both / back : 0;
         }
         clear_table(ids, bounds + row * (orders + 1), orders, table);
     }

@@ -91,19 +91,19 @@ class Grams:
         in_threads(fill, n, jobs)
         return found
 
-
-    def chrf(self, rows: int, beta: float, jobs: int = 0) -> Scores | None:
-        """Sentence chrF of the first `rows` sequences against those after them, [rows, others]; where there are none,
-        of all against all. None where there is no C compiler."""
-        kernel = _kernel("omni_chrf", "PPPPLLLLLdPP")
+    def chrf(self, rows: int, among: bool, beta: float, jobs: int = 0) -> Scores | None:
+        """Sentence chrF of the first `rows` sequences against those after them, [rows, others], or, with `among`, of
+        all against all, [sequences, sequences]. None where there is no C compiler."""
+        kernel = _kernel("omni_chrf", "PPPPLLLLLLLdPP")
         if kernel is None:
             return None
         n, orders = self.sizes.shape
-        scores, sizes = np.empty((rows, n - rows or rows)), self.sizes.ctypes.data
+        rows, skipped = (n, 0) if among else (rows, rows)
+        scores, sizes = np.empty((rows, n - skipped)), self.sizes.ctypes.data
 
         def fill(mine: range) -> None:
             table = np.zeros(self.kinds, np.int32)
-            of, here = (n, rows, mine.start, mine.step), (table.ctypes.data, scores.ctypes.data)
+            of, here = (n, rows, skipped, among, mine.start, mine.step), (table.ctypes.data, scores.ctypes.data)
             kernel(*self._arrays(), sizes, orders, *of, beta, *here)
 
         in_threads(fill, rows, jobs)

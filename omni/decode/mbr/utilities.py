@@ -27,9 +27,9 @@ class Utility(Protocol[Answer]):
 
 def chrf(hypotheses: Sequence[str], references: Sequence[str], jobs: int = 0) -> Scores:
     """Sentence chrF (Popović 2015), 0..100, as sacrebleu has it: [H, R]. jobs: threads, 0 for one a core."""
-    grams, rows = _grams(hypotheses, references, characters, CHARACTERS)
-    scores = grams.chrf(rows, BETA, jobs)
-    return chrf_of(*_overlaps(grams, rows, jobs)) if scores is None else scores
+    grams, rows, among = _grams(hypotheses, references, characters, CHARACTERS)
+    scores = grams.chrf(rows, among, BETA, jobs)
+    return chrf_of(*_overlaps(grams, rows, among, jobs)) if scores is None else scores
 
 
 def chrf_of(matches: NDArray[Any], ours: NDArray[Any], theirs: NDArray[Any]) -> Scores:
@@ -121,14 +121,16 @@ def _grams(
     references: Sequence[str],
     symbols: Callable[[Sequence[str]], list[Ints]],
     orders: int,
-) -> tuple[Grams, int]:
-    """The n-grams of hypotheses and then references, once where they are the same; how many hypotheses."""
-    said = hypotheses if hypotheses is references else [*hypotheses, *references]
-    return Grams.of(symbols(said), orders), len(hypotheses)
+) -> tuple[Grams, int, bool]:
+    """The n-grams of hypotheses and then references; how many hypotheses; whether the references are the same list,
+    whose n-grams then come once."""
+    among = hypotheses is references
+    said = hypotheses if among else [*hypotheses, *references]
+    return Grams.of(symbols(said), orders), len(hypotheses), among
 
 
-def _overlaps(grams: Grams, rows: int, jobs: int) -> tuple[Counts, Ints, Ints]:
+def _overlaps(grams: Grams, rows: int, among: bool, jobs: int) -> tuple[Counts, Ints, Ints]:
     """Shared n-grams [H, R, orders], n-grams of the hypotheses [H, 1, orders] and of the references [1, R, orders]."""
-    if rows == len(grams.sizes):
+    if among:
         return grams.matches_among(jobs), grams.sizes[:, None], grams.sizes[None]
     return grams.matches(rows, jobs), grams.sizes[:rows, None], grams.sizes[None, rows:]

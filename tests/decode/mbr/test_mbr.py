@@ -14,9 +14,9 @@ from omni.decode.mbr.choose import mbr, mbr_aggregated, mbr_coarse_to_fine, mbr_
 from omni.decode.mbr.utilities import bleu, chrf, pairwise
 from omni.errors import InputError
 
-TEXTS = st.lists(st.text("ab c.é", max_size=14), min_size=1, max_size=6)
+TEXTS = st.lists(st.text("ab c.é", max_size=14), max_size=6)
 WORDS = ("the", "cat", "sat", "on", "a", "mat", ".")
-SENTENCES = st.lists(st.lists(st.sampled_from(WORDS), max_size=9).map(" ".join), min_size=1)
+SENTENCES = st.lists(st.lists(st.sampled_from(WORDS), max_size=9).map(" ".join), max_size=6)
 
 
 def sentence_chrf(text: str, reference: str) -> float:
@@ -32,14 +32,16 @@ def sentence_bleu(text: str, reference: str) -> float:
 def test_chrf_of_all_pairs_is_sacrebleus(texts: list[str], references: list[str], same: bool) -> None:
     references = texts if same else references
     expected = [[sentence_chrf(text, reference) for reference in references] for text in texts]
-    np.testing.assert_allclose(chrf(texts, references, jobs=2), expected, atol=1e-9)
+    shape = len(texts), len(references)
+    np.testing.assert_allclose(chrf(texts, references, jobs=2), np.reshape(expected, shape), atol=1e-9)
 
 
 @settings(deadline=None)
-@given(SENTENCES, SENTENCES)
-def test_bleu_of_all_pairs_is_sacrebleus(texts: list[str], references: list[str]) -> None:
+@given(SENTENCES, SENTENCES, st.booleans())
+def test_bleu_of_all_pairs_is_sacrebleus(texts: list[str], references: list[str], same: bool) -> None:
+    references = texts if same else references
     expected = [[sentence_bleu(text, reference) for reference in references] for text in texts]
-    np.testing.assert_allclose(bleu(texts, references), expected, atol=1e-9)
+    np.testing.assert_allclose(bleu(texts, references), np.reshape(expected, (len(texts), len(references))), atol=1e-9)
 
 
 def test_without_a_compiler_the_counts_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,10 +51,11 @@ def test_without_a_compiler_the_counts_are_the_same(monkeypatch: pytest.MonkeyPa
     np.testing.assert_allclose(quick, chrf(texts, texts), rtol=1e-12)
     np.testing.assert_allclose(parts, chrf(texts, texts[:2]), rtol=1e-12)
     np.testing.assert_array_equal(counted, bleu(texts, texts[1:]))
+    assert chrf(texts, []).shape == bleu(texts, []).shape == (5, 0)
 
 
 @settings(deadline=None)
-@given(TEXTS, st.data())
+@given(TEXTS.filter(bool), st.data())
 def test_the_choice_is_that_of_brute_force(texts: list[str], data: st.DataObject) -> None:
     weights = data.draw(st.lists(st.floats(0.1, 2), min_size=len(texts), max_size=len(texts)))
     total = sum(weights)
