@@ -111,6 +111,13 @@ def figures(name: str, scores: Sequence[Score]) -> dict[str, Measure]:
     return made
 
 
+def broken_down(scores: Sequence[Score]) -> dict[str, dict[str, Measure]]:
+    """The figure of every group by itself, by each key of `groups` that scores carry: {"subject": {"anatomy": …}}."""
+    keys = sorted({by for score in scores for by in (score.metadata or {})["groups"]})
+    found = {by: {who: _measure(some) for who, some in grouped(scores, by).items()} for by in keys}
+    return {by: measures for by, measures in found.items() if measures}
+
+
 def grouped(scores: Sequence[Score], by: str) -> dict[str, list[Score]]:
     """Scores by a group such as `speaker`; those of a single group, or of too few samples, say nothing new."""
     names = Counter((score.metadata or {})["groups"].get(by) for score in scores)

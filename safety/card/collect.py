@@ -152,8 +152,8 @@ def _suite(card: Card, folder: Path, out: Path) -> str | None:
         again = f"{command} --tasks {task['task']} --out again"          # beside the logs that this card shows
         for name, values in task["figures"].items():
             card.numbers[name] = Number(Measure(**values), link, again)
-        for measures, by in ((card.speakers, "speakers"), (card.channels, "channels")):
-            for scorer, rows in task.get(by, {}).items():
+        for measures, by in ((card.speakers, "speaker"), (card.channels, "channel")):
+            for scorer, rows in task.get("groups", {}).get(by, {}).items():
                 measures[f"{task['task']}_{scorer}"] = {who: Measure(**values) for who, values in rows.items()}
         for count in ("given", "scored", "errored", "missing"):
             card.counts[count] = card.counts.get(count, 0) + task[count]

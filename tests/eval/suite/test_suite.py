@@ -22,6 +22,7 @@ from omni.eval.inspected import wishes
 from omni.eval.inspected.provider import OmniModel
 from omni.eval.suite.compare import compare
 from omni.eval.suite.outcome import busy, report
+from omni.eval.suite.page import write_page
 from omni.eval.suite.run import Plan, run_suite
 from omni.safety.registry import name_picture, text_qa, translate
 
@@ -51,6 +52,19 @@ def test_what_goes_in_is_scored_or_an_error(plan: Plan, rows: Path, tmp_path: Pa
     assert one.partial and "1 samples could not be asked" in one.note and one.figures["translate_chrf"].n == 4
     figures = report("eval suite", [one]).figures
     assert figures["samples_given"].value == figures["samples_scored"].value + figures["samples_errored"].value
+
+
+def test_figures_are_broken_down_by_every_group_of_a_users_file(plan: Plan, tmp_path: Path) -> None:
+    path = tmp_path / "mine.jsonl"
+    subjects = [{"subject": "anatomy" if number < 5 else "law", "year": str(number)} for number in range(11)]
+    path.write_text("\n".join(json.dumps({"text": "a", "target": "b", "groups": one}) for one in subjects))
+    (one,) = run_suite([text_qa], replace(plan, data=path, limit=20), tmp_path / "out")
+    assert {by: {who: some.n for who, some in rows["accuracy"].items()} for by, rows in one.groups.items()} == {
+        "subject": {"anatomy": 5, "law": 6}
+    }                                                                   # of a year there is one, too few to show
+    assert one.as_dict()["groups"]["subject"]["accuracy"]["law"]["n"] == 6
+    write_page(tmp_path / "page.html", "mine", [], [one])
+    assert "accuracy, subject anatomy" in (tmp_path / "page.html").read_text("utf-8")
 
 
 @given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 9))))
