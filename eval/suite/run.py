@@ -7,6 +7,7 @@ from typing import Any
 
 import inspect_ai
 from inspect_ai import Task
+from inspect_ai._util.error import PrerequisiteError
 from inspect_ai.log import EvalLog, EvalSample, list_eval_logs, read_eval_log
 from inspect_ai.model import Model
 
@@ -52,8 +53,8 @@ def run_suite(makers: Sequence[Maker], plan: Plan, out: Path) -> list[Outcome]:
         bar.set_postfix_str(name)
         try:
             log = _finished(name, key, logs) or _run(maker, plan, key, logs)
-        except InputError as error:
-            outcomes.append(Outcome(name, note=str(error)))
+        except (InputError, PrerequisiteError) as error:              # of the data, or of a task of the user's own
+            outcomes.append(Outcome(name, note=str(getattr(error, "message", error))))
             continue
         outcomes.append(outcome(name, log))
     return outcomes

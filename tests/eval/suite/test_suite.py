@@ -4,7 +4,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from inspect_ai import Task
 from inspect_ai.log import EvalSample, list_eval_logs, read_eval_log
-from inspect_ai.model import get_model
+from inspect_ai.model import ContentText, get_model
 from inspect_ai.scorer import Score
 
 from omni.cli import main
@@ -24,7 +25,11 @@ from omni.eval.suite.compare import compare
 from omni.eval.suite.outcome import busy, report
 from omni.eval.suite.page import write_page
 from omni.eval.suite.run import Plan, run_suite
+from omni.eval.tasks.examine import examine
+from omni.eval.tasks.records import Record, held_out, records
+from omni.eval.tasks.scorers import characters
 from omni.safety.registry import name_picture, text_qa, translate
+from omni.train.data.items import Manifest
 
 
 @pytest.fixture(autouse=True)
@@ -260,3 +265,17 @@ def test_bad_input_is_one_line_and_exit_code_2(
     assert main([*words, *flags]) == 2
     error = capsys.readouterr().err
     assert said in error and error.count("\n") == 1 and not (tmp_path / "o").exists()
+
+
+def test_a_task_that_inspect_does_not_take_is_left_out_and_the_others_are_asked(plan: Plan, tmp_path: Path) -> None:
+    def twice(data: str, n: int, seed: int) -> Task:
+        (first, *_) = records(data, _pairs_of_one, n, seed)
+        return examine("twice", [first, first], characters())
+
+    bad, good = run_suite([twice, translate], plan, tmp_path)
+    assert bad.given == 0 and "duplicate" in bad.note and good.scored == good.given > 0
+
+
+def _pairs_of_one(manifest: Manifest) -> Iterator[Record]:
+    for item in held_out(manifest, "stamps"):
+        yield Record(item.id, item.texts["fr"], (ContentText(text=item.texts["en"]),), "Translate.", "fr")
