@@ -45,14 +45,17 @@ class Record:
 
 
 def records(
-    data: str | None, of_items: Callable[[Manifest], Iterable[Record]], n: int | None = None, seed: int = 0
-) -> list[Record]:
+    data: str | None, of_items: Callable[[Manifest], Iterable[Record]], n: int | None = None, seed: int = 0,
+    of_file: Callable[[list[Record]], list[Record]] = lambda found: found,
+) -> list[Record]:  # fmt: skip
     """At most `n` records in seeded order: of the data folder, or of a file, whose name ends in .jsonl or .parquet.
 
-    data: without it the usual folder. Raises InputError when nothing is there or nothing fits the task.
+    data: without it the usual folder; of_file: what the task makes of the records of a file. Raises InputError when
+    nothing is there or nothing fits the task.
     """
     path = Path(data) if data else usual_data()
-    found = list(local(path) if path.suffix in SUFFIXES else of_items(_manifest(path.resolve())))
+    own = path.suffix in SUFFIXES
+    found = of_file(list(local(path))) if own else list(of_items(_manifest(path.resolve())))
     if not found:
         raise InputError(f"{path}: holds nothing that this task can ask")
     random.Random(f"{seed}/records").shuffle(found)

@@ -74,30 +74,33 @@ def right(near: bool = False) -> Scorer:
 
 
 @scorer(metrics=[measured("wer_heard")], name="wer_heard")
-def heard(closed: Sentences, reference: Callable[[str], Wave]) -> Scorer:
+def heard(closed: Sentences, reference: Callable[[str], Wave | None]) -> Scorer:
     """Word errors that pocketsphinx makes on the model's speech, choosing among `closed` sentences.
 
-    reference: the preset's own recording of a record by its id, whose errors are the baseline; it is a weak judge
+    reference: the preset's own recording of a record by its id, where there is one: its errors are the baseline, for
+    the judge is a weak one
     """
 
     async def score(state: TaskState, target: Target) -> Score:
         wave = speech(state)
         said = "" if wave is None else transcribe(wave, closed)
         errors, length = word_errors(target.text, said)
-        best = word_errors(target.text, transcribe(reference(str(state.sample_id)), closed))
-        return scored("pooled", [errors, length], state.metadata, said, errors / length, list(best))
+        own = reference(str(state.sample_id))
+        best = None if own is None else list(word_errors(target.text, transcribe(own, closed)))
+        return scored("pooled", [errors, length], state.metadata, said, errors / length, best)
 
     return score
 
 
 @scorer(metrics=[measured("dnsmos")], name="dnsmos")
-def quality(reference: Callable[[str], Wave]) -> Scorer:
+def quality(reference: Callable[[str], Wave | None]) -> Scorer:
     """DNSMOS of the model's speech, 1 to 5, beside that of the preset's recording; it hardly tells voices apart."""
 
     async def score(state: TaskState, target: Target) -> Score:
         wave = speech(state)
         value = 1.0 if wave is None or len(wave) < RATE // 10 else dnsmos(wave)
-        return scored("mean", [value], state.metadata, "", value, [dnsmos(reference(str(state.sample_id)))])
+        own = reference(str(state.sample_id))
+        return scored("mean", [value], state.metadata, "", value, None if own is None else [dnsmos(own)])
 
     return score
 

@@ -1,6 +1,7 @@
 """Seeing and drawing: pictures named in many languages, captions drawn, things that move."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cache, partial
 
 import numpy as np
@@ -11,6 +12,7 @@ from inspect_ai.solver import TaskState
 from numpy.typing import NDArray
 
 from omni.eval.inspected.messages import animation, picture, read_picture
+from omni.eval.local import Filed
 from omni.eval.tasks.examine import examine
 from omni.eval.tasks.hearing import SPOKEN
 from omni.eval.tasks.records import Given, Record, drawn, held_out, records
@@ -40,14 +42,19 @@ def name_emoji(data: str | None = None, n: int | None = 180, seed: int = 0) -> T
 
 @task
 def draw(data: str | None = None, n: int | None = 60, seed: int = 0) -> Task:
-    """A held-out caption drawn: of ten true pictures its own is the nearest, in features that nobody trained."""
+    """A held-out caption drawn: of ten true pictures its own is the nearest, in features that nobody trained.
+
+    Of a user's file `text` is drawn, `image` is the true picture, which is not shown; the others are other records'.
+    """
     pictures: dict[str, Callable[[], NDArray[np.uint8]]] = {}
 
     @cache
     def features(name: str) -> NDArray[np.float32]:
         return _features(pictures[name]())
 
-    found = records(data, lambda held: _captions(held, pictures, seed), n, seed)
+    found = records(
+        data, lambda held: _captions(held, pictures, seed), n, seed, lambda own: _to_draw(own, pictures, seed)
+    )
     return examine("draw", found, retrieved(features, _drawn), ["image"])
 
 
@@ -102,6 +109,26 @@ def _captions(
                 f"{item.id}:{language}", item.id, (ContentText(text=item.texts[language]),), "Draw this.",
                 groups={"language": language}, more={"others": others},
             )  # fmt: skip
+
+
+def _to_draw(found: list[Record], pictures: dict[str, Callable[[], NDArray[np.uint8]]], seed: int) -> list[Record]:
+    """A user's records with their pictures taken out, to be told from others; one without is an error."""
+    shown = {one.id: part for one in found for part in one.given if isinstance(part, Filed) and part.kind == "image"}
+    pictures |= {name: partial(_pixels, part) for name, part in shown.items()}
+    asked = []
+    for one in found:
+        texts = tuple(part for part in one.given if isinstance(part, ContentText))
+        others = [name for name in drawn(shown, CHOICES, seed, one.id) if name != one.id][: CHOICES - 1]
+        if not one.bad and (one.id not in shown or not texts or not others):
+            one = replace(one, bad=f"{one.id}: needs `text`, what to draw, `image`, how it looks, and another record's")
+        asked.append(replace(one, target=one.id, given=texts, choices=(), more={"others": others}))
+    return asked
+
+
+def _pixels(part: Filed) -> NDArray[np.uint8]:
+    content = part()
+    assert isinstance(content, ContentImage)
+    return read_picture(content)
 
 
 def _drawn(state: TaskState) -> NDArray[np.float32]:
