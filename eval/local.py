@@ -70,6 +70,12 @@ def rows(path: Path) -> Iterator[Any]:
                     yield str(error)
 
 
+def beside(path: Path) -> set[Path]:
+    """The files that the records of a file name, as far as they are there."""
+    names = {name for row in rows(path) if isinstance(row, dict) for kind in LARGE if (name := _name(row.get(kind)))}
+    return {file for name in names if (file := path.parent / name).is_file()}
+
+
 class _Table:
     """A Parquet file whose columns of files are read by groups of rows, the last of which is kept."""
 
@@ -89,6 +95,7 @@ class _Cell:
     group: int
     column: str
     number: int
+    path: str | None                                                    # of the file, which may be beside the table
 
     def read(self) -> Any:
         return self.table.cell(self.group, self.column, self.number)
@@ -106,8 +113,8 @@ def _table_rows(path: Path) -> Iterator[Any]:
             columns.append(f"{name}.path" if name in large else name)   # which tells where there is none
         for group in range(file.num_row_groups):
             for number, row in enumerate(file.read_row_group(group, columns=columns).to_pylist()):
-                here = {name: _Cell(table, group, name, number) for name in large if row[name] is not None}
-                yield {**row, **here}
+                held = [name for name in large if row[name] is not None]
+                yield row | {name: _Cell(table, group, name, number, row[name]["path"]) for name in held}
     except (pyarrow.ArrowException, OSError) as error:
         raise InputError(f"{path}: not a Parquet file ({error})") from None
 
@@ -118,11 +125,17 @@ def _holds_files(kind: Any) -> bool:
     return bool(is_struct(kind)) and {"bytes", "path"} <= {kind.field(at).name for at in range(kind.num_fields)}
 
 
+def _name(value: Any) -> str | None:
+    """The file's name that a field holds."""
+    name = value.path if isinstance(value, _Cell) else value.get("path") if isinstance(value, dict) else value
+    return name if isinstance(name, str) and name else None
+
+
 def _found(value: Any, beside: Path, where: str) -> Path | bytes:
     if isinstance(value, dict) and isinstance(value.get("bytes"), bytes):
         return bytes(value["bytes"])
-    name = value.get("path") if isinstance(value, dict) else value
-    if not isinstance(name, str) or not name:
+    name = _name(value)
+    if name is None:
         raise InputError(f"{where}: a recording or picture must be a file's name, or {{bytes, path}}, got {value!r}")
     path = beside.parent / name
     if not path.exists():

@@ -1,5 +1,7 @@
 """All tasks of a suite, one after the other; finished logs are kept, interrupted ones are gone on with."""
 
+import builtins
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +14,7 @@ from inspect_ai.log import EvalLog, EvalSample, list_eval_logs, read_eval_log
 from inspect_ai.model import Model
 
 from omni.errors import InputError
+from omni.eval.local import SUFFIXES, beside
 from omni.eval.suite.outcome import Outcome, outcome
 from omni.files import code, sha256
 from omni.progress import progress
@@ -19,6 +22,13 @@ from omni.progress import progress
 Maker = Callable[..., Task]                                             # a task by its data, n and seed
 RETRIES = 3                                                             # of a request; Inspect's default is no end
 KEY = "omni"                                                            # in a log's metadata
+LASTING = (LookupError, TypeError, ValueError, AttributeError, NameError, ArithmeticError, AssertionError)
+EVALUATION = (
+    "eval/inspected", "eval/tasks", "eval/suite", "eval/aloud", "eval/live", "eval/abilities/scoring.py",
+    "eval/abilities/subject.py", "eval/local.py", "eval/statistics.py",
+)  # fmt: skip
+QUESTIONS = ("train/data", "train/tasks")
+ANSWERS = ("decode", "model", "tokenizers")
 
 
 @dataclass(frozen=True)
@@ -92,8 +102,15 @@ def _finished(name: str, key: dict[str, Any], logs: Path) -> EvalLog | None:
 
 
 def _passing(sample: EvalSample) -> bool:
-    """Whether a sample failed for a reason that may have passed, such as an endpoint that was down."""
-    return sample.error is not None and not sample.error.message.startswith(InputError.__name__)
+    """Whether a sample failed for a reason that may have passed, such as an endpoint that was down.
+
+    What was wrong with the sample, or is with our code, is wrong the next time as well; other code starts anew anyway.
+    """
+    if sample.error is None:
+        return False
+    name = sample.error.message.partition("(")[0]
+    kind = getattr(builtins, name, None)
+    return name != InputError.__name__ and not (isinstance(kind, type) and issubclass(kind, LASTING))
 
 
 def _run(maker: Maker, plan: Plan, key: dict[str, Any], logs: Path) -> EvalLog:
@@ -121,10 +138,15 @@ def _data_identity(data: Path | None) -> str | None:
     path = data / "manifest.json" if data.is_dir() else data
     if not path.is_file():
         raise InputError(f"{data}: no prepared data there; run `omni data prepare` or name another folder")
-    return sha256(path)
+    files = sorted(beside(path)) if path.suffix in SUFFIXES else []     # by size and time: a large set is not read
+    seen = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return hashlib.sha256(repr((sha256(path), seen)).encode()).hexdigest() if seen else sha256(path)
 
 
 def code_of(sources: Sequence[Path] = ()) -> str:
-    """The code of the evaluation and of a suite that lies elsewhere: figures of another version are not taken over."""
-    root = Path(__file__).parents[1]
-    return code([*(root / part for part in ("inspected", "tasks", "suite", "aloud", "live")), *sources])
+    """The code that figures depend on, and that of a suite that lies elsewhere: those of another version are stale.
+
+    The evaluation's own, what makes questions of items, and what makes answers.
+    """
+    root = Path(__file__).parents[2]
+    return code([*(root / part for part in (*EVALUATION, *QUESTIONS, *ANSWERS)), *sources])
