@@ -89,6 +89,5 @@ def _counts(result: Outcome) -> tuple[Content, ...]:
 
 
 def _main(name: str, known: Collection[str]) -> bool:
-    """Whether a figure is a task's own, or its baseline, and not that of one language."""
-    whole, _, last = name.rpartition("_")
-    return whole not in known or last == "baseline"
+    """Whether a figure is a task's own, or stands beside it, and is not that of one language."""
+    return name.removesuffix("_baseline").removesuffix("_unparsable").rpartition("_")[0] not in known

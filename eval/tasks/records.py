@@ -1,8 +1,9 @@
 """What a task asks: records, of the held-out items of a data folder or of a user's own JSONL or Parquet."""
 
 import random
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -88,6 +89,23 @@ def local(path: Path) -> Iterator[Record]:
 def held_out(manifest: Manifest, *sources: str) -> list[Item]:
     """Items that are in no training set."""
     return [item for item in manifest.items if item.split != "train" and item.source in sources]
+
+
+def most_often_right(found: Iterable[Record], alike: Callable[[Record], object]) -> list[Record]:
+    """The records, with the answer that is most often right among those that are `alike` as the baseline of each.
+
+    Where a record has choices, with the one of them that is.
+    """
+    kept = list(found)
+    answers: defaultdict[object, Counter[str]] = defaultdict(Counter)
+    for one in kept:
+        answers[alike(one)][one.target] += 1
+
+    def baseline(one: Record) -> str:
+        counts = answers[alike(one)]
+        return max(one.choices, key=lambda choice: counts[choice]) if one.choices else counts.most_common(1)[0][0]
+
+    return [replace(one, baseline=baseline(one)) for one in kept]
 
 
 def drawn(found: Iterable[T], most: int, *seed: object) -> list[T]:
