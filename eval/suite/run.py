@@ -15,6 +15,7 @@ from inspect_ai.model import Model
 
 from omni.errors import InputError
 from omni.eval.local import SUFFIXES, beside
+from omni.eval.suite.gaps import add_gaps
 from omni.eval.suite.outcome import Outcome, outcome
 from omni.files import code, sha256
 from omni.progress import progress
@@ -67,6 +68,7 @@ def run_suite(makers: Sequence[Maker], plan: Plan, out: Path) -> list[Outcome]:
             outcomes.append(Outcome(name, note=str(getattr(error, "message", error))))
             continue
         outcomes.append(outcome(name, log))
+    add_gaps(outcomes)
     return outcomes
 
 
