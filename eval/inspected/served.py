@@ -25,14 +25,14 @@ from inspect_ai.model import (
     ContentImage,
     ContentText,
     GenerateConfig,
-    ModelAPI,
     ModelOutput,
     ModelUsage,
     modelapi,
 )
-from inspect_ai.tool import ToolChoice, ToolInfo
+from inspect_ai.tool import ToolInfo
 
 from omni.errors import InputError
+from omni.eval.inspected.kept import KeptModel
 from omni.eval.inspected.messages import INSTRUCTION, frames, picture, read_picture, read_sound, sound
 
 KEY = "OPENAI_API_KEY"                                                  # environment, where an endpoint wants one
@@ -43,7 +43,7 @@ VOICE = "alloy"                                                         # which 
 SECONDS = 120.0
 
 
-class ServedModel(ModelAPI):
+class ServedModel(KeptModel):
     """Text, sound and pictures in, text, sound and pictures out, by HTTP."""
 
     def __init__(
@@ -56,9 +56,7 @@ class ServedModel(ModelAPI):
             raise InputError(f"served/{model_name}: no address; give --base-url, such as that of `omni serve`")
         self._base = base_url.rstrip("/")
 
-    async def generate(
-        self, input: list[ChatMessage], tools: list[ToolInfo], tool_choice: ToolChoice, config: GenerateConfig
-    ) -> ModelOutput:
+    async def answer(self, input: list[ChatMessage], tools: list[ToolInfo], config: GenerateConfig) -> ModelOutput:
         """The answer. Raises InputError for what the endpoint refuses, and httpx's errors for what may pass."""
         want = (config.extra_body or {}).get("modalities", ["text"])
         if "image" in want:

@@ -4,8 +4,9 @@ import base64
 import io
 import json
 import threading
+import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from inspect_ai import Task
 from inspect_ai.model import get_model
 
 import omni.safety.registry  # noqa: F401
+from omni.cli import main
 from omni.eval.inspected.messages import picture, read_picture
 from omni.eval.inspected.served import REFUSED
 from omni.eval.suite.run import Plan, run_suite
@@ -146,3 +148,41 @@ def test_what_passes_is_tried_again_and_a_dead_endpoint_leaves_a_partial_result(
         (one,) = run_suite([translate], Plan(dead, rows, 5, 0, "dead"), tmp_path / "dead")
     assert one.partial and (one.given, one.scored, one.errored) == (2, 0, 2) and not one.figures
     assert "2 samples could not be asked or answered" in one.note
+
+
+def test_live_conversations_are_not_held_together(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["eval", "suite", "live", "--jobs", "2"]) == 2
+    assert "held one by one; leave it out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_no_more_requests_are_on_their_way_than_jobs(jobs: int, tmp_path: Path) -> None:
+    """Each waits for the others that may come; one more would be counted."""
+    here, most, lock = 0, 0, threading.Lock()
+
+    class Slow(Endpoint):
+        asked, failing, says, status = [], 0, None, 200
+
+        def do_POST(self) -> None:
+            nonlocal here, most
+            with lock:
+                here += 1
+                most = max(most, here)
+            for _ in range(200):                                        # until all are there, or a moment is over
+                if most == jobs + 1 or here == jobs:
+                    break
+                time.sleep(0.01)
+            time.sleep(0.05)
+            with lock:
+                here -= 1
+            super().do_POST()
+
+    path = tmp_path / "mine.jsonl"
+    path.write_text("\n".join(json.dumps({"text": f"what {number}?", "target": "bell"}) for number in range(6)))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Slow)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    where = ["--model", "served/thing", "--base-url", f"http://127.0.0.1:{server.server_port}/v1"]
+    words = ["eval", "suite", "capability", *where, "--tasks", "translate", "--data", str(path), "--jobs", str(jobs)]
+    assert main([*words, "--out", str(tmp_path / "out")]) == 0
+    server.shutdown()
+    assert len(Slow.asked) == 6 and most == jobs

@@ -15,7 +15,7 @@ from omni.eval.inspected import wishes
 from omni.eval.inspected.provider import OmniModel
 from omni.eval.suite import run
 from omni.eval.suite.run import Plan, run_suite
-from omni.safety.registry import transcribe, translate
+from omni.safety.registry import draw, name_picture, perplexity, transcribe, translate
 
 Asked = list[int]
 
@@ -62,6 +62,25 @@ def test_a_recording_that_was_replaced_is_asked_about_again(
         first = not (tmp_path / "out").exists()
         run_suite([transcribe], own, tmp_path / "out")
         assert bool(seen) == (first or replaced)
+
+
+def test_other_scorers_ask_nothing_again_and_other_weights_do(
+    plan: Plan, tmp_path: Path, asked: Callable[[Exception | None], Asked], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks = [translate, name_picture, draw, perplexity]
+    first = run_suite(tasks, plan, tmp_path)
+    seen = asked(None)
+    monkeypatch.setattr(run, "code_of", lambda sources: "of other scorers")
+    again = run_suite(tasks, plan, tmp_path)
+    assert not seen and [one.figures for one in again] == [one.figures for one in first]
+    assert [one.log for one in again] != [one.log for one in first]     # though all was scored anew
+    run_suite([translate], replace(plan, identity="other weights"), tmp_path)
+    assert sum(seen) == 8
+    run_suite([translate], replace(plan, identity="other weights", seed=1), tmp_path)
+    assert sum(seen) == 16                                              # other items, and another seed
+    monkeypatch.setattr(run, "code_of", lambda sources: "of others again")
+    run_suite([translate], plan, tmp_path / "elsewhere")                # answers belong to a folder
+    assert sum(seen) == 24
 
 
 @pytest.mark.parametrize(("error", "again"), [(KeyError("x"), False), (ConnectionError("gone"), True)])
