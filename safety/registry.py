@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from omni.errors import InputError
-from omni.eval.aloud.convert import text_qa_aloud, text_qa_channels
+from omni.eval.aloud.convert import text_qa_accents, text_qa_aloud, text_qa_channels
 from omni.eval.inspected import provider, served
 from omni.eval.live.tasks import barge_in, latency
 from omni.eval.suite.run import Maker
@@ -28,7 +28,7 @@ from omni.train.data.items import usual_data
 PROVIDERS = (provider.PROVIDER, served.PROVIDER)
 CAPABILITY: tuple[Maker, ...] = (
     transcribe, translate_speech, sounds, speak, name_picture, name_emoji, draw, video, translate, text_qa,
-    text_qa_aloud, text_qa_channels, spoken_qa, reason, perplexity,
+    text_qa_aloud, text_qa_channels, text_qa_accents, spoken_qa, reason, perplexity,
 )  # fmt: skip
 SAFETY: tuple[Maker, ...] = (
     should_refuse, should_comply, should_refuse_aloud, should_comply_aloud, jailbreaks, redteam,

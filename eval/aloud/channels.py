@@ -33,10 +33,11 @@ def telephone(wave: Wave, rate: int, chance: np.random.Generator) -> Wave:
     return (np.sign(levels) * (256 ** np.abs(levels) - 1) / 255).astype(np.float32)
 
 
-def crosstalk(wave: Wave, rate: int, chance: np.random.Generator) -> Wave:
-    """Somebody else talks, 10 dB softer: the same voice backwards, which has speech's sound and no words."""
-    start = int(chance.integers(len(wave)))
-    return (wave + 10 ** (-10 / 20) * np.roll(wave[::-1], start)).astype(np.float32)
+def crosstalk(wave: Wave, other: Wave, chance: np.random.Generator) -> Wave:
+    """Somebody else talks, 10 dB softer, and is heard from a random moment on."""
+    heard = np.resize(np.roll(other, -int(chance.integers(len(other)))), len(wave))  # over and over, where it is short
+    loudness = np.sqrt(np.mean(wave**2) / max(1e-12, float(np.mean(heard**2))))
+    return np.asarray(wave + 10 ** (-10 / 20) * loudness * heard, np.float32)
 
 
 def fast(wave: Wave, rate: int, chance: np.random.Generator) -> Wave:
@@ -57,15 +58,24 @@ def high(wave: Wave, rate: int, chance: np.random.Generator) -> Wave:
 
 CHANNELS: dict[str, Channel] = {
     "clean": lambda wave, rate, chance: wave, "noise": noise, "room": room, "telephone": telephone,
-    "crosstalk": crosstalk, "fast": fast, "slow": slow, "high": high,
+    "fast": fast, "slow": slow, "high": high,
 }  # fmt: skip
+NAMES = (*CHANNELS, "crosstalk")
 
 
-def sent(wave: Wave, rate: int, channel: str, seed: int) -> Wave:
-    """A voice through a channel; the same seed, the same damage. Raises InputError for an unknown channel."""
-    if channel not in CHANNELS:
-        raise InputError(f"channel {channel}: unknown; use one of {', '.join(CHANNELS)}")
-    return CHANNELS[channel](wave, rate, np.random.default_rng(seed))
+def sent(wave: Wave, rate: int, channel: str, seed: int, other: Callable[[], Wave] | None = None) -> Wave:
+    """A voice through a channel; the same seed, the same damage.
+
+    other: what somebody else says, for `crosstalk`. Raises InputError for an unknown channel, and for that without him.
+    """
+    chance = np.random.default_rng(seed)
+    if channel in CHANNELS:
+        return CHANNELS[channel](wave, rate, chance)
+    if channel not in NAMES:
+        raise InputError(f"channel {channel}: unknown; use one of {', '.join(NAMES)}")
+    if other is None:
+        raise InputError("channel crosstalk: nobody else says anything; ask more than one question")
+    return crosstalk(wave, other(), chance)
 
 
 def stretched(wave: Wave, ratio: float) -> Wave:

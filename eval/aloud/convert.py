@@ -8,7 +8,9 @@ question is transcribed again by a recogniser (`asked_wer`).
 import hashlib
 import itertools
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from inspect_ai import Task, task
@@ -18,7 +20,7 @@ from inspect_ai.scorer import Score, Scorer, Target, scorer
 from inspect_ai.solver import TaskState
 
 from omni.errors import InputError
-from omni.eval.aloud.channels import CHANNELS, sent
+from omni.eval.aloud.channels import NAMES, Wave, sent
 from omni.eval.inspected.messages import INSTRUCTION, read_sound, sound
 from omni.eval.tasks.measures import measured, scored
 from omni.eval.tasks.questions import text_qa
@@ -29,7 +31,11 @@ from omni.tokenizers.audio.wavefile import read_wave, write_wave
 from omni.train.data.fetch import default_cache
 
 ENGLISH = (Voice("flite", "rms"), Voice("flite", "kal16"), Voice("flite", "awb"))
-DAMAGED = tuple(name for name in CHANNELS if name != "clean")
+DAMAGED = tuple(name for name in NAMES if name != "clean")
+ACCENTS = {                                                             # of a language, as espeak-ng names them
+    "en": ("en-us", "en-gb-x-rp", "en-gb-scotland", "en-gb-x-gbclan", "en-gb-x-gbcwmd", "en-029"),
+    "es": ("es", "es-419"), "fr": ("fr", "fr-be", "fr-ch"), "pt": ("pt", "pt-br"),
+}  # fmt: skip
 ANY = (Voice("espeak-ng", "m3", 150), Voice("espeak-ng", "f2", 150), Voice("espeak-ng", "m7", 165))
 
 
@@ -47,14 +53,33 @@ def text_qa_channels(data: str | None = None, n: int | None = 100, seed: int = 0
     return aloud(text_qa(data, n, seed), DAMAGED, seed, "text_qa_channels")
 
 
-def aloud(written: Task, channel: str | Sequence[str] = "clean", seed: int = 0, name: str | None = None) -> Task:
+@task
+def text_qa_accents(
+    data: str | None = None, n: int | None = 100, seed: int = 0, accent: str | None = None
+) -> Task:
+    """`text_qa` asked aloud by espeak-ng, each question in another accent than the one before, or all in `accent`."""
+    accents = ACCENTS if accent is None else {accent.split("-")[0]: (accent,)}
+    return aloud(text_qa(data, n, seed), "clean", seed, "text_qa_accents", accents)
+
+
+def aloud(
+    written: Task, channel: str | Sequence[str] = "clean", seed: int = 0, name: str | None = None,
+    accents: Mapping[str, Sequence[str]] | None = None,
+) -> Task:  # fmt: skip
     """A task whose written questions are read aloud, through a channel of omni.eval.aloud.channels, or some in turn.
 
     English by flite too, where it is installed, and every language by espeak-ng. A sample whose text
     cannot be read is an error of the new task, not a gap in it.
+
+    accents: of languages; with them espeak-ng alone reads, those of a language in turn
     """
     channels = itertools.cycle([channel] if isinstance(channel, str) else channel)
-    samples = [_sample(one, through, seed) for one, through in zip(written.dataset, channels, strict=False)]
+    turns = {language: itertools.cycle(some) for language, some in (accents or {}).items()}
+    all_asked = [(_asked(one), _language(one)) for one in written.dataset]
+    samples = [
+        _sample(one, _Way(through, seed, _accent(one, turns) if accents else None, all_asked))
+        for one, through in zip(written.dataset, channels, strict=False)
+    ]
     known = hearable([_asked(one) for one in written.dataset if _language(one) == "en"])
     scorers = [*(written.scorer or []), asked_words(known, {str(one.id): _asked(one) for one in written.dataset})]
     named = name or f"{written.name}_aloud"
@@ -99,17 +124,45 @@ def asked_words(known: Sentences, texts: dict[str, str]) -> Scorer:
     return score
 
 
-def _sample(one: Sample, channel: str, seed: int) -> Sample:
+@dataclass(frozen=True)
+class _Way:
+    """How a sample is read: through a channel, in an accent, while others may say what else is asked in the task."""
+
+    channel: str
+    seed: int
+    accent: str | None
+    all_asked: Sequence[tuple[str, str]]                                # text and language
+
+    def other(self, one: Sample, voice: Voice) -> "Callable[[], Wave] | None":
+        """Another voice with another question, in the same language where there is one."""
+        text, language = _asked(one), _language(one)
+        found = [each for each in self.all_asked if each[0] and each[0] != text]
+        found = [each for each in found if each[1] == language] or found
+        if not found:
+            return None
+        chance = random.Random(f"{self.seed}/{one.id}/other")
+        said, its = chance.choice(found)
+        who = chance.choice([each for each in voices(its) if each != voice])
+        return partial(say, said, who, its)
+
+
+def _accent(one: Sample, turns: Mapping[str, Iterator[str]]) -> str:
+    language = _language(one)
+    return next(turns[language]) if language in turns else language
+
+
+def _sample(one: Sample, way: _Way) -> Sample:
     """The sample with its written contents spoken."""
     meta, language = dict(one.metadata or {}), _language(one)
     asked = _messages(one)
     try:
-        voice = random.Random(f"{seed}/{one.id}").choice(voices(language))
-        meta["groups"] = {**(meta.get("groups") or {}), "speaker": str(voice), "channel": channel}
+        known = voices(language) if way.accent is None else [each for each in voices(language) if each in ANY]
+        voice = random.Random(f"{way.seed}/{one.id}").choice(known or list(ANY))
+        how = {"speaker": str(voice), "channel": way.channel} | ({"accent": way.accent} if way.accent else {})
+        meta["groups"] = {**(meta.get("groups") or {}), **how}
         asked = [
-            message.model_copy(update={"content": [
-                _read(part, voice, language, channel, f"{seed}/{one.id}") for part in _parts(message.content)
-            ]}) if message.role == "user" else message
+            message.model_copy(update={"content": [_read(part, one, voice, way) for part in _parts(message.content)]})
+            if message.role == "user" else message
             for message in asked
         ]  # fmt: skip
     except InputError as error:
@@ -117,11 +170,12 @@ def _sample(one: Sample, channel: str, seed: int) -> Sample:
     return Sample(input=asked, target=one.target, id=one.id, metadata=meta, choices=one.choices)
 
 
-def _read(part: Content, voice: Voice, language: str, channel: str, seed: str) -> Content:
+def _read(part: Content, one: Sample, voice: Voice, way: _Way) -> Content:
     if not isinstance(part, ContentText) or part.internal == INSTRUCTION:
         return part
-    number = int.from_bytes(hashlib.sha256(seed.encode()).digest()[:4])
-    return sound(sent(say(part.text, voice, language), RATE, channel, number), RATE, text=part.text)
+    number = int.from_bytes(hashlib.sha256(f"{way.seed}/{one.id}".encode()).digest()[:4])
+    wave = say(part.text, voice, way.accent or _language(one))
+    return sound(sent(wave, RATE, way.channel, number, way.other(one, voice)), RATE, text=part.text)
 
 
 def _asked(one: Sample) -> str:

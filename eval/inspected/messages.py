@@ -73,6 +73,12 @@ def read_picture(content: ContentImage) -> NDArray[np.uint8]:
         return np.asarray(image.convert("RGB"))
 
 
+def frames(content: ContentImage) -> int:
+    """How many pictures there are in one: more than one where it moves. Raises InputError for what is no picture."""
+    with _opened(content) as image:
+        return int(getattr(image, "n_frames", 1))
+
+
 def parts(messages: Sequence[ChatMessage], scratch: Path) -> tuple[Part, ...]:
     """What a conversation hands to a model, instructions left out; `scratch` is a folder for what is read as files.
 

@@ -19,18 +19,18 @@ from inspect_ai.model import (
     ContentText,
     ContentVideo,
     GenerateConfig,
-    ModelAPI,
     ModelOutput,
     ModelUsage,
     modelapi,
 )
-from inspect_ai.tool import ToolChoice, ToolInfo
+from inspect_ai.tool import ToolInfo
 
 from omni.decode.parts import Part, Text
 from omni.decode.pipeline import Answer, Pipeline
 from omni.errors import InputError
 from omni.eval.abilities.subject import voice_for
 from omni.eval.inspected.batching import Batcher
+from omni.eval.inspected.kept import KeptModel
 from omni.eval.inspected.messages import answered, parts
 from omni.eval.inspected.wishes import Wish, wish
 from omni.shipped import named_model
@@ -45,7 +45,7 @@ class _Reply:
     metadata: dict[str, Any] | None = None
 
 
-class OmniModel(ModelAPI):
+class OmniModel(KeptModel):
     """Text, audio and pictures in and out; `extra_body` says what the answer is to be (omni.eval.inspected.wishes).
 
     A request with `choices` is answered by the likeliest of them, one with `score` by nothing but the log-likelihood
@@ -62,9 +62,7 @@ class OmniModel(ModelAPI):
         self._scratch = tempfile.TemporaryDirectory(prefix="omni-eval-")
         self._batcher = Batcher[tuple[Part, ...], _Reply](self._answer, ROWS)
 
-    async def generate(
-        self, input: list[ChatMessage], tools: list[ToolInfo], tool_choice: ToolChoice, config: GenerateConfig
-    ) -> ModelOutput:
+    async def answer(self, input: list[ChatMessage], tools: list[ToolInfo], config: GenerateConfig) -> ModelOutput:
         """The answer. Raises InputError for tools, which our models cannot use, and for what they cannot read."""
         if tools:
             raise InputError(f"{self.model_name}: cannot use tools; leave {tools[0].name} out")

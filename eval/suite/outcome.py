@@ -11,7 +11,7 @@ from inspect_ai.log import EvalLog, EvalSample
 from inspect_ai.scorer import Score
 
 from omni.eval.abilities.scoring import Measure
-from omni.eval.tasks.measures import figures, grouped, kind_of, rows_of
+from omni.eval.tasks.measures import broken_down, figures
 from omni.figures import Report
 
 
@@ -20,8 +20,8 @@ class Outcome:
     """A task's figures, `scored` + `errored` + `missing` = `given` samples, and its log in the folder `logs`.
 
     seconds: in which one of them at least was on its way
-
     missing: samples that were never asked, since the run was interrupted; note: why there is less than there could be
+    groups:  figures by key, scorer and group: groups["subject"]["accuracy"]["anatomy"]
     """
 
     task: str
@@ -33,8 +33,7 @@ class Outcome:
     log: str = ""
     note: str = ""
     seconds: float = 0.0
-    speakers: dict[str, dict[str, Measure]] = field(default_factory=dict)
-    channels: dict[str, dict[str, Measure]] = field(default_factory=dict)
+    groups: dict[str, dict[str, dict[str, Measure]]] = field(default_factory=dict)
     samples: list[EvalSample] = field(default_factory=list, repr=False)
 
     @property
@@ -45,8 +44,7 @@ class Outcome:
         """All but the samples, which the log has."""
         values = {name: value for name, value in vars(self).items() if name not in ("samples", "figures")}
         values["figures"] = {name: asdict(one) for name, one in self.figures.items()}
-        for by in ("speakers", "channels"):
-            values[by] = as_json(values[by])
+        values["groups"] = {by: as_json(measures) for by, measures in self.groups.items()}
         return {**values, "partial": self.partial}
 
 
@@ -69,9 +67,8 @@ def outcome(task: str, log: EvalLog) -> Outcome:
     result.note = _note(log, errors)
     for name, found in by_scorer.items():
         result.figures |= figures(f"{task}_{name}", found)
-        for by, measures in (("speaker", result.speakers), ("channel", result.channels)):
-            if rows := grouped(found, by):
-                measures[name] = {who: kind_of(some).measure(rows_of(some)) for who, some in rows.items()}
+        for by, measures in broken_down(found).items():
+            result.groups.setdefault(by, {})[name] = measures
     return result
 
 

@@ -30,7 +30,8 @@ def write_page(path: Path, title: str, facts: Sequence[tuple[str, str]], outcome
         if result.samples:
             page.heading(result.task)
             rows = [row(name, one) for name, one in result.figures.items() if not _main(name, result.figures)]
-            rows += [row(f"{name}, {who}", one) for name, some in result.speakers.items() for who, one in some.items()]
+            rows += [row(f"{name}, {by} {who}", one) for by, some in result.groups.items() if by != "language"
+                     for name, of in some.items() for who, one in of.items()]  # fmt: skip
             if rows:
                 page.table(HEAD, rows)
             page.cards(map(card, examples(result.samples)))
@@ -88,6 +89,5 @@ def _counts(result: Outcome) -> tuple[Content, ...]:
 
 
 def _main(name: str, known: Collection[str]) -> bool:
-    """Whether a figure is a task's own, or its baseline, and not that of one language."""
-    whole, _, last = name.rpartition("_")
-    return whole not in known or last == "baseline"
+    """Whether a figure is a task's own, or stands beside it, and is not that of one language."""
+    return name.removesuffix("_baseline").removesuffix("_unparsable").rpartition("_")[0] not in known

@@ -1,10 +1,12 @@
 """Hearing: writing down what people say, in its own language or another, and what a sound is the sound of."""
 
-from collections import Counter
-from collections.abc import Iterator
+import math
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
 
 from inspect_ai import Task, task
 
+from omni.eval.abilities.scoring import normal
 from omni.eval.abilities.subject import LONGEST_HEARD, is_human
 from omni.eval.inspected.messages import sound
 from omni.eval.tasks.examine import examine
@@ -58,6 +60,29 @@ def frequent(manifest: Manifest, source: str) -> dict[str, str]:
     return {language: counts.most_common(1)[0][0] for language, counts in texts.items()}
 
 
+def by_text_alone(manifest: Manifest, source: str) -> Callable[[str, Sequence[str]], str]:
+    """Which of some choices in a language one takes without looking or listening: the one of the most usual words.
+
+    By the mean log-probability of its words in the training texts of a source, one added to every count (Laplace).
+    """
+    counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for item in manifest.of(split="train", source=source):
+        for language, text in item.texts.items():
+            counts[language].update(normal(text).split())
+
+    def choose(language: str, choices: Sequence[str]) -> str:
+        known = counts[language]
+        total = known.total() + len(known) + 1
+
+        def usual(choice: str) -> float:
+            words = normal(choice).split()
+            return sum(math.log((known[word] + 1) / total) for word in words) / max(1, len(words))
+
+        return max(choices, key=usual)
+
+    return choose
+
+
 def _transcripts(manifest: Manifest) -> Iterator[Record]:
     guesses = frequent(manifest, "stamps")
     for item, one in recorded(manifest):
@@ -84,6 +109,7 @@ def _translations(manifest: Manifest, seed: int) -> Iterator[Record]:
 
 
 def _effects(manifest: Manifest, seed: int) -> Iterator[Record]:
+    blind = by_text_alone(manifest, "stamps")
     named = [item for item in manifest.of(source="stamps") if "en" in item.texts]
     for item in held_out(manifest, "stamps"):
         for one in item.recordings:
@@ -93,5 +119,6 @@ def _effects(manifest: Manifest, seed: int) -> Iterator[Record]:
                 choices = tuple(drawn([item.texts["en"], *wrong], SOUND_CHOICES, seed, item.id, "order"))
                 yield Record(
                     f"{item.id}:{one.start}", item.texts["en"], (played(manifest, one),),
-                    "What is this the sound of?", "en", choices, groups={"kind": item.id.split("/")[1]},
+                    "What is this the sound of?", "en", choices, blind("en", choices),
+                    {"kind": item.id.split("/")[1]},
                 )  # fmt: skip

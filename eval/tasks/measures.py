@@ -88,27 +88,42 @@ EXTREMES = (KINDS["least ms"], KINDS["most ms"])
 def scored(
     kind: str, row: Sequence[Any], meta: Mapping[str, Any], answer: str, value: float,
     baseline: Sequence[Any] | None = None, chance: float | None = None, explanation: str | None = None,
+    unparsable: bool | None = None,
 ) -> Score:  # fmt: skip
     """A sample's score with all that figures are made of.
 
     row: what this sample adds to the figure; baseline: what the trivial answer would add; chance: of guessing right
+    unparsable: whether the answer is none of those that there are; None where it may be any text
     """
     kept = {"kind": kind, "row": list(row), "groups": dict(meta.get("groups") or {}), "chance": chance}
-    kept["baseline"] = None if baseline is None else list(baseline)
+    kept |= {"baseline": None if baseline is None else list(baseline), "unparsable": unparsable}
     return Score(value=value, answer=answer, explanation=explanation, metadata=kept)
 
 
 def figures(name: str, scores: Sequence[Score]) -> dict[str, Measure]:
-    """`NAME`, `NAME_baseline` and, for the groups of language, `NAME_LL`; nothing where nothing was scored."""
+    """`NAME` and what stands beside it: `NAME_baseline`, `NAME_unparsable`; for the groups of language `NAME_LL` and
+    `NAME_LL_baseline`. Nothing where nothing was scored."""
     if not scores:
         return {}
-    made = {name: _measure(scores)}
-    trivial = [score for score in scores if (score.metadata or {})["baseline"] is not None]
-    if trivial:
-        made[f"{name}_baseline"] = kind_of(scores).measure([(score.metadata or {})["baseline"] for score in trivial])
+    made = _with_baseline(name, scores)
+    choosing = [lost for score in scores if (lost := (score.metadata or {}).get("unparsable")) is not None]
+    if choosing:
+        made[f"{name}_unparsable"] = share(choosing)
     for group, members in grouped(scores, "language").items():
-        made[f"{name}_{group}"] = _measure(members)
+        made |= _with_baseline(f"{name}_{group}", members)
     return made
+
+
+def _with_baseline(name: str, scores: Sequence[Score]) -> dict[str, Measure]:
+    trivial = [row for score in scores if (row := (score.metadata or {})["baseline"]) is not None]
+    return {name: _measure(scores)} | ({f"{name}_baseline": kind_of(scores).measure(trivial)} if trivial else {})
+
+
+def broken_down(scores: Sequence[Score]) -> dict[str, dict[str, Measure]]:
+    """The figure of every group by itself, by each key of `groups` that scores carry: {"subject": {"anatomy": …}}."""
+    keys = sorted({by for score in scores for by in (score.metadata or {})["groups"]})
+    found = {by: {who: _measure(some) for who, some in grouped(scores, by).items()} for by in keys}
+    return {by: measures for by, measures in found.items() if measures}
 
 
 def grouped(scores: Sequence[Score], by: str) -> dict[str, list[Score]]:

@@ -1,6 +1,6 @@
 """Questions about pictures and numbers, written or spoken, in wordings that were kept for testing."""
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator
 from functools import partial
 
@@ -12,7 +12,7 @@ from omni.errors import InputError
 from omni.eval.inspected.messages import sound
 from omni.eval.tasks.examine import examine
 from omni.eval.tasks.hearing import SPOKEN, played, recorded
-from omni.eval.tasks.records import Given, Record, drawn, records
+from omni.eval.tasks.records import Given, Record, drawn, most_often_right, records
 from omni.eval.tasks.scorers import right
 from omni.eval.tasks.seeing import seen
 from omni.train.data.items import Manifest, Recording
@@ -53,8 +53,12 @@ def reason(data: str | None = None, n: int | None = 100, seed: int = 0) -> Task:
 
     Reasoning over short audio of people, where `spoken_qa` has voices of synthesizers.
     """
-    found = records(data, lambda held: _heard(held, seed), n, seed)
+    found = records(data, lambda held: most_often_right(_heard(held, seed), _topic), n, seed)
     return examine("reason", found, right())
+
+
+def _topic(record: Record) -> object:
+    return record.groups["topic"], record.language
 
 
 def _heard(manifest: Manifest, seed: int) -> Iterator[Record]:
@@ -109,13 +113,7 @@ def _questions(manifest: Manifest, seed: int, aloud: bool) -> list[Record]:
     if not script.languages:
         raise InputError(f"{manifest.folder}: has no lines of dialogues; run `omni data voice`")
     found = [record for dialogue in _dialogues(script) if (record := _record(manifest, dialogue, aloud))]
-    answers: defaultdict[tuple[str, str | None], Counter[str]] = defaultdict(Counter)
-    for record in found:
-        answers[record.groups["topic"], record.language][record.target] += 1
-    return [
-        Record(**{**vars(record), "baseline": answers[record.groups["topic"], record.language].most_common(1)[0][0]})
-        for record in found
-    ]
+    return most_often_right(found, _topic)
 
 
 def _dialogues(script: Script) -> Iterator[Dialogue]:

@@ -1,11 +1,9 @@
 """What a task asks: records, of the held-out items of a data folder or of a user's own JSONL or Parquet."""
 
-import io
-import json
 import random
-import tempfile
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,13 +12,10 @@ from inspect_ai.dataset import MemoryDataset, Sample
 from inspect_ai.model import ChatMessage, ChatMessageUser, Content, ContentText
 
 from omni.errors import InputError
-from omni.eval.inspected.messages import instruction, picture, sound
-from omni.tokenizers.audio.wavefile import read_open_wave, read_wave
+from omni.eval.inspected.messages import instruction
+from omni.eval.local import LARGE, SUFFIXES, filed, rows
 from omni.train.data.items import Item, Manifest, usual_data
 
-SPEECH_RATE = 16_000                                                    # hertz, of sounds that are handed over
-LONGEST = 120.0                                                         # seconds of one
-PIXELS = 256                                                            # of a side of pictures
 FIELDS = ("id", "text", "audio", "image", "target", "choices", "language", "instruction", "baseline", "groups")
 
 T = TypeVar("T")
@@ -51,14 +46,17 @@ class Record:
 
 
 def records(
-    data: str | None, of_items: Callable[[Manifest], Iterable[Record]], n: int | None = None, seed: int = 0
-) -> list[Record]:
+    data: str | None, of_items: Callable[[Manifest], Iterable[Record]], n: int | None = None, seed: int = 0,
+    of_file: Callable[[list[Record]], list[Record]] = lambda found: found,
+) -> list[Record]:  # fmt: skip
     """At most `n` records in seeded order: of the data folder, or of a file, whose name ends in .jsonl or .parquet.
 
-    data: without it the usual folder. Raises InputError when nothing is there or nothing fits the task.
+    data: without it the usual folder; of_file: what the task makes of the records of a file. Raises InputError when
+    nothing is there or nothing fits the task.
     """
     path = Path(data) if data else usual_data()
-    found = list(local(path) if path.suffix in (".jsonl", ".parquet") else of_items(_manifest(path.resolve())))
+    own = path.suffix in SUFFIXES
+    found = of_file(list(local(path))) if own else list(of_items(_manifest(path.resolve())))
     if not found:
         raise InputError(f"{path}: holds nothing that this task can ask")
     random.Random(f"{seed}/records").shuffle(found)
@@ -71,19 +69,43 @@ def dataset(found: Sequence[Record], name: str) -> MemoryDataset:
 
 
 def local(path: Path) -> Iterator[Record]:
-    """The records of a user's file; one that is malformed, or whose recording is missing, has its reason in `bad`."""
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
-    for number, row in enumerate(_rows(path), 1):
+    """The records of a user's file; one that is malformed, or whose recording is missing, has its reason in `bad`.
+
+    So has one whose `id` an earlier one has; it gets another, since Inspect takes no two of a name.
+    """
+    names: set[str] = set()
+    for number, row in enumerate(rows(path), 1):
         try:
-            yield _parsed(row, path, number)
+            record = _parsed(row, path, number)
         except InputError as error:
-            yield Record(f"{path.name}:{number}", "", bad=str(error))
+            record = Record(f"{path.name}:{number}", "", bad=str(error))
+        if record.id in names:
+            said = f"{path.name}, record {number}: another has its id, {record.id!r}; give each its own"
+            record = Record(f"{path.name}:{number}, a repeated id", "", bad=record.bad or said)
+        names.add(record.id)
+        yield record
 
 
 def held_out(manifest: Manifest, *sources: str) -> list[Item]:
     """Items that are in no training set."""
     return [item for item in manifest.items if item.split != "train" and item.source in sources]
+
+
+def most_often_right(found: Iterable[Record], alike: Callable[[Record], object]) -> list[Record]:
+    """The records, with the answer that is most often right among those that are `alike` as the baseline of each.
+
+    Where a record has choices, with the one of them that is.
+    """
+    kept = list(found)
+    answers: defaultdict[object, Counter[str]] = defaultdict(Counter)
+    for one in kept:
+        answers[alike(one)][one.target] += 1
+
+    def baseline(one: Record) -> str:
+        counts = answers[alike(one)]
+        return max(one.choices, key=lambda choice: counts[choice]) if one.choices else counts.most_common(1)[0][0]
+
+    return [replace(one, baseline=baseline(one)) for one in kept]
 
 
 def drawn(found: Iterable[T], most: int, *seed: object) -> list[T]:
@@ -98,31 +120,24 @@ def _manifest(path: Path) -> Manifest:
 
 
 def _sample(record: Record) -> Sample:
-    given = [one() if callable(one) else one for one in record.given]
+    given, bad = _handed(record)
     contents = [*given, *([instruction(record.instruction)] if record.instruction else [])]
     meta = {
         "language": record.language, "choices": list(record.choices), "baseline": record.baseline,
-        "groups": record.groups, "bad": record.bad, **record.more,
+        "groups": record.groups, "bad": bad, **record.more,
     }  # fmt: skip
     asked: list[ChatMessage] = [ChatMessageUser(content=contents or [ContentText(text="")])]
     return Sample(input=asked, target=record.target, id=record.id, metadata=meta)
 
 
-def _rows(path: Path) -> Iterator[Any]:
-    if path.suffix == ".parquet":
-        import pyarrow.parquet
-
-        try:
-            yield from pyarrow.parquet.read_table(path).to_pylist()
-        except (pyarrow.ArrowException, OSError) as error:
-            raise InputError(f"{path}: not a Parquet file ({error})") from None
-        return
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        if line.strip():
-            try:
-                yield json.loads(line)
-            except json.JSONDecodeError as error:
-                yield str(error)
+def _handed(record: Record) -> tuple[list[Content], str | None]:
+    """What is handed over, read only now, and why it cannot be."""
+    if record.bad:
+        return [], record.bad
+    try:
+        return [one() if callable(one) else one for one in record.given], None
+    except InputError as error:
+        return [], str(error)
 
 
 def _parsed(row: Any, path: Path, number: int) -> Record:
@@ -136,11 +151,7 @@ def _parsed(row: Any, path: Path, number: int) -> Record:
     choices = tuple(row.get("choices", ()))
     if choices and row["target"] not in choices:
         raise InputError(f"{where}: `target` is not among `choices`")
-    given: list[Given] = []
-    if "audio" in row:
-        given.append(_sound(row["audio"], path, where))
-    if "image" in row:
-        given.append(_picture(row["image"], path, where))
+    given: list[Given] = [filed(kind, row[kind], path, where) for kind in LARGE if kind in row]
     if "text" in row:
         given.append(ContentText(text=row["text"]))
     if not given:
@@ -165,37 +176,3 @@ def _check_types(row: dict[str, Any], where: str) -> None:
         raise InputError(f"{where}: `choices` must be a list of texts, got {choices!r}")
     if not isinstance(row.get("groups", {}), dict):
         raise InputError(f'{where}: `groups` must be an object such as {{"subject": "anatomy"}}, got {row["groups"]!r}')
-
-
-def _file(value: Any, beside: Path, where: str) -> Path | bytes:
-    """A path beside the records, or the content that Hugging Face's Parquet holds as {"bytes", "path"}."""
-    if isinstance(value, dict) and isinstance(value.get("bytes"), bytes):
-        return bytes(value["bytes"])
-    name = value.get("path") if isinstance(value, dict) else value
-    if not isinstance(name, str) or not name:
-        raise InputError(f"{where}: a recording or picture must be a file's name, or {{bytes, path}}, got {value!r}")
-    return beside.parent / name
-
-
-def _sound(value: Any, beside: Path, where: str) -> Content:
-    file = _file(value, beside, where)
-    if isinstance(file, Path):
-        return sound(read_wave(file, SPEECH_RATE, LONGEST), SPEECH_RATE)
-    return sound(read_open_wave(io.BytesIO(file), where, SPEECH_RATE, LONGEST), SPEECH_RATE)
-
-
-def _picture(value: Any, beside: Path, where: str) -> Content:
-    import numpy as np
-
-    from omni.tokenizers.image.pixels import read_picture, to_levels
-
-    file = _file(value, beside, where)
-    if isinstance(file, Path):
-        return picture(np.asarray(to_levels(read_picture(file, PIXELS))))
-    with tempfile.TemporaryDirectory() as folder:                       # by its content, not by its name
-        path = Path(folder) / where.replace("/", "_")
-        path.write_bytes(file)
-        try:
-            return picture(np.asarray(to_levels(read_picture(path, PIXELS))))
-        except InputError as error:
-            raise InputError(str(error).removeprefix(f"{folder}/")) from None

@@ -52,7 +52,7 @@ def translation_by_words() -> Scorer:
 def right(near: bool = False) -> Scorer:
     """Whether the answer is the right one, case and punctuation aside; with `near`, from a chrF of 60.
 
-    One of `choices` that was named, or whose letter was; what is neither is wrong, and counted.
+    One of `choices` that was named, or whose letter was; what is neither is wrong, and counted as `unparsable`.
     """
 
     async def score(state: TaskState, target: Target) -> Score:
@@ -67,37 +67,41 @@ def right(near: bool = False) -> Scorer:
         good, trivial = is_right(said), meta.get("baseline")
         baseline = None if trivial is None else [float(is_right(trivial))]
         chance = 1 / len(choices) if choices else None
-        why = "the answer names none of the choices" if choices and chosen(said, choices) is None else None
-        return scored("share", [float(good)], meta, said, float(good), baseline, chance, why)
+        lost = chosen(said, choices) is None if choices else None
+        why = "the answer names none of the choices" if lost else None
+        return scored("share", [float(good)], meta, said, float(good), baseline, chance, why, lost)
 
     return score
 
 
 @scorer(metrics=[measured("wer_heard")], name="wer_heard")
-def heard(closed: Sentences, reference: Callable[[str], Wave]) -> Scorer:
+def heard(closed: Sentences, reference: Callable[[str], Wave | None]) -> Scorer:
     """Word errors that pocketsphinx makes on the model's speech, choosing among `closed` sentences.
 
-    reference: the preset's own recording of a record by its id, whose errors are the baseline; it is a weak judge
+    reference: the preset's own recording of a record by its id, where there is one: its errors are the baseline, for
+    the judge is a weak one
     """
 
     async def score(state: TaskState, target: Target) -> Score:
         wave = speech(state)
         said = "" if wave is None else transcribe(wave, closed)
         errors, length = word_errors(target.text, said)
-        best = word_errors(target.text, transcribe(reference(str(state.sample_id)), closed))
-        return scored("pooled", [errors, length], state.metadata, said, errors / length, list(best))
+        own = reference(str(state.sample_id))
+        best = None if own is None else list(word_errors(target.text, transcribe(own, closed)))
+        return scored("pooled", [errors, length], state.metadata, said, errors / length, best)
 
     return score
 
 
 @scorer(metrics=[measured("dnsmos")], name="dnsmos")
-def quality(reference: Callable[[str], Wave]) -> Scorer:
+def quality(reference: Callable[[str], Wave | None]) -> Scorer:
     """DNSMOS of the model's speech, 1 to 5, beside that of the preset's recording; it hardly tells voices apart."""
 
     async def score(state: TaskState, target: Target) -> Score:
         wave = speech(state)
         value = 1.0 if wave is None or len(wave) < RATE // 10 else dnsmos(wave)
-        return scored("mean", [value], state.metadata, "", value, [dnsmos(reference(str(state.sample_id)))])
+        own = reference(str(state.sample_id))
+        return scored("mean", [value], state.metadata, "", value, None if own is None else [dnsmos(own)])
 
     return score
 
@@ -118,15 +122,23 @@ def bits() -> Scorer:
 
 
 @scorer(metrics=[measured("retrieval")], name="retrieval")
-def retrieved(features: Callable[[str], NDArray[np.float32]], of: Callable[[TaskState], NDArray[np.float32]]) -> Scorer:
-    """Whether, among the `others` of a record and itself, its own picture is nearest to what was drawn."""
+def retrieved(
+    features: Callable[[str], NDArray[np.float32]], of: Callable[[TaskState], NDArray[np.float32]],
+    nothing: Callable[[], NDArray[np.float32]],
+) -> Scorer:  # fmt: skip
+    """Whether, among the `others` of a record and itself, its own picture is nearest to what was drawn.
+
+    nothing: features of what draws itself whatever is asked, the baseline
+    """
 
     async def score(state: TaskState, target: Target) -> Score:
         names = [target.text, *state.metadata["others"]]
-        drawn = of(state)
-        nearest = names[int(np.argmax([float(features(name) @ drawn) for name in names]))]
-        good = float(nearest == target.text)
-        return scored("share", [good], state.metadata, nearest, good, chance=1 / len(names))
+        shown = [features(name) for name in names]
+        nearest, trivial = (
+            names[int(np.argmax([float(one @ drawn) for one in shown]))] for drawn in (of(state), nothing())
+        )
+        good, baseline = float(nearest == target.text), [float(trivial == target.text)]
+        return scored("share", [good], state.metadata, nearest, good, baseline, 1 / len(names))
 
     return score
 

@@ -1,6 +1,7 @@
 """Seeing and drawing: pictures named in many languages, captions drawn, things that move."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import cache, partial
 
 import numpy as np
@@ -11,9 +12,10 @@ from inspect_ai.solver import TaskState
 from numpy.typing import NDArray
 
 from omni.eval.inspected.messages import animation, picture, read_picture
+from omni.eval.local import Filed
 from omni.eval.tasks.examine import examine
-from omni.eval.tasks.hearing import SPOKEN
-from omni.eval.tasks.records import Given, Record, drawn, held_out, records
+from omni.eval.tasks.hearing import SPOKEN, by_text_alone
+from omni.eval.tasks.records import Given, Record, drawn, held_out, most_often_right, records
 from omni.eval.tasks.scorers import retrieved, right
 from omni.tokenizers.image.metrics import neutral_features
 from omni.tokenizers.image.pixels import fit, to_pixels
@@ -40,50 +42,59 @@ def name_emoji(data: str | None = None, n: int | None = 180, seed: int = 0) -> T
 
 @task
 def draw(data: str | None = None, n: int | None = 60, seed: int = 0) -> Task:
-    """A held-out caption drawn: of ten true pictures its own is the nearest, in features that nobody trained."""
+    """A held-out caption drawn: of ten true pictures its own is the nearest, in features that nobody trained.
+
+    Of a user's file `text` is drawn, `image` is the true picture, which is not shown; the others are other records'.
+    """
     pictures: dict[str, Callable[[], NDArray[np.uint8]]] = {}
 
     @cache
     def features(name: str) -> NDArray[np.float32]:
         return _features(pictures[name]())
 
-    found = records(data, lambda held: _captions(held, pictures, seed), n, seed)
-    return examine("draw", found, retrieved(features, _drawn), ["image"])
+    found = records(
+        data, lambda held: _captions(held, pictures, seed), n, seed, lambda own: _to_draw(own, pictures, seed)
+    )
+    return examine("draw", found, retrieved(features, _drawn, _nothing), ["image"])
 
 
 @task
 def video(data: str | None = None, n: int | None = 60, seed: int = 0) -> Task:
     """A held-out stamp moves across four frames: which of four ways does it go?"""
-    return examine("video", records(data, lambda held: _moving(held, seed), n, seed), right())
+    return examine("video", records(data, lambda held: _usual(held, seed), n, seed), right())
 
 
 def _named(manifest: Manifest, source: str, languages: tuple[str, ...], seed: int) -> Iterator[Record]:
     pictured = [item for item in held_out(manifest, source) if item.pictures]
+    blind = by_text_alone(manifest, source)
     for item in pictured:
         for language in drawn([one for one in languages if one in item.texts], 1, seed, item.id):
-            if record := _choice(manifest, item, pictured, language, seed):
+            if record := _choice(manifest, item, pictured, language, seed, blind):
                 yield record
 
 
 def _emoji(manifest: Manifest, n: int | None, seed: int) -> Iterator[Record]:
     pictured = [item for item in held_out(manifest, "emoji") if item.pictures]
-    each = None if n is None else -(-n // len(CARD_LANGUAGES))
+    each, blind = None if n is None else -(-n // len(CARD_LANGUAGES)), by_text_alone(manifest, "emoji")
     for language in CARD_LANGUAGES:
         own = [item for item in pictured if language in item.texts]
         for item in drawn(own, len(own) if each is None else each, seed, language):
-            if record := _choice(manifest, item, pictured, language, seed):
+            if record := _choice(manifest, item, pictured, language, seed, blind):
                 yield record
 
 
-def _choice(manifest: Manifest, item: Item, pictured: list[Item], language: str, seed: int) -> Record | None:
+def _choice(
+    manifest: Manifest, item: Item, pictured: list[Item], language: str, seed: int,
+    blind: Callable[[str, Sequence[str]], str],
+) -> Record | None:  # fmt: skip
     own = item.texts[language]
     others = sorted({other.texts[language] for other in pictured if language in other.texts} - {own})
     if len(others) < CHOICES - 1:
         return None
-    choices = drawn([own, *drawn(others, CHOICES - 1, seed, item.id, language)], CHOICES, seed, item.id, "order")
+    choices = tuple(drawn([own, *drawn(others, CHOICES - 1, seed, item.id, language)], CHOICES, seed, item.id, "order"))
     groups = {"language": language, "kind": item.id.split("/")[1]}
     asked, given = f"Which of these is the name of this picture, in {language}?", (seen(manifest, item.pictures[0]),)
-    return Record(f"{item.id}:{language}", own, given, asked, language, tuple(choices), groups=groups)
+    return Record(f"{item.id}:{language}", own, given, asked, language, choices, blind(language, choices), groups)
 
 
 def seen(manifest: Manifest, number: int) -> Given:
@@ -104,12 +115,36 @@ def _captions(
             )  # fmt: skip
 
 
+def _to_draw(found: list[Record], pictures: dict[str, Callable[[], NDArray[np.uint8]]], seed: int) -> list[Record]:
+    """A user's records with their pictures taken out, to be told from others; one without is an error."""
+    shown = {one.id: part for one in found for part in one.given if isinstance(part, Filed) and part.kind == "image"}
+    pictures |= {name: partial(_pixels, part) for name, part in shown.items()}
+    asked = []
+    for one in found:
+        texts = tuple(part for part in one.given if isinstance(part, ContentText))
+        others = [name for name in drawn(shown, CHOICES, seed, one.id) if name != one.id][: CHOICES - 1]
+        if not one.bad and (one.id not in shown or not texts or not others):
+            one = replace(one, bad=f"{one.id}: needs `text`, what to draw, `image`, how it looks, and another record's")
+        asked.append(replace(one, target=one.id, given=texts, choices=(), more={"others": others}))
+    return asked
+
+
+def _pixels(part: Filed) -> NDArray[np.uint8]:
+    content = part()
+    assert isinstance(content, ContentImage)
+    return read_picture(content)
+
+
 def _drawn(state: TaskState) -> NDArray[np.float32]:
     contents = state.output.message.content
     made = [] if isinstance(contents, str) else [one for one in contents if isinstance(one, ContentImage)]
-    if not made:                                                        # nothing drawn is a white sheet
-        return _features(np.full((FEATURE_SIZE, FEATURE_SIZE, 3), 255, np.uint8))
-    return _features(read_picture(made[0]))
+    return _features(read_picture(made[0])) if made else _nothing()
+
+
+@cache
+def _nothing() -> NDArray[np.float32]:
+    """Features of a white sheet."""
+    return _features(np.full((FEATURE_SIZE, FEATURE_SIZE, 3), 255, np.uint8))
 
 
 def _features(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -118,6 +153,10 @@ def _features(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     with torch.inference_mode():
         fitted = to_pixels(fit(Image.fromarray(pixels), FEATURE_SIZE))[None]
         return neutral_features(fitted)[0].numpy()
+
+
+def _usual(manifest: Manifest, seed: int) -> list[Record]:
+    return most_often_right(_moving(manifest, seed), lambda record: record.language)
 
 
 def _moving(manifest: Manifest, seed: int) -> Iterator[Record]:

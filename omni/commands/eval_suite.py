@@ -34,6 +34,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
     parser.add_argument("--limit", type=int, default=70, help="most samples a task (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of samples and answers (default: %(default)s)")
+    parser.add_argument(
+        "--jobs", type=int, metavar="N",
+        help="requests on their way at a time, such as an endpoint has places for (default: Inspect's choice)",
+    )  # fmt: skip
     parser.add_argument("--tasks", nargs="+", metavar="NAME", help="only these of the suite")
     parser.add_argument("--out", type=Path, help="for logs, figures and the page (default: runs/SUITE)")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON on the last line")
@@ -58,10 +62,13 @@ def run(args: argparse.Namespace) -> None:
 
     if args.limit < 1:
         raise InputError(f"--limit: must be 1 or more, got {args.limit}")
+    if args.jobs is not None and (args.jobs < 1 or args.suite == "live"):
+        raise InputError(f"--jobs: must be 1 or more, got {args.jobs}" if args.jobs < 1 else
+                         "--jobs: live conversations are held one by one; leave it out")  # fmt: skip
     out: Path = args.out or Path("runs") / args.suite
     makers, data = suite(args.suite, args.tasks), asked_of(args.suite, args.data)
     model, identity = opened(args.model, args.base_url)
-    plan = Plan(model, data, args.limit, args.seed, identity, sources(args.suite))
+    plan = Plan(model, data, args.limit, args.seed, identity, sources(args.suite), args.jobs)
     outcomes = run_suite(makers, plan, out)
     figures = report(f"eval suite {args.suite}", outcomes)
     about = [("model", args.model), ("data", str(data or "the policy's own")),

@@ -12,10 +12,8 @@ from inspect_ai.log import EvalSample, read_eval_log
 
 from omni.errors import InputError
 from omni.eval.abilities.scoring import Measure, share
-from omni.eval.statistics import paired_difference
-from omni.eval.suite.outcome import as_json, scores
+from omni.eval.suite.outcome import as_json
 from omni.eval.suite.run import code_of
-from omni.eval.tasks.measures import kind_of, rows_of
 from omni.figures import machine
 from omni.files import read_json, sha256
 from omni.safety.card.benches import stale
@@ -152,8 +150,8 @@ def _suite(card: Card, folder: Path, out: Path) -> str | None:
         again = f"{command} --tasks {task['task']} --out again"          # beside the logs that this card shows
         for name, values in task["figures"].items():
             card.numbers[name] = Number(Measure(**values), link, again)
-        for measures, by in ((card.speakers, "speakers"), (card.channels, "channels")):
-            for scorer, rows in task.get(by, {}).items():
+        for measures, by in ((card.speakers, "speaker"), (card.channels, "channel")):
+            for scorer, rows in task.get("groups", {}).get(by, {}).items():
                 measures[f"{task['task']}_{scorer}"] = {who: Measure(**values) for who, values in rows.items()}
         for count in ("given", "scored", "errored", "missing"):
             card.counts[count] = card.counts.get(count, 0) + task[count]
@@ -186,33 +184,12 @@ def _bench(card: Card, path: Path, out: Path) -> None:
 
 
 def _derived(card: Card) -> None:
-    """Figures that several logs give together: gaps between text and speech, mitigations, the grader's error."""
-    for written, spoken, scorer in (
-        ("text_qa", "text_qa_aloud", "accuracy"), ("text_qa_aloud", "text_qa_channels", "accuracy"),
-        ("should_refuse", "should_refuse_aloud", "right"), ("should_comply", "should_comply_aloud", "right"),
-    ):  # fmt: skip
-        if written in card.samples and spoken in card.samples:
-            _gap(card, written, spoken, scorer)
+    """Figures that no suite has: mitigations, and the grader's error."""
     for task in ("should_refuse", "should_comply"):
         if task in card.samples:
             _guarded(card, task)
     right, _ = agreement()
     card.numbers["grader_agreement"] = Number(share(right), "", "omni card")
-
-
-def _gap(card: Card, written: str, spoken: str, scorer: str) -> None:
-    """Speech less text, or damaged less clean speech, over the samples that both scored."""
-    both = [{str(one.id): one for one in card.samples[task] if not one.error} for task in (written, spoken)]
-    shared = sorted(set(both[0]) & set(both[1]))
-    if not shared:
-        return
-    first, second = (scores([side[key] for key in shared])[scorer] for side in both)
-    kind = kind_of(first)
-    one, other = kind.table(rows_of(first)), kind.table(rows_of(second))
-    low, high = paired_difference(one, other, kind.value)
-    measure = Measure(kind.value(other) - kind.value(one), kind.unit, low, high, len(shared))
-    sources = card.numbers[f"{spoken}_{scorer}"]
-    card.numbers[f"{spoken}_gap"] = Number(measure, sources.source, sources.command)
 
 
 def _guarded(card: Card, task: str) -> None:

@@ -18,7 +18,8 @@ def plots(card: "Card", out: Path) -> dict[str, str]:
     whole = {name: one for name, one in card.numbers.items() if one.measure.unit == "share"}
     parts = {name for name in whole if name.rpartition("_")[0] in whole and not name.endswith("_guarded")}
     main = {name: one for name, one in whole.items() if name not in parts}
-    split = {name: one for name, one in whole.items() if name in parts and not name.endswith("_baseline")}
+    beside = ("_baseline", "_unparsable")
+    split = {name: one for name, one in whole.items() if name in parts and not name.endswith(beside)}
     found = {}
     for title, file, some in (
         ("Shares, with 95 % intervals; a line marks chance", "shares", main),

@@ -9,15 +9,13 @@ import pytest
 import sacrebleu
 import soundfile
 from inspect_ai.log import EvalLog
-from inspect_ai.scorer import SampleScore
-from scipy.stats import binomtest
 
 from omni.errors import InputError
+from omni.eval import local as module
 from omni.eval.abilities.scoring import normal
 from omni.eval.inspected import wishes
 from omni.eval.inspected.messages import read_picture, read_sound
-from omni.eval.tasks.measures import figures, measured, scored
-from omni.eval.tasks.records import local, records
+from omni.eval.tasks.records import dataset, local, records
 from omni.eval.tasks.scorers import chosen
 from omni.safety.registry import CAPABILITY, spoken_qa, transcribe, translate
 
@@ -50,12 +48,17 @@ def test_every_task_asks_scores_and_counts(model: Path, data: Path, tmp_path: Pa
                 assert maker.__name__ in ("name_emoji", "spoken_qa"), error  # of which the small data have nothing
     logs = inspect_ai.eval(tasks, model=f"omni/{model}", log_dir=str(tmp_path), display="none", max_retries=1)
     assert len(logs) >= 9
+    trivial = {"sounds", "name_picture", "draw", "video", "transcribe", "translate", "text_qa", "perplexity"}
     for task, log in zip(tasks, logs, strict=True):
         assert log.status == "success" and not [one.error for one in log.samples or [] if one.error], log.eval.task
         found = values(log)
         name = next(iter(found))
         assert found[f"{name}_n"] == len(task.dataset) <= 6
+        if task.name in trivial:
+            assert found[f"{name}_baseline_n"] == len(task.dataset)
+            trivial.remove(task.name)
         assert found[f"{name}_low"] <= found[name] + 1e-9 and found[name] <= found[f"{name}_high"] + 1e-9
+    assert not trivial
 
 
 def test_error_rates_are_jiwers_and_chrf_is_sacrebleus(model: Path, data: Path, tmp_path: Path) -> None:
@@ -70,21 +73,6 @@ def test_error_rates_are_jiwers_and_chrf_is_sacrebleus(model: Path, data: Path, 
     assert values(other)["chrf"] == pytest.approx(sacrebleu.CHRF().corpus_score(said, [wanted]).score)
     assert values(other)["chrf_baseline"] == pytest.approx(sacrebleu.CHRF().corpus_score(copied, [wanted]).score)
     assert values(other)["bleu"] == pytest.approx(sacrebleu.BLEU().corpus_score(said, [wanted]).score)
-
-
-def test_shares_have_wilsons_interval_and_groups_are_shown_from_five_on() -> None:
-    rows = [("en", 1)] * 4 + [("en", 0)] * 2 + [("fr", 1)] * 4
-    scores = [
-        scored("share", [good], {"groups": {"language": who}}, "", good, [0.0], chance=0.25) for who, good in rows
-    ]
-    found = figures("accuracy", scores)
-    exact = binomtest(8, 10).proportion_ci(method="wilson")
-    assert (found["accuracy"].low, found["accuracy"].high) == pytest.approx((exact.low, exact.high), abs=1e-6)
-    assert found["accuracy"].chance == 0.25 and found["accuracy_baseline"].value == 0
-    assert found["accuracy_en"].value == pytest.approx(4 / 6) and "accuracy_fr" not in found
-    flat = measured("accuracy")([SampleScore(score=one) for one in scores])
-    assert flat["accuracy_n"] == 10 and flat["accuracy_en_n"] == 6 and flat["accuracy_chance"] == 0.25
-    assert figures("accuracy", []) == {}
 
 
 @pytest.mark.parametrize(
@@ -172,10 +160,56 @@ def test_sounds_and_pictures_inside_a_table_are_read(tmp_path: Path) -> None:
     table = {name: [{"bytes": one, "path": "x"} for one in some]
              for name, some in zip(("audio", "image"), files, strict=True)}  # fmt: skip
     pyarrow.parquet.write_table(pyarrow.table({**table, "target": ["owl", "owl"]}), tmp_path / "a.parquet")
-    good, bad = local(tmp_path / "a.parquet")
-    assert read_sound(good.given[0])[0] == pytest.approx(0.1 * np.sin(np.arange(3200) / 9), abs=1e-3)
-    assert (read_picture(good.given[1]) == (255, 0, 0)).all()
-    assert str(bad.bad).startswith("a.parquet, record 2: not audio that can be read")
+    good, bad = dataset(list(local(tmp_path / "a.parquet")), "mine")
+    audio, image = good.input[0].content
+    assert read_sound(audio)[0] == pytest.approx(0.1 * np.sin(np.arange(3200) / 9), abs=1e-3)
+    assert (read_picture(image) == (255, 0, 0)).all() and good.metadata["bad"] is None
+    assert bad.metadata["bad"].startswith("a.parquet, record 2: not audio that can be read")
+
+
+def test_a_table_may_have_rows_without_a_file_and_files_beside_it(tmp_path: Path) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    soundfile.write(tmp_path / "q.wav", 0.1 * np.sin(np.arange(3200) / 9), 16000)
+    sounds = [None, {"bytes": None, "path": "q.wav"}, {"bytes": None, "path": None}]
+    kind = pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())])
+    columns = {"audio": pyarrow.array(sounds, kind), "text": ["what?"] * 3, "target": ["owl"] * 3}
+    pyarrow.parquet.write_table(pyarrow.table(columns), tmp_path / "a.parquet", row_group_size=2)
+    written, heard, bad = dataset(list(local(tmp_path / "a.parquet")), "mine")
+    assert [[part.type for part in one.input[0].content] for one in (written, heard)] == [["text"], ["audio", "text"]]
+    assert "a.parquet, record 3: a recording or picture must be a file's name" in bad.metadata["bad"]
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+def test_only_the_recordings_that_are_asked_are_read(
+    suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    soundfile.write(tmp_path / "q.wav", 0.1 * np.sin(np.arange(3200) / 9), 16000)
+    path = tmp_path / f"mine{suffix}"
+    if suffix == ".jsonl":
+        path.write_text("\n".join(json.dumps({"audio": "q.wav", "target": str(n)}) for n in range(50)))
+    else:
+        import pyarrow
+        import pyarrow.parquet
+
+        held = [{"bytes": (tmp_path / "q.wav").read_bytes(), "path": None}] * 50
+        pyarrow.parquet.write_table(pyarrow.table({"audio": held, "target": list(map(str, range(50)))}), path)
+    read: list[str] = []
+    really = module._sound
+    monkeypatch.setattr(module, "_sound", lambda source, where: read.append(where) or really(source, where))
+    samples = transcribe(data=str(path), n=3).dataset
+    assert len(samples) == 3 == len(set(read))
+    assert all(read_sound(one.input[0].content[0])[1] == 16000 for one in samples)
+
+
+def test_a_repeated_id_is_an_error_of_its_record_and_the_others_are_scored(model: Path, tmp_path: Path) -> None:
+    rows = [{"id": name, "text": "what?", "target": "owl"} for name in ("a", "b", "a", "mine.jsonl:3")]
+    (tmp_path / "mine.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    log = run(translate(data=str(tmp_path / "mine.jsonl")), model, tmp_path / "logs")
+    assert log.status == "success" and values(log)["chrf_n"] == 3 and len(log.samples or []) == 4
+    (bad,) = [one for one in log.samples or [] if one.error]
+    assert "mine.jsonl, record 3: another has its id, 'a'" in bad.error.message
 
 
 def test_records_come_in_seeded_order_and_nothing_there_is_said(

@@ -1,0 +1,34 @@
+"""What asking aloud costs: the score of a spoken task less that of the written one, over samples that both scored."""
+
+from collections.abc import Sequence
+
+from omni.eval.abilities.scoring import Measure
+from omni.eval.statistics import paired_difference
+from omni.eval.suite.outcome import Outcome, scores
+from omni.eval.tasks.measures import kind_of, rows_of
+
+BESIDE = {"_aloud": "", "_channels": "_aloud", "_accents": "_aloud"}    # ending of a task to that of its counterpart
+
+
+def add_gaps(outcomes: Sequence[Outcome]) -> None:
+    """Give every spoken task the figure `TASK_gap`: speech less writing, or damaged or accented less clean speech."""
+    known = {one.task: one for one in outcomes}
+    for one in outcomes:
+        for ending, of in BESIDE.items():
+            other = known.get(one.task.removesuffix(ending) + of) if one.task.endswith(ending) else None
+            if other is not None and (gap := _gap(other, one)):
+                one.figures[f"{one.task}_gap"] = gap
+
+
+def _gap(first: Outcome, second: Outcome) -> Measure | None:
+    """The difference of the first scorer's figures, by a paired bootstrap; None where they have no sample in common."""
+    ours, theirs = ({str(one.id): one for one in side.samples if not one.error} for side in (first, second))
+    shared = sorted(set(ours) & set(theirs))
+    before, after = scores([ours[key] for key in shared]), scores([theirs[key] for key in shared])
+    name = next((name for name in before if len(before[name]) == len(after.get(name, ())) == len(shared) > 0), None)
+    if name is None:
+        return None
+    kind = kind_of(before[name])
+    one, other = kind.table(rows_of(before[name])), kind.table(rows_of(after[name]))
+    low, high = paired_difference(one, other, kind.value)
+    return Measure(kind.value(other) - kind.value(one), kind.unit, low, high, len(shared))
