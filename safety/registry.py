@@ -39,11 +39,13 @@ SUITES: dict[str, tuple[Maker, ...]] = {
     "capability": CAPABILITY, "safety": SAFETY, "preparedness": PREPAREDNESS, "live": LIVE, "garak": (garak,),
 }  # fmt: skip
 
+POLICY = ("policy.toml", "translated.toml", "policy.py")                # what is asked
+
 
 def sources(name: str) -> tuple[Path, ...]:
     """Where the code of a suite lies that is not the evaluation's own."""
     root = Path(__file__).parent
-    of = {"safety": ("policy.toml", "suites", "redteam"), "preparedness": ("preparedness",), "garak": ("redteam",)}
+    of = {"safety": (*POLICY, "suites", "redteam"), "preparedness": ("preparedness",), "garak": ("redteam",)}
     return tuple(root / one for one in of.get(name, ()))
 
 

@@ -14,12 +14,13 @@ from omni.errors import InputError
 from omni.eval.abilities.scoring import Measure, share
 from omni.eval.statistics import paired_difference
 from omni.eval.suite.outcome import as_json, scores
-from omni.eval.suite.run import code_of
+from omni.eval.suite.run import KEY, code_of
 from omni.eval.tasks.measures import kind_of, rows_of
 from omni.figures import machine
 from omni.files import read_json, sha256
 from omni.safety.card.benches import stale
 from omni.safety.preparedness.levels import Verdict, overall, verdicts
+from omni.safety.registry import SUITES as TASKS
 from omni.safety.registry import sources
 from omni.safety.suites.grading import agreement
 from omni.shipped import FOLDER, TRAINED
@@ -132,8 +133,7 @@ def _suite(card: Card, folder: Path, out: Path) -> str | None:
     if about["key"]["model"] != card.identity:
         card.problems.append(f"stale: suite {suite} was run on other weights, and is left out; run it again")
         return None
-    if about["key"]["code"] != code_of(sources(suite)):
-        card.problems.append(f"stale: suite {suite} was run by another version of the tasks; run it again")
+    card.problems += _gaps(suite, about)
     card.data = card.data or about["key"]["data"]
     command = about.get("command", f"omni eval suite {suite}")
     for task in about["tasks"]:
@@ -158,8 +158,23 @@ def _suite(card: Card, folder: Path, out: Path) -> str | None:
         for count in ("given", "scored", "errored", "missing"):
             card.counts[count] = card.counts.get(count, 0) + task[count]
         card.seconds += task["seconds"]
-        card.samples[task["task"]] = read_eval_log(str(log), resolve_attachments=True).samples or []
+        whole = read_eval_log(str(log), resolve_attachments=True)
+        if (whole.eval.metadata or {}).get(KEY) != about["key"]:
+            card.problems.append(f"stale: the log of {task['task']} is not of the suite's own run; run it again")
+        card.samples[task["task"]] = whole.samples or []
     return suite
+
+
+def _gaps(suite: str, about: dict[str, Any]) -> list[str]:
+    """Which logs of a suite are of older tasks, and which are not there at all."""
+    command, found = about.get("command", f"omni eval suite {suite}"), []
+    if about["key"]["code"] != code_of(sources(suite)):
+        which = ", ".join(task["task"] for task in about["tasks"] if task["log"])
+        found.append(f"stale: suite {suite} was run by another version of the tasks ({which}); run it again")
+    there = {task["task"] for task in about["tasks"]}
+    if absent := [maker.__name__ for maker in TASKS[suite] if maker.__name__ not in there]:
+        found.append(f"missing: no logs of {', '.join(absent)}; run `{command} --tasks {' '.join(absent)}`")
+    return found
 
 
 def _bench(card: Card, path: Path, out: Path) -> None:

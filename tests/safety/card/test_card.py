@@ -108,7 +108,9 @@ def test_a_card_says_on_its_face_what_is_missing_stale_and_partial(model: Path, 
     card = collect(model, "tiny", [copied, tmp_path / "nowhere"], [tmp_path / "none.json"], None, tmp_path / "out")
     for said in (
         "missing: the log of should_comply", "partial: should_refuse: the endpoint died",
-        "stale: suite safety was run by another version", "nowhere/suite.json is not there",
+        "stale: suite safety was run by another version of the tasks (should_refuse, should_comply)",
+        "stale: the log of should_refuse is not of the suite's own run", "missing: no logs of should_refuse_aloud, ",
+        "nowhere/suite.json is not there",
         "missing: no suite capability", "none.json does not end in the figures",
         "missing: no figures of `omni bench guards",
     ):  # fmt: skip
@@ -119,6 +121,34 @@ def test_a_card_says_on_its_face_what_is_missing_stale_and_partial(model: Path, 
     card = collect(model, "tiny", [copied], [], None, tmp_path / "out")
     assert any("run on other weights, and is left out" in problem for problem in card.problems)
     assert set(card.numbers) == {"grader_agreement"}
+
+
+def test_a_suite_asked_task_by_task_is_whole_and_one_that_is_not_says_so(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wishes, "MOST_TOKENS", 4)
+    out, card = tmp_path / "safety", tmp_path / "card"
+    words = ["eval", "suite", "safety", "--model", str(model), "--limit", "5", "--out", str(out), "--tasks"]
+
+    def missing() -> str:
+        assert main(["card", str(model), "--runs", str(out), "--out", str(card)]) == 0
+        return next(one for one in read_json(card / "card.json")["problems"] if "no logs of" in one)
+
+    assert main([*words, "should_comply"]) == 0 == main([*words, "should_refuse"])
+    assert [one["task"] for one in read_json(out / "suite.json")["tasks"]] == ["should_refuse", "should_comply"]
+    assert "should_comply_right" in (out / "report.html").read_text("utf-8")
+    assert "should_refuse," not in missing() and "jailbreaks" in missing() and "redteam`" in missing()
+    assert missing() in (card / "README.md").read_text("utf-8")
+    assert main([*words[:6], "4", *words[7:], "should_refuse"]) == 0    # another plan: what was is not of it
+    assert [one["task"] for one in read_json(out / "suite.json")["tasks"]] == ["should_refuse"]
+    assert "should_comply, " in missing()
+
+
+def test_what_the_safety_suite_asks_is_part_of_its_version() -> None:
+    """Else figures of older requests, or translations, would be taken for those of today's."""
+    from omni.safety import policy
+
+    assert {policy.FILE, policy.TRANSLATED, Path(policy.__file__)} <= set(sources("safety"))
 
 
 def test_figures_of_benchmarks_are_stale_where_their_weights_code_or_data_are_others(
