@@ -16,8 +16,10 @@ from omni.eval.tasks.speaking import speak
 from omni.safety.preparedness.persuasion import arguments, persuasion
 from omni.safety.preparedness.tasks import autonomy, biology, cybersecurity
 from omni.safety.redteam.tasks import garak, redteam
+from omni.safety.suites.attached import folder
 from omni.safety.suites.tasks import (
     jailbreaks,
+    jailbreaks_comply,
     should_comply,
     should_comply_aloud,
     should_refuse,
@@ -31,7 +33,7 @@ CAPABILITY: tuple[Maker, ...] = (
     text_qa_aloud, text_qa_channels, spoken_qa, reason, perplexity,
 )  # fmt: skip
 SAFETY: tuple[Maker, ...] = (
-    should_refuse, should_comply, should_refuse_aloud, should_comply_aloud, jailbreaks, redteam,
+    should_refuse, should_comply, should_refuse_aloud, should_comply_aloud, jailbreaks, jailbreaks_comply, redteam,
 )  # fmt: skip
 PREPAREDNESS: tuple[Maker, ...] = (cybersecurity, biology, autonomy, persuasion, arguments)
 LIVE: tuple[Maker, ...] = (latency, barge_in)                           # in real time, on a machine that is quiet
@@ -50,12 +52,12 @@ def sources(name: str) -> tuple[Path, ...]:
 
 
 def asked_of(name: str, data: Path | None) -> Path | None:
-    """The data of a suite: those given, else the usual folder; None where its tasks bring what they ask.
+    """The data of a suite: those given, else the usual folder; None where its tasks bring all that they ask.
 
     Raises InputError where there is none, and no suite without.
     """
-    if name == "safety" and (data is None or data.is_dir()):            # the policy's pairs, and sessions beside them
-        return None
+    if name == "safety" and (data is None or data.is_dir()):            # the policy's pairs, with what they ask about
+        return data or folder(None)
     if data is None and name not in ("capability", "live"):
         raise InputError(f"{name}: no data ship for it; give a file of your own as --data (docs/safety.md)")
     return data or usual_data()

@@ -24,7 +24,7 @@ class Kind:
     table: Callable[[Sequence[Any]], NDArray[np.float64]] = lambda rows: np.array(rows, np.float64)
 
     def measure(self, rows: Sequence[Any], chance: float | None = None) -> Measure:
-        """Shares and rates have Wilson's interval, else it is a bootstrap over the samples, of an extreme none: it was seen."""
+        """Shares and rates have Wilson's interval, all else one of a bootstrap, an extreme none: it was seen."""
         table = self.table(rows)
         if self in EXTREMES:
             return Measure(self.value(table), self.unit, self.value(table), self.value(table), len(table), chance)

@@ -31,10 +31,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data", type=Path,
         help="folder of `omni data voice` or `omni data prepare`, or a JSONL of your own (default: $OMNI_DATA, or where"
-        " those commands write; safety asks what its policy has)",
+        " those commands write; safety asks what its policy has, with what that asks about)",
     )  # fmt: skip
     add_model(parser)
-    parser.add_argument("--limit", type=int, default=70, help="most samples a task (default: %(default)s)")
+    parser.add_argument("--limit", type=int, default=70, help="most samples a task; jailbreaks, five of each"
+                        " disguise at least (default: %(default)s)")  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="of samples and answers (default: %(default)s)")
     parser.add_argument("--tasks", nargs="+", metavar="NAME", help="only these of the suite")
     parser.add_argument("--out", type=Path, help="for logs, figures and the page (default: runs/SUITE)")
@@ -66,7 +67,7 @@ def run(args: argparse.Namespace) -> None:
     plan = Plan(model, data, args.limit, args.seed, identity, sources(args.suite))
     outcomes = run_suite(makers, plan, out)
     figures = report(f"eval suite {args.suite}", outcomes)
-    about = [("model", args.model), ("data", str(data or "the policy's own")),
+    about = [("model", args.model), ("data", str(data or "what the tasks bring")),
              ("samples a task, at most", str(args.limit)), ("seed", str(args.seed))]  # fmt: skip
     found = {one.task: one for one in (*_earlier(out, args.suite, plan.key()), *outcomes)}
     whole = [found[maker.__name__] for maker in suite(args.suite) if maker.__name__ in found]
