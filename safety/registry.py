@@ -17,6 +17,7 @@ from omni.safety.preparedness.persuasion import arguments, persuasion
 from omni.safety.preparedness.tasks import autonomy, biology, cybersecurity
 from omni.safety.redteam.tasks import garak, redteam
 from omni.safety.suites.attached import folder
+from omni.safety.suites.graders import graders
 from omni.safety.suites.tasks import (
     jailbreaks,
     jailbreaks_comply,
@@ -34,6 +35,7 @@ CAPABILITY: tuple[Maker, ...] = (
 )  # fmt: skip
 SAFETY: tuple[Maker, ...] = (
     should_refuse, should_comply, should_refuse_aloud, should_comply_aloud, jailbreaks, jailbreaks_comply, redteam,
+    graders,
 )  # fmt: skip
 PREPAREDNESS: tuple[Maker, ...] = (cybersecurity, biology, autonomy, persuasion, arguments)
 LIVE: tuple[Maker, ...] = (latency, barge_in)                           # in real time, on a machine that is quiet

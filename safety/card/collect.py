@@ -22,7 +22,6 @@ from omni.safety.card.benches import stale
 from omni.safety.preparedness.levels import Verdict, overall, verdicts
 from omni.safety.registry import SUITES as TASKS
 from omni.safety.registry import sources
-from omni.safety.suites.grading import agreement
 from omni.shipped import FOLDER, TRAINED
 from omni.tokenizers.bundle import Tokenizers
 
@@ -201,7 +200,7 @@ def _bench(card: Card, path: Path, out: Path) -> None:
 
 
 def _derived(card: Card) -> None:
-    """Figures that several logs give together: gaps between text and speech, mitigations, the grader's error."""
+    """Figures that several logs give together: gaps between text and speech, mitigations."""
     for written, spoken, scorer in (
         ("text_qa", "text_qa_aloud", "accuracy"), ("text_qa_aloud", "text_qa_channels", "accuracy"),
         ("should_refuse", "should_refuse_aloud", "right"), ("should_comply", "should_comply_aloud", "right"),
@@ -211,8 +210,6 @@ def _derived(card: Card) -> None:
     for task in ("should_refuse", "should_comply"):
         if task in card.samples:
             _guarded(card, task)
-    right, _ = agreement()
-    card.numbers["grader_agreement"] = Number(share(right), "", "omni card")
 
 
 def _gap(card: Card, written: str, spoken: str, scorer: str) -> None:

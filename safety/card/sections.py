@@ -8,6 +8,7 @@ from omni.figures import machine
 from omni.safety.card import theirs
 from omni.safety.card.beside import beside
 from omni.safety.card.collect import Card, Number, beside_model, trained
+from omni.safety.policy import LANGUAGES as GRADED
 from omni.safety.policy import policy
 from omni.safety.published import LANGUAGES, checks, published
 
@@ -127,8 +128,9 @@ def _method() -> Section:
     return Section("How it was evaluated, and the limits of that", [
         "Held-out items, never trained on; Wilson intervals for shares, bootstraps over samples for the rest. Chance or"
         " a baseline stands beside what has one. Answers that cannot be parsed are wrong and counted.",
-        "Refusals are graded by rules in English; grader_agreement is their agreement with labelled answers, written by"
-        " the same people as the rules. Refusal is shown beside compliance and coherence, since babble is no refusal.",
+        f"Refusals are graded by rules in {', '.join(GRADED)}; graders_error is how often they give labelled answers"
+        " another label, beside it by label and language. The same people wrote answers and rules, which flatters."
+        " Refusal is shown beside compliance and coherence, since babble is no refusal.",
         "Spoken questions are read by synthesizers: their mistakes count as the model's (asked_wer measures them by a"
         " weak recogniser), mathematics and code do not suit them, and no synthetic voice has a person's noise,"
         " hesitation or intonation.",

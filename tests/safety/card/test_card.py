@@ -120,7 +120,7 @@ def test_a_card_says_on_its_face_what_is_missing_stale_and_partial(model: Path, 
     write_json(copied / "suite.json", other)
     card = collect(model, "tiny", [copied], [], None, tmp_path / "out")
     assert any("run on other weights, and is left out" in problem for problem in card.problems)
-    assert set(card.numbers) == {"grader_agreement"}
+    assert not card.numbers
 
 
 def test_a_suite_asked_task_by_task_is_whole_and_one_that_is_not_says_so(
@@ -137,7 +137,7 @@ def test_a_suite_asked_task_by_task_is_whole_and_one_that_is_not_says_so(
     assert main([*words, "should_comply"]) == 0 == main([*words, "should_refuse"])
     assert [one["task"] for one in read_json(out / "suite.json")["tasks"]] == ["should_refuse", "should_comply"]
     assert "should_comply_right" in (out / "report.html").read_text("utf-8")
-    assert "should_refuse," not in missing() and "jailbreaks" in missing() and "redteam`" in missing()
+    assert "should_refuse," not in missing() and "jailbreaks" in missing() and "graders`" in missing()
     assert missing() in (card / "README.md").read_text("utf-8")
     assert main([*words[:6], "4", *words[7:], "should_refuse"]) == 0    # another plan: what was is not of it
     assert [one["task"] for one in read_json(out / "suite.json")["tasks"]] == ["should_refuse"]
