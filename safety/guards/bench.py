@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 EPILOG = """example:
   omni bench guards --data runs/voiced --json
 A conversation is six seconds through the codec. The voice guard is to stop those of people and to let those of the
-preset pass; in a drift a person takes over from the preset after half of it. GPT-4o's System Card has precision and
+preset pass; in a drift a person takes over from the preset after half of it. block_ms is the sound of that person, from
+its first voiced sample, that is fed until the guard gives its reason. GPT-4o's System Card has precision and
 recall of 0.96 and 1.0 in English, 0.95 and 1.0 in other languages, for its own classifier and voices."""
 PIECE = 960                                                             # samples at 24 kHz that come at once, 40 ms
 LIVE_RATE = 24_000
