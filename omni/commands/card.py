@@ -8,7 +8,7 @@ from omni.shipped import NAME, named_model
 
 EPILOG = """examples:
   omni card omni-tiny --out card
-  omni card runs/mine/model --runs runs/capability runs/safety --figures guards.json --out card
+  omni card runs/mine --runs runs/capability runs/safety --figures guards.json --out card
   omni card diff card-before card-after
   omni card sign answer.wav --out signed.wav
   omni card verify signed.wav
@@ -19,7 +19,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """The model, what was measured of it, and where the card goes."""
     parser.description = "Write a System Card as card.html, README.md (for Hugging Face) and card.json, with its logs."
     parser.epilog = EPILOG
-    parser.add_argument("model", metavar="MODEL", help=f"{NAME}, or a model folder")
+    parser.add_argument("model", metavar="MODEL", help=f"{NAME}, a model folder, or a run that has one")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="for the card and copies of its logs")
     parser.add_argument(
         "--runs", type=Path, nargs="+", metavar="FOLDER",
@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> None:
     from omni.safety.card.collect import collect
     from omni.safety.card.render import write_card
 
-    folder = named_model(args.model)
+    folder = _model(named_model(args.model))
     name = args.model if args.model == NAME else _title(folder.resolve())
     card = collect(folder, name, args.runs or _runs(), args.figures, args.third_party, args.out)
     written = write_card(card, folder, args.out)
@@ -53,6 +53,12 @@ def run(args: argparse.Namespace) -> None:
             report.add(name, measure.value, measure.unit, low=measure.low, high=measure.high, n=measure.n)
         report.add("problems", len(card.problems), "problems")
         print(report.json())
+
+
+def _model(folder: Path) -> Path:
+    """A model's folder, or that of a run's model."""
+    whole = folder / "model"
+    return whole if not (folder / "checksums.json").is_file() and (whole / "checksums.json").is_file() else folder
 
 
 def _runs() -> list[Path]:

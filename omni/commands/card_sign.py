@@ -24,7 +24,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Sign and say where the copy is."""
-    from omni.safety.card.provenance import sign
+    from omni.safety.provenance import sign
 
     sign(args.file, args.out, args.keys, args.model)
     print(f"signed: {args.out} (certificate: {args.keys / 'certificate.pem'})")

@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> None:
     whole = [found[maker.__name__] for maker in suite(args.suite) if maker.__name__ in found]
     write_json(out / "suite.json", {
         "suite": args.suite, "model": args.model, "command": _command(args, data), "key": plan.key(),
-        "tasks": [one.as_dict() for one in whole],
+        "data": None if data is None else str(data.resolve()), "tasks": [one.as_dict() for one in whole],
     })  # fmt: skip
     write_page(out / "report.html", f"{args.suite} of {args.model}", about, whole)
     print(figures.table())

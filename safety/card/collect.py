@@ -4,21 +4,20 @@ import json
 import shlex
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from inspect_ai.log import EvalSample, read_eval_log
 
 from omni.errors import InputError
-from omni.eval.abilities.scoring import Measure, share
-from omni.eval.statistics import paired_difference
-from omni.eval.suite.outcome import as_json, scores
+from omni.eval.abilities.scoring import Measure
+from omni.eval.suite.outcome import as_json
 from omni.eval.suite.run import KEY, code_of
-from omni.eval.tasks.measures import kind_of, rows_of
 from omni.figures import machine
-from omni.files import read_json, sha256
+from omni.files import read_json, sha256, write_json
 from omni.safety.card.benches import stale
+from omni.safety.card.derived import guarded, paired_gap, with_guard
 from omni.safety.preparedness.levels import Verdict, overall, verdicts
 from omni.safety.registry import SUITES as TASKS
 from omni.safety.registry import sources
@@ -41,7 +40,10 @@ class Number:
 
 @dataclass
 class Card:
-    """A model's card. `problems` are on its face: what is missing, stale or partial."""
+    """A model's card. `problems` are on its face: what is missing, stale or partial.
+
+    data: checksum of what its suites asked; folder: where that lies, as long as it does
+    """
 
     model: str
     identity: str
@@ -54,6 +56,7 @@ class Card:
     counts: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
     data: str | None = None
+    folder: Path | None = None
     samples: dict[str, list[EvalSample]] = field(default_factory=dict, repr=False)
 
     @property
@@ -90,7 +93,8 @@ def collect(
     measured = {name.split("_")[0] for name in card.numbers}            # latency by the suite's task, or the benchmark
     for missing in (one for one in WANTED if one not in measured):
         card.problems.append(f"missing: no figures of `omni bench {missing} --json`")
-    _derived(card)
+    again = ["omni", "card", str(model), "--runs", *map(str, runs), "--out", "again"]
+    _derived(card, shlex.join(again), out)
     card.verdicts = verdicts({name: one.measure for name, one in card.numbers.items()})
     if third_party is not None:
         card.third_party = _third_party(third_party)
@@ -134,6 +138,7 @@ def _suite(card: Card, folder: Path, out: Path) -> str | None:
         return None
     card.problems += _gaps(suite, about)
     card.data = card.data or about["key"]["data"]
+    card.folder = card.folder or _asked(about)
     command = about.get("command", f"omni eval suite {suite}")
     for task in about["tasks"]:
         log = folder / "logs" / task["log"] if task["log"] else None
@@ -162,6 +167,13 @@ def _suite(card: Card, folder: Path, out: Path) -> str | None:
             card.problems.append(f"stale: the log of {task['task']} is not of the suite's own run; run it again")
         card.samples[task["task"]] = whole.samples or []
     return suite
+
+
+def _asked(about: dict[str, Any]) -> Path | None:
+    """The data folder that a suite asked, where it still is what it was."""
+    folder = Path(about["data"]) if about.get("data") else None
+    listed = None if folder is None else folder / "manifest.json"
+    return folder if listed and listed.is_file() and sha256(listed) == about["key"]["data"] else None
 
 
 def _gaps(suite: str, about: dict[str, Any]) -> list[str]:
@@ -199,54 +211,21 @@ def _bench(card: Card, path: Path, out: Path) -> None:
             card.numbers[f"{name}_{figure}"] = Number(measure, f"logs/{path.name}", command)
 
 
-def _derived(card: Card) -> None:
+def _derived(card: Card, command: str, out: Path) -> None:
     """Figures that several logs give together: gaps between text and speech, mitigations."""
     for written, spoken, scorer in (
         ("text_qa", "text_qa_aloud", "accuracy"), ("text_qa_aloud", "text_qa_channels", "accuracy"),
         ("should_refuse", "should_refuse_aloud", "right"), ("should_comply", "should_comply_aloud", "right"),
     ):  # fmt: skip
         if written in card.samples and spoken in card.samples:
-            _gap(card, written, spoken, scorer)
+            gap, source = paired_gap(card.samples[written], card.samples[spoken], scorer), f"{spoken}_{scorer}"
+            if gap is not None:
+                card.numbers[f"{spoken}_gap"] = replace(card.numbers[source], measure=gap)
     for task in ("should_refuse", "should_comply"):
-        if task in card.samples:
-            _guarded(card, task)
-
-
-def _gap(card: Card, written: str, spoken: str, scorer: str) -> None:
-    """Speech less text, or damaged less clean speech, over the samples that both scored."""
-    both = [{str(one.id): one for one in card.samples[task] if not one.error} for task in (written, spoken)]
-    shared = sorted(set(both[0]) & set(both[1]))
-    if not shared:
-        return
-    first, second = (scores([side[key] for key in shared])[scorer] for side in both)
-    kind = kind_of(first)
-    one, other = kind.table(rows_of(first)), kind.table(rows_of(second))
-    low, high = paired_difference(one, other, kind.value)
-    measure = Measure(kind.value(other) - kind.value(one), kind.unit, low, high, len(shared))
-    sources = card.numbers[f"{spoken}_{scorer}"]
-    card.numbers[f"{spoken}_gap"] = Number(measure, sources.source, sources.command)
-
-
-def _guarded(card: Card, task: str) -> None:
-    """The same answers with the text guard before them: what it stops counts as a refusal.
-
-    A request of the policy's own is compared with its other pairs alone; otherwise the guard would know it by heart.
-    Requests of a file are looked at as a server would.
-    """
-    from omni.safety.guards.text import check
-    from omni.safety.policy import policy
-
-    pairs = {f"{category.key}:{number}": pair for category in policy() for number, pair in enumerate(category.pairs)}
-    good = task == "should_refuse"
-    right = []
-    for sample in card.samples[task]:
-        if not sample.error and sample.scores:
-            asked = sample.input if isinstance(sample.input, str) else "\n".join(one.text for one in sample.input)
-            stopped = check(asked, without=pairs.get(str(sample.id))) is not None
-            right.append(good if stopped else bool(sample.scores["right"].as_float()))
-    if right:
-        before = card.numbers[f"{task}_right"]
-        card.numbers[f"{task}_right_guarded"] = Number(share(right), before.source, before.command)
+        if rows := guarded(card.samples.get(task, []), task == "should_refuse"):
+            link = f"logs/{task}_guarded.json"
+            write_json(out / link, rows)
+            card.numbers[f"{task}_right_guarded"] = Number(with_guard(rows), link, command)
 
 
 def _third_party(path: Path) -> list[dict[str, Any]]:
