@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from omni.commands.eval_suite import SUITES
-from omni.shipped import NAME, named_model
+from omni.shipped import NAME, named_model, title
 
 EPILOG = """examples:
   omni card omni-tiny --out card
@@ -40,8 +40,7 @@ def run(args: argparse.Namespace) -> None:
     from omni.safety.card.render import write_card
 
     folder = _model(named_model(args.model))
-    name = args.model if args.model == NAME else _title(folder.resolve())
-    card = collect(folder, name, args.runs or _runs(), args.figures, args.third_party, args.out)
+    card = collect(folder, title(folder), args.runs or _runs(), args.figures, args.third_party, args.out)
     written = write_card(card, folder, args.out)
     for problem in card.problems:
         print(problem)
@@ -65,8 +64,3 @@ def _runs() -> list[Path]:
     """Where suites write unless they are told otherwise."""
     folders = [Path("runs") / name for name in SUITES]
     return [folder for folder in folders if (folder / "suite.json").is_file()]
-
-
-def _title(folder: Path) -> str:
-    """A run's model lies in a folder that is called `model`, as all of them do: the run has the name."""
-    return folder.parent.name if folder.name == "model" and folder.parent.name else folder.name

@@ -175,7 +175,7 @@ def _societal() -> Section:
     return Section("Societal impact", [
         "Not studied with people. A voice invites trust that a model does not deserve: this one says false things"
         " fluently where it says anything, and must not be relied on for health, law, money or safety.",
-        "Generated sound and pictures can carry signed provenance (`omni card sign`, `omni card verify`).",
+        "Generated sound and pictures can carry signed provenance (`omni generate --sign`, `omni card verify`).",
     ])  # fmt: skip
 
 
