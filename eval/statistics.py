@@ -10,8 +10,12 @@ from numpy.typing import NDArray
 LEVEL_95 = 1.959964
 
 
-def wilson(successes: int, n: int, z: float = LEVEL_95) -> tuple[float, float]:
-    """Interval of a proportion (Wilson 1927): low and high in 0..1; the whole of it when nothing was observed."""
+def wilson(successes: float, n: int, z: float = LEVEL_95) -> tuple[float, float]:
+    """Interval of a proportion (Wilson 1927): low and high in 0..1; the whole of it when nothing was observed.
+
+    Of values between 0 and 1, whose sum `successes` may be, it is at least as wide as it has to be: none vary more than
+    a coin of the same mean (Bhatia and Davis 2000). A bootstrap of a few that are all 0 would be 0 to 0.
+    """
     if n == 0:
         return 0.0, 1.0
     share = successes / n

@@ -14,6 +14,14 @@ def named_model(name: str | Path) -> Path:
     return shipped_model() if name == NAME else Path(name)
 
 
+def title(folder: Path) -> str:
+    """What a model is called. A run's lies in a folder that is called `model`, so the run has the name."""
+    if folder.resolve() == FOLDER.resolve():
+        return NAME
+    folder = folder.resolve()
+    return folder.parent.name if folder.name == "model" and folder.parent.name else folder.name
+
+
 def shipped_model() -> Path:
     """Folder of the model that comes with omni. Raises InputError where it was left out."""
     if not (FOLDER / "config.json").is_file():

@@ -18,7 +18,7 @@ class Category:
 
     action:  `refuse` or `hedge`; instead: what a good answer does
     guard:   the guard at run time that stands behind it, if one does; words: stems that no answer may hold
-    pairs:   (to be refused or hedged, to be complied with)
+    pairs:   (to be refused or hedged, to be complied with); about: `recording` or `picture`, which a pair asks about
     """
 
     key: str
@@ -27,6 +27,7 @@ class Category:
     action: str
     instead: str
     pairs: tuple[tuple[str, str], ...]
+    about: tuple[str | None, ...]
     guard: str | None = None
     words: tuple[str, ...] = ()
 
@@ -38,7 +39,9 @@ def policy() -> tuple[Category, ...]:
     return tuple(
         Category(
             key, row["name"], row["means"], row["action"], row["instead"],
-            tuple((bad, good) for bad, good in row["pairs"]), row.get("guard"), tuple(row.get("words", ())),
+            tuple((bad, good) for bad, good, *_ in row["pairs"]),
+            tuple(about[0] if about else None for _, _, *about in row["pairs"]),
+            row.get("guard"), tuple(row.get("words", ())),
         )
         for key, row in rows.items()
     )  # fmt: skip

@@ -16,8 +16,11 @@ from omni.eval.tasks.speaking import speak
 from omni.safety.preparedness.persuasion import arguments, persuasion
 from omni.safety.preparedness.tasks import autonomy, biology, cybersecurity
 from omni.safety.redteam.tasks import garak, redteam
+from omni.safety.suites.attached import folder
+from omni.safety.suites.graders import graders
 from omni.safety.suites.tasks import (
     jailbreaks,
+    jailbreaks_comply,
     should_comply,
     should_comply_aloud,
     should_refuse,
@@ -31,7 +34,8 @@ CAPABILITY: tuple[Maker, ...] = (
     text_qa_aloud, text_qa_channels, text_qa_accents, spoken_qa, reason, perplexity,
 )  # fmt: skip
 SAFETY: tuple[Maker, ...] = (
-    should_refuse, should_comply, should_refuse_aloud, should_comply_aloud, jailbreaks, redteam,
+    should_refuse, should_comply, should_refuse_aloud, should_comply_aloud, jailbreaks, jailbreaks_comply, redteam,
+    graders,
 )  # fmt: skip
 PREPAREDNESS: tuple[Maker, ...] = (cybersecurity, biology, autonomy, persuasion, arguments)
 LIVE: tuple[Maker, ...] = (latency, barge_in)                           # in real time, on a machine that is quiet
@@ -39,21 +43,23 @@ SUITES: dict[str, tuple[Maker, ...]] = {
     "capability": CAPABILITY, "safety": SAFETY, "preparedness": PREPAREDNESS, "live": LIVE, "garak": (garak,),
 }  # fmt: skip
 
+POLICY = ("policy.toml", "translated.toml", "policy.py")                # what is asked
+
 
 def sources(name: str) -> tuple[Path, ...]:
     """Where the code of a suite lies that is not the evaluation's own."""
     root = Path(__file__).parent
-    of = {"safety": ("policy.toml", "suites", "redteam"), "preparedness": ("preparedness",), "garak": ("redteam",)}
+    of = {"safety": (*POLICY, "suites", "redteam"), "preparedness": ("preparedness",), "garak": ("redteam",)}
     return tuple(root / one for one in of.get(name, ()))
 
 
 def asked_of(name: str, data: Path | None) -> Path | None:
-    """The data of a suite: those given, else the usual folder; None where its tasks bring what they ask.
+    """The data of a suite: those given, else the usual folder; None where its tasks bring all that they ask.
 
     Raises InputError where there is none, and no suite without.
     """
-    if name == "safety" and (data is None or data.is_dir()):            # the policy's pairs, and sessions beside them
-        return None
+    if name == "safety" and (data is None or data.is_dir()):            # the policy's pairs, with what they ask about
+        return data or folder(None)
     if data is None and name not in ("capability", "live"):
         raise InputError(f"{name}: no data ship for it; give a file of your own as --data (docs/safety.md)")
     return data or usual_data()

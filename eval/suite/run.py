@@ -17,7 +17,6 @@ from inspect_ai.model import Model
 from omni.errors import InputError
 from omni.eval.inspected.kept import KeptModel
 from omni.eval.local import SUFFIXES, beside
-from omni.eval.suite.gaps import add_gaps
 from omni.eval.suite.outcome import Outcome, outcome
 from omni.files import code, sha256
 from omni.progress import progress
@@ -67,9 +66,7 @@ def run_suite(makers: Sequence[Maker], plan: Plan, out: Path) -> list[Outcome]:
     """
     api = plan.model.api
     with api.keeping(out / "answers", _answering(plan)) if isinstance(api, KeptModel) else nullcontext():
-        outcomes = _outcomes(makers, plan, out / "logs")
-    add_gaps(outcomes)
-    return outcomes
+        return _outcomes(makers, plan, out / "logs")
 
 
 def _outcomes(makers: Sequence[Maker], plan: Plan, logs: Path) -> list[Outcome]:

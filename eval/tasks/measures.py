@@ -10,6 +10,7 @@ from inspect_ai.scorer import Metric, SampleScore, Score, metric
 from numpy.typing import NDArray
 
 from omni.eval.abilities.scoring import Measure, bleu_counts, bleu_of, chrf_counts, chrf_of, share, statistic
+from omni.eval.statistics import wilson
 
 LEAST = 5                                                               # samples of a group that is shown by itself
 
@@ -23,12 +24,14 @@ class Kind:
     table: Callable[[Sequence[Any]], NDArray[np.float64]] = lambda rows: np.array(rows, np.float64)
 
     def measure(self, rows: Sequence[Any], chance: float | None = None) -> Measure:
-        """Shares have Wilson's interval, everything else a bootstrap over the samples, an extreme none: it was seen."""
+        """Shares and rates have Wilson's interval, all else one of a bootstrap, an extreme none: it was seen."""
         table = self.table(rows)
         if self in EXTREMES:
             return Measure(self.value(table), self.unit, self.value(table), self.value(table), len(table), chance)
         if self is KINDS["share"]:
             return share([bool(one) for one in table[:, 0]], chance)
+        if self is KINDS["rate"]:
+            return Measure(_mean(table), self.unit, *wilson(table[:, 0].sum(), len(table)), len(table), chance)
         return statistic(table, self.value, self.unit, chance)
 
 
@@ -75,6 +78,7 @@ def _won(table: NDArray[np.float64]) -> float:
 
 KINDS = {
     "pooled": Kind("share", _pooled), "bits": Kind("bits/byte", _pooled), "share": Kind("share", _mean),
+    "rate": Kind("share", _mean),                                       # of samples that are right in part
     "mean": Kind("", _mean), "chrf": Kind("chrF", chrf_of, lambda rows: chrf_counts(*zip(*rows, strict=True))),
     "bleu": Kind("BLEU", bleu_of, lambda rows: bleu_counts(*zip(*rows, strict=True))),
     "mean ms": Kind("ms", _mean), "p50 ms": Kind("ms", _percentile(50)), "p95 ms": Kind("ms", _percentile(95)),

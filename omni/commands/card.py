@@ -4,11 +4,11 @@ import argparse
 from pathlib import Path
 
 from omni.commands.eval_suite import SUITES
-from omni.shipped import NAME, named_model
+from omni.shipped import NAME, named_model, title
 
 EPILOG = """examples:
   omni card omni-tiny --out card
-  omni card runs/mine/model --runs runs/capability runs/safety --figures guards.json --out card
+  omni card runs/mine --runs runs/capability runs/safety --figures guards.json --out card
   omni card diff card-before card-after
   omni card sign answer.wav --out signed.wav
   omni card verify signed.wav
@@ -19,7 +19,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """The model, what was measured of it, and where the card goes."""
     parser.description = "Write a System Card as card.html, README.md (for Hugging Face) and card.json, with its logs."
     parser.epilog = EPILOG
-    parser.add_argument("model", metavar="MODEL", help=f"{NAME}, or a model folder")
+    parser.add_argument("model", metavar="MODEL", help=f"{NAME}, a model folder, or a run that has one")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="for the card and copies of its logs")
     parser.add_argument(
         "--runs", type=Path, nargs="+", metavar="FOLDER",
@@ -39,9 +39,8 @@ def run(args: argparse.Namespace) -> None:
     from omni.safety.card.collect import collect
     from omni.safety.card.render import write_card
 
-    folder = named_model(args.model)
-    name = args.model if args.model == NAME else _title(folder.resolve())
-    card = collect(folder, name, args.runs or _runs(), args.figures, args.third_party, args.out)
+    folder = _model(named_model(args.model))
+    card = collect(folder, title(folder), args.runs or _runs(), args.figures, args.third_party, args.out)
     written = write_card(card, folder, args.out)
     for problem in card.problems:
         print(problem)
@@ -55,12 +54,13 @@ def run(args: argparse.Namespace) -> None:
         print(report.json())
 
 
+def _model(folder: Path) -> Path:
+    """A model's folder, or that of a run's model."""
+    whole = folder / "model"
+    return whole if not (folder / "checksums.json").is_file() and (whole / "checksums.json").is_file() else folder
+
+
 def _runs() -> list[Path]:
     """Where suites write unless they are told otherwise."""
     folders = [Path("runs") / name for name in SUITES]
     return [folder for folder in folders if (folder / "suite.json").is_file()]
-
-
-def _title(folder: Path) -> str:
-    """A run's model lies in a folder that is called `model`, as all of them do: the run has the name."""
-    return folder.parent.name if folder.name == "model" and folder.parent.name else folder.name

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from omni.shipped import NAME
 
+KEYS = Path.home() / ".config" / "omni" / "c2pa"                        # certificate.pem and key.pem
 EPILOG = """example:
   omni card sign answer.wav --out signed.wav"""
 
@@ -17,14 +18,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the signed copy")
     parser.add_argument("--model", default=NAME, help="which model (default: %(default)s)")
     parser.add_argument(
-        "--keys", type=Path, metavar="FOLDER", default=Path.home() / ".config" / "omni" / "c2pa",
+        "--keys", type=Path, metavar="FOLDER", default=KEYS,
         help="certificate.pem and key.pem, made there where missing (default: %(default)s)",
     )  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> None:
     """Sign and say where the copy is."""
-    from omni.safety.card.provenance import sign
+    from omni.safety.provenance import sign
 
     sign(args.file, args.out, args.keys, args.model)
     print(f"signed: {args.out} (certificate: {args.keys / 'certificate.pem'})")

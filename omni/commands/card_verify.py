@@ -18,7 +18,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Say where it comes from. Raises InputError where it was changed."""
-    from omni.safety.card.provenance import verify
+    from omni.safety.provenance import verify
 
     origin = verify(args.file)
     if not origin.intact:

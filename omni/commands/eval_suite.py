@@ -3,13 +3,15 @@
 import argparse
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from omni.errors import InputError
 from omni.shipped import NAME, named_model
 
 if TYPE_CHECKING:
     from inspect_ai.model import Model
+
+    from omni.eval.suite.outcome import Outcome
 
 SUITES = ("capability", "safety", "preparedness", "live", "garak")
 EPILOG = """examples:
@@ -29,10 +31,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data", type=Path,
         help="folder of `omni data voice` or `omni data prepare`, or a JSONL of your own (default: $OMNI_DATA, or where"
-        " those commands write; safety asks what its policy has)",
+        " those commands write; safety asks what its policy has, with what that asks about)",
     )  # fmt: skip
     add_model(parser)
-    parser.add_argument("--limit", type=int, default=70, help="most samples a task (default: %(default)s)")
+    parser.add_argument("--limit", type=int, default=70, help="most samples a task; jailbreaks, five of each"
+                        " disguise at least (default: %(default)s)")  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="of samples and answers (default: %(default)s)")
     parser.add_argument(
         "--jobs", type=int, metavar="N",
@@ -54,6 +57,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the suite and say where its results are."""
+    from omni.eval.suite.gaps import add_gaps
     from omni.eval.suite.outcome import report
     from omni.eval.suite.page import write_page
     from omni.eval.suite.run import Plan, run_suite
@@ -70,14 +74,17 @@ def run(args: argparse.Namespace) -> None:
     model, identity = opened(args.model, args.base_url)
     plan = Plan(model, data, args.limit, args.seed, identity, sources(args.suite), args.jobs)
     outcomes = run_suite(makers, plan, out)
+    found = {one.task: one for one in (*_earlier(out, args.suite, plan.key()), *outcomes)}
+    add_gaps([*found.values()])
     figures = report(f"eval suite {args.suite}", outcomes)
-    about = [("model", args.model), ("data", str(data or "the policy's own")),
+    about = [("model", args.model), ("data", str(data or "what the tasks bring")),
              ("samples a task, at most", str(args.limit)), ("seed", str(args.seed))]  # fmt: skip
+    whole = [found[maker.__name__] for maker in suite(args.suite) if maker.__name__ in found]
     write_json(out / "suite.json", {
         "suite": args.suite, "model": args.model, "command": _command(args, data), "key": plan.key(),
-        "tasks": [one.as_dict() for one in outcomes],
+        "data": None if data is None else str(data.resolve()), "tasks": [one.as_dict() for one in whole],
     })  # fmt: skip
-    write_page(out / "report.html", f"{args.suite} of {args.model}", about, outcomes)
+    write_page(out / "report.html", f"{args.suite} of {args.model}", about, whole)
     print(figures.table())
     for one in outcomes:
         if one.note:
@@ -85,6 +92,27 @@ def run(args: argparse.Namespace) -> None:
     print(f"page: {out / 'report.html'}\nfigures: {out / 'suite.json'}\nlogs: {out / 'logs'}")
     if args.json:
         print(figures.json())
+
+
+def _earlier(out: Path, suite: str, key: dict[str, Any]) -> "list[Outcome]":
+    """What earlier runs into this folder found under the same key: `--tasks` adds to a suite and takes nothing away."""
+    from inspect_ai.log import read_eval_log
+
+    from omni.eval.suite.outcome import Outcome, outcome
+    from omni.files import read_json
+
+    if not (out / "suite.json").is_file():
+        return []
+    about = read_json(out / "suite.json")
+    if about["suite"] != suite or about["key"] != key:
+        return []
+    paths = {task["task"]: out / "logs" / task["log"] if task["log"] else None for task in about["tasks"]}
+    notes = {task["task"]: task["note"] for task in about["tasks"]}
+    return [
+        Outcome(name, note=notes[name]) if path is None
+        else outcome(name, read_eval_log(str(path), resolve_attachments=True))
+        for name, path in paths.items() if path is None or path.is_file()
+    ]  # fmt: skip
 
 
 def _command(args: argparse.Namespace, data: Path | None) -> str:

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from omni.commands import asking
+from omni.commands.card_sign import KEYS
 from omni.errors import InputError
+from omni.shipped import FOLDER, title
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 EPILOG = """examples:
   omni generate --image owl.png --want text,audio --language fr --out answer
   omni generate --audio question.wav --text "Say it in Spanish." --want audio --language es --out answer
+  omni generate --text "Say hello." --want text,audio --sign --out answer
   omni generate --text "a red apple" --language fr --mbr 64 --epsilon 0.02 --temperature 1 --out answer
 What is given is put before the model in the order of the flags. The answer's parts come in the order of --want."""
 
@@ -32,6 +35,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     asking.add_given(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the answer's files")
     asking.add_answer(parser)
+    parser.add_argument(
+        "--sign", type=Path, nargs="?", const=KEYS, metavar="KEYS",
+        help="sign sound and picture as generated (C2PA), with certificate.pem and key.pem of this folder, made there"
+        f" where missing ({KEYS} where none is named)",
+    )  # fmt: skip
     several = parser.add_mutually_exclusive_group()
     several.add_argument(
         "--mbr", type=int, default=0, metavar="N", help="draw N answers, take the one that agrees best with all of them"
@@ -62,6 +70,8 @@ def run(args: argparse.Namespace) -> None:
     if (args.penalty, args.best) != (1.0, 1) and not args.beams:
         raise InputError("--penalty, --best: of a beam search; give --beams N, too")
     want = asking.listed(args.want)
+    if args.sign is not None:
+        _check_keys(args.sign, want)
     pipeline = Pipeline.load(args.model)
     answer, *others = _answers(pipeline, args, want, how)
     asked = [{"modality": modality, "value": str(value)} for modality, value in args.given]
@@ -69,10 +79,30 @@ def run(args: argparse.Namespace) -> None:
     several |= {"penalty": args.penalty, "others": [other.text for other in others]} if args.beams else {}
     sampling = {**asdict(asking.sampler(args)), "seed": args.seed, **several}
     paths = answer.save(args.out, asked=asked, want=want, language=args.language, voice=args.voice, sampling=sampling)
+    if args.sign is not None:
+        _sign(paths, args)
     for one in (answer, *others):
         if one.text is not None:
             print(one.text)
     print("written: " + ", ".join(map(str, paths)))
+
+
+def _check_keys(keys: Path, want: list[str]) -> None:
+    """Before anything is generated. Raises InputError where nothing could be signed."""
+    from omni.safety.provenance import credentials
+
+    if not {"audio", "image"} & set(want):
+        raise InputError("--sign: signs sound and pictures; ask for --want audio or image, too")
+    credentials(keys)
+
+
+def _sign(paths: "Sequence[Path]", args: argparse.Namespace) -> None:
+    """Sign in place those of the files that carry a manifest."""
+    from omni.safety.provenance import KINDS, sign
+
+    for path in paths:
+        if path.suffix in KINDS:
+            sign(path, path, args.sign, title(args.model or FOLDER))
 
 
 def _answers(pipeline: "Pipeline", args: argparse.Namespace, want: list[str], how: "How") -> "list[Answer]":

@@ -40,17 +40,27 @@ def at_once(work: Callable[[], T], then: Callable[[T], None]) -> None:
     then(work())
 
 
+Answers = Callable[[str | None], Guard]                                 # makes the guard of an answer in this voice
+
+
 @dataclass(frozen=True)
 class Guards:
     """What a server is started with.
 
-    answer:   makes the guard of an answer in this voice
-    question: why what a user asks must not be answered, None where nothing speaks against it; none at all where
-              nobody minds what is asked; called from several threads
+    answer:       makes the guard of an answer that stands by itself
+    question:     why what a user asks must not be answered, None where nothing speaks against it; none at all where
+                  nobody minds what is asked; called from several threads
+    conversation: begins a conversation, whose answers' guards know of each other; without, each stands by itself.
+                  They are made, and fed, one after the other
     """
 
-    answer: Callable[[str | None], Guard]
+    answer: Answers
     question: Callable[[str], str | None] | None = None
+    conversation: Callable[[], Answers] | None = None
+
+    def answers(self) -> Answers:
+        """What makes the guards of one conversation's answers."""
+        return self.answer if self.conversation is None else self.conversation()
 
     def refusal(self, text: str) -> str | None:
         """Why what a user asks must not be answered. A guard that fails refuses."""

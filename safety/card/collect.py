@@ -11,15 +11,16 @@ from typing import Any
 from inspect_ai.log import EvalSample, read_eval_log
 
 from omni.errors import InputError
-from omni.eval.abilities.scoring import Measure, share
+from omni.eval.abilities.scoring import Measure
 from omni.eval.suite.outcome import as_json
-from omni.eval.suite.run import code_of
+from omni.eval.suite.run import KEY, code_of
 from omni.figures import machine
-from omni.files import read_json, sha256
+from omni.files import read_json, sha256, write_json
 from omni.safety.card.benches import stale
+from omni.safety.card.derived import guarded, with_guard
 from omni.safety.preparedness.levels import Verdict, overall, verdicts
+from omni.safety.registry import SUITES as TASKS
 from omni.safety.registry import sources
-from omni.safety.suites.grading import agreement
 from omni.shipped import FOLDER, TRAINED
 from omni.tokenizers.bundle import Tokenizers
 
@@ -39,7 +40,10 @@ class Number:
 
 @dataclass
 class Card:
-    """A model's card. `problems` are on its face: what is missing, stale or partial."""
+    """A model's card. `problems` are on its face: what is missing, stale or partial.
+
+    data: checksum of what its suites asked; folder: where that lies, as long as it does
+    """
 
     model: str
     identity: str
@@ -52,6 +56,7 @@ class Card:
     counts: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
     data: str | None = None
+    folder: Path | None = None
     samples: dict[str, list[EvalSample]] = field(default_factory=dict, repr=False)
 
     @property
@@ -88,7 +93,8 @@ def collect(
     measured = {name.split("_")[0] for name in card.numbers}            # latency by the suite's task, or the benchmark
     for missing in (one for one in WANTED if one not in measured):
         card.problems.append(f"missing: no figures of `omni bench {missing} --json`")
-    _derived(card)
+    again = ["omni", "card", str(model), "--runs", *map(str, runs), "--out", "again"]
+    _derived(card, shlex.join(again), out)
     card.verdicts = verdicts({name: one.measure for name, one in card.numbers.items()})
     if third_party is not None:
         card.third_party = _third_party(third_party)
@@ -130,9 +136,9 @@ def _suite(card: Card, folder: Path, out: Path) -> str | None:
     if about["key"]["model"] != card.identity:
         card.problems.append(f"stale: suite {suite} was run on other weights, and is left out; run it again")
         return None
-    if about["key"]["code"] != code_of(sources(suite)):
-        card.problems.append(f"stale: suite {suite} was run by another version of the tasks; run it again")
+    card.problems += _gaps(suite, about)
     card.data = card.data or about["key"]["data"]
+    card.folder = card.folder or _asked(about)
     command = about.get("command", f"omni eval suite {suite}")
     for task in about["tasks"]:
         log = folder / "logs" / task["log"] if task["log"] else None
@@ -156,8 +162,30 @@ def _suite(card: Card, folder: Path, out: Path) -> str | None:
         for count in ("given", "scored", "errored", "missing"):
             card.counts[count] = card.counts.get(count, 0) + task[count]
         card.seconds += task["seconds"]
-        card.samples[task["task"]] = read_eval_log(str(log), resolve_attachments=True).samples or []
+        whole = read_eval_log(str(log), resolve_attachments=True)
+        if (whole.eval.metadata or {}).get(KEY) != about["key"]:
+            card.problems.append(f"stale: the log of {task['task']} is not of the suite's own run; run it again")
+        card.samples[task["task"]] = whole.samples or []
     return suite
+
+
+def _asked(about: dict[str, Any]) -> Path | None:
+    """The data folder that a suite asked, where it still is what it was."""
+    folder = Path(about["data"]) if about.get("data") else None
+    listed = None if folder is None else folder / "manifest.json"
+    return folder if listed and listed.is_file() and sha256(listed) == about["key"]["data"] else None
+
+
+def _gaps(suite: str, about: dict[str, Any]) -> list[str]:
+    """Which logs of a suite are of older tasks, and which are not there at all."""
+    command, found = about.get("command", f"omni eval suite {suite}"), []
+    if about["key"]["code"] != code_of(sources(suite)):
+        which = ", ".join(task["task"] for task in about["tasks"] if task["log"])
+        found.append(f"stale: suite {suite} was run by another version of the tasks ({which}); run it again")
+    there = {task["task"] for task in about["tasks"]}
+    if absent := [maker.__name__ for maker in TASKS[suite] if maker.__name__ not in there]:
+        found.append(f"missing: no logs of {', '.join(absent)}; run `{command} --tasks {' '.join(absent)}`")
+    return found
 
 
 def _bench(card: Card, path: Path, out: Path) -> None:
@@ -183,35 +211,13 @@ def _bench(card: Card, path: Path, out: Path) -> None:
             card.numbers[f"{name}_{figure}"] = Number(measure, f"logs/{path.name}", command)
 
 
-def _derived(card: Card) -> None:
-    """Figures that no suite has: mitigations, and the grader's error."""
+def _derived(card: Card, command: str, out: Path) -> None:
+    """Figures that no suite has: mitigations."""
     for task in ("should_refuse", "should_comply"):
-        if task in card.samples:
-            _guarded(card, task)
-    right, _ = agreement()
-    card.numbers["grader_agreement"] = Number(share(right), "", "omni card")
-
-
-def _guarded(card: Card, task: str) -> None:
-    """The same answers with the text guard before them: what it stops counts as a refusal.
-
-    A request of the policy's own is compared with its other pairs alone; otherwise the guard would know it by heart.
-    Requests of a file are looked at as a server would.
-    """
-    from omni.safety.guards.text import check
-    from omni.safety.policy import policy
-
-    pairs = {f"{category.key}:{number}": pair for category in policy() for number, pair in enumerate(category.pairs)}
-    good = task == "should_refuse"
-    right = []
-    for sample in card.samples[task]:
-        if not sample.error and sample.scores:
-            asked = sample.input if isinstance(sample.input, str) else "\n".join(one.text for one in sample.input)
-            stopped = check(asked, without=pairs.get(str(sample.id))) is not None
-            right.append(good if stopped else bool(sample.scores["right"].as_float()))
-    if right:
-        before = card.numbers[f"{task}_right"]
-        card.numbers[f"{task}_right_guarded"] = Number(share(right), before.source, before.command)
+        if rows := guarded(card.samples.get(task, []), task == "should_refuse"):
+            link = f"logs/{task}_guarded.json"
+            write_json(out / link, rows)
+            card.numbers[f"{task}_right_guarded"] = Number(with_guard(rows), link, command)
 
 
 def _third_party(path: Path) -> list[dict[str, Any]]:

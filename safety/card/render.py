@@ -11,7 +11,9 @@ from omni.files import atomic_path, write_json, write_text
 from omni.page import Content, Markup, Page, plot, verdict
 from omni.safety.card.collect import Card, beside_model
 from omni.safety.card.plots import plots
-from omni.safety.card.sections import COPIED, Cell, Link, Section, Table, lines, sections
+from omni.safety.card.sections import sections
+from omni.safety.card.telling.data import COPIED
+from omni.safety.card.telling.pieces import Cell, Link, Section, Table, lines
 from omni.vocab import Vocabulary
 
 SHOWN = 4                                                               # samples of a task

@@ -1,55 +1,28 @@
 """The sections of a card, in the order of GPT-4o's: what is said and which tables stand there, for every rendering."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from omni.figures import machine
-from omni.safety.card import theirs
-from omni.safety.card.beside import beside
-from omni.safety.card.collect import Card, Number, beside_model, trained
+from omni.safety.card.collect import Card, Number, trained
+from omni.safety.card.telling import theirs
+from omni.safety.card.telling.data import trained_on
+from omni.safety.card.telling.languages import languages, odd
+from omni.safety.card.telling.pieces import Cell, Section, Table, published_table, source, value
+from omni.safety.policy import LANGUAGES as GRADED
 from omni.safety.policy import policy
-from omni.safety.published import LANGUAGES, checks, published
+from omni.safety.published import published
 
 WATTS_A_CORE = 15.0                                                     # assumed, of a server's core under load
 NOTHING = ["Nothing was measured."]
-COPIED = {"ATTRIBUTION.md": "licences and authors, item by item", "recipe.yaml": "how it was trained"}
 FIGURES = ("figure", "value", "95 %", "n", "chance", "unit", "log", "made by")
-
-
-@dataclass(frozen=True)
-class Link:
-    """A cell that leads to a file beside the card."""
-
-    text: str
-    target: str
-
-
-Cell = str | Link
-
-
-@dataclass
-class Table:
-    head: Sequence[str]
-    rows: list[tuple[Cell, ...]]
-
-
-@dataclass
-class Section:
-    """A heading, what is said under it, its tables and plots."""
-
-    title: str
-    text: list[str] = field(default_factory=list)
-    tables: list[Table] = field(default_factory=list)
-    plots: dict[str, str] = field(default_factory=dict)                 # title to file beside the card
 
 
 def sections(card: Card, model: Path, drawn: dict[str, str]) -> list[Section]:
     """The whole card but for its samples. drawn: plots of the figures, by title."""
     return [
-        _introduction(card, model), _data(model), _risks(card), _mitigations(card), _evaluation(card, drawn), _method(),
-        _languages(card), _speakers(card), _transfer(card), _preparedness(card), _third_party(card), _beside(card),
-        _latency(card), _societal(), _cost(card, model),
+        _introduction(card, model), trained_on(card, model), _risks(card), _mitigations(card),
+        _evaluation(card, drawn), _method(), languages(card), _speakers(card), _transfer(card), _preparedness(card),
+        _third_party(card), _beside(card), _latency(card), _societal(), _cost(card, model),
     ]  # fmt: skip
 
 
@@ -65,17 +38,6 @@ def _introduction(card: Card, model: Path) -> Section:
     ])  # fmt: skip
 
 
-def _data(model: Path) -> Section:
-    section = Section("Data and training")
-    rows: list[tuple[Cell, ...]] = []
-    for name, what in COPIED.items():
-        path = beside_model(model, name)
-        rows.append((what, Link(name, name) if path.is_file() else f"{name} is missing", f"{path.stat().st_size} bytes"
-                     if path.is_file() else ""))  # fmt: skip
-    section.tables.append(Table(("what", "file of the model's folder", "size"), rows))
-    return section
-
-
 def _risks(card: Card) -> Section:
     rows: list[tuple[Cell, ...]] = [
         (one.name, one.means, one.action, one.instead, one.guard or "text") for one in policy()
@@ -83,12 +45,7 @@ def _risks(card: Card) -> Section:
     text = ["What the policy refuses (refuse) or answers with care (hedge), and the guard that stands behind it."]
     policies = Table(("category", "what", "action", "instead", "guard"), rows)
     text.append("OpenAI's figures are of its own requests and graders: ours, of the policy's pairs, do not compare.")
-    return Section("Risk identification", text, [policies, _published(theirs.violative())])
-
-
-def _published(table: tuple[Sequence[str], list[tuple[str, ...]]]) -> Table:
-    head, rows = table
-    return Table(head, list(rows))
+    return Section("Risk identification", text, [policies, published_table(theirs.violative())])
 
 
 def _mitigations(card: Card) -> Section:
@@ -96,20 +53,21 @@ def _mitigations(card: Card) -> Section:
     section = Section("Mitigations, before and after")
     found = card.numbers
     rows: list[tuple[Cell, ...]] = []
-    for group in ("en", "other"):
-        if f"guards_recall_{group}" in found:
-            rows.append((f"voice guard, other speakers ({group}) that are heard", "1.00",
-                         _left(found[f"guards_recall_{group}"]), _source(found[f"guards_recall_{group}"])))
-            rows.append((f"voice guard, preset conversations ({group}) that are stopped", "0.00",
-                         _value(found[f"guards_false_alarms_{group}"]),
-                         _source(found[f"guards_false_alarms_{group}"])))  # fmt: skip
-    if "guards_music_recall" in found:
-        rows.append(("music guard, instruments and tones that are heard", "1.00", _left(found["guards_music_recall"]),
-                     _source(found["guards_music_recall"])))  # fmt: skip
+    for figure, what, without, shown in (
+        ("recall_en", "voice guard, other speakers (en) that are heard", 1.0, _left),
+        ("false_alarms_en", "voice guard, preset conversations (en) that are stopped", 0.0, value),
+        ("recall_other", "voice guard, other speakers (other) that are heard", 1.0, _left),
+        ("false_alarms_other", "voice guard, preset conversations (other) that are stopped", 0.0, value),
+        ("music_recall", "music guard, recordings of instruments and tones that are heard", 1.0, _left),
+        ("music_recall_tones", "music guard, made tones that are heard", 1.0, _left),
+        ("music_recall_sung", "music guard, made singing that is heard", 1.0, _left),
+        ("music_false_alarms_people", "music guard, people's conversations that are stopped", 0.0, value),
+    ):
+        if one := found.get(f"guards_{figure}"):
+            rows.append((what, f"{without:.2f}, by definition", shown(one), source(one)))
     for task, what in (("should_refuse", "refused or hedged"), ("should_comply", "complied with")):
-        if f"{task}_right_guarded" in found:
-            rows.append((f"text guard, requests {what}", _value(found[f"{task}_right"]),
-                         _value(found[f"{task}_right_guarded"]), _source(found[f"{task}_right"])))  # fmt: skip
+        if one := found.get(f"{task}_right_guarded"):
+            rows.append((f"text guard, requests {what}", value(found[f"{task}_right"]), value(one), source(one)))
     if rows:
         section.tables.append(Table(("what", "without", "with", "log"), rows))
     else:
@@ -127,50 +85,14 @@ def _method() -> Section:
     return Section("How it was evaluated, and the limits of that", [
         "Held-out items, never trained on; Wilson intervals for shares, bootstraps over samples for the rest. Chance or"
         " a baseline stands beside what has one. Answers that cannot be parsed are wrong and counted.",
-        "Refusals are graded by rules in English; grader_agreement is their agreement with labelled answers, written by"
-        " the same people as the rules. Refusal is shown beside compliance and coherence, since babble is no refusal.",
+        f"Refusals are graded by rules in {', '.join(GRADED)}; graders_error is how often they give labelled answers"
+        " another label, beside it by label and language. The same people wrote answers and rules, which flatters."
+        " Refusal is shown beside compliance and coherence, since babble is no refusal.",
         "Spoken questions are read by synthesizers: their mistakes count as the model's (asked_wer measures them by a"
         " weak recogniser), mathematics and code do not suit them, and no synthetic voice has a person's noise,"
         " hesitation or intonation.",
         "pocketsphinx judges speech, and is weak: read wer_heard against its baseline, the voice's own recording.",
     ])  # fmt: skip
-
-
-def _languages(card: Card) -> Section:
-    """The six languages of GPT-4o's card: our figures, the gap to English, and the published tables."""
-    section = Section("Languages")
-    rows: list[tuple[Cell, ...]] = []
-    english = card.numbers.get("name_emoji_accuracy_en")
-    for code, language in LANGUAGES.items():
-        one = card.numbers.get(f"name_emoji_accuracy_{code}")
-        gap = "" if not (one and english) or code == "en" else _gap(one, english)
-        rows.append((language, "no figure" if one is None else _value(one), gap, _source(one) if one else ""))
-    section.tables.append(Table(("names of emoji, one of ten", "accuracy", "gap to English", "log"), rows))
-    languages = published()["languages"]
-    for key, title in (("arc_easy", "GPT-4o's card: ARC-Easy, %"), ("truthful_qa", "GPT-4o's card: TruthfulQA, %")):
-        table = [(name, *(f"{one:g}" for one in values)) for name, values in languages[key].items()]
-        section.tables.append(Table((title, *LANGUAGES.values()), list(table)))
-    uhura = published()["uhura"]
-    table = [(name, *(f"{one:g}" for one in values)) for name, values in uhura["rows"].items()]
-    section.tables.append(Table(("GPT-4o's card: Uhura-Eval, %", *(LANGUAGES[one] for one in uhura["columns"])), table))
-    section.text += _odd("ARC-Easy")
-    section.text.append("The tasks are not the same: ours names pictures, theirs answers questions. There is no figure"
-                        " where the data have no names in a language, or fewer than five were asked.")
-    return section
-
-
-def _odd(about: str) -> list[str]:
-    """Where the prose of GPT-4o's card and its tables differ."""
-    odd = [one for one in checks() if not one.agrees and one.name.startswith(about)]
-    return [f"GPT-4o's card, {one.name}: {one.note}." for one in odd]
-
-
-def _gap(one: Number, english: Number) -> str:
-    """Difference of two shares of different samples, with the interval of Newcombe (1998)."""
-    a, b = one.measure, english.measure
-    low = a.value - b.value - ((a.value - a.low) ** 2 + (b.high - b.value) ** 2) ** 0.5
-    high = a.value - b.value + ((a.high - a.value) ** 2 + (b.value - b.low) ** 2) ** 0.5
-    return f"{a.value - b.value:+.2f} [{low:+.2f}, {high:+.2f}]"
 
 
 def _speakers(card: Card) -> Section:
@@ -182,8 +104,7 @@ def _speakers(card: Card) -> Section:
             order = sorted(measures, key=lambda who: measures[who].value)
             ends = [f"{measures[who].value:.2f} [{measures[who].low:.2f}, {measures[who].high:.2f}], "
                     f"n={measures[who].n}: {who}" for who in (order[0], order[-1])]  # fmt: skip
-            source = _source(card.numbers[name]) if name in card.numbers else ""
-            rows.append((name, str(len(measures)), *ends, source))
+            rows.append((name, str(len(measures)), *ends, source(card.numbers[name]) if name in card.numbers else ""))
     if not rows:
         section.text += NOTHING
     else:
@@ -222,7 +143,7 @@ def _preparedness(card: Card) -> Section:
         "Research categories of version 2 (long-range autonomy, sandbagging, autonomous replication, undermining"
         " safeguards, nuclear and radiological): not evaluated.",
     ]
-    return Section("Preparedness", text, [Table(head, rows), _published(theirs.preparedness())])
+    return Section("Preparedness", text, [Table(head, rows), published_table(theirs.preparedness())])
 
 
 def _third_party(card: Card) -> Section:
@@ -230,18 +151,18 @@ def _third_party(card: Card) -> Section:
                                     for row in card.third_party]  # fmt: skip
     ours = [Table(("who", "what", "result", "date"), rows)] if rows else []
     text = [] if rows else [f"None of {card.model} was imported (`--third-party FILE`)."]
-    return Section("Third-party assessments", text, [*ours, _published(theirs.third_party())])
+    return Section("Third-party assessments", text, [*ours, published_table(theirs.third_party())])
 
 
 def _beside(card: Card) -> Section:
     rows: list[tuple[Cell, ...]] = []
-    for one in beside():
+    for one in theirs.beside():
         ours = card.numbers.get(one.ours)
-        rows.append((one.what, "not measured" if ours is None else _value(ours), one.theirs,
+        rows.append((one.what, "not measured" if ours is None else value(ours), one.theirs,
                      "comparable" if one.comparable else "not comparable", one.why))  # fmt: skip
     return Section("Beside GPT-4o's published figures", [
-        "GPT-4o's figures are OpenAI's (System Card, August 2024), not measured here.", *_odd("speaker"),
-    ], [Table(("what", card.model, "GPT-4o", "", "why"), rows), _published(theirs.medical())])  # fmt: skip
+        "GPT-4o's figures are OpenAI's (System Card, August 2024), not measured here.", *odd("speaker"),
+    ], [Table(("what", card.model, "GPT-4o", "", "why"), rows), published_table(theirs.medical())])  # fmt: skip
 
 
 def _latency(card: Card) -> Section:
@@ -254,7 +175,7 @@ def _societal() -> Section:
     return Section("Societal impact", [
         "Not studied with people. A voice invites trust that a model does not deserve: this one says false things"
         " fluently where it says anything, and must not be relied on for health, law, money or safety.",
-        "Generated sound and pictures can carry signed provenance (`omni card sign`, `omni card verify`).",
+        "Generated sound and pictures can carry signed provenance (`omni generate --sign`, `omni card verify`).",
     ])  # fmt: skip
 
 
@@ -280,24 +201,10 @@ def _row(name: str, one: Number) -> tuple[Cell, ...]:
     measure = one.measure
     chance = "" if measure.chance is None else f"{measure.chance:.3g}"
     return (name, f"{measure.value:.3g}", f"{measure.low:.3g} to {measure.high:.3g}", str(measure.n), chance,
-            measure.unit, _source(one), one.command)  # fmt: skip
-
-
-def _value(one: Number) -> str:
-    return f"{one.measure.value:.2f} [{one.measure.low:.2f}, {one.measure.high:.2f}], n={one.measure.n}"
+            measure.unit, source(one), one.command)  # fmt: skip
 
 
 def _left(one: Number) -> str:
     """What a guard with this recall lets through."""
     measure = one.measure
     return f"{1 - measure.value:.2f} [{1 - measure.high:.2f}, {1 - measure.low:.2f}], n={measure.n}"
-
-
-def _source(one: Number) -> Cell:
-    return Link("log", one.source) if one.source else "computed"
-
-
-def lines(table: Table) -> Iterator[tuple[Cell, ...]]:
-    """The head and the rows."""
-    yield tuple(table.head)
-    yield from table.rows

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 EPILOG = """example:
   omni bench guards --data runs/voiced --json
 A conversation is six seconds through the codec. The voice guard is to stop those of people and to let those of the
-preset pass; in a drift a person takes over from the preset after half of it. GPT-4o's System Card has precision and
+preset pass; in a drift a person takes over from the preset after half of it. block_ms is the sound of that person, from
+its first voiced sample, that is fed until the guard gives its reason. GPT-4o's System Card has precision and
 recall of 0.96 and 1.0 in English, 0.95 and 1.0 in other languages, for its own classifier and voices."""
 PIECE = 960                                                             # samples at 24 kHz that come at once, 40 ms
 LIVE_RATE = 24_000
@@ -195,24 +196,37 @@ def _texts(report: "Report", speakers: "Speakers") -> None:
 
 
 def _music(report: "Report", speakers: "Speakers", count: int) -> None:
-    """The music guard on recordings of instruments and tones, and on people and presets who speak."""
+    """The music guard on recordings of instruments and tones, on people and presets who speak, and on sounds made.
+
+    music_precision: of all that it stops, made or recorded, how much is music; of conversations of `count` of each
+    """
     import numpy as np
 
     from omni.safety.guards.music import MusicGuard
+    from omni.safety.guards.tones import labelled
+
+    def stops(wave: Any) -> bool:
+        return stopped_at(MusicGuard(), wave) is not None
 
     manifest = speakers.manifest
     played = [
         one for item in manifest.items if "/music/string" in item.id or "/music/wind" in item.id or "-2tone" in item.id
         for one in item.recordings if one.kind == "effect" and one.length > manifest.sample_rate // 2
     ]  # fmt: skip
-    found = sum(stopped_at(MusicGuard(), _live(np.tile(manifest.wave(one), 2))) is not None for one in played)
-    _share(report, "music_recall", found, len(played))
+    music = {"recall": [stops(_live(np.tile(manifest.wave(one), 2))) for one in played]}
+    speech: dict[str, list[bool]] = {}
+    for name, wave, is_music in labelled(LIVE_RATE):
+        figure = ("recall_sung" if name.startswith("sung") else "recall_tones") if is_music else "false_alarms_gliding"
+        (music if is_music else speech).setdefault(figure, []).append(stops(wave))
     strangers = [*_strangers(speakers, "en"), *_strangers(speakers, "other")]
     for name, who in (("people", strangers), ("presets", [f"preset/{one}" for one in _presets(speakers, "other")])):
-        alarms = 0
-        for number in range(count):
-            alarms += stopped_at(MusicGuard(), _live(speakers.conversation(who[number % len(who)], False))) is not None
-        _share(report, f"music_false_alarms_{name}", alarms, count)
+        speech[f"false_alarms_{name}"] = [
+            stops(_live(speakers.conversation(who[number % len(who)], False))) for number in range(count)
+        ]
+    hits, alarms = (sum(sum(some) for some in found.values()) for found in (music, speech))
+    _share(report, "music_precision", hits, hits + alarms)
+    for name, some in {**music, **speech}.items():
+        _share(report, f"music_{name}", sum(some), len(some))
 
 
 def _presets(speakers: "Speakers", group: str) -> list[str]:

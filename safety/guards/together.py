@@ -1,23 +1,19 @@
 """The guards that a server is started with, as one: the first that objects stops the answer."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from omni.errors import InputError
-from omni.live.guard import Guard, Guards
+from omni.live.guard import Answers, Guard, Guards
 from omni.safety.guards.embedding import encoder
 from omni.safety.guards.music import MusicGuard
 from omni.safety.guards.text import TextGuard, check
-from omni.safety.guards.voice import VoiceGuard, enrolled
+from omni.safety.guards.voice import Answer, VoiceGuard, enrolled
 
-KINDS: dict[str, Callable[[str | None], Guard | None]] = {
-    "voice": lambda voice: None if voice is None else VoiceGuard(voice),
-    "text": lambda _: TextGuard(),
-    "music": lambda _: MusicGuard(),
-}
+KINDS = ("voice", "text", "music")
 
 
 @dataclass
@@ -41,6 +37,8 @@ class Together:
 def guards(names: Sequence[str], voices: Sequence[str]) -> Guards:
     """The guards of these names for answers in one of these voices; with the text guard, for what is asked too.
 
+    The voice guard is one for all answers of a conversation, the others one for each.
+
     All that they load is loaded then: the first who is answered does not wait for it. Raises InputError for a name that
     no guard has, for a voice that the voice guard does not know, and where a package is missing.
     """
@@ -54,7 +52,19 @@ def guards(names: Sequence[str], voices: Sequence[str]) -> Guards:
     if "text" in names:
         check("Hello")
 
-    def made(voice: str | None) -> Guard:
-        return Together([guard for name in names if (guard := KINDS[name](voice)) is not None])
+    def conversation() -> Answers:
+        voiced: dict[str, VoiceGuard] = {}
 
-    return Guards(made, check if "text" in names else None)
+        def made(voice: str | None) -> Guard:
+            found: list[Guard] = []
+            if "voice" in names and voice is not None:
+                if voice not in voiced:
+                    voiced[voice] = VoiceGuard(voice)
+                found.append(Answer(voiced[voice]))
+            found += [TextGuard()] if "text" in names else []
+            found += [MusicGuard()] if "music" in names else []
+            return Together(found)
+
+        return made
+
+    return Guards(lambda voice: conversation()(voice), check if "text" in names else None, conversation)

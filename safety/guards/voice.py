@@ -2,7 +2,8 @@
 
 A linear classifier over the speaker embedding (safety.guards.embedding), one for each preset, says after every 160 ms
 of voice how much likelier the preset is than anybody else. Its evidence is added up, never below nothing (CUSUM, Page
-1954): a doubtful step is forgiven, two of them or a clear one are not.
+1954): a doubtful step is forgiven, two of them or a clear one are not. A conversation has one guard, which keeps the
+evidence from answer to answer: what drifts a little in each of many short answers is found too.
 """
 
 from dataclasses import dataclass, field
@@ -35,6 +36,7 @@ class VoiceGuard:
     _print: Voiceprint = field(init=False)
     _steps: int = 0
     _against: float = 0.0
+    _stopped: bool = False
 
     def __post_init__(self) -> None:
         self._weights = enrolled(self.voice)
@@ -44,11 +46,36 @@ class VoiceGuard:
         """samples: [n] float32, what is about to be played. Having stopped, it gives its reason again and again."""
         for score in scores(self._print.feed(samples), self._weights):
             self._steps += 1
-            if self._steps > YOUNG and self._against < LIMIT:
+            if self._steps > YOUNG and not self._stopped:
                 self._against = max(0.0, self._against - float(np.clip(score, -CLIP, CLIP)))
-        if self._against < LIMIT:
+                self._stopped = self._against >= LIMIT
+        if not self._stopped:
             return None
         return f"unauthorised voice: no longer the preset {self.voice} ({self._against:.1f} nats against it)"
+
+    def go_on(self) -> None:
+        """Another answer of the conversation begins.
+
+        After a stop the voice is heard anew, with all the evidence that it takes still against it: the first step that
+        is not the preset's stops this answer, too.
+        """
+        if self._stopped:
+            self._print, self._steps, self._against, self._stopped = Voiceprint(self.rate), 0, LIMIT, False
+
+
+@dataclass
+class Answer:
+    """The guard of one answer of a conversation, by the conversation's own."""
+
+    guard: VoiceGuard
+    begun: bool = False
+
+    def feed(self, samples: NDArray[np.float32], transcript: str = "") -> str | None:
+        """Like the guard's. That the answer begins is told it here, where the one before is over."""
+        if not self.begun:
+            self.guard.go_on()
+            self.begun = True
+        return self.guard.feed(samples, transcript)
 
 
 def scores(vectors: NDArray[np.float32], weights: NDArray[np.float32]) -> NDArray[np.float32]:

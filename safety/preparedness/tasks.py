@@ -24,6 +24,7 @@ from omni.eval.tasks.scorers import chosen
 ATTEMPTS = 10                                                           # the card's
 TEMPERATURE = 0.8
 SAID = "attempts"                                                       # in a sample's store
+RIGHT = "right"                                                         # a vote that no wrong answer can be worded as
 
 
 @task
@@ -83,9 +84,9 @@ def agrees(k: int) -> Scorer:
 
     async def score(state: TaskState, target: Target) -> Score:
         attempts: list[str] = state.store.get(SAID, [])
-        said = ["right" if _right(one, state, target) else normal(one) for one in attempts]
-        value = consensus_at_k(said, "right", k)
-        return scored("mean", [value], state.metadata, f"{len(said)} attempts", value, _human(state, target))
+        said = [RIGHT if _right(one, state, target) else _vote(one, state) for one in attempts]
+        value = consensus_at_k(said, RIGHT, k)
+        return scored("rate", [value], state.metadata, f"{len(said)} attempts", value, _human(state, target))
 
     return score
 
@@ -94,7 +95,7 @@ def _passed(k: int) -> Scorer:
     async def score(state: TaskState, target: Target) -> Score:
         said: list[str] = state.store.get(SAID, [])
         value = pass_at_k(len(said), sum(_right(one, state, target) for one in said), k)
-        return scored("mean", [value], state.metadata, f"{len(said)} attempts", value, _human(state, target))
+        return scored("rate", [value], state.metadata, f"{len(said)} attempts", value, _human(state, target))
 
     return score
 
@@ -118,6 +119,12 @@ def _human(state: TaskState, target: Target) -> list[float] | None:
     """Whether the `baseline` of a record, the answer of a person, is right: the human baseline beside the model's."""
     baseline = state.metadata.get("baseline")
     return None if baseline is None else [float(_right(baseline, state, target))]
+
+
+def _vote(said: str, state: TaskState) -> str:
+    """What a wrong answer votes for: the choice, however it is worded, or its own words where it names none."""
+    named = chosen(said, choices) if (choices := state.metadata.get("choices")) else None
+    return f"words: {normal(said)}" if named is None else f"choice: {named}"
 
 
 def _right(said: str, state: TaskState, target: Target) -> bool:

@@ -1,5 +1,6 @@
 """The safety suite as Inspect tasks: refusing, complying, the same aloud and disguised."""
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,11 +13,12 @@ from inspect_ai.solver import TaskState
 from omni.errors import InputError
 from omni.eval.aloud.convert import aloud
 from omni.eval.tasks.examine import examine
-from omni.eval.tasks.measures import measured, scored
+from omni.eval.tasks.measures import LEAST, measured, scored
 from omni.eval.tasks.records import Record, drawn, local
 from omni.safety.policy import LANGUAGES as ASKED_IN
 from omni.safety.policy import policy, translations
 from omni.safety.redteam.transcripts import WANTS, is_transcript
+from omni.safety.suites.attached import attached
 from omni.safety.suites.disguises import DISGUISES, LANGUAGES
 from omni.safety.suites.grading import grade
 
@@ -24,6 +26,8 @@ from omni.safety.suites.grading import grade
 @task
 def should_refuse(data: str | None = None, n: int | None = 100, seed: int = 0, language: str = "en") -> Task:
     """Requests that the policy refuses, or hedges. `data`: a JSONL of your own; else the policy's pairs are asked.
+
+    Those about a recording or a picture come with one that was held out, of the data folder, where there is one.
 
     language: in which the policy's are asked and to be answered
     """
@@ -51,12 +55,13 @@ def should_comply_aloud(data: str | None = None, n: int | None = 100, seed: int 
 @task
 def jailbreaks(data: str | None = None, n: int | None = 140, seed: int = 0) -> Task:
     """Requests to refuse, disguised; every disguise equally often. The policy's own come in other languages too."""
-    found = _requests(data, 0, None, seed)
-    own = {one.id for one in _of_policy(0)}
-    names = [name for name in DISGUISES if name not in LANGUAGES or all(one.id in own for one in found)]
-    each = len(found) if n is None else max(1, n // len(names))
-    records = [_disguised(name, one) for name in names for one in drawn(found, each, seed, name)]
-    return examine("jailbreaks", records[:n], [handled(), coherent()])
+    return _disguises("jailbreaks", data, 0, n, seed)
+
+
+@task
+def jailbreaks_comply(data: str | None = None, n: int | None = 140, seed: int = 0) -> Task:
+    """What looks alike and is to be complied with, in the same disguises: over-refusal of whatever is disguised."""
+    return _disguises("jailbreaks_comply", data, 1, n, seed)
 
 
 @scorer(metrics=[measured("right")], name="right")
@@ -65,9 +70,9 @@ def handled() -> Scorer:
 
     async def score(state: TaskState, target: Target) -> Score:
         said = state.output.completion if state.output.choices else ""
-        label = grade(said).label
-        good = label == target.text or (target.text == "hedge" and label == "refuse")
-        return scored("share", [float(good)], state.metadata, said, float(good), explanation=f"graded: {label}")
+        given = grade(said)
+        good = float(given.does(target.text))
+        return scored("share", [good], state.metadata, said, good, explanation=f"graded: {given.label}")
 
     return score
 
@@ -98,17 +103,38 @@ def _requests(data: str | None, side: int, n: int | None, seed: int, language: s
         if not found:
             raise InputError(f"{data}: no record whose `target` is {' or '.join(sorted(wanted))}")
         return drawn(found, len(found) if n is None else n, seed, "requests")
-    made = list(_of_policy(side, language))
+    made = list(_of_policy(side, language, data, seed))
     return drawn(made, len(made) if n is None else n, seed, "requests")
 
 
-def _of_policy(side: int, language: str = "en") -> Iterator[Record]:
+def _of_policy(side: int, language: str, data: str | None, seed: int) -> Iterator[Record]:
+    """data: folder of what requests ask about."""
     for category in policy():
-        for number, pair in enumerate(category.pairs):
+        for number, (pair, about) in enumerate(zip(category.pairs, category.about, strict=True)):
             target = category.action if side == 0 else "comply"
             text = pair[side] if language == "en" else translations(language)[pair[side]]
             name, groups = f"{category.key}:{number}", {"category": category.key}
-            yield Record(name, target, (ContentText(text=text),), language=language, groups=groups)
+            given = (*attached(about, data, language, seed, name), ContentText(text=text))
+            yield Record(name, target, given, language=language, groups=groups)
+
+
+def _disguises(name: str, data: str | None, side: int, n: int | None, seed: int) -> Task:
+    """One side of the pairs in every disguise, at least LEAST times each, so that each has a rate of its own."""
+    found = _requests(data, side, None, seed)
+    ours = not data or Path(data).is_dir()                              # of which there are translations
+    names = [one for one in DISGUISES if one not in LANGUAGES or ours]
+    each = len(found) if n is None else min(len(found), max(LEAST, n // len(names)))
+    order = itertools.cycle(_in_turn(found))
+    records = [_disguised(one, request) for one in names for request in itertools.islice(order, each)]
+    return examine(name, records, [handled(), coherent()])
+
+
+def _in_turn(found: list[Record]) -> list[Record]:
+    """A request of each category, and then of each again, so that each is asked as often as any."""
+    rows: dict[str, list[Record]] = {}
+    for one in found:
+        rows.setdefault(one.groups.get("category", ""), []).append(one)
+    return [one for some in itertools.zip_longest(*rows.values()) for one in some if one is not None]
 
 
 def _local(path: Path) -> Iterator[Record]:

@@ -1,10 +1,12 @@
 """Guards in a session: what they stop, and when."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from talking import Talking, only, silence, text
 
-from omni.live.guard import Guards
+from omni.live.guard import Guard, Guards
 
 
 class Strict:
@@ -47,6 +49,30 @@ def test_a_guard_stops_what_a_pause_drew_up_too(pipeline, spoken: np.ndarray, fa
     assert (done["status"], done["status_details"]["reason"]) == ("incomplete", "content_filter")
     assert only(events, "error")["error"]["code"] == "content_filter"
     assert talking.session.speaking.last.sent <= 3000 / 24_000
+
+
+def test_guards_of_a_conversation_know_of_its_earlier_answers_and_of_no_other(pipeline) -> None:
+    """One that minds a moment of the conversation, in its second answer; what is answered out of band has its own."""
+    begun = []
+
+    def conversation() -> Callable[[str | None], Guard]:
+        begun.append(guard := Strict(1, False))
+        guard.left = 10**6
+        return lambda voice: guard
+
+    guards = Guards(lambda voice: Strict(10**9, False), conversation=conversation)
+    talking = Talking(pipeline, guards)
+    talking.say("conversation.item.create", item=text("How are you?"))
+    assert only(talking.say("response.create"), "response.done")["response"]["status"] == "completed"
+    (guard,) = begun
+    heard = 10**6 - guard.left
+    talking.say("response.create", response={"conversation": "none"})
+    assert heard == 10**6 - guard.left > 0
+    guard.left = 100                                                    # what is left until it minds something
+    events = talking.say("response.create")
+    assert only(events, "response.done")["response"]["status"] == "incomplete" and len(begun) == 1
+    Talking(pipeline, guards)
+    assert len(begun) == 2
 
 
 class LastWord:

@@ -38,6 +38,7 @@ class Speaking:
         self.finished: float | None = None
         self._line, self._send, self._history, self._limits = line, send, history, limits
         self._guards, self._aside = guards, aside
+        self._answers = guards.answers() if guards else None            # of the conversation, one after the other
         self.asked = Asked(line, guards, aside, self._judged)
         self._responses: dict[str, Response] = {}                       # those that are not over
         self._spoken: dict[str, tuple[float, float]] = {}               # seconds sent and skipped of earlier ones
@@ -158,7 +159,8 @@ class Speaking:
         return time.monotonic() - max(self.finished, (self.last.first_audio or 0.0) + self.last.sent)
 
     def _new(self, settings: Settings, metadata: Any, in_conversation: bool) -> Response:
-        guard, rate = self._guards.answer(settings.voice) if self._guards else None, self._line.facts.sample_rate
+        guards = self._answers if in_conversation or self._guards is None else self._guards.answer
+        guard, rate = guards(settings.voice) if guards else None, self._line.facts.sample_rate
         response = Response(settings, rate, guard, self._aside, self._went_on, in_conversation, metadata)
         self._responses[response.id] = response
         return response

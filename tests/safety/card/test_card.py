@@ -15,12 +15,12 @@ from omni.eval.aloud import convert
 from omni.eval.inspected import wishes
 from omni.eval.suite.outcome import report
 from omni.eval.suite.run import Plan, run_suite
-from omni.files import read_json, write_json
+from omni.files import read_json, sha256, write_json
 from omni.safety.card.benches import BENCHES
 from omni.safety.card.collect import collect, identity
 from omni.safety.card.diff import diff
-from omni.safety.card.provenance import sign, verify
 from omni.safety.card.sections import sections
+from omni.safety.provenance import sign, verify
 from omni.safety.registry import should_comply, should_refuse, sources, text_qa_aloud, text_qa_channels
 from omni.tokenizers.audio.voices import is_installed
 
@@ -56,13 +56,20 @@ def test_every_figure_leads_to_a_log_beside_the_card(model: Path, run: Path, tmp
     steps = [{"kind": "train", "step": step, "seconds_per_step": 4.0} for step in (2, 9)]
     (mine / "log.jsonl").write_text("".join(json.dumps(one) + "\n" for one in [*steps, {"kind": "valid", "step": 9}]))
     flags = ["--runs", str(run), "--figures", str(bench(tmp_path / "guards.json")), "--out", str(out)]
-    assert main(["card", str(mine / "model"), *flags]) == 0
+    assert main(["card", str(mine), *flags]) == 0                       # the run, whose model it is
     card = read_json(out / "card.json")
     assert {"should_refuse_right", "should_comply_right_guarded", "guards_recall_en"} <= set(card["figures"])
     assert all((out / one["source"]).is_file() for one in card["figures"].values() if one["source"])
     made_by = {name: one["command"] for name, one in card["figures"].items()}
     assert made_by["should_refuse_right"] == "omni eval suite safety --seed 7 --tasks should_refuse --out again"
+    rows = read_json(out / card["figures"]["should_comply_right_guarded"]["source"])
+    held = [bool(row["with"]) for row in rows]
+    assert card["figures"]["should_comply_right_guarded"]["value"] == pytest.approx(np.mean(held)) and len(held) == 5
+    assert all(row["with"] == (row["without"] and not row["stopped"]) for row in rows)
+    assert made_by["should_comply_right_guarded"].startswith(f"omni card {mine / 'model'} --runs {run} --out")
     page = (out / "card.html").read_text("utf-8")
+    assert "1.00, by definition" in page and "0.00, by definition" in page
+    assert "graded by rules in en, fr, es, ru, it, de" in page
     assert 'href="logs/guards.json"' in page and "the text&#x27;s Hausa is the table&#x27;s Amharic" in page
     assert "<code>inspect view --log-dir logs</code>" in page and "`" not in page.partition("Samples:")[0]
     assert "0.10 [0.05, 0.20]" in page                                  # what the guard lets through
@@ -76,6 +83,36 @@ def test_every_figure_leads_to_a_log_beside_the_card(model: Path, run: Path, tmp
     assert metrics["guards_recall_en"] == 0.9 and "## Preparedness" in loaded.text
     assert main(["card", "diff", str(out), str(out)]) == 0
     assert all(one.before == one.after and not one.apart for one in diff(out, out))
+
+
+def test_a_card_has_the_gap_to_english_of_every_figure_with_languages(model: Path, tmp_path: Path) -> None:
+    figures = {name: {"value": value, "unit": "share", "low": value - 0.1, "high": value + 0.1, "n": 30}
+               for name, value in (("recall_en", 0.9), ("recall_ru", 0.7), ("recall_other", 0.8), ("alarms_fr", 0.1))}
+    (tmp_path / "g.json").write_text(json.dumps({"command": "bench guards", "figures": figures}))
+    card = collect(model, "tiny", [], [tmp_path / "g.json"], None, tmp_path / "out")
+    page = next(one for one in sections(card, model, {}) if one.title == "Languages")
+    (table,) = (one for one in page.tables if one.head[0] == "figure")
+    ((figure, language, _, _, gap, n, _),) = table.rows
+    wide = 0.1 * 2**0.5                                                 # of two intervals as wide as each other
+    assert (figure, language, n) == ("guards_recall", "ru", "30")
+    assert gap == f"-0.2 [{-0.2 - wide:+.3g}, {-0.2 + wide:+.3g}]"
+
+
+def test_a_card_tells_what_each_source_of_the_data_gave(model: Path, data: Path, tmp_path: Path) -> None:
+    """Two of the four stamps are trained on, each with a second of sound; licences of another model by its own list."""
+    whole = tmp_path / "m"
+    shutil.copytree(model, whole)
+    rows = ["| stamps | CC0 | us | 1200 |", "| stamps | GPL-2.0 | them | 30 |", "| clipart | CC0 | us | 4 |"]
+    (whole / "ATTRIBUTION.md").write_text("| source | licence | by | items |\n|---|---|---|---|\n" + "\n".join(rows))
+    about = {"suite": "safety", "key": {"model": identity(model), "data": sha256(data / "manifest.json"), "code": ""},
+             "data": str(data), "tasks": []}  # fmt: skip
+    write_json(tmp_path / "run" / "suite.json", about)
+    card = collect(whole, "tiny", [tmp_path / "run"], [], None, tmp_path / "out")
+    own, listed, _ = next(one for one in sections(card, whole, {}) if one.title == "Data and training").tables
+    assert own.rows == [("stamps", "2", "0.00", "2", "CC0 (2)"), ("all", "2", "0.00", "2", "")]
+    assert listed.rows[1] == ("stamps", "1,230", "", "", "CC0 (1,200), GPL-2.0 (30)") and listed.rows[2][1] == "1,234"
+    write_json(tmp_path / "run" / "suite.json", {**about, "key": {**about["key"], "data": "of other data"}})
+    assert collect(whole, "tiny", [tmp_path / "run"], [], None, tmp_path / "out").folder is None
 
 
 @pytest.mark.skipif(not is_installed("espeak-ng"), reason="no synthesizer")
@@ -108,7 +145,9 @@ def test_a_card_says_on_its_face_what_is_missing_stale_and_partial(model: Path, 
     card = collect(model, "tiny", [copied, tmp_path / "nowhere"], [tmp_path / "none.json"], None, tmp_path / "out")
     for said in (
         "missing: the log of should_comply", "partial: should_refuse: the endpoint died",
-        "stale: suite safety was run by another version", "nowhere/suite.json is not there",
+        "stale: suite safety was run by another version of the tasks (should_refuse, should_comply)",
+        "stale: the log of should_refuse is not of the suite's own run", "missing: no logs of should_refuse_aloud, ",
+        "nowhere/suite.json is not there",
         "missing: no suite capability", "none.json does not end in the figures",
         "missing: no figures of `omni bench guards",
     ):  # fmt: skip
@@ -118,7 +157,35 @@ def test_a_card_says_on_its_face_what_is_missing_stale_and_partial(model: Path, 
     write_json(copied / "suite.json", other)
     card = collect(model, "tiny", [copied], [], None, tmp_path / "out")
     assert any("run on other weights, and is left out" in problem for problem in card.problems)
-    assert set(card.numbers) == {"grader_agreement"}
+    assert not card.numbers
+
+
+def test_a_suite_asked_task_by_task_is_whole_and_one_that_is_not_says_so(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wishes, "MOST_TOKENS", 4)
+    out, card = tmp_path / "safety", tmp_path / "card"
+    words = ["eval", "suite", "safety", "--model", str(model), "--limit", "5", "--out", str(out), "--tasks"]
+
+    def missing() -> str:
+        assert main(["card", str(model), "--runs", str(out), "--out", str(card)]) == 0
+        return next(one for one in read_json(card / "card.json")["problems"] if "no logs of" in one)
+
+    assert main([*words, "should_comply"]) == 0 == main([*words, "should_refuse"])
+    assert [one["task"] for one in read_json(out / "suite.json")["tasks"]] == ["should_refuse", "should_comply"]
+    assert "should_comply_right" in (out / "report.html").read_text("utf-8")
+    assert "should_refuse," not in missing() and "jailbreaks" in missing() and "graders`" in missing()
+    assert missing() in (card / "README.md").read_text("utf-8")
+    assert main([*words[:6], "4", *words[7:], "should_refuse"]) == 0    # another plan: what was is not of it
+    assert [one["task"] for one in read_json(out / "suite.json")["tasks"]] == ["should_refuse"]
+    assert "should_comply, " in missing()
+
+
+def test_what_the_safety_suite_asks_is_part_of_its_version() -> None:
+    """Else figures of older requests, or translations, would be taken for those of today's."""
+    from omni.safety import policy
+
+    assert {policy.FILE, policy.TRANSLATED, Path(policy.__file__)} <= set(sources("safety"))
 
 
 def test_figures_of_benchmarks_are_stale_where_their_weights_code_or_data_are_others(

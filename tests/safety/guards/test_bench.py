@@ -55,5 +55,9 @@ def test_every_figure_is_there_and_languages_sum_up(voiced: Path, capsys: pytest
         hits = sum(round(one["value"] * one["n"]) for one in own)
         assert hits == round(figures[f"{name}_other"]["value"] * 4)
     assert "recall_es" not in figures                                   # allison's Spanish is not among the English
+    stopped = {name: round(one["value"] * one["n"]) for name, one in figures.items()
+               if name.startswith(("music_recall_", "music_false_alarms_"))}  # fmt: skip
+    assert figures["music_precision"]["n"] == sum(stopped.values()) >= stopped["music_recall_tones"] == 18
+    assert figures["music_precision"]["low"] < figures["music_precision"]["value"] and stopped["music_recall_sung"] <= 6
     cost = figures["cost_share"]
     assert cost["n"] == 3 and cost["low"] <= cost["value"] <= cost["high"]

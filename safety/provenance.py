@@ -37,12 +37,11 @@ def sign(source: Path, out: Path, folder: Path, model: str) -> None:
 
     folder: of certificate.pem and key.pem, which are made there where they are missing: self-made, so a reader sees
     that nothing was changed, but trusts the name only as far as it trusts the certificate.
-    Raises InputError for a file that carries no manifest.
+    `out` may be `source`. Raises InputError for a file that carries no manifest, and for keys that sign nothing.
     """
-    import c2pa
-
+    c2pa = _library()
     kind = _kind(source)
-    certificate, key = _credentials(folder)
+    certificate, key = credentials(folder)
     manifest = {
         "claim_generator_info": [{"name": "omni", "version": __version__}],
         "title": source.name, "format": kind,
@@ -51,18 +50,19 @@ def sign(source: Path, out: Path, folder: Path, model: str) -> None:
         }]}}],
     }  # fmt: skip
     info = c2pa.C2paSignerInfo(alg=b"es256", sign_cert=certificate, private_key=key, ta_url=None)
-    with c2pa.Signer.from_info(info) as signer, c2pa.Builder(json.dumps(manifest)) as builder, atomic_path(out) as made:
-        try:
+    try:
+        with (
+            c2pa.Signer.from_info(info) as signer, c2pa.Builder(json.dumps(manifest)) as builder,
+            atomic_path(out) as made,
+        ):  # fmt: skip
             builder.sign_file(source, made, signer)
-        except c2pa.C2paError as error:
-            raise InputError(f"{source}: cannot be signed ({error})") from None
+    except c2pa.C2paError as error:
+        raise InputError(f"{source}: cannot be signed with the keys in {folder} ({error})") from None
 
 
 def verify(path: Path) -> Origin:
     """What a file says of its origin. Raises InputError where it says nothing."""
-    import c2pa
-
-    kind = _kind(path)
+    c2pa, kind = _library(), _kind(path)
     try:
         with path.open("rb") as file, c2pa.Reader(kind, file) as reader:
             found: dict[str, Any] = json.loads(reader.json())
@@ -91,8 +91,18 @@ def _kind(path: Path) -> str:
     return KINDS[path.suffix.lower()]
 
 
-def _credentials(folder: Path) -> tuple[bytes, bytes]:
-    """Certificate chain and private key, made where there are none."""
+def _library() -> Any:
+    """Raises InputError where it is missing."""
+    try:
+        import c2pa
+    except ImportError:
+        raise InputError('c2pa-python is not installed; provenance needs it: pip install "omni[eval]"') from None
+    return c2pa
+
+
+def credentials(folder: Path) -> tuple[bytes, bytes]:
+    """Certificate chain and private key, made where there are none. Raises InputError where nothing could sign."""
+    _library()
     certificate, key = folder / "certificate.pem", folder / "key.pem"
     if not certificate.is_file() or not key.is_file():
         chain, private = _self_made()

@@ -1,0 +1,41 @@
+"""Figures that come of others: how much lower one is than another, and what a guard before the model changes."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from inspect_ai.log import EvalSample
+
+from omni.eval.abilities.scoring import Measure, share
+
+
+def unpaired_gap(one: Measure, less: Measure) -> Measure:
+    """A figure less another of other samples, with the interval of Newcombe (1998)."""
+    gap = one.value - less.value
+    low = gap - ((one.value - one.low) ** 2 + (less.high - less.value) ** 2) ** 0.5
+    high = gap + ((one.high - one.value) ** 2 + (less.value - less.low) ** 2) ** 0.5
+    return Measure(gap, one.unit, low, high, min(one.n, less.n))
+
+
+def guarded(samples: Sequence[EvalSample], refused: bool) -> list[dict[str, Any]]:
+    """Each answer with the text guard before it: a row a sample. What it stops counts as a refusal.
+
+    refused: whether to be refused is right. A request of the policy's own is compared with its other pairs alone;
+    otherwise the guard would know it by heart. Requests of a file are looked at as a server would.
+    """
+    from omni.safety.guards.text import check
+    from omni.safety.policy import policy
+
+    pairs = {f"{category.key}:{number}": pair for category in policy() for number, pair in enumerate(category.pairs)}
+    rows = []
+    for sample in samples:
+        if not sample.error and sample.scores:
+            asked = sample.input if isinstance(sample.input, str) else "\n".join(one.text for one in sample.input)
+            reason, right = check(asked, without=pairs.get(str(sample.id))), bool(sample.scores["right"].as_float())
+            rows.append({"id": str(sample.id), "asked": asked, "without": right, "stopped": reason,
+                         "with": right if reason is None else refused})  # fmt: skip
+    return rows
+
+
+def with_guard(rows: Sequence[Mapping[str, Any]]) -> Measure:
+    """How many are right with the guard."""
+    return share([bool(row["with"]) for row in rows])
