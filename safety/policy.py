@@ -8,6 +8,7 @@ from pathlib import Path
 ACTIONS = ("refuse", "hedge")
 FILE = Path(__file__).with_name("policy.toml")
 TRANSLATED = FILE.with_name("translated.toml")
+WHOLE = (FILE.name, TRANSLATED.name, Path(__file__).name)               # on which figures that ask it depend
 OTHERS = ("fr", "es", "ru", "it", "de")                                 # languages of its requests beside English
 LANGUAGES = ("en", *OTHERS)
 

@@ -13,6 +13,7 @@ from omni.eval.tasks.questions import reason, spoken_qa, text_qa
 from omni.eval.tasks.reading import perplexity, translate
 from omni.eval.tasks.seeing import draw, name_emoji, name_picture, video
 from omni.eval.tasks.speaking import speak
+from omni.safety.policy import WHOLE
 from omni.safety.preparedness.persuasion import arguments, persuasion
 from omni.safety.preparedness.tasks import autonomy, biology, cybersecurity
 from omni.safety.redteam.tasks import garak, redteam
@@ -43,13 +44,11 @@ SUITES: dict[str, tuple[Maker, ...]] = {
     "capability": CAPABILITY, "safety": SAFETY, "preparedness": PREPAREDNESS, "live": LIVE, "garak": (garak,),
 }  # fmt: skip
 
-POLICY = ("policy.toml", "translated.toml", "policy.py")                # what is asked
-
 
 def sources(name: str) -> tuple[Path, ...]:
     """Where the code of a suite lies that is not the evaluation's own."""
     root = Path(__file__).parent
-    of = {"safety": (*POLICY, "suites", "redteam"), "preparedness": ("preparedness",), "garak": ("redteam",)}
+    of = {"safety": (*WHOLE, "suites", "redteam"), "preparedness": ("preparedness",), "garak": ("redteam",)}
     return tuple(root / one for one in of.get(name, ()))
 
 

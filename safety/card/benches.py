@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from omni.files import code, sha256
+from omni.safety.policy import WHOLE
 from omni.shipped import NAME, named_model
 
 ROOT = Path(__file__).absolute().parents[2]                             # of the package, whose parts are links
@@ -24,7 +25,7 @@ class Bench:
 
 LIVE = Bench(("live", "eval/live"), model=True)
 BENCHES = {
-    "guards": Bench(("safety/guards", "safety/policy.toml"), model=False),
+    "guards": Bench(("safety/guards", *(f"safety/{one}" for one in WHOLE)), model=False),
     "latency": LIVE, "barge-in": LIVE, "sessions": LIVE,
 }  # fmt: skip
 

@@ -14,6 +14,7 @@ from omni.train.scaling.fraction import Shape, Vector, fractions
 from omni.train.scaling.laws import LAWS, Columns, Law, weights_of
 
 HUBER = 1e-3                                                            # log-loss from which errors count linearly
+WIDE = 0.1                                                              # the same on the way there, where all are far
 LEAST = -40.0                                                           # logarithm of a parameter that is as good as 0
 TINY = 1e-12
 FINALISTS = 3
@@ -135,12 +136,15 @@ def fit(points: Mapping[str, Any], law: str = "power", resamples: int = 0, seed:
 def _best(law: Law, columns: Columns, loss: Vector) -> Vector:
     """The parameters of least Huber loss over all starts: each goes a little way, the best of them to the end."""
     starts = [np.log(np.maximum(start, TINY)) for start in law.starts(columns, loss)]
-    begun = sorted((_descend(law, columns, np.log(loss), start, 12) for start in starts), key=lambda one: one[0])
-    ended = [_descend(law, columns, np.log(loss), start, 200) for _, start in begun[:FINALISTS]]
+    begun = sorted((_descend(law, columns, np.log(loss), start, 12, WIDE) for start in starts), key=lambda one: one[0])
+    near = [_descend(law, columns, np.log(loss), start, 100, WIDE)[1] for _, start in begun[:FINALISTS]]
+    ended = [_descend(law, columns, np.log(loss), start, 200) for start in near]
     return np.exp(min(ended, key=lambda one: one[0])[1])
 
 
-def _descend(law: Law, columns: Columns, log_loss: Vector, start: Vector, most: int) -> tuple[float, Vector]:
+def _descend(
+    law: Law, columns: Columns, log_loss: Vector, start: Vector, most: int, huber: float = HUBER
+) -> tuple[float, Vector]:
     """(Huber loss, logarithms of the parameters) after a search of at most `most` steps from `start`."""
     from scipy.optimize import least_squares
 
@@ -150,7 +154,7 @@ def _descend(law: Law, columns: Columns, log_loss: Vector, start: Vector, most: 
         return np.clip(predicted - log_loss, -1e3, 1e3)
 
     found = least_squares(
-        residuals, np.clip(start, LEAST, -LEAST), bounds=(LEAST - 1, 1 - LEAST), loss="huber", f_scale=HUBER,
+        residuals, np.clip(start, LEAST, -LEAST), bounds=(LEAST - 1, 1 - LEAST), loss="huber", f_scale=huber,
         x_scale="jac", max_nfev=most,
     )  # fmt: skip
     return float(found.cost), found.x

@@ -11,7 +11,8 @@ from omni.train.data.items import Manifest
 MOST = 4                                                                # licences of a source that are named
 ROW = re.compile(r"^\| (?P<source>[\w-]+) \| (?P<licence>[^|]+) \| [^|]+ \| (?P<items>\d+) \|$", re.M)
 COPIED = {"ATTRIBUTION.md": "licences and authors, item by item", "recipe.yaml": "how it was trained"}
-HEAD = ("source", "items", "hours of sound", "pictures", "licences, and items of each")
+HEAD = ("source, of the data folder", "items", "hours of sound", "pictures", "licences, and items of each")
+LISTED = ("source, by ATTRIBUTION.md", "items", "licences, and items of each")
 
 
 def trained_on(card: Card, model: Path) -> Section:
@@ -19,11 +20,11 @@ def trained_on(card: Card, model: Path) -> Section:
     section = Section("Data and training")
     attribution = beside_model(model, "ATTRIBUTION.md")
     if card.folder is not None:
-        section.text.append("Training items of the data folder that the suites asked, by source.")
+        section.text.append("By source: training items of the data folder that the suites asked.")
         section.tables.append(Table(HEAD, list(of_folder(card.folder))))
     if attribution.is_file() and (rows := of_attribution(attribution.read_text(encoding="utf-8"))):
-        section.text.append("What ATTRIBUTION.md of the model names by source; it has no hours of sound.")
-        section.tables.append(Table(HEAD, list(rows)))
+        section.text.append("By source: what the model's ATTRIBUTION.md lists, which has no hours of sound.")
+        section.tables.append(Table(LISTED, list(rows)))
     if not section.tables:
         section.text.append("By source: not known, since there is neither a data folder nor an ATTRIBUTION.md.")
     files: list[tuple[Cell, ...]] = []
@@ -49,13 +50,13 @@ def of_folder(folder: Path) -> list[tuple[str, ...]]:
 
 
 def of_attribution(text: str) -> list[tuple[str, ...]]:
-    """The same of an ATTRIBUTION.md, which has items and licences, but neither hours nor pictures."""
+    """Items and licences of an ATTRIBUTION.md, a row a source, the sum last; none where it has no such table."""
     found: dict[str, Counter[str]] = {}
     for row in ROW.finditer(text):
         found.setdefault(row["source"], Counter())[row["licence"].strip()] += int(row["items"])
-    rows = [(source, f"{some.total():,}", "", "", _licences(some)) for source, some in sorted(found.items())]
+    rows = [(source, f"{some.total():,}", _licences(some)) for source, some in sorted(found.items())]
     total = sum(some.total() for some in found.values())
-    return [*rows, ("all", f"{total:,}", "", "", "")] if rows else []
+    return [*rows, ("all", f"{total:,}", "")] if rows else []
 
 
 def _shown(items: int, hours: float, pictures: int) -> tuple[str, str, str]:

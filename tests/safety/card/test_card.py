@@ -110,7 +110,7 @@ def test_a_card_tells_what_each_source_of_the_data_gave(model: Path, data: Path,
     card = collect(whole, "tiny", [tmp_path / "run"], [], None, tmp_path / "out")
     own, listed, _ = next(one for one in sections(card, whole, {}) if one.title == "Data and training").tables
     assert own.rows == [("stamps", "2", "0.00", "2", "CC0 (2)"), ("all", "2", "0.00", "2", "")]
-    assert listed.rows[1] == ("stamps", "1,230", "", "", "CC0 (1,200), GPL-2.0 (30)") and listed.rows[2][1] == "1,234"
+    assert listed.rows[1] == ("stamps", "1,230", "CC0 (1,200), GPL-2.0 (30)") and listed.rows[2][1] == "1,234"
     write_json(tmp_path / "run" / "suite.json", {**about, "key": {**about["key"], "data": "of other data"}})
     assert collect(whole, "tiny", [tmp_path / "run"], [], None, tmp_path / "out").folder is None
 
@@ -185,7 +185,9 @@ def test_what_the_safety_suite_asks_is_part_of_its_version() -> None:
     """Else figures of older requests, or translations, would be taken for those of today's."""
     from omni.safety import policy
 
-    assert {policy.FILE, policy.TRANSLATED, Path(policy.__file__)} <= set(sources("safety"))
+    asked = {policy.FILE, policy.TRANSLATED, Path(policy.__file__)}
+    assert asked <= set(sources("safety"))
+    assert {one.name for one in asked} <= {Path(one).name for one in BENCHES["guards"].sources}
 
 
 def test_figures_of_benchmarks_are_stale_where_their_weights_code_or_data_are_others(

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.optimize import curve_fit
 
@@ -18,6 +18,7 @@ from .planted import SHAPE, WEIGHTS, planted
 
 @settings(deadline=None, max_examples=3)
 @given(st.floats(0.12, 0.45), st.floats(0.5, 3), st.integers(0, 99))
+@example(alpha=0.1631852096377014, floor=2.578125, seed=89)             # where a narrow Huber loss alone gets stuck
 def test_planted_truth_is_found_again(alpha: float, floor: float, seed: int) -> None:
     """Alpha within 0.02 and f within 0.03, with half a thousandth of noise."""
     found = fit(planted(alpha, floor, 5e-4, seed), "multilingual")
