@@ -14,6 +14,7 @@ from omni.eval.aloud.channels import NAMES, sent
 from omni.eval.aloud.convert import ACCENTS, aloud, say, text_qa_accents, text_qa_aloud, voices
 from omni.eval.inspected import wishes
 from omni.eval.inspected.messages import read_sound
+from omni.eval.suite.gaps import add_gaps
 from omni.eval.suite.run import Plan, run_suite
 from omni.eval.tasks.examine import examine
 from omni.eval.tasks.records import Record
@@ -79,7 +80,8 @@ def test_accents_take_turns_and_are_groups(model: Path, tmp_path: Path, monkeypa
     rows = [{"text": f"What is {n} and one?", "target": str(n), "language": "en"} for n in range(30)]
     path.write_text("\n".join(map(json.dumps, rows)))
     plan = Plan(get_model(f"omni/{model}"), path, 30, 0, "weights")
-    written, clean, accented = run_suite([text_qa, text_qa_aloud, text_qa_accents], plan, tmp_path / "out")
+    written, clean, accented = outcomes = run_suite([text_qa, text_qa_aloud, text_qa_accents], plan, tmp_path / "out")
+    add_gaps(outcomes)
     counts = {who: one.n for who, one in accented.groups["accent"]["accuracy"].items()}
     assert set(counts) == set(ACCENTS["en"]) and sum(counts.values()) == 30
     for one, other in ((clean, written), (accented, clean)):

@@ -14,6 +14,7 @@ from omni.eval.abilities.scoring import Measure, share
 from omni.eval.aloud import convert
 from omni.eval.inspected import wishes
 from omni.eval.suite.outcome import report
+from omni.eval.suite.gaps import add_gaps
 from omni.eval.suite.run import Plan, run_suite
 from omni.files import read_json, sha256, write_json
 from omni.safety.card.benches import BENCHES
@@ -123,6 +124,7 @@ def test_a_card_tells_what_each_channel_costs(model: Path, tmp_path: Path, monke
     questions.write_text("\n".join(json.dumps({"text": f"What is {n} and one?", "target": str(n)}) for n in range(10)))
     plan = Plan(get_model(f"omni/{model}"), questions, 10, 0, identity(model), sources("capability"))
     outcomes = run_suite([text_qa_aloud, text_qa_channels], plan, tmp_path / "run")
+    add_gaps(outcomes)
     write_json(tmp_path / "run" / "suite.json", {
         "suite": "capability", "model": "tiny", "command": "omni eval suite capability", "key": plan.key(),
         "tasks": [one.as_dict() for one in outcomes],
