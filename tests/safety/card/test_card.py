@@ -13,8 +13,8 @@ from omni.errors import InputError
 from omni.eval.abilities.scoring import Measure, share
 from omni.eval.aloud import convert
 from omni.eval.inspected import wishes
-from omni.eval.suite.outcome import report
 from omni.eval.suite.gaps import add_gaps
+from omni.eval.suite.outcome import report
 from omni.eval.suite.run import Plan, run_suite
 from omni.files import read_json, sha256, write_json
 from omni.safety.card.benches import BENCHES
