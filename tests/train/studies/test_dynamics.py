@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-from omni.train.studies.dynamics import edge, instability, multitask
+from omni.train.studies.dynamics import edge, instability, multitask, remedies
 from omni.train.studies.dynamics.descent import descend
 from omni.train.studies.dynamics.problems import problem
+from omni.train.studies.dynamics.residual import BatchNorm
 from omni.train.studies.harness.study import Cell, Result
 from omni.train.studies.table import load_study
 
@@ -56,7 +57,8 @@ def planted(cell: Cell, level: float) -> Result:
 
 def test_instability_judges_highest_rates() -> None:
     def result(cell: Cell) -> Result:
-        limit = {"none": 0.02, "warmup": 0.16, "clipping": 0.01}.get(cell.params["remedy"], 0.16)
+        remedies = cell.params["remedies"]
+        limit = {(): 0.02, ("warmup",): 0.16, ("clipping",): 0.01}.get(tuple(remedies), 0.16)
         loss = 0.01 if cell.params["lr"] <= limit else None
         sharpness = {"0": 500.0 + cell.seed, "100": 2 / cell.params["lr"] * (1 + 0.01 * cell.seed)}
         return Result(cell.params, cell.seed, {"loss": loss, "sharpness": sharpness}, 1.0)
@@ -71,9 +73,38 @@ def test_instability_judges_highest_rates() -> None:
 
 
 def test_a_cell_of_instability_diverges_or_trains() -> None:
-    settings: dict[str, Any] = {"remedy": "none", "steps": 60}
+    settings: dict[str, Any] = {"remedies": [], "steps": 60}
     assert instability.run({**settings, "lr": 1.0}, 0, Path())["loss"] is None
     assert instability.run({**settings, "lr": 0.005}, 0, Path())["loss"] < 1.5
+
+
+def test_batch_norm_is_that_of_torch() -> None:
+    x, theirs = torch.randn(64, 8), torch.nn.BatchNorm1d(8)
+    assert torch.allclose(BatchNorm(8)(x), theirs(x), atol=1e-5)
+
+
+def test_every_combination_runs_and_is_judged(tmp_path: Path) -> None:
+    """Warmup doubles the rate twice alone and once with others; everything else doubles it once."""
+
+    def result(cell: Cell) -> Result:
+        remedies = cell.params["remedies"]
+        doublings = sum(1 if one != "warmup" or len(remedies) > 1 else 2 for one in remedies)
+        loss = 0.01 if cell.params["lr"] <= 0.01 * 4**doublings else None
+        sharpness = {"0": 500.0 + cell.seed, "100": 2 / cell.params["lr"] * (1 + 0.01 * cell.seed)}
+        return Result(cell.params, cell.seed, {"loss": loss, "sharpness": sharpness}, 1.0)
+
+    for quick, count in ((True, 16), (False, 64)):
+        chosen = remedies.combinations(quick)
+        assert len(set(chosen)) == count
+        results = [result(cell) for cell in instability.cells(quick)]
+        ran = {tuple(one.params["remedies"]) for one in results}
+        assert set(chosen) <= ran
+        claims = {claim.claim: claim for claim in remedies.together(results)}
+        assert claims["warmup adds less where something else helps"].value > 0
+        assert claims["clipping lets a higher rate train, over all choices of the others"].value > 0
+        assert set(instability.plot(results, tmp_path)) and (tmp_path / "together.png").stat().st_size > 1000
+    settings: dict[str, Any] = {"remedies": ["clipping", "batch norm", "metainit"], "steps": 3, "lr": 0.01}
+    assert instability.run(settings, 0, Path())["sharpness"] == {}
 
 
 def test_the_gain_over_a_front() -> None:

@@ -1,5 +1,6 @@
 """Plots of the studies of dynamics, beyond curves by step: phase diagrams, spectra and fronts."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,8 +11,16 @@ Point = tuple[float, float]
 BELL = 0.01                                                             # standard deviation of a node in a spectrum
 
 
-def phases(rows: Sequence[str], columns: Sequence[str], values: Sequence[Sequence[float]], x: str, path: Path) -> None:
-    """A field a row and column, coloured by a value that spans decades."""
+def phases(
+    rows: Sequence[str],
+    columns: Sequence[str],
+    values: Sequence[Sequence[float]],
+    x: str,
+    path: Path,
+    label: str = "loss",
+    bounds: tuple[float, float] = (1e-3, 10.0),
+) -> None:
+    """A field a row and column, coloured by a value that spans decades, of which `bounds` are told apart."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.colors import LogNorm
     from matplotlib.figure import Figure
@@ -19,7 +28,7 @@ def phases(rows: Sequence[str], columns: Sequence[str], values: Sequence[Sequenc
     figure = Figure(figsize=(1.6 + 0.75 * len(columns), 0.8 + 0.38 * len(rows)), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
-    image = axes.imshow(values, aspect="auto", cmap="viridis_r", norm=LogNorm(1e-3, 10, clip=False))
+    image = axes.imshow(values, aspect="auto", cmap="viridis_r", norm=LogNorm(*bounds, clip=False))
     image.cmap.set_over("white")
     axes.set_xticks(range(len(columns)), columns, fontsize=8)
     axes.set_yticks(range(len(rows)), rows, fontsize=8)
@@ -27,8 +36,9 @@ def phases(rows: Sequence[str], columns: Sequence[str], values: Sequence[Sequenc
     for at, row in enumerate(values):
         for place, value in enumerate(row):
             text = f"{value:.2g}" if value < 100 else "–"
-            axes.text(place, at, text, ha="center", va="center", fontsize=7, color="w" if 0.1 < value < 10 else "k")
-    figure.colorbar(image, ax=axes, label="loss")
+            dark = math.sqrt(bounds[0] * bounds[1]) < value < bounds[1]
+            axes.text(place, at, text, ha="center", va="center", fontsize=7, color="w" if dark else "k")
+    figure.colorbar(image, ax=axes, label=label)
     with atomic_path(path) as scratch:
         figure.savefig(scratch)
 

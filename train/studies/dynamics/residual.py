@@ -1,7 +1,7 @@
 """A residual network on digits that begins badly, and what is said to help it."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import torch
 import torch.nn.functional as F
@@ -15,9 +15,22 @@ WIDTH, BLOCKS = 32, 4
 NORMS: dict[str, Callable[[], nn.Module]] = {
     "pre-norm": lambda: nn.LayerNorm(WIDTH),
     "post-norm": lambda: nn.LayerNorm(WIDTH),
-    "batch norm": lambda: nn.BatchNorm1d(WIDTH),
+    "batch norm": lambda: BatchNorm(WIDTH),
 }
 INITS = ("fixup", "metainit", "gradinit")
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation (Ioffe and Szegedy 2015) by the batch's own statistics, with derivatives of every order:
+    MetaInit takes three, torch's own has two."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.ones(width)), nn.Parameter(torch.zeros(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        centred = x - x.mean(dim=0)                                     # [batch, width]
+        return centred * (centred.square().mean(dim=0) + 1e-5).rsqrt() * self.weight + self.bias
 
 
 class Residual(nn.Module):
@@ -43,20 +56,20 @@ class Residual(nn.Module):
         return [[one for one in branch.children() if isinstance(one, nn.Linear)] for branch in self.branches]
 
 
-def residual(remedy: str, seed: int, lr: float) -> Problem:
-    """The classification of digits by cross-entropy. Weights begin with He's deviation, whatever the remedy; an
-    initialiser (fixup, metainit, gradinit) starts from there. lr: of the SGD that gradinit prepares for."""
+def residual(remedies: Collection[str], seed: int, lr: float) -> Problem:
+    """The classification of digits by cross-entropy. Weights begin with He's deviation, whatever the remedies; an
+    initialiser among them (fixup, metainit, gradinit) starts from there. lr: of the SGD that gradinit prepares for."""
     torch.manual_seed(seed)
-    model = Residual(remedy if remedy in NORMS else None)
+    model = Residual(next((norm for norm in NORMS if norm in remedies), None))
     for layer in model.modules():
         if isinstance(layer, nn.Linear):
             nn.init.normal_(layer.weight, std=math.sqrt(2 / layer.in_features))
             nn.init.zeros_(layer.bias)
     pixels, one_hot = digits(EXAMPLES)
     classes = one_hot.argmax(dim=1)
-    if remedy == "fixup":
+    if "fixup" in remedies:
         fixup(model.pairs, model.head)
-    elif remedy == "metainit":
+    elif "metainit" in remedies:
         noise = torch.Generator().manual_seed(seed)
 
         def loss() -> Tensor:
@@ -64,6 +77,6 @@ def residual(remedy: str, seed: int, lr: float) -> Problem:
             return F.cross_entropy(model(inputs), labels)
 
         metainit(loss, list(model.parameters()), steps=200)
-    elif remedy == "gradinit":
+    elif "gradinit" in remedies:
         gradinit(model, lambda named: F.cross_entropy(functional_call(model, dict(named), (pixels,)), classes), lr)
     return Problem(model, lambda index: F.cross_entropy(model(pixels[index]), classes[index]), EXAMPLES)
