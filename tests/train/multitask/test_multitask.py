@@ -118,6 +118,18 @@ def test_gradnorm_moves_weights_against_the_norms() -> None:
     assert torch.allclose(combine.weights, expected, atol=1e-4)
 
 
+def test_gradnorm_takes_the_norms_of_the_last_shared_weights() -> None:
+    """The gradients of sum(W x + b) are 1 x^T and 1: by the bias they are of one size whatever the input."""
+    layer = nn.Linear(2, 3)
+    nn.init.ones_(layer.weight)
+    nn.init.ones_(layer.bias)
+    inputs = torch.tensor([[4.0, 0.0], [0.0, 0.5]])
+    combine = method("gradnorm", 2)
+    assert isinstance(combine, GradNorm)
+    combine.backward([layer(x).sum() for x in inputs], list(layer.parameters()))
+    assert combine.weights.tolist() == pytest.approx([0.975, 1.025], abs=1e-4)  # the larger gradient is lowered
+
+
 def test_random_weights_are_flat_on_the_simplex() -> None:
     draw = RandomWeights(0)
     found = torch.stack([torch.stack([draw(row) for row in torch.eye(3)]) for _ in range(2000)])
