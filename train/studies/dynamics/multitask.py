@@ -23,9 +23,11 @@ hidden layers of 48 (ReLU) and a linear head a task, cross-entropy, Adam, batche
 validation every 20 steps; what is reported is the test loss at the step with the best validation sum (early stopping).
 
 Front. Weighted sums with weights (w, 1 - w), w in 0.1, 0.25, 0.5, 0.75, 0.9. Methods: MGDA, PCGrad, GradNorm, IMTL-G,
-IMTL-L, random weights (normal, Dirichlet), GradDrop, GradVac, uncertainty; products of gradients over the shared
-parameters. All at rates 0.0003, 0.001, 0.003, 0.01 (quick: the first three), the one with the best mean validation sum
-over seeds being taken for each method and weight. Seeds 0-4 (quick 0-2) draw pictures, weights and batches.
+IMTL-L, random weights (normal, Dirichlet), GradDrop, GradVac, uncertainty, CAGrad, Nash-MTL (quick: without the last
+two, which call a solver in every step); products of gradients over the shared parameters, GradNorm's norms over the
+second hidden layer. All at rates 0.0003, 0.001, 0.003, 0.01 (quick: the first three), the one with the best mean
+validation sum over seeds being taken for each method and weight. Seeds 0-4 (quick 0-2) draw pictures, weights and
+batches.
 
 Gain of a method over the front: the largest, over directions u = (a, 1 - a), of the front's least u . loss less the
 method's, where loss is the mean over seeds; it is above 0 where the method lies below the convex front. Measured in
@@ -39,17 +41,19 @@ at the best validation is above 0.
 
 WEIGHTS = (0.1, 0.25, 0.5, 0.75, 0.9)
 RATES = (0.0003, 0.001, 0.003, 0.01)
-GRADIENT_METHODS = (
+QUICK = (
     "mgda", "pcgrad", "gradnorm", "imtl-g", "imtl-l", "rlw-normal", "rlw-dirichlet", "graddrop", "gradvac",
     "uncertainty",
 )  # fmt: skip
+SOLVED = ("cagrad", "nash-mtl")                                         # by a solver in every step, in full runs alone
 SPLITS = {"train": (0, 1000, 1000), "valid": (1000, 1300, 500), "test": (1300, 1797, 1000)}  # digits from, to; pictures
 WIDTH, BATCH, EVERY = 48, 100, 20
 
 
 def cells(quick: bool) -> list[Cell]:
     steps, seeds, rates = (200, 3, RATES[:3]) if quick else (400, 5, RATES)
-    ways: list[dict[str, Any]] = [{"method": name, "weight": None} for name in GRADIENT_METHODS]
+    names = QUICK if quick else QUICK + SOLVED
+    ways: list[dict[str, Any]] = [{"method": name, "weight": None} for name in names]
     ways += [{"method": "scalarization", "weight": weight} for weight in WEIGHTS]
     return [Cell({**way, "lr": lr, "steps": steps}, seed) for way in ways for lr in rates for seed in range(seeds)]
 
