@@ -264,20 +264,3 @@ def test_the_curvature_of_a_part_is_its_diagonal_block(keep: bool) -> None:
     block = operator.block(1, 3)                                        # the first offsets and the second matrix
     assert torch.allclose(dense(block), dense_by_torch(model, x, y)[40:72, 40:72], atol=1e-12)
     assert torch.equal(block.guess(), operator.guess()[40:72])
-
-
-def test_what_has_no_curvature_says_so() -> None:
-    weight = torch.zeros(3, requires_grad=True)
-    with pytest.raises(CurvatureError, match="not finite"):
-        Hessian([lambda: (weight / 0).sum()], [weight])
-    with pytest.raises(CurvatureError, match="does not depend"):
-        Hessian([lambda: torch.ones(3).sum()], [weight])
-    with pytest.raises(CurvatureError, match="no parameter"):
-        Hessian([lambda: weight.sum()], [weight.detach()])
-    with pytest.raises(CurvatureError, match="linear"):
-        top_eigenvalue(Hessian([lambda: weight.sum()], [weight]))
-    with pytest.raises(CurvatureError, match="zero"):
-        top_eigenvalue(Hessian([lambda: weight.relu().square().sum() * 0], [weight]))
-    fresh = torch.optim.Adam([weight])
-    with pytest.raises((CurvatureError, KeyError)):
-        Preconditioner.of([weight], [{"exp_avg_sq": weight.detach(), "step": 0}], fresh.param_groups)
