@@ -13,7 +13,7 @@ from omni.model.transformer import Batch
 from omni.model.twice import twice_differentiable
 from omni.train.curvature.hessian import CurvatureError, Hessian, Operator, Scaled
 from omni.train.curvature.lanczos import Eigenpair, UnconvergedError, top_eigenvalue
-from omni.train.curvature.precondition import MOMENTS, Preconditioner
+from omni.train.curvature.precondition import MOMENTS, NO_STEP, Preconditioner
 from omni.train.data.loader import Dataset, GlobalBatch, Loader, Share
 from omni.train.optimizers import Adafactor, AnyOptimizer, Muon
 from omni.train.recipe import Recipe
@@ -153,7 +153,7 @@ def _states(
     """What of each parameter's state its preconditioner is made of, whole: each process adds what it holds."""
     steps = optimizer_steps(optimizer)
     if steps < 1:
-        raise CurvatureError("curvature: the optimizer has taken no step yet, so that nothing is preconditioned")
+        raise CurvatureError(NO_STEP)
     device = next(iter(named.values())).device
     states = {
         name: {kind: torch.zeros(shape, device=device) for kind, shape in _kinds(optimizer, parameter).items()}

@@ -11,7 +11,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from omni.model.config import ModelConfig
 from omni.model.loss import linear_cross_entropy
 from omni.model.transformer import Batch, OmniTransformer
-from omni.train.curvature import CurvatureError, FlatError, Hessian, Preconditioner, top_eigenvalue
+from omni.train import optimizers as omni_optimizers
+from omni.train.curvature import CurvatureError, FlatError, Hessian, Preconditioner, threshold, top_eigenvalue
 
 
 class Cubes(torch.autograd.Function):
@@ -82,5 +83,47 @@ def test_what_has_no_curvature_says_so() -> None:
         with pytest.raises(CurvatureError, match=r"shape \[3\] is no number"):
             Hessian([weight.exp], [weight], keep=keep)
     fresh = torch.optim.Adam([weight])
-    with pytest.raises((CurvatureError, KeyError)):
+    with pytest.raises(CurvatureError, match="no step yet"):
         Preconditioner.of([weight], [{"exp_avg_sq": weight.detach(), "step": 0}], fresh.param_groups)
+
+
+def optimizers(*kinds: type[torch.optim.Optimizer]) -> list[torch.optim.Optimizer]:
+    """Each with a step taken."""
+    found = []
+    for kind in kinds:
+        weight = torch.ones(2, 2, requires_grad=True)
+        weight.grad = torch.ones(2, 2)
+        found.append(kind([weight], lr=0.1))  # type: ignore[call-arg]
+        found[-1].step()
+    return found
+
+
+def test_optimizers_whose_preconditioner_is_not_known_are_refused() -> None:
+    """Theirs would be taken for gradient descent's or for Adam's."""
+    kinds = torch.optim.Adagrad, torch.optim.Adamax, torch.optim.Adadelta, torch.optim.NAdam, torch.optim.RAdam
+    for optimizer in optimizers(*kinds):
+        with pytest.raises(CurvatureError, match=f"{type(optimizer).__name__} divides by is not known, only: SGD"):
+            Preconditioner.of_optimizer(optimizer)
+    for known in optimizers(omni_optimizers.AdamW, omni_optimizers.Adafactor):
+        assert Preconditioner.of_optimizer(known).threshold > 0
+
+
+def test_before_its_first_step_only_gradient_descent_has_a_threshold() -> None:
+    weight = torch.ones(2, 2, requires_grad=True)
+    for kind in (torch.optim.Adam, torch.optim.AdamW, torch.optim.RMSprop, torch.optim.Adafactor):
+        with pytest.raises(CurvatureError, match="no step yet"):
+            Preconditioner.of_optimizer(kind([weight], lr=0.1))
+    assert Preconditioner.of_optimizer(torch.optim.SGD([weight], lr=0.1)).threshold == pytest.approx(20)
+
+
+def test_muon_has_matrices_and_others() -> None:
+    matrix, other = (torch.nn.Parameter(torch.randn(size)) for size in ((4, 3), (5,)))
+    muon = omni_optimizers.Muon([(matrix, [4])], omni_optimizers.AdamW([other], lr=0.1), lr=0.1, weight_decay=0.0)
+    for parameter in (matrix, other):
+        parameter.grad = torch.randn_like(parameter)
+    with pytest.raises(CurvatureError, match="no step yet"):
+        Preconditioner.of_optimizer(muon)
+    muon.step()
+    found = Preconditioner.of_optimizer(muon)
+    assert found.threshold == pytest.approx(threshold(0.1, 0.95, "nesterov-ema"))
+    assert bool(found(torch.randn(17)).isfinite().all())
