@@ -155,6 +155,21 @@ def test_trace_and_density_are_those_of_the_dense_matrix() -> None:
     assert np.trapezoid(spectrum.at(grid, 0.05), grid) == pytest.approx(1, abs=1e-3)
 
 
+def test_the_error_of_a_density_is_that_of_its_samples() -> None:
+    """Against the dense spectrum, with as many products that the vectors alone are left to chance."""
+    model, x, y = mlp()
+    operator = Hessian([lambda: F.mse_loss(model(x), y)], list(model.parameters()))
+    values = torch.linalg.eigvalsh(dense_by_torch(model, x, y)).numpy()
+    grid, width = np.linspace(values.min() - 0.3, values.max() + 0.3, 200), 0.1
+    exact = np.exp(-0.5 * ((grid[:, None] - values) / width) ** 2).mean(axis=1) / (width * math.sqrt(2 * math.pi))
+    few, many = (density(operator, samples, steps=operator.size) for samples in (8, 32))
+    for found in (few, many):
+        off = np.abs(found.at(grid, width) - exact) / (found.error(grid, width) + 1e-9)
+        assert 0.2 < np.median(off) < 1.5 and (off < 4).all()
+    assert many.error(grid, width).mean() == pytest.approx(few.error(grid, width).mean() / 2, rel=0.3)
+    assert np.isinf(density(operator, 1).error(grid, width)).all()
+
+
 KINDS = st.sampled_from(["ema", "heavy-ball", "nesterov", "nesterov-ema"])
 
 
