@@ -1,6 +1,5 @@
 """Do multi-task optimizers beat weighted sums of losses in translation? (Xin et al. 2022, their second problem)"""
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from omni.train.fleet.model import Shape, Weights, initial, training_loss
+from omni.train.fleet.model import Shape, initial, training_loss
 from omni.train.fleet.pairs import Corpus, Pairs, build_corpus, direction
 from omni.train.fleet.trainer import BETAS, CLIP, EPS, evaluate
 from omni.train.multitask import method
@@ -39,6 +38,7 @@ the log of the test loss at the end over that at the best validation is above 0.
 TASKS, NAMES, LOW_PAIRS = ("en-fr", "en-is"), ("English into French", "English into Icelandic"), 2000
 FEW = ("mgda", "pcgrad", "gradnorm", "imtl-g", "rlw-dirichlet")
 MORE = (*FEW, "graddrop", "gradvac", "uncertainty", *vision.SOLVED)
+Batch = tuple[torch.Tensor, torch.Tensor]
 ROWS, WARMUP, LOOKS, SEEDS = 16, 60, 10, 3
 
 
@@ -55,9 +55,7 @@ def prepare(data: Path, shared: Path, quick: bool) -> None:
 
 
 def run(params: Mapping[str, Any], seed: int, shared: Path) -> Mapping[str, Any]:
-    """valid: least sum of the losses; test: both losses there; end: both at the end; per_second: steps"""
-    import time
-
+    """As `stopped_early` has it."""
     torch.manual_seed(seed)
     corpus, steps, random = Corpus.load(shared / "corpus"), params["steps"], np.random.default_rng(seed)
     shape = Shape(corpus.vocab, corpus.length, 32, 2, 128)
@@ -67,34 +65,30 @@ def run(params: Mapping[str, Any], seed: int, shared: Path) -> Mapping[str, Any]
     trained = list(weights.values())
     optimizer = torch.optim.Adam([*trained, *getattr(combine, "parameters", [])], betas=BETAS, eps=EPS)
     schedule = Schedule("rsqrt", steps, WARMUP)
-    best, test, now, spent = math.inf, [math.nan] * 2, [math.nan] * 2, 0.0
-    for step in range(steps):
+
+    def step(at: int, batches: list[Batch]) -> None:
         for group in optimizer.param_groups:
-            group["lr"] = params["lr"] * schedule.factor(step)
-        drawn = [_drawn(corpus.train[task], random) for task in TASKS]
-        began = time.process_time()
+            group["lr"] = params["lr"] * schedule.factor(at)
         optimizer.zero_grad()
-        losses = [training_loss(shape, weights, *batch)[0] for batch in drawn]
-        combine.backward(losses, trained)
+        combine.backward([training_loss(shape, weights, *batch)[0] for batch in batches], trained)
         torch.nn.utils.clip_grad_norm_(trained, CLIP)
         optimizer.step()
-        spent += time.process_time() - began
-        if (step + 1) % (steps // LOOKS) == 0:
-            valid, now = (_losses(shape, weights, corpus, first) for first in (0, 1))
-            if sum(valid) < best:
-                best, test = sum(valid), now
-    return {"valid": best if math.isfinite(best) else None, "test": test, "end": now, "per_second": steps / spent}
+
+    def draw() -> list[Batch]:
+        return [_drawn(corpus.train[task], random) for task in TASKS]
+
+    def losses(split: str) -> list[float]:
+        """Of both tasks, on every second held-out pair, those of even number or the others."""
+        halves = [corpus.test[task].every(2, ("valid", "test").index(split)) for task in TASKS]
+        return [evaluate(shape, weights, half)[0] for half in halves]
+
+    return vision.stopped_early(steps, steps // LOOKS, draw, step, losses)
 
 
-def _drawn(pairs: Pairs, random: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+def _drawn(pairs: Pairs, random: np.random.Generator) -> Batch:
     """Sources [1, rows, length + 1] and targets [1, rows, length + 2]."""
     rows = random.integers(len(pairs), size=ROWS)
     return torch.from_numpy(pairs.source[rows])[None], torch.from_numpy(pairs.target[rows])[None]
-
-
-def _losses(shape: Shape, weights: Weights, corpus: Corpus, first: int) -> list[float]:
-    """Of both tasks, on every second held-out pair from the first on."""
-    return [evaluate(shape, weights, corpus.test[task].every(2, first))[0] for task in TASKS]
 
 
 def plot(results: Results, folder: Path) -> Mapping[str, Path]:
