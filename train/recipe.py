@@ -158,6 +158,11 @@ class MonitorRecipe:
     curvature: int = 0
     rows: int = 1
 
+    def __post_init__(self) -> None:
+        if self.curvature < 0 or self.rows < 1:
+            given = f"not {self.curvature} and {self.rows}"
+            raise InputError(f"monitor: curvature is 0 or more steps, and rows 1 or more, {given}")
+
 
 @dataclass(frozen=True)
 class Recipe:

@@ -171,7 +171,7 @@ void omni_steps(const Shape *s, const void *const *layers, int64_t count, const 
         }
         multiply(added, layer + OUT, mixed, count, d, heads, s->bits);
         for (int64_t r = 0; s->inner_norms && r < count; r++) even(added + r * d, d);
-        for (int64_t i = 0; s->inner_norms && heads == d && i < count * d; i++) added[i] += mixed[i];
+        for (int64_t i = 0; s->inner_norms && i < count * d; i++) added[i] += mixed[i];
         for (int64_t i = 0; i < count * d; i++) x[i] += added[i];
         for (int64_t r = 0; r < count; r++) rms_norm(normed + r * d, x + r * d, layer[FEED_FORWARD_NORM], d, s->eps);
         multiply(wide, layer + GATE_UP, normed, count, 2 * ff, d, s->bits);

@@ -76,7 +76,7 @@ class Attention(nn.Module):
     def projected(self, mixed: Tensor) -> Tensor:
         """Mixed values of all heads [..., n_heads * head_dim] to [..., d_model]."""
         x = self._even(self.out(mixed))
-        return x + mixed if self.inner_norms and x.shape == mixed.shape else x
+        return x + mixed if self.inner_norms else x
 
     def _even(self, x: Tensor) -> Tensor:
         return F.layer_norm(x, x.shape[-1:]) if self.inner_norms else x

@@ -73,6 +73,11 @@ class ModelConfig:
             )
         if self.head_dim <= 0 or self.head_dim % 2:
             raise InputError(f"model.n_heads: head size d_model/n_heads={self.head_dim} must be even for RoPE")
+        if self.inner_norms and self.n_heads * self.head_dim != self.d_model:
+            raise InputError(
+                f"model.inner_norms: a way around attention's projection needs n_heads x head_size = d_model, not"
+                f" {self.n_heads} x {self.head_dim} and {self.d_model}; leave inner_norms out"
+            )
         if self.n_heads % self.n_kv_heads:
             raise InputError(f"model.n_kv_heads: {self.n_kv_heads} does not divide n_heads={self.n_heads}")
 

@@ -5,9 +5,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from omni.model.twice import wanted_twice
+from omni.model.twice import once, wanted_twice
 
 CHUNK = 512                                                             # rows of logits alive at a time
 
@@ -46,7 +45,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         return losses.sum() + penalty, losses
 
     @staticmethod
-    @once_differentiable
+    @once
     def backward(ctx: Any, grad_total: Tensor, _: Tensor) -> tuple[Tensor, Tensor | None, None, None]:
         grad_hidden, grad_weight = ctx.saved_tensors
         return grad_hidden * grad_total, None if grad_weight is None else grad_weight * grad_total, None, None

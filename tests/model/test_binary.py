@@ -103,6 +103,9 @@ def test_a_packed_folder_is_loaded_to_the_same_states(tmp_path: Path, capsys: py
     capsys.readouterr()
     assert main(["export", str(tmp_path / "floats"), "--packed", "--out", str(tmp_path / "other")]) == 2
     assert "no one-bit matrices" in capsys.readouterr().err and not (tmp_path / "other").exists()
+    save_model(tmp_path / "norms", model.state_dict(), replace(model.config, weight_bits=32, inner_norms=True), vocab)
+    assert main(["export", str(tmp_path / "norms"), "--out", str(tmp_path / "other")]) == 2
+    assert "inner_norms has no class in transformers" in capsys.readouterr().err and not (tmp_path / "other").exists()
 
 
 @pytest.mark.parametrize("d", [64, 1024])
@@ -121,7 +124,8 @@ def test_bare_signs_inflate_the_variance_and_the_scaled_form_does_not(d: int) ->
 def test_the_kernel_reads_bits_to_the_same_states(
     qk_norm: bool, head: int | None, steps: int, bias: bool, inner: bool
 ) -> None:
-    model = built(replace(SHAPE, qk_norm=qk_norm, head_size=head, qkv_bias=bias, inner_norms=inner))
+    size = None if inner else head                                      # the way around the projection keeps widths
+    model = built(replace(SHAPE, qk_norm=qk_norm, head_size=size, qkv_bias=bias, inner_norms=inner))
     ids = torch.randint(1, 50, (1, 5 + steps, 1))
     plain, fast = (Cache.empty(model.config, 1, 64, model.table) for _ in range(2))
     states = model.extend(ids, plain)[:, 5:]

@@ -58,6 +58,7 @@ def test_flops_agree_with_a_counted_step(context: int) -> None:
         ({"n_kv_heads": 3, "n_heads": 4, "d_model": 32}, "model.n_kv_heads: 3 does not divide n_heads=4"),
         ({"n_layers": 0}, "model.n_layers: must be positive, got 0"),
         ({"d_model": 12, "n_heads": 4, "n_kv_heads": 4}, "must be even"),
+        ({"inner_norms": True, "head_size": 128}, "model.inner_norms: a way around attention's projection needs"),
     ],
 )
 def test_an_impossible_shape_is_named_with_its_mend(changes: dict[str, int], line: str) -> None:

@@ -203,6 +203,7 @@ def test_blocks_that_cannot_be_shared_are_refused_before_a_process_starts(
     for more, message in (
         (["--nproc", "3"], "3 processes cannot be divided into groups of 2"),
         (["--nproc", "2", "--model.n_kv_heads", "1"], "2 processes cannot share n_kv_heads=1; use a number"),
+        (["--nproc", "2", "--model.inner_norms", "true"], "processes cannot share blocks with inner_norms; use"),
         (["--nproc", "2", "--model.d_ff", "49"], "2 processes cannot share d_ff=49; use a number that divides"),
     ):
         assert main([*words, *more]) == 2

@@ -25,7 +25,9 @@ ratio_vs_torchjd: their time over ours, above 1 where ours is quicker, the media
 that rule over a step on the plain sum; parity_error: largest difference of the two gradients, over their norm."""
 WIDTH, DEPTH, ROWS, TURNS = 512, 4, 64, 3
 RULES = {"mgda": "MGDA", "pcgrad": "PCGrad", "imtl-g": "IMTLG", "gradvac": "GradVac"}
-OTHERS = ("gradnorm", "imtl-l", "uncertainty", "rlw-dirichlet", "graddrop")  # beside plain training alone
+OTHERS = (                                                              # beside plain training alone
+    "gradnorm", "imtl-l", "uncertainty", "rlw-dirichlet", "graddrop", "cagrad", "nash-mtl",
+)  # fmt: skip
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

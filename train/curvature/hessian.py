@@ -1,13 +1,17 @@
 """Hessian-vector products of a training loss, and the preconditioned Hessian that an adaptive optimizer feels."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from omni.errors import InputError
+from omni.model.twice import REFUSAL
+
+ONCE = "torch::autograd::Error"                                         # what a gradient without a derivative hangs on
 
 
 class CurvatureError(InputError):
@@ -48,7 +52,8 @@ class Hessian:
         total: the sum over processes of a vector, where each has its own parts (all then call every product together)
         keep: the recorded gradient between products: half the time of one, for the memory of all parts at once
 
-        Raises CurvatureError where the loss is not finite or does not depend on the parameters.
+        Raises CurvatureError where the loss is not one finite number, does not depend on the parameters or has a
+        gradient that was not recorded.
         """
         self.parts, self.parameters = list(parts), [p for p in parameters if p.requires_grad]
         if not self.parameters:
@@ -56,7 +61,7 @@ class Hessian:
         self.total, self.keep = total or (lambda vector: vector), keep
         self.size = sum(parameter.numel() for parameter in self.parameters)
         self.products = 0
-        self._recorded = [self._gradient(part) for part in self.parts] if keep else None
+        self._recorded = [self._first(part) for part in self.parts] if keep else None
         self.gradient = torch.zeros(self.size, dtype=_precise(self.parameters), device=self.parameters[0].device)
         for one in self._recorded or map(self._once, self.parts):
             self.gradient += self._flat(one)
@@ -95,31 +100,31 @@ class Hessian:
         """Of one part, recorded so that it can be differentiated."""
         with torch.enable_grad():
             loss = part()
+            if loss.numel() != 1:
+                raise CurvatureError(f"curvature: a loss of shape {list(loss.shape)} is no number; use its mean")
             if not loss.requires_grad:
                 raise CurvatureError("curvature: the loss does not depend on the parameters; is the model detached?")
-            found = torch.autograd.grad(loss, self.parameters, create_graph=True, materialize_grads=True)
+            one = torch.ones_like(loss, requires_grad=True)             # so that all that follows is recorded
+            with _refusals():
+                found = torch.autograd.grad(loss, self.parameters, one, create_graph=True, materialize_grads=True)
         return list(found)
 
+    def _first(self, part: Callable[[], Tensor]) -> list[Tensor]:
+        gradient = self._gradient(part)
+        _check_recorded(gradient)
+        return gradient
+
     def _once(self, part: Callable[[], Tensor]) -> list[Tensor]:
-        return [one.detach() for one in self._gradient(part)]
+        return [one.detach() for one in self._first(part)]
 
     def _derivative(self, gradient: list[Tensor], along: list[Tensor]) -> Sequence[Tensor]:
         known = [(one, v) for one, v in zip(gradient, along, strict=True) if one.requires_grad]
-        if not known:
-            raise FlatError("curvature: the gradient is constant: the loss is linear, its curvature zero")
+        if not known:                                                   # the part has none of the parameters
+            return [torch.zeros_like(one) for one in self.parameters]
         outputs, vectors = zip(*known, strict=True)
-        try:
-            return torch.autograd.grad(
-                outputs, self.parameters, vectors, retain_graph=self._recorded is not None, materialize_grads=True
-            )
-        except RuntimeError as error:
-            if "derivative" in str(error) or "twice" in str(error):
-                reason = str(error).splitlines()[0]
-                raise CurvatureError(
-                    f"curvature: the loss cannot be differentiated twice ({reason});"
-                    " compute it within omni.model.twice.twice_differentiable()"
-                ) from None
-            raise
+        keep = self._recorded is not None
+        with _refusals():
+            return torch.autograd.grad(outputs, self.parameters, vectors, retain_graph=keep, materialize_grads=True)
 
     def _flat(self, values: Sequence[Tensor]) -> Tensor:
         return torch.cat([value.detach().reshape(-1) for value in values]).to(_precise(self.parameters))
@@ -146,6 +151,43 @@ class Scaled:
 def _precise(parameters: Sequence[Tensor]) -> torch.dtype:
     """Of vectors: at least fp32, since Lanczos in bf16 finds nothing."""
     return torch.promote_types(parameters[0].dtype, torch.float32)
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """Raises CurvatureError in place of torch's error where something has no second derivative."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not any(word in str(error) for word in (REFUSAL, "derivative", "twice", "double backward")):
+            raise
+        raise _not_twice(str(error).splitlines()[0].partition(";")[0]) from None
+
+
+def _not_twice(reason: str) -> CurvatureError:
+    return CurvatureError(
+        f"curvature: the loss cannot be differentiated twice ({reason});"
+        " compute it within omni.model.twice.twice_differentiable()"
+    )
+
+
+def _check_recorded(gradient: Sequence[Tensor]) -> None:
+    """Raises CurvatureError where something of the gradient has no derivative, which would count as constant.
+
+    A gradient is linear in the one that it begins with, of which a record is kept: what does not lead there was not
+    recorded, and torch marks what is `once_differentiable`.
+    """
+    if any(not one.requires_grad and bool(one.any()) for one in gradient):
+        raise _not_twice("a gradient is not recorded")
+    seen, waiting = set(), [one.grad_fn for one in gradient]
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        if node.name() == ONCE:
+            raise _not_twice("a function is marked as once_differentiable")
+        seen.add(node)
+        waiting += [following for following, _ in node.next_functions]
 
 
 def _check_finite(vector: Tensor, what: str) -> None:

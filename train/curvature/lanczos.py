@@ -10,6 +10,7 @@ from omni.train.curvature.hessian import CurvatureError, FlatError, Operator
 
 LEAST, LEAST_WARM = 5, 4                                                # products before a pair is believed
 NOISE = 1.0                                                             # of chance in a start, against its length
+FLAT = "curvature: the Hessian is zero here: the loss is constant or linear, or like ReLU in pieces, around the weights"
 ONCE = 0.1                                                              # of a vector left: it is not cleaned again
 
 
@@ -98,7 +99,7 @@ def power_iteration(
         vector = vector / vector.norm()
         product = operator @ vector
         if not bool(product.any()):
-            raise FlatError("curvature: the Hessian is zero here: gradient and curvature have vanished")
+            raise FlatError(FLAT)
         value = float(vector @ product)
         residual = float((product - value * vector).norm())
         found = Eigenpair(value, vector, residual, residual, products)
@@ -127,7 +128,7 @@ class _Krylov:
         product = self.operator @ self.next
         self.products += 1
         if self.products == 1 and not bool(product.any()):
-            raise FlatError("curvature: the Hessian is zero here: gradient and curvature have vanished")
+            raise FlatError(FLAT)
         whole = float(product.norm())
         self.scale = max(self.scale, whole)
         here = self.basis[: self.count + 1]

@@ -12,16 +12,19 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn, optim
 
 from omni.train.curvature.hessian import CurvatureError
 from omni.train.curvature.threshold import threshold
-from omni.train.optimizers import COEFFICIENTS, ITERATIONS
+from omni.train.optimizers import COEFFICIENTS, ITERATIONS, Muon
+from omni.train.state.fragments import optimizer_steps
 
 State = Mapping[str, Any]                                               # of one parameter, whole
 Root = Callable[[Tensor], Tensor]                                       # multiplies what has a parameter's shape
 
 MOMENTS = ("exp_avg_sq", "square_avg", "row_var", "col_var", "variance", "momentum")  # kinds that a P is made of
+KNOWN = (optim.SGD, optim.RMSprop, optim.Adam, optim.AdamW, optim.Adafactor, Muon)
+NO_STEP = "curvature: the optimizer has taken no step yet, so that nothing is preconditioned"
 STEEPEST = COEFFICIENTS[0] ** ITERATIONS                                # most by which `orthogonal` raises a direction
 
 
@@ -47,7 +50,8 @@ class Preconditioner:
 
     @classmethod
     def of(cls, parameters: Sequence[Tensor], states: Sequence[State], groups: Sequence[State]) -> "Preconditioner":
-        """states: of the optimizer for each parameter; groups: the settings of each, with its rate now.
+        """states: of the optimizer for each parameter, gradient descent's where it has none of MOMENTS
+        groups: the settings of each, with its rate now
 
         Raises CurvatureError where no step has been taken yet.
         """
@@ -55,11 +59,30 @@ class Preconditioner:
         return cls(roots, [parameter.shape for parameter in parameters], _threshold(states[0], groups[0]))
 
     @classmethod
-    def of_optimizer(cls, optimizer: torch.optim.Optimizer) -> "Preconditioner":
-        """Of torch's SGD, RMSprop, Adam, AdamW or Adafactor, for its parameters in order."""
+    def of_optimizer(cls, optimizer: optim.Optimizer) -> "Preconditioner":
+        """Of torch's SGD, RMSprop, Adam, AdamW or Adafactor or, on one process, our Muon, for its parameters in order.
+
+        Raises CurvatureError for other optimizers and for parameters that it has not moved yet, but for SGD's.
+        """
+        if not isinstance(optimizer, KNOWN):
+            names = ", ".join(kind.__name__ for kind in KNOWN)
+            raise CurvatureError(f"curvature: what {type(optimizer).__name__} divides by is not known, only: {names}")
         pairs = [(parameter, group) for group in optimizer.param_groups for parameter in group["params"]]
-        states = [optimizer.state[parameter] for parameter, _ in pairs]
+        states = [_state(optimizer, parameter) for parameter, _ in pairs]
+        if not isinstance(optimizer, optim.SGD) and not all(states):
+            raise CurvatureError(NO_STEP)
         return cls.of([parameter for parameter, _ in pairs], states, [group for _, group in pairs])
+
+
+def _state(optimizer: optim.Optimizer, parameter: nn.Parameter) -> State:
+    """Empty where nothing is known yet."""
+    state: State = optimizer.state.get(parameter, {})
+    if not isinstance(optimizer, Muon):
+        return state
+    if "momentum" not in state:                                         # one that AdamW moves
+        return optimizer.others.state.get(parameter, {})
+    steps = optimizer_steps(optimizer)
+    return {**state, "rows": optimizer.rows[parameter], "step": steps} if steps else {}
 
 
 def _root(parameter: Tensor, state: State, group: State) -> Root:
@@ -78,7 +101,7 @@ def _diagonal(parameter: Tensor, state: State, group: State) -> Tensor | None:
     if "exp_avg_sq" in state:                                           # Adam, with its bias corrected
         steps = float(state["step"])
         if steps < 1:
-            raise CurvatureError("curvature: the optimizer has taken no step yet, so that nothing is preconditioned")
+            raise CurvatureError(NO_STEP)
         second = state.get("max_exp_avg_sq", state["exp_avg_sq"])       # AMSGrad: the largest yet
         return (second / (1 - group["betas"][1] ** steps)).sqrt() + group["eps"]
     if "square_avg" in state:                                           # RMSProp, which does not correct it

@@ -13,7 +13,7 @@ from omni.model.transformer import Batch
 from omni.model.twice import twice_differentiable
 from omni.train.curvature.hessian import CurvatureError, Hessian, Operator, Scaled
 from omni.train.curvature.lanczos import Eigenpair, UnconvergedError, top_eigenvalue
-from omni.train.curvature.precondition import MOMENTS, Preconditioner
+from omni.train.curvature.precondition import MOMENTS, NO_STEP, Preconditioner
 from omni.train.data.loader import Dataset, GlobalBatch, Loader, Share
 from omni.train.optimizers import Adafactor, AnyOptimizer, Muon
 from omni.train.recipe import Recipe
@@ -65,6 +65,7 @@ class Probe:
         self.parts = [self._part(micro, batch.trained) for micro in batch.micro]
         self.parameters = {n: p for n, p in engine.module.model.named_parameters() if p.requires_grad}
         self.last: dict[str, Tensor] = {}
+        self.noted = False                                              # a Muon's ratio has been spoken of
 
     def look(self) -> Look:
         """Every process calls it. Raises CurvatureError where there is no curvature to see, alike in all of them."""
@@ -88,19 +89,21 @@ class Probe:
         return cls(engine, optimizer, recipe.zero, batch, not recipe.activation_checkpointing, recipe.monitor.curvature)
 
     def report(self, stages: Stages, step: int) -> dict[str, Any]:
-        """A look's record after `step` steps, as log.jsonl has it; `warning` where there is something to say. Every
-        process calls it.
+        """A look's record after `step` steps, as log.jsonl has it; with `warning` or `note` where there is something
+        to say. Every process calls it.
         """
         rates = [stages.factor(at) for at in range(step - 1, step + self.every)]
         try:
             record = {"step": step, **self.look().record(max(rates) / rates[0])}
         except CurvatureError as error:
             return {"step": step, "warning": str(error)}
-        if record["ratio_ahead"] > ALARM and not isinstance(self.optimizer, Muon):  # whose steps are bounded
-            record["warning"] = (
-                f"the loss is {record['ratio_ahead']:.1f} times as sharp as the steps to come can follow; they may"
-                " diverge: lower optimizer.lr, or warm up for longer"
-            )
+        if record["ratio_ahead"] <= ALARM:
+            return record
+        sharp = f"the loss is {record['ratio_ahead']:.1f} times as sharp as the steps to come can follow"
+        if not isinstance(self.optimizer, Muon):
+            record["warning"] = f"{sharp}; they may diverge: lower optimizer.lr, or warm up for longer"
+        elif not self.noted:                                            # its steps are bounded
+            record["note"], self.noted = f"{sharp}; Muon overshoots there, and need not diverge; not said again", True
         return record
 
     def _top(self, name: str, operator: Operator) -> tuple[Eigenpair, bool]:
@@ -153,7 +156,7 @@ def _states(
     """What of each parameter's state its preconditioner is made of, whole: each process adds what it holds."""
     steps = optimizer_steps(optimizer)
     if steps < 1:
-        raise CurvatureError("curvature: the optimizer has taken no step yet, so that nothing is preconditioned")
+        raise CurvatureError(NO_STEP)
     device = next(iter(named.values())).device
     states = {
         name: {kind: torch.zeros(shape, device=device) for kind, shape in _kinds(optimizer, parameter).items()}

@@ -1,6 +1,7 @@
 """The trace of a symmetric operator and the density of its eigenvalues, from products with random vectors."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,20 +59,39 @@ def hutch_plus_plus(operator: Operator, products: int = 30, seed: int = 0) -> Es
 
 @dataclass(frozen=True)
 class Density:
-    """Eigenvalues as weighted points that add up to 1: nodes and weights [samples * steps]; size: of the operator."""
+    """Eigenvalues as weighted points that add up to 1: nodes and weights [points]; size: of the operator.
+
+    counts: how many of the points each random vector gave
+    """
 
     nodes: NDArray[np.float64]
     weights: NDArray[np.float64]
     size: int
+    counts: Sequence[int] = ()
 
     def moment(self, order: int) -> float:
         """The mean over all eigenvalues of their power `order`."""
         return float(self.weights @ self.nodes**order)
 
     def at(self, values: NDArray[np.float64], width: float) -> NDArray[np.float64]:
-        """The density at `values` [points], every node a bell of standard deviation `width`: [points]."""
-        bells = np.exp(-0.5 * ((values[:, None] - self.nodes) / width) ** 2)
-        return (bells @ self.weights) / (width * math.sqrt(2 * math.pi))
+        """The density at `values` [values], every node a bell of standard deviation `width`: [values]."""
+        found: NDArray[np.float64] = self._bells(values, width).sum(axis=1)
+        return found
+
+    def error(self, values: NDArray[np.float64], width: float) -> NDArray[np.float64]:
+        """The standard error of `at` over the random vectors: [values]; infinite where there was only one."""
+        count = len(self.counts)
+        if count < 2:
+            return np.full(len(values), math.inf)
+        parts = np.split(self._bells(values, width), np.cumsum(self.counts)[:-1], axis=1)
+        each = count * np.stack([part.sum(axis=1) for part in parts])   # [samples, values]
+        spread: NDArray[np.float64] = each.std(axis=0, ddof=1) / math.sqrt(count)
+        return spread
+
+    def _bells(self, values: NDArray[np.float64], width: float) -> NDArray[np.float64]:
+        """What each node adds: [values, points]."""
+        heights = self.weights / (width * math.sqrt(2 * math.pi))
+        return np.exp(-0.5 * ((values[:, None] - self.nodes) / width) ** 2) * heights
 
 
 def density(operator: Operator, samples: int = 4, steps: int = 40, seed: int = 0) -> Density:
@@ -85,7 +105,7 @@ def density(operator: Operator, samples: int = 4, steps: int = 40, seed: int = 0
         values, first = tridiagonal(operator, signs(operator, generator), min(steps, operator.size))
         nodes.append(values)
         weights.append(first**2 / samples)
-    return Density(np.concatenate(nodes), np.concatenate(weights), operator.size)
+    return Density(np.concatenate(nodes), np.concatenate(weights), operator.size, [len(one) for one in nodes])
 
 
 def tridiagonal(operator: Operator, start: Tensor, steps: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from omni.files import atomic_path, write_text
+from omni.drawing import drawing
+from omni.files import write_text
 from omni.train.monitor.dashboard import screen
 
 if TYPE_CHECKING:
@@ -49,11 +50,10 @@ class Monitor:
 
     def curvature(self, record: dict[str, Any]) -> None:
         """A look at the curvature: sharpness, preconditioned sharpness, threshold, their ratio; or a warning alone."""
-        warning = record.pop("warning", None)
-        if "sharpness" in record:
-            self._write({"kind": "curvature", **record})
-        if warning:
-            print(f"omni: step {record['step']}: {warning}", file=sys.stderr)
+        self._write({"kind": "curvature" if "sharpness" in record else "warning", **record})
+        for said in ("warning", "note"):
+            if said in record:
+                print(f"omni: step {record['step']}: {record[said]}", file=sys.stderr)
 
     def draw(self, done: bool) -> None:
         records = read_log(self.run)
@@ -86,33 +86,39 @@ def read_log(run: Path) -> list[dict[str, Any]]:
     return records
 
 
-def draw_losses(records: list[dict[str, Any]], path: Path) -> None:
-    """Training and validation loss, validation loss of every task, and the curvature where it was looked at."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+def warnings(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those that have one, whatever else they have."""
+    return [record for record in records if "warning" in record]
 
+
+def draw_losses(records: list[dict[str, Any]], path: Path) -> None:
+    """Training and validation loss, validation loss of every task, and the curvature where it was looked at.
+
+    Where there was a warning is a line across.
+    """
     train = [record for record in records if record["kind"] == "train"]
     valid = [record for record in records if record["kind"] == "valid"]
     sharp = [record for record in records if record["kind"] == "curvature"]
-    figure = Figure(figsize=(16.5 if sharp else 11, 4.2), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
-    whole, tasks, *more = figure.subplots(1, 3 if sharp else 2)
-    if sharp:
-        draw_curvature(sharp, more[0])
-    whole.plot([record["step"] for record in train], [record["loss"] for record in train], lw=1, label="training")
-    steps, losses = [record["step"] for record in valid], [record["loss"] for record in valid]
-    whole.plot(steps, losses, "o-", ms=3, label="validation")
-    for index, task in enumerate(sorted({task for record in valid for task in record["tasks"]})):
-        points = [(record["step"], record["tasks"][task]) for record in valid if task in record["tasks"]]
-        style = ("-", "--", ":")[index // 10 % 3]                       # ten colours
-        tasks.plot(*zip(*points, strict=True), style, lw=1.2, color=f"C{index % 10}", label=task)
-    for axes, title in ((whole, "loss"), (tasks, "validation loss of each task")):
-        axes.set(xlabel="step", ylabel="nats a token", title=title)
-        axes.grid(alpha=0.3)
-        if axes.lines:
-            axes.legend(fontsize=7, ncols=2 if axes is tasks else 1)
-    with atomic_path(path) as scratch:
-        figure.savefig(scratch)
+    with drawing(path, 16.5 if sharp else 11, 4.2) as figure:
+        whole, tasks, *more = figure.subplots(1, 3 if sharp else 2)
+        if sharp:
+            draw_curvature(sharp, more[0])
+        for axes in (whole, *more):
+            for at, record in enumerate(warnings(records)):
+                axes.axvline(record["step"], color="C3", lw=0.8, alpha=0.6, label="_" if at else "warning")
+        whole.plot([record["step"] for record in train], [record["loss"] for record in train], lw=1, label="training")
+        steps, losses = [record["step"] for record in valid], [record["loss"] for record in valid]
+        whole.plot(steps, losses, "o-", ms=3, label="validation")
+        for index, task in enumerate(sorted({task for record in valid for task in record["tasks"]})):
+            points = [(record["step"], record["tasks"][task]) for record in valid if task in record["tasks"]]
+            style = ("-", "--", ":")[index // 10 % 3]                   # ten colours
+            tasks.plot(*zip(*points, strict=True), style, lw=1.2, color=f"C{index % 10}", label=task)
+        for axes, title in ((whole, "loss"), (tasks, "validation loss of each task")):
+            axes.set(xlabel="step", ylabel="nats a token", title=title)
+            axes.grid(alpha=0.3)
+        for axes in figure.axes:
+            if axes.lines:
+                axes.legend(fontsize=7, ncols=2 if axes is tasks else 1)
 
 
 def draw_curvature(records: list[dict[str, Any]], axes: "Axes") -> None:
@@ -123,7 +129,6 @@ def draw_curvature(records: list[dict[str, Any]], axes: "Axes") -> None:
         axes.plot(steps, [record[name] for record in records], style, lw=1.2, color=color, label=name)
     axes.set(xlabel="step", ylabel="largest eigenvalue", title="curvature", yscale="log")
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=7)
 
 
 def _scalars(record: dict[str, Any], prefix: str) -> list[tuple[str, float]]:

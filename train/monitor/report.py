@@ -11,7 +11,7 @@ from typing import Any
 from omni.errors import InputError
 from omni.page import Page, plot
 from omni.train.monitor.curves import Curve, bars, grid
-from omni.train.monitor.log import LOG, read_log
+from omni.train.monitor.log import LOG, read_log, warnings
 
 HOUR = 3600.0
 SETTLED = 0.1                                                           # of a run's records: its end
@@ -20,7 +20,7 @@ SETTLED = 0.1                                                           # of a r
 @dataclass(frozen=True)
 class Run:
     """What a run logged. tokens, hours: of training behind each training record, validations and pauses left out;
-    sharp: looks at the curvature"""
+    sharp: looks at the curvature; told: warnings"""
 
     name: str
     recipe: dict[str, Any]
@@ -29,6 +29,7 @@ class Run:
     tokens: list[float]
     hours: list[float]
     sharp: list[dict[str, Any]]
+    told: list[dict[str, Any]]
 
     @classmethod
     def load(cls, folder: Path, name: str) -> "Run":
@@ -49,7 +50,7 @@ class Run:
             hours.append(hours[-1] + seconds / HOUR)
             before = record["step"]
         sharp = [record for record in records if record["kind"] == "curvature"]
-        return cls(name, recipe, train, valid, tokens[1:], hours[1:], sharp)
+        return cls(name, recipe, train, valid, tokens[1:], hours[1:], sharp, warnings(records))
 
     def course(self, key: str, inner: str | None = None) -> Curve:
         """A figure of the training records by step; a record without it (of an older omni) is left out."""
@@ -156,6 +157,10 @@ def _draw(page: Page, runs: Sequence[Run], scratch: Path) -> None:
         looks = {"sharpness": "sharpness", "preconditioned sharpness": "preconditioned", "times the threshold": "ratio"}
         panels = {title: [run.curvature(key) for run in runs] for title, key in looks.items()}
         add("Curvature", lambda path: grid(panels, path))
+    if any(run.told for run in runs):
+        page.heading("Warnings")
+        rows = [[run.name, f"{one['step']:,}", one["warning"]] for run in runs for one in run.told]
+        page.table(("run", "step", "warning"), rows)
     if any(run.mixture for run in runs):
         add("Data consumed", lambda path: bars({run.name: run.mixture for run in runs}, path))
 

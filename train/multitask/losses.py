@@ -66,7 +66,7 @@ class GradNorm:
     """
 
     def __init__(self, tasks: int, layer: Sequence[Tensor] = (), alpha: float = 1.5, lr: float = 0.025) -> None:
-        """layer: parameters by which norms are taken, the last shared ones where none are named
+        """layer: parameters by which norms are taken (default: the last shared matrix and what follows it)
         alpha: how much slow tasks are favoured
         """
         ones = [torch.ones((), dtype=torch.float64, requires_grad=True) for _ in range(tasks)]
@@ -86,7 +86,7 @@ class GradNorm:
         features: Sequence[Tensor] = (),
     ) -> Tensor:
         """Add to .grad of whatever the losses depend on, then move the weights. Returns those that were used."""
-        stacked, layer = torch.stack(list(losses)), self.layer or list(shared)[-1:]
+        stacked, layer = torch.stack(list(losses)), self.layer or last_layer(shared)
         used = self.weights.to(stacked)
         rows = rows_of(losses, layer)
         norms = checked(torch.stack([torch.cat([g.flatten() for g in row]).norm() for row in rows]))  # [tasks]
@@ -122,6 +122,12 @@ class GradNorm:
         """Be as when `memory` was asked."""
         self.first.copy_(torch.tensor(list(memory[: len(self.first)]), dtype=torch.float64))
         self.learnt.remember(memory[len(self.first) :])
+
+
+def last_layer(shared: Sequence[Tensor]) -> list[Tensor]:
+    """From the last parameter of two dimensions or more on; where there is none, the last parameter."""
+    matrices = [at for at, one in enumerate(shared) if one.dim() > 1]
+    return list(shared)[matrices[-1] if matrices else -1 :]
 
 
 def temperature_weights(sizes: Sequence[int], temperature: float) -> list[float]:

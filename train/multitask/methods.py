@@ -47,22 +47,30 @@ VACCINE = 0.01                                                          # of a c
 
 
 def method(
-    name: str, tasks: int, weights: Sequence[float] | None = None, most: int = MOST, seed: int = 0
+    name: str,
+    tasks: int,
+    weights: Sequence[float] | None = None,
+    most: int = MOST,
+    seed: int = 0,
+    **settings: Any,
 ) -> Method:
     """A method by name, for a number of tasks.
 
     weights: of `scalarization`, one each where left out; most: numbers of gradients in memory, of all tasks
     seed: of `rlw-dirichlet`; what torchjd draws (rlw-normal, pcgrad, gradvac, graddrop) is torch's own chance
-    Raises InputError for an unknown name, weights that do not fit, or a package that is missing.
+    settings: layer, alpha and lr of `gradnorm`, as GradNorm has them
+    Raises InputError for an unknown name, weights or settings that do not fit, or a package that is missing.
     """
     if name not in METHODS:
         raise InputError(f"multitask: unknown method {name!r}; use one of {', '.join(METHODS)}")
     if weights is not None and (name != "scalarization" or len(weights) != tasks):
         raise InputError(f"multitask.weights: {len(weights)} weights for {tasks} tasks; they belong to scalarization")
+    if settings and (name != "gradnorm" or set(settings) - {"layer", "alpha", "lr"}):
+        raise InputError(f"multitask: {', '.join(settings)}: only gradnorm has settings, which are layer, alpha and lr")
     if name == "scalarization":
         return Scalarization.fixed(weights or [1.0] * tasks)
     if name == "gradnorm":
-        return GradNorm(tasks)
+        return GradNorm(tasks, **settings)
     if name == "rlw-dirichlet":
         return Scalarization(RandomWeights(seed))
     return _of_torchjd(name, tasks, most)

@@ -14,11 +14,13 @@ from omni.files import read_json
 from omni.model.twice import twice_differentiable
 from omni.train.data.loader import GlobalBatch, Loader, Share
 from omni.train.engine import Trainer
-from omni.train.monitor.log import read_log
+from omni.train.monitor.log import Monitor, draw_losses, read_log
+from omni.train.monitor.report import write_report
 from omni.train.monitor.tally import Tally
 from omni.train.recipe import Recipe
 
 EVERY = {"monitor.curvature": "2", "monitor.rows": "3", "schedule.steps": "4", "valid": "[]", "model.n_layers": "1"}
+CONSTANT = {"schedule__kind": "constant", "schedule__warmup": "0", "monitor__curvature": "1"}
 
 
 def looks(run: Path) -> list[dict[str, Any]]:
@@ -116,11 +118,41 @@ def test_other_optimizers_and_memory(recipe_file: Path, tmp_path: Path) -> None:
 def test_a_rate_that_is_too_high_is_told_before_it_diverges(
     recipe_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    constant = {"schedule__kind": "constant", "schedule__warmup": "0", "monitor__curvature": "1"}
-    watched(recipe_file, tmp_path, zero="0", optimizer__lr="3.0", **constant)
-    assert "may diverge" in capsys.readouterr().err and max(record["ratio"] for record in looks(tmp_path)) > 1.5
+    """On stderr, in the log, in the plot and in the report."""
+    run, page = tmp_path / "run", tmp_path / "page.html"
+    watched(recipe_file, run, zero="0", optimizer__lr="3.0", **CONSTANT)
+    assert "may diverge" in capsys.readouterr().err and max(record["ratio"] for record in looks(run)) > 1.5
+    told = [record for record in looks(run) if "may diverge" in record.get("warning", "")]
+    assert told and all(record["ratio_ahead"] > 2 for record in told)
+    write_report([run], page)
+    assert page.read_text().count("may diverge") == len(told)
+    records = read_log(run)
+    draw_losses(records, tmp_path / "marked.png")
+    draw_losses([{k: v for k, v in one.items() if k != "warning"} for one in records], tmp_path / "plain.png")
+    assert (tmp_path / "marked.png").read_bytes() != (tmp_path / "plain.png").read_bytes()
+
+
+def test_a_warning_without_a_look_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    monitor = Monitor(tmp_path, 4, 0, {})
+    monitor.curvature({"step": 2, "warning": "curvature: the gradient has numbers that are not finite"})
+    monitor.close(done=True)
+    assert [(one["kind"], one["step"]) for one in read_log(tmp_path)] == [("warning", 2)]
+    assert "step 2: curvature: the gradient" in capsys.readouterr().err
+
+
+def test_muon_is_not_warned_of_but_told_of_once(
+    recipe_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    watched(recipe_file, tmp_path, zero="0", optimizer__kind="muon", optimizer__lr="3.0", **CONSTANT)
+    assert sum(record["ratio_ahead"] > 2 for record in looks(tmp_path)) > 1
+    assert sum("note" in record for record in looks(tmp_path)) == 1
+    assert not any("warning" in record for record in read_log(tmp_path))
+    assert capsys.readouterr().err.count("Muon overshoots") == 1
 
 
 def test_what_cannot_be_watched_is_refused(recipe_file: Path) -> None:
     with pytest.raises(InputError, match=r"monitor\.curvature"):
         Recipe.load(recipe_file, {"monitor.curvature": "2", "zero": "3"})
+    for keys in ({"monitor.curvature": "-5"}, {"monitor.rows": "0"}):
+        with pytest.raises(InputError, match="curvature is 0 or more steps, and rows 1 or more"):
+            Recipe.load(recipe_file, keys)

@@ -118,6 +118,22 @@ def test_gradnorm_moves_weights_against_the_norms() -> None:
     assert torch.allclose(combine.weights, expected, atol=1e-4)
 
 
+def test_gradnorm_takes_the_norms_of_the_last_shared_weights() -> None:
+    """The gradients of sum(W x + b) are 1 x^T and 1: by the bias they are of one size whatever the input."""
+    layer = nn.Linear(2, 3)
+    nn.init.ones_(layer.weight)
+    nn.init.ones_(layer.bias)
+    inputs = torch.tensor([[4.0, 0.0], [0.0, 0.5]])
+    combine = method("gradnorm", 2)
+    assert isinstance(combine, GradNorm)
+    combine.backward([layer(x).sum() for x in inputs], list(layer.parameters()))
+    assert combine.weights.tolist() == pytest.approx([0.975, 1.025], abs=1e-4)  # the larger gradient is lowered
+    combine = method("gradnorm", 2, layer=[layer.bias], alpha=0.5, lr=0.1)
+    assert isinstance(combine, GradNorm) and (combine.alpha, combine.learnt.lr) == (0.5, 0.1)
+    combine.backward([layer(x).sum() for x in inputs], list(layer.parameters()))
+    assert combine.weights.tolist() == [1, 1]
+
+
 def test_random_weights_are_flat_on_the_simplex() -> None:
     draw = RandomWeights(0)
     found = torch.stack([torch.stack([draw(row) for row in torch.eye(3)]) for _ in range(2000)])
@@ -136,6 +152,9 @@ def test_bad_input() -> None:
     for arguments in (("magic", 2), ("mgda", 2, [1.0, 1.0]), ("scalarization", 2, [1.0])):
         with pytest.raises(InputError, match="multitask"):
             method(*arguments)  # type: ignore[arg-type]
+    for name, unfit in (("mgda", {"alpha": 1.0}), ("gradnorm", {"beta": 1.0})):
+        with pytest.raises(InputError, match="only gradnorm has settings, which are layer, alpha and lr"):
+            method(name, 2, **unfit)
     with pytest.raises(InputError, match="not all 0"):
         Scalarization.fixed([0.0, 0.0])
     with pytest.raises(InputError, match="positive"):

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from omni.train.multitask import METHODS
 from omni.train.studies.dynamics import edge, instability, multitask, remedies
 from omni.train.studies.dynamics.descent import descend
 from omni.train.studies.dynamics.problems import problem
@@ -113,6 +114,12 @@ def test_the_gain_over_a_front() -> None:
     assert multitask.gain(front, [[1.0, 1.0]], [0]) == pytest.approx(0, abs=1e-9)
     assert multitask.gain(front, [[0.8, 0.8]], [0]) == pytest.approx(0.2)
     assert multitask.gain(front, [[1.5, 1.0]], [0]) <= 0
+
+
+def test_every_method_of_the_library_is_in_the_full_study() -> None:
+    assert {cell.params["method"] for cell in multitask.cells(False)} == set(METHODS)
+    found = multitask.run({"method": "nash-mtl", "weight": None, "lr": 0.003, "steps": 20}, 0, Path())
+    assert sum(found["test"]) < 2 * math.log(10)
 
 
 def test_a_cell_of_multitask_learns_both_and_splits_are_apart() -> None:

@@ -2,9 +2,10 @@
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -23,9 +24,11 @@ hidden layers of 48 (ReLU) and a linear head a task, cross-entropy, Adam, batche
 validation every 20 steps; what is reported is the test loss at the step with the best validation sum (early stopping).
 
 Front. Weighted sums with weights (w, 1 - w), w in 0.1, 0.25, 0.5, 0.75, 0.9. Methods: MGDA, PCGrad, GradNorm, IMTL-G,
-IMTL-L, random weights (normal, Dirichlet), GradDrop, GradVac, uncertainty; products of gradients over the shared
-parameters. All at rates 0.0003, 0.001, 0.003, 0.01 (quick: the first three), the one with the best mean validation sum
-over seeds being taken for each method and weight. Seeds 0-4 (quick 0-2) draw pictures, weights and batches.
+IMTL-L, random weights (normal, Dirichlet), GradDrop, GradVac, uncertainty, CAGrad, Nash-MTL (quick: without the last
+two, which call a solver in every step); products of gradients over the shared parameters, GradNorm's norms over the
+second hidden layer. All at rates 0.0003, 0.001, 0.003, 0.01 (quick: the first three), the one with the best mean
+validation sum over seeds being taken for each method and weight. Seeds 0-4 (quick 0-2) draw pictures, weights and
+batches.
 
 Gain of a method over the front: the largest, over directions u = (a, 1 - a), of the front's least u . loss less the
 method's, where loss is the mean over seeds; it is above 0 where the method lies below the convex front. Measured in
@@ -39,17 +42,20 @@ at the best validation is above 0.
 
 WEIGHTS = (0.1, 0.25, 0.5, 0.75, 0.9)
 RATES = (0.0003, 0.001, 0.003, 0.01)
-GRADIENT_METHODS = (
+QUICK = (
     "mgda", "pcgrad", "gradnorm", "imtl-g", "imtl-l", "rlw-normal", "rlw-dirichlet", "graddrop", "gradvac",
     "uncertainty",
 )  # fmt: skip
+SOLVED = ("cagrad", "nash-mtl")                                         # by a solver in every step, in full runs alone
 SPLITS = {"train": (0, 1000, 1000), "valid": (1000, 1300, 500), "test": (1300, 1797, 1000)}  # digits from, to; pictures
 WIDTH, BATCH, EVERY = 48, 100, 20
+Batch = TypeVar("Batch")
 
 
 def cells(quick: bool) -> list[Cell]:
     steps, seeds, rates = (200, 3, RATES[:3]) if quick else (400, 5, RATES)
-    ways: list[dict[str, Any]] = [{"method": name, "weight": None} for name in GRADIENT_METHODS]
+    names = QUICK if quick else QUICK + SOLVED
+    ways: list[dict[str, Any]] = [{"method": name, "weight": None} for name in names]
     ways += [{"method": "scalarization", "weight": weight} for weight in WEIGHTS]
     return [Cell({**way, "lr": lr, "steps": steps}, seed) for way in ways for lr in rates for seed in range(seeds)]
 
@@ -80,9 +86,7 @@ class Network(nn.Module):
 
 
 def run(params: Mapping[str, Any], seed: int, shared: Path) -> Mapping[str, Any]:
-    """valid: least sum of the losses; test: both losses there; end: both at the end; per_second: steps"""
-    import time
-
+    """As `stopped_early` has it."""
     torch.manual_seed(seed)
     data, network = {split: pictures(split, seed) for split in SPLITS}, Network()
     weights = None if params["weight"] is None else [params["weight"], 1 - params["weight"]]
@@ -91,24 +95,40 @@ def run(params: Mapping[str, Any], seed: int, shared: Path) -> Mapping[str, Any]
     optimizer = torch.optim.Adam([*network.parameters(), *learnt], lr=params["lr"])
     trunk, heads = list(network.trunk.parameters()), list(network.heads.parameters())
     pixels, classes = data["train"]
-    best, test, spent = math.inf, [math.nan, math.nan], 0.0
-    for step in range(params["steps"]):
-        batch = torch.randint(len(pixels), (BATCH,))
-        began = time.process_time()
+
+    def step(_: int, batch: Tensor) -> None:
         optimizer.zero_grad()
         combine.backward(network.losses(pixels[batch], classes[batch]), trunk, heads)
         optimizer.step()
+
+    draw = partial(torch.randint, len(pixels), (BATCH,))
+    return stopped_early(params["steps"], EVERY, draw, step, lambda split: _losses(network, data[split]))
+
+
+def stopped_early(
+    steps: int,
+    every: int,
+    draw: Callable[[], Batch],
+    step: Callable[[int, Batch], None],
+    losses: Callable[[str], list[float]],
+) -> dict[str, Any]:
+    """Train, and look at both tasks' validation losses every so many steps.
+
+    Returns valid, the least sum of these; test, both test losses there; end, both at the end; per_second, steps a
+    second of processor time, batches drawn beforehand. losses: on "valid" or "test"
+    """
+    import time
+
+    best, test, spent = math.inf, [math.nan, math.nan], 0.0
+    for at in range(steps):
+        batch = draw()
+        began = time.process_time()
+        step(at, batch)
         spent += time.process_time() - began
-        if (step + 1) % EVERY == 0:
-            found = sum(_losses(network, data["valid"]))
-            if found < best:
-                best, test = found, _losses(network, data["test"])
-    return {
-        "valid": best if math.isfinite(best) else None,
-        "test": test,
-        "end": _losses(network, data["test"]),
-        "per_second": params["steps"] / spent,
-    }
+        if (at + 1) % every == 0 and (found := sum(losses("valid"))) < best:
+            best, test = found, losses("test")
+    valid = best if math.isfinite(best) else None
+    return {"valid": valid, "test": test, "end": losses("test"), "per_second": steps / spent}
 
 
 def _losses(network: Network, data: tuple[Tensor, Tensor]) -> list[float]:
