@@ -43,7 +43,8 @@ def answered(client: TestClient, **more: Any) -> tuple[str, str]:
 def test_an_answer_ends_before_the_first_stop(client: TestClient, streamed: bool) -> None:
     whole, _ = answered(client)
     assert len(whole) > 20
-    for stops in (whole[9:13], [whole[15:17], whole[9:13]], ["\u2603", whole[:1]], [whole[9:13] + "\u2603", whole[12:14]]):
+    word = whole[9:13]
+    for stops in (word, [whole[15:17], word], ["\u2603", whole[:1]], [word + "\u2603", whole[12:14]]):
         given = [stops] if isinstance(stops, str) else stops
         end = min(at for stop in given if (at := whole.find(stop)) >= 0)
         assert answered(client, stop=stops, stream=streamed) == (whole[:end], "stop")
