@@ -17,6 +17,7 @@ from talking import SCHEMA, Inline, Talking, answering
 
 from omni.decode.pipeline import Pipeline
 from omni.live.engine.pool import Pool
+from omni.live.hearing.pcm import to_base64
 from omni.live.http.app import application
 from omni.live.http.door import Allowance, Door
 
@@ -63,6 +64,23 @@ def test_who_sends_too_fast_is_read_more_slowly() -> None:
         return time.monotonic() - began
 
     assert asyncio.run(taken(250)) >= 0.49                              # two seconds' worth at once, then the rate
+
+
+def test_who_sends_sound_too_fast_is_read_more_slowly(pipeline: Pipeline) -> None:
+    def taken(seconds: int) -> float:
+        """How long it took until so much silence was heard."""
+        with client_of(application(Pool([process], 1), Door(sound=20))).websocket_connect("/v1/realtime") as socket:
+            began = time.monotonic()
+            for _ in range(seconds):
+                socket.send_json({"type": "input_audio_buffer.append", "audio": to_base64(second, "audio/pcm")})
+            socket.send_json({"type": "input_audio_buffer.clear"})
+            while socket.receive_json()["type"] != "input_audio_buffer.cleared":
+                pass
+            return time.monotonic() - began
+
+    process: Any = Inline.of(pipeline, lambda _: None)
+    second = np.zeros(24_000, np.float32)
+    assert taken(60) >= 0.9                                             # two seconds' worth at once, then the rate
 
 
 def test_a_key_has_its_number_of_questions_and_each_its_time(pipeline: Pipeline) -> None:

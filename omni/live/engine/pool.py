@@ -1,6 +1,7 @@
 """The door's side of the models' processes: starts them, speaks with them, and starts them again when they die."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from omni.live.engine import messages, wire
 
 log = logging.getLogger("omni.live")
 PAUSE, LONGEST_PAUSE = 0.5, 30.0                                        # seconds before a dead process is started again
+WAITING = 4 << 20                                                       # bytes that may wait for a model's process
 LOST = (asyncio.IncompleteReadError, OSError, wire.GarbledError)        # how a connection ends
 
 Listener = Callable[[messages.Told | None], None]                       # None: the model has died
@@ -51,6 +53,7 @@ class Process:
     async def start(self) -> None:
         """Start it and wait until it listens. Raises InputError when it ends before that."""
         reader, self._writer = await self.body.start()
+        self._writer.transport.set_write_buffer_limits(WAITING)
         try:
             ready = await self._next(reader)
             if not isinstance(ready, messages.Ready):
@@ -65,6 +68,12 @@ class Process:
         """Say something to the model; nothing happens while it is dead."""
         if self._writer is not None and not self._writer.is_closing():
             self._writer.write(wire.pack(message))
+
+    async def drained(self) -> None:
+        """Wait while `WAITING` bytes and more wait for it to read them; not for one that is dead."""
+        if self._writer is not None and not self._writer.is_closing():
+            with contextlib.suppress(OSError):
+                await self._writer.drain()
 
     def stop(self) -> None:
         """End the process for good."""
@@ -207,6 +216,10 @@ class Line:
 
     def tell(self, message: messages.Told) -> None:
         self.process.tell(message)
+
+    async def drained(self) -> None:
+        """Wait until the model can be told more. Who takes from clients waits, so that they do and nothing piles up."""
+        await self.process.drained()
 
     def close(self) -> None:
         """Forget the conversation."""

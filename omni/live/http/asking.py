@@ -87,6 +87,7 @@ async def answer(
     system, mute: as in messages.Answer
     """
     async with conversation(pool) as (line, said):
+        await line.drained()
         line.tell(messages.Answer(line.name, "answer", ask, None, None, parts, system, mute))
         while True:
             message = await said.get()

@@ -53,6 +53,11 @@ class Session:
         self.microphone = Microphone(self.settings, line.facts.sample_rate)
         send(server("session.created", session=self.settings.shown))
 
+    @property
+    def heard(self) -> float:
+        """Seconds of sound that came in."""
+        return self.microphone.heard / RATE
+
     # ---- from the client
 
     def take(self, text: str | bytes) -> str | None:
