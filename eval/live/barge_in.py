@@ -14,17 +14,21 @@ from omni.eval.live.serving import add_flags, asked_server
 from omni.figures import Report
 from omni.files import write_json
 from omni.live.hearing.pcm import to_base64
+from omni.live.hearing.voiced import BELOW
 from omni.progress import progress
 
 ASKED = ("Count to ten.", "Tell me about yourself.", "What can you do?", "Who are you?")
 SAMPLE = 4.0                                                            # seconds by which codes a second are counted
+VOICE = 25                                                              # dB below the loudest; breath is softer
 BEFORE = 0.3                                                            # seconds of the answer that are heard first
 
 
 @dataclass(frozen=True)
 class Interruption:
-    """Milliseconds from the user's first audible sound to the last of the answer, and of the answer heard and kept.
+    """Milliseconds from the user's first voiced sound to the last of the answer, and of the answer heard and kept.
 
+    stop_ms: from the first sound within VOICE of the loudest; from_first_sound_ms: within BELOW, which is what latency
+    and turns are measured by and takes in breath and hiss
     guessed_ms: what the server kept by its own clock; kept_ms: once the client had told what it played
     """
 
@@ -99,7 +103,7 @@ async def interrupted(
     await client.until("response.done", since)
     sound = client.sound[mark:]
     length = sum(len(arrival.wave) for arrival in sound) / RATE
-    first, sounds = first_voiced(question.wave, 25) / RATE, first_voiced(question.wave, 35) / RATE
+    first, sounds = (first_voiced(question.wave, below) / RATE for below in (VOICE, BELOW))
     if not sound or length < BEFORE + first + 0.6:
         listening.cancel()
         await settle(client)

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from omni.eval.live.client import RATE, Client, connected, first_audible, room, settle
+from omni.eval.live.client import RATE, Arrival, Client, connected, first_audible, playback, room, settle
 from omni.eval.live.recordings import Question, of_length, questions
 from omni.eval.live.serving import add_flags, asked_server
 from omni.eval.statistics import bootstrap, wilson
@@ -16,19 +16,22 @@ from omni.figures import Report
 from omni.files import write_json
 from omni.progress import progress
 
+LETTERS = "response.output_audio_transcript.delta"
 LEAD = 0.4                                                              # seconds of silence before the user speaks
 PATIENCE = 6.0                                                          # seconds of silence after it
 A_SESSION = 5                                                           # turns in one session
 PAUSE = 0.2                                                             # seconds from which on a silence is a pause
 LENGTHS, MOST_PAIRS = (1.0, 20.0), 20                                    # seconds; questions said at both lengths
+LONG, ENDS = 60, 10                                                     # turns of a long conversation; of either end
 
 
 @dataclass(frozen=True)
 class Turn:
     """One turn, in milliseconds; latency None when no audible answer came.
 
-    detection: until the server said that the turn has ended; first: from there to the first sound that came;
-    leading: its silence. false_start: something was answered before the user had ended
+    detection: until the server said that the turn has ended; token: from there to the first letters of the answer;
+    codec: from them to the first sound that came, the rest of its text and the first frame; leading: its silence.
+    false_start: something was answered before the user had ended
     """
 
     name: str
@@ -36,7 +39,8 @@ class Turn:
     pause: float
     latency: float | None
     detection: float | None
-    first: float | None
+    token: float | None
+    codec: float | None
     leading: float | None
     false_start: bool
 
@@ -56,16 +60,23 @@ def run(args: argparse.Namespace) -> None:
     with asked_server(args) as url:
         turns = asyncio.run(_all(url, args.key, said, "turns"))
         effect = asyncio.run(_all(url, args.key, lengths, "lengths"))
-    report = figures(turns, effect)
-    write_json(args.out / "turns.json", {"turns": [asdict(turn) for turn in (*turns, *effect)]})
+        long = asyncio.run(_all(url, args.key, at_length(said), "one conversation", one=True))
+    report = figures(turns, effect, long)
+    write_json(args.out / "turns.json", {"turns": [asdict(turn) for turn in (*turns, *effect, *long)]})
     print(report.table())
     print(f"every turn: {args.out / 'turns.json'}")
     if args.json:
         print(report.json())
 
 
-def figures(turns: Sequence[Turn], effect: Sequence[Turn]) -> Report:
-    """The table. effect: turns of the two lengths in turn."""
+def at_length(said: Sequence[Question]) -> list[Question]:
+    """What is said in one long conversation, which ends with the questions with which it began."""
+    ends = min(ENDS, len(said))
+    return [*said[: max(ends, LONG - ends)], *said[:ends]]
+
+
+def figures(turns: Sequence[Turn], effect: Sequence[Turn], long: Sequence[Turn] = ()) -> Report:
+    """The table. effect: turns of the two lengths in turn; long: those of one conversation, see `at_length`."""
     report, answered = Report("bench latency"), [turn.latency for turn in turns if turn.latency is not None]
     values = np.array(answered or [np.nan])
     low, high = bootstrap(answered)
@@ -79,39 +90,45 @@ def figures(turns: Sequence[Turn], effect: Sequence[Turn]) -> Report:
         low, high = wilson(wrong, len(group))
         report.add(name, wrong / len(group) if group else None, "1", low=low, high=high, n=len(group))
     report.add("unanswered", sum(turn.latency is None for turn in turns), "turns", n=len(turns))
-    for part in ("detection", "first", "leading"):
+    for part in ("detection", "token", "codec", "leading"):
         found = [value for turn in turns if (value := getattr(turn, part)) is not None]
         report.add(f"{part}_ms", float(np.mean(found)) if found else None, "ms", n=len(found))
-    pairs = ((short.latency, long.latency) for short, long in zip(effect[::2], effect[1::2], strict=True))
-    longer = [long - short for short, long in pairs if short is not None and long is not None]
-    if longer:
-        low, high = bootstrap(longer)
-        report.add("length_effect_ms", float(np.mean(longer)), "ms", low=low, high=high, n=len(longer))
-    else:
-        report.add("length_effect_ms", None, "ms", n=0)
+    _add_effect(report, "length_effect_ms", effect[::2], effect[1::2])
+    ends = min(ENDS, len(long) // 2)
+    _add_effect(report, "conversation_effect_ms", long[:ends], long[len(long) - ends :])
     return report
 
 
-async def _all(url: str, key: str, said: Sequence[Question], label: str) -> list[Turn]:
+def _add_effect(report: Report, name: str, before: Sequence[Turn], after: Sequence[Turn]) -> None:
+    """How much later the same questions are answered after than before, of those that were answered both times."""
+    pairs = ((one.latency, other.latency) for one, other in zip(before, after, strict=True))
+    later = [other - one for one, other in pairs if one is not None and other is not None]
+    low, high = bootstrap(later) if later else (None, None)
+    report.add(name, float(np.mean(later)) if later else None, "ms", low=low, high=high, n=len(later))
+
+
+async def _all(url: str, key: str, said: Sequence[Question], label: str, one: bool = False) -> list[Turn]:
+    """one: all in one conversation, whose answers are heard to their ends"""
     turns, random = [], np.random.default_rng(0)
+    size = len(said) if one else A_SESSION
     with progress(None, label, total=len(said), unit="turn") as bar:
-        for start in range(0, len(said), A_SESSION):
+        for start in range(0, len(said), size):
             async with connected(url, key) as client:
-                for question in said[start : start + A_SESSION]:
-                    turns.append(await one_turn(client, question, random))
+                for question in said[start : start + size]:
+                    turns.append(await one_turn(client, question, random, whole=one))
                     bar.update(1)
     return turns
 
 
-async def one_turn(client: Client, question: Question, random: np.random.Generator) -> Turn:
-    """Say one question and listen until its answer is audible; then stop it."""
+async def one_turn(client: Client, question: Question, random: np.random.Generator, whole: bool = False) -> Turn:
+    """Say one question and listen until its answer is audible; then stop it, unless the `whole` of it is heard."""
     mark, since = len(client.sound), len(client.events)
     wave = np.concatenate((room(LEAD, random), question.wave, room(PATIENCE, random)))
     wave[int(LEAD * RATE) :][: len(question.wave)] += room(question.seconds + 1, random)[: len(question.wave)]
     start = time.monotonic()
     speaking = asyncio.create_task(client.speak(wave, start))
     end = start + LEAD + question.seconds                               # t0, on the schedule that `speak` keeps
-    heard = None
+    heard, last = None, list[Arrival]()
     while not speaking.done():
         client.news.clear()
         waiting = asyncio.create_task(client.news.wait())
@@ -121,11 +138,24 @@ async def one_turn(client: Client, question: Question, random: np.random.Generat
         heard = first_audible(last)
         if heard is not None and heard >= end - 0.001 and last[0].at >= end:
             break
+    if whole and last:
+        await _heard_out(client, last[0].item, mark, since)
     speaking.cancel()
     await asyncio.gather(speaking, return_exceptions=True)
     turn = _turn(client, question, end, heard, mark, since)
     await settle(client)
     return turn
+
+
+async def _heard_out(client: Client, item: str, mark: int, since: int) -> None:
+    """Until all of an answer was made and played."""
+    begun = sum(event["type"] == "response.created" for _, event in client.events[since:])
+    while sum(event["type"] == "response.done" for _, event in client.events[since:]) < begun:
+        client.news.clear()
+        await asyncio.wait_for(client.news.wait(), PATIENCE)
+    sound = [arrival for arrival in client.sound[mark:] if arrival.item == item]
+    end = playback(sound)[0][-1] + len(sound[-1].wave) / RATE
+    await asyncio.sleep(max(0.0, end - time.monotonic()))
 
 
 def _last_item(client: Client, since: int) -> str | None:
@@ -140,6 +170,7 @@ def _turn(client: Client, question: Question, end: float, heard: float | None, m
     stopped = [at for at, event in news if event["type"] == "input_audio_buffer.speech_stopped"]
     item = _last_item(client, since)
     came = next((arrival.at for arrival in client.sound[mark:] if arrival.item == item), None)
+    wrote = next((at for at, event in news if event["type"] == LETTERS and event["item_id"] == item), came)
 
     def ms(value: float | None) -> float | None:
         return None if value is None else round(value * 1000, 2)
@@ -148,7 +179,8 @@ def _turn(client: Client, question: Question, end: float, heard: float | None, m
         question.name, question.seconds, question.pause,
         latency=ms(None if heard is None else heard - end),
         detection=ms(stopped[-1] - end if stopped else None),
-        first=ms(came - stopped[-1] if came is not None and stopped else None),
+        token=ms(wrote - stopped[-1] if wrote is not None and stopped else None),
+        codec=ms(came - wrote if came is not None and wrote is not None else None),
         leading=ms(heard - came if heard is not None and came is not None else None),
         false_start=false_start,
     )  # fmt: skip

@@ -3,12 +3,12 @@
 import argparse
 import asyncio
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from omni.eval.live.client import Client, connected, first_audible, playback, room
+from omni.eval.live.client import RATE, Arrival, Client, connected, first_audible, playback, room
 from omni.eval.live.recordings import Question, questions
 from omni.eval.live.serving import add_flags, asked_server
 from omni.figures import Report
@@ -16,6 +16,7 @@ from omni.files import write_json
 from omni.progress import progress
 
 COUNTS = (1, 2, 4, 6, 8, 12, 16)
+LEAD = 0.3                                                              # seconds of silence before the user speaks
 SILENCE = 3.0                                                           # seconds in which the answer is listened to
 GAP = 0.005                                                             # seconds without sound that nobody hears
 
@@ -31,6 +32,15 @@ class Level:
     spoken_seconds: float
     p50_ms: float | None
     p95_ms: float | None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Seconds of gaps in it and of its sound; latency in ms of the last of a turn, None of one that was stopped."""
+
+    latency: float | None
+    gaps: float
+    spoken: float
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -80,48 +90,43 @@ def figures(levels: Sequence[Level]) -> Report:
 
 async def _level(url: str, key: str, said: Sequence[Question], count: int, seconds: float) -> Level:
     talks = [_talk(url, key, said, number, seconds) for number in range(count)]
-    turns = [turn for found in await asyncio.gather(*talks) for turn in found]
-    latencies = [latency for latency, _, _ in turns if latency is not None]
+    answers = [answer for found in await asyncio.gather(*talks) for answer in found]
+    latencies = [answer.latency for answer in answers if answer.latency is not None]
     return Level(
-        count, len(turns), sum(gap > GAP for _, gap, _ in turns), round(sum(gap for _, gap, _ in turns), 4),
-        round(sum(length for _, _, length in turns), 2),
+        count, len(answers), sum(answer.gaps > GAP for answer in answers),
+        round(sum(answer.gaps for answer in answers), 4), round(sum(answer.spoken for answer in answers), 2),
         float(np.percentile(latencies, 50)) if latencies else None,
         float(np.percentile(latencies, 95)) if latencies else None,
     )  # fmt: skip
 
 
-async def _talk(
-    url: str, key: str, said: Sequence[Question], number: int, seconds: float
-) -> list[tuple[float | None, float, float]]:
-    """One conversation: (latency in ms, seconds of gaps, seconds spoken) of each answer."""
-    random, turns = np.random.default_rng(number), []
+async def _talk(url: str, key: str, said: Sequence[Question], number: int, seconds: float) -> list[Answer]:
+    """All answers of one conversation."""
+    random, answers = np.random.default_rng(number), []
     loop = asyncio.get_running_loop()
     async with connected(url, key) as client:
         await asyncio.sleep(random.uniform(0, 2))                       # not all at once
         end = loop.time() + seconds
         while loop.time() < end:
-            question = said[int(random.integers(len(said)))]
-            turn = await _turn(client, question, random)
-            if turn is not None:
-                turns.append(turn)
-    return turns
+            answers += await one_turn(client, said[int(random.integers(len(said)))], random)
+    return answers
 
 
-async def _turn(
-    client: Client, question: Question, random: np.random.Generator
-) -> tuple[float | None, float, float] | None:
+async def one_turn(client: Client, question: Question, random: np.random.Generator) -> list[Answer]:
+    """Say one question; all that was answered, those too that began before it was over and were stopped."""
     mark = len(client.sound)
-    lead = room(0.3, random)
+    lead = room(LEAD, random)
     begun = await client.speak(np.concatenate((lead, question.wave, room(SILENCE, random))))
-    spoken = client.sound[mark:]
-    items = [arrival.item for arrival in spoken]
-    sound = [arrival for arrival in spoken if arrival.item == items[-1]] if items else []
-    if not sound:
-        return None
-    heard = first_audible(sound)
-    latency = None if heard is None else (heard - begun - 0.3 - question.seconds) * 1000
-    _, gaps = playback(sound)
-    return latency, gaps, sum(len(arrival.wave) for arrival in sound) / 24_000
+    by_item: dict[str, list[Arrival]] = {}
+    for arrival in client.sound[mark:]:
+        by_item.setdefault(arrival.item, []).append(arrival)
+    answers = [Answer(None, playback(sound)[1], sum(len(each.wave) for each in sound) / RATE)
+               for sound in by_item.values()]  # fmt: skip
+    if answers:
+        heard = first_audible(list(by_item.values())[-1])
+        latency = None if heard is None else (heard - begun - LEAD - question.seconds) * 1000
+        answers[-1] = replace(answers[-1], latency=latency)
+    return answers
 
 
 def _plot(levels: Sequence[Level], path: Path) -> None:

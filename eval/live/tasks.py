@@ -48,7 +48,8 @@ def latency(data: str | None = None, n: int | None = 20, seed: int = 0, url: str
         timing("min_ms", "least ms", "latency"), timing("mean_ms", "mean ms", "latency"),
         timing("p50_ms", "p50 ms", "latency"), timing("p95_ms", "p95 ms", "latency"),
         timing("max_ms", "most ms", "latency"), timing("detection_ms", "mean ms", "detection"),
-        timing("first_ms", "mean ms", "first"), timing("leading_ms", "mean ms", "leading"),
+        timing("token_ms", "mean ms", "token"), timing("codec_ms", "mean ms", "codec"),
+        timing("leading_ms", "mean ms", "leading"),
         timing("false_start_rate", "share", "false_start"),
         timing("false_start_rate_with_pauses", "share", "false_start_in_pause"),
         timing("answered", "share", "answered"),
@@ -60,6 +61,8 @@ def barge_in(data: str | None = None, n: int | None = 10, seed: int = 0, url: st
     """From the user's first sound in an answer to its end, and whether more of it is kept than was heard."""
     return _live("barge_in", data, n, seed, interrupt(url, key), [
         timing("stop_ms_p50", "p50 ms", "stop_ms"), timing("stop_ms_p95", "p95 ms", "stop_ms"),
+        timing("stop_from_first_sound_ms_p50", "p50 ms", "from_first_sound_ms"),
+        timing("stop_from_first_sound_ms_p95", "p95 ms", "from_first_sound_ms"),
         timing("kept_beyond_heard_ms_max", "most ms", "beyond_ms"), timing("interrupted", "share", "interrupted"),
     ])  # fmt: skip
 

@@ -4,9 +4,12 @@ import argparse
 
 EPILOG = """examples:
   omni plan serve tiny --gpu cpu
-  omni plan serve 7b --gpu h100 --context 8192
-`omni serve` takes the steps of all conversations that have one to make together: batched. One by one is what it
-would be otherwise. How many sessions a server lets in it measures itself when it starts."""
+  omni plan serve 7b --gpu h100 --context 8192 --beside 0.02
+A bound by memory and FLOPs of the model's steps in three quarters of the time, not a measurement. `omni serve` takes
+the steps of all conversations together (batched) on a CPU, and one by one on a GPU; `sessions` is the one of both that
+holds. Codec, sampling and turn detection are left out unless --beside says what they take; the share of "each further
+one" that `omni serve` prints at its start, on the same device, is an upper bound of it. How many sessions a server lets
+in it measures itself then, 16 in a process at most unless --sessions says otherwise."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -17,6 +20,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--gpu", default="h100", help="h100, a100-80 … or cpu: one core of this machine, measured")
     parser.add_argument("--context", type=int, default=2048, metavar="STEPS", help="of past (default: %(default)s)")
     parser.add_argument("--steps", type=float, default=25.0, help="a second of speech takes (default: %(default)g)")
+    said = "of real time that each session takes beside the model's steps (default: %(default)g)"
+    parser.add_argument("--beside", type=float, default=0.0, metavar="SHARE", help=said)
     parser.add_argument("--json", action="store_true", help="print the figures as JSON on the last line")
 
 
@@ -30,16 +35,23 @@ def run(args: argparse.Namespace) -> None:
 
     if args.context <= 0 or not 0 < args.steps < float("inf"):
         raise InputError(f"--context {args.context}, --steps {args.steps:g}: both must be positive")
+    if not 0 <= args.beside < 1:
+        raise InputError(f"--beside {args.beside:g}: must be a share, 0 to 1, such as 0.02")
     recipe, _ = _recipe(args.model.removeprefix("omni-"))
     config = recipe.model.config(_usual_vocabulary())
-    serving = Serving(config, hardware(args.gpu), args.context, args.steps, 4 if args.gpu == "cpu" else 2)
+    bytes_each = 4 if args.gpu == "cpu" else 2
+    serving = Serving(config, hardware(args.gpu), args.context, args.steps, bytes_each, args.beside)
     report = Report("plan serve")
     report.add("step_ms", serving.seconds(1) * 1e3, "ms")
+    report.add("sessions", serving.sessions, "sessions")
     report.add("sessions_one_by_one", serving.one_by_one, "sessions")
     report.add("sessions_batched", serving.batched, "sessions")
     report.add("sessions_in_memory", serving.fitting, "sessions")
     report.add("memory_weights", serving.weights / 2**30, "GiB")
     report.add("memory_per_session", serving.past / 2**20, "MiB")
     print(report.table())
+    how = "together" if serving.together else "one by one"
+    left_out = "" if args.beside else "; codec, sampling and turn detection are left out (--beside)"
+    print(f"sessions: a bound, where `omni serve` takes their steps {how} on {args.gpu}{left_out}")
     if args.json:
         print(report.json())

@@ -3,7 +3,9 @@
 import asyncio
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +17,25 @@ from websockets.asyncio.server import ServerConnection, serve
 
 import omni.safety.registry  # noqa: F401
 from omni.eval.live import latency as bench
+from omni.eval.live import sessions
+from omni.eval.live.client import Client, connected
+from omni.eval.live.recordings import Question
 from omni.eval.live.tasks import barge_in, latency
 from omni.eval.tasks.measures import KINDS
 from omni.live.hearing.pcm import from_base64, to_base64
 
 LOUD = to_base64(0.3 * np.sin(np.arange(4800) / 9).astype(np.float32), "audio/pcm")
-DELAY = 0.15                                                            # seconds from silence to the planted answer
+DELAY, MADE = 0.15, 0.1                                                 # seconds to the planted answer; to its sound
 
 
 async def planted(socket: ServerConnection, behaviour: str) -> None:
     """`late` answers DELAY after it hears silence again, `early` at the first sound that comes, `mute` never.
+    `twice` answers as early with a gap of MADE, and without one after the end; `later` as late, for two seconds.
 
     `talks` answers in writing asked at length, and says that it hears a voice; `terse` answers with 0.2 s.
     Its model is given a code a millisecond.
     """
-    heard, answered, kept = False, False, 4000
+    heard, answered, kept, begun = False, False, 4000, 0
 
     async def say(kind: str, **fields: Any) -> None:
         await socket.send(json.dumps({"type": kind, **fields}))
@@ -58,13 +64,21 @@ async def planted(socket: ServerConnection, behaviour: str) -> None:
             continue
         voice = loud(event)
         heard = heard or voice
+        if behaviour == "twice" and voice and begun == 0:
+            begun = 1
+            await say("response.output_audio.delta", item_id="b", delta=LOUD)
+            await asyncio.sleep(0.2 + MADE)
+            await say("response.output_audio.delta", item_id="b", delta=LOUD)
         if behaviour == "early" or (heard and not voice):
             answered = True
             await asyncio.sleep(DELAY if behaviour == "late" else 0)
             await say("input_audio_buffer.speech_stopped")
             await say("response.created")
             await say("response.output_item.added", item={"id": "a"})
-            await say("response.output_audio.delta", item_id="a", delta=LOUD)
+            await say("response.output_audio_transcript.delta", item_id="a", delta="x")
+            await asyncio.sleep(MADE if behaviour == "late" else 0)
+            for _ in range(10 if behaviour == "later" else 1):
+                await say("response.output_audio.delta", item_id="a", delta=LOUD)
             await say("response.done")
 
 
@@ -132,7 +146,9 @@ def test_a_planted_delay_a_false_start_and_silence_are_told_apart(
     assert max(turn["latency"] for turn in answered) >= 1000 * DELAY
     for turn in answered:                                               # early is before the end unless we starve
         assert turn["false_start"] == (turn["latency"] < 0)
-        assert turn["detection"] + turn["first"] + turn["leading"] == pytest.approx(turn["latency"], abs=0.1)
+        parts = [turn[part] for part in ("detection", "token", "codec", "leading")]
+        assert sum(parts) == pytest.approx(turn["latency"], abs=0.1) and min(parts[1:]) >= 0
+    assert max(turn["codec"] for turn in answered) > 0
     early = sum(turn["false_start"] for turn in turns)
     assert early <= 1 and found["false_start_rate"]["false_start_rate"] == pytest.approx(early / 3)
     assert found["min_ms"]["min_ms"] <= found["p50_ms"]["p50_ms"] <= found["max_ms"]["max_ms"]
@@ -146,6 +162,40 @@ def test_an_answer_is_interrupted_or_over_before(behaviours: tuple[str, list[str
     assert log.status == "success" and not [one.error for one in log.samples if one.error]
     assert found["interrupted"]["interrupted"] == 0.5 and found["stop_ms_p50"]["stop_ms_p50_n"] == 1
     assert found["kept_beyond_heard_ms_max"]["kept_beyond_heard_ms_max"] == -20  # as much less as was planted
+
+
+def conversed(url: str, turn: Callable[[Client, Question, np.random.Generator], Any]) -> Any:
+    """What a turn of a second's sound comes to."""
+
+    async def talk() -> Any:
+        async with connected(url) as client:
+            wave = 0.3 * np.sin(np.arange(24_000) / 9).astype(np.float32)
+            return await turn(client, Question("q", wave, 0.0), np.random.default_rng(0)), client
+
+    return asyncio.run(talk())
+
+
+def test_gaps_are_counted_in_all_answers_of_a_turn(
+    behaviours: tuple[str, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "SILENCE", 0.5)
+    url, plan = behaviours
+    plan += ["twice"]
+    (first, last), _ = conversed(url, sessions.one_turn)
+    assert first.gaps > 0 and first.spoken == pytest.approx(0.4) and first.latency is None
+    assert last.gaps == 0 and last.spoken == pytest.approx(0.2) and last.latency is not None
+
+
+def test_an_answer_is_heard_to_its_end_where_the_conversation_is_to_hold_it(
+    behaviours: tuple[str, list[str]]
+) -> None:
+    url, plan = behaviours
+    plan += ["later"]
+    began = time.monotonic()
+    turn, client = conversed(url, partial(bench.one_turn, whole=True))
+    assert turn.latency is not None and turn.token is not None
+    assert sum(len(arrival.wave) for arrival in client.sound) == 48_000
+    assert time.monotonic() - began >= bench.LEAD + 1 + 2
 
 
 def test_without_a_server_every_sample_is_an_error(data: Path, tmp_path: Path) -> None:

@@ -6,10 +6,9 @@
 import argparse
 import asyncio
 import os
-import subprocess
 import sys
 
-from fuzzing.client import FoundError
+from fuzzing.client import FoundError, children
 from fuzzing.crowd import apart, churn, many, slow
 from fuzzing.death import killed
 from fuzzing.states import STATES, calling, leave
@@ -58,9 +57,7 @@ def main() -> None:
     if voice is None:
         sys.exit("fuzz: no flite and no espeak-ng here to speak with; install one")
     with server(None, args.caller, "--sessions", str(CROWD)) as url:
-        (door,) = [int(pid) for pid in subprocess.run(
-            ["pgrep", "-P", str(os.getpid()), "-f", "omni.cli serve"], capture_output=True, text=True, check=True
-        ).stdout.split()]  # fmt: skip
+        (door,) = children(os.getpid(), "omni.cli serve")
         try:
             asyncio.run(run(url, door, voice, args))
         except* FoundError as found:

@@ -34,6 +34,9 @@ class Inline:
         self.listeners: dict[str, Any] = {}
         self.sessions: set[str] = set()
 
+    async def drained(self) -> None:
+        """Nothing waits: it is told at once."""
+
     @classmethod
     def of(cls, pipeline: Pipeline, told: Callable[[messages.Told], None]) -> "Inline":
         codec, vocab = pipeline.tokenizers.audio, pipeline.vocab

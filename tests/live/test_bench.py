@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from omni.eval.live.latency import Turn, figures
+from omni.eval.live.latency import ENDS, LONG, Turn, at_length, figures
 from omni.eval.live.recordings import RATE, Question, of_length
 
 
@@ -25,7 +25,7 @@ def test_questions_of_two_lengths_end_alike(number: int) -> None:
 
 
 def turn(latency: float | None) -> Turn:
-    return Turn("turn", 1.0, 0.0, latency, None, None, None, False)
+    return Turn("turn", 1.0, 0.0, latency, None, None, None, None, False)
 
 
 def test_the_effect_of_length_is_that_of_pairs_both_of_which_were_answered() -> None:
@@ -37,3 +37,13 @@ def test_the_effect_of_length_is_that_of_pairs_both_of_which_were_answered() -> 
 def test_the_effect_of_length_is_told_where_it_is_not_known() -> None:
     found = json.loads(figures([turn(150)], [turn(None), turn(100)]).json())["figures"]["length_effect_ms"]
     assert found["value"] is None and found["n"] == 0
+
+
+@pytest.mark.parametrize(("count", "turns", "ends"), [(3, 6, 3), (15, 25, 10), (200, LONG, ENDS)])
+def test_a_long_conversation_ends_with_the_questions_of_its_beginning(count: int, turns: int, ends: int) -> None:
+    asked = at_length([said(0.4, seed) for seed in range(count)])
+    names = [question.name for question in asked]
+    assert len(names) == turns and names[:ends] == names[-ends:] and len(set(names)) == turns - ends
+    slower = [turn(100.0 + number) for number in range(turns)]
+    found = json.loads(figures([turn(150)], [], slower).json())["figures"]["conversation_effect_ms"]
+    assert found["value"] == pytest.approx(turns - ends) and found["n"] == ends

@@ -17,6 +17,7 @@ from talking import SCHEMA, Inline, Talking, answering
 
 from omni.decode.pipeline import Pipeline
 from omni.live.engine.pool import Pool
+from omni.live.hearing.pcm import to_base64
 from omni.live.http.app import application
 from omni.live.http.door import Allowance, Door
 
@@ -63,6 +64,21 @@ def test_who_sends_too_fast_is_read_more_slowly() -> None:
         return time.monotonic() - began
 
     assert asyncio.run(taken(250)) >= 0.49                              # two seconds' worth at once, then the rate
+
+
+def test_who_sends_sound_too_fast_is_read_more_slowly(pipeline: Pipeline) -> None:
+    process: Any = Inline.of(pipeline, lambda _: None)
+    client = client_of(application(Pool([process], 1), Door(sound=1, idle=0.5)))
+    second, took = to_base64(np.zeros(24_000, np.float32), "audio/pcm"), 0.0
+    with pytest.raises(WebSocketDisconnect), client.websocket_connect("/v1/realtime") as socket:
+        began = time.monotonic()
+        for _ in range(4):
+            socket.send_json({"type": "input_audio_buffer.append", "audio": second})
+        socket.send_json({"type": "input_audio_buffer.clear"})
+        while True:
+            if socket.receive_json()["type"] == "input_audio_buffer.cleared":
+                took = time.monotonic() - began
+    assert took >= 1.9                                                  # two seconds' worth at once, then the rate
 
 
 def test_a_key_has_its_number_of_questions_and_each_its_time(pipeline: Pipeline) -> None:

@@ -2,7 +2,8 @@
 
 A step of B conversations reads all weights once and the keys and values of every conversation, and computes B times a
 step's FLOPs; the slower of the two decides (the roofline of Williams et al. 2009). An answer needs `frame_rate` steps a
-second, one a frame (layouts delay and depth) or one a code (flat). The codec and turn detection are not in it.
+second, one a frame (layouts delay and depth) or one a code (flat). Codec, sampling and turn detection are in it only as
+the share of time that is given for them: it is a bound of what can be, not what was measured.
 """
 
 from dataclasses import dataclass
@@ -11,17 +12,23 @@ from omni.model.config import ModelConfig
 from omni.train.plan.hardware import Hardware
 
 READS = 0.8                                                             # of a memory's bandwidth that kernels reach
+SPOKEN = 0.75                                                           # of the time, as `omni serve` fills a process
 
 
 @dataclass(frozen=True)
 class Serving:
-    """A model on a device. context: steps of past a conversation has; steps: of the model a second of speech."""
+    """A model on a device.
+
+    context: steps of past a conversation has; steps: of the model a second of speech; beside: share of real time that
+    each conversation takes beside them
+    """
 
     config: ModelConfig
     device: Hardware
     context: int
     steps: float
     bytes_each: int                                                     # of a weight, a key and a value
+    beside: float = 0.0
 
     @property
     def weights(self) -> float:
@@ -41,9 +48,19 @@ class Serving:
         return max(reading, computing / (self.device.achievable * self.device.flops))
 
     @property
+    def together(self) -> bool:
+        """Whether `omni serve` takes the steps of all conversations together here; on a GPU it takes one by one."""
+        return self.device.name == "cpu"
+
+    @property
+    def sessions(self) -> int:
+        """Conversations at once as `omni serve` takes their steps."""
+        return self.batched if self.together else self.one_by_one
+
+    @property
     def one_by_one(self) -> int:
-        """Conversations at once where each has its steps to itself, as `omni serve` takes them."""
-        return min(int(1 / (self.steps * self.seconds(1))), self.fitting)
+        """Conversations at once where each has its steps to itself."""
+        return min(int(SPOKEN / (self.steps * self.seconds(1) + self.beside)), self.fitting)
 
     @property
     def batched(self) -> int:
@@ -51,7 +68,8 @@ class Serving:
         low, high = 0, max(0, self.fitting)
         while low < high:
             middle = (low + high + 1) // 2
-            low, high = (middle, high) if self.seconds(middle) * self.steps <= 1 else (low, middle - 1)
+            fits = self.seconds(middle) * self.steps + middle * self.beside <= SPOKEN
+            low, high = (middle, high) if fits else (low, middle - 1)
         return low
 
     @property

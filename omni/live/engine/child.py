@@ -1,12 +1,16 @@
 """A model's process on this machine, a child of the door's."""
 
 import asyncio
+import contextlib
 import socket
 import subprocess
 import sys
 from dataclasses import dataclass
 
+from omni.errors import InputError
 from omni.live.engine import wire
+
+LINGERS = 5.0                                                           # seconds in which it must end by itself
 
 
 @dataclass
@@ -22,25 +26,40 @@ class Child:
     measure: bool = True
     _process: "subprocess.Popen[bytes] | None" = None
 
-    async def start(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """Begin a new process; what it says, and what it is told."""
-        ours, theirs = socket.socketpair()
+    def command(self, fd: int) -> list[str]:
+        """What runs it, with its end of the socket."""
         flags = [*([self.model] if self.model else []), *(["--int8"] if self.int8 else []), "--device", self.device]
         flags += ["--measure"] if self.measure else []
-        command = [sys.executable, "-m", "omni.live.model.process", str(theirs.fileno()), *flags]
-        self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
-        theirs.close()
+        return [sys.executable, "-m", "omni.live.model.process", str(fd), *flags]
+
+    async def start(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Begin a new process; what it says, and what it is told. Raises InputError where the system has no room."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            try:
+                command = self.command(theirs.fileno())
+                self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
+            except OSError as error:
+                ours.close()
+                raise InputError(f"a model's process cannot be started ({error.strerror})") from None
         return await asyncio.open_connection(sock=ours, limit=wire.LARGEST)
 
     async def ended(self) -> str:
-        """Wait for its end, now that it has closed its socket; how it ended."""
-        assert self._process is not None
-        code = await asyncio.to_thread(self._process.wait)
+        """Wait for its end, now that its connection has ended, and end it where it does not; how it ended."""
+        process = self._process
+        assert process is not None
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            await asyncio.to_thread(process.wait, LINGERS)
+        process.kill()                                                  # which does nothing to one that has ended
+        code = await asyncio.to_thread(process.wait)
         return f"exit code {code}; its last words, if any, stand above"
 
     def stop(self) -> None:
         """End it, if it runs."""
         if self._process is not None:
             self._process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(LINGERS)
+            self._process.kill()
             self._process.wait()
             self._process = None

@@ -12,7 +12,8 @@ from omni.live.engine import messages, wire
 
 log = logging.getLogger("omni.live")
 PAUSE, LONGEST_PAUSE = 0.5, 30.0                                        # seconds before a dead process is started again
-LOST = (asyncio.IncompleteReadError, OSError)                           # how a connection ends
+WAITING = 4 << 20                                                       # bytes that may wait for a model's process
+LOST = (asyncio.IncompleteReadError, OSError, wire.GarbledError)        # how a connection ends
 
 Listener = Callable[[messages.Told | None], None]                       # None: the model has died
 
@@ -52,17 +53,27 @@ class Process:
     async def start(self) -> None:
         """Start it and wait until it listens. Raises InputError when it ends before that."""
         reader, self._writer = await self.body.start()
+        self._writer.transport.set_write_buffer_limits(WAITING)
         try:
-            self.ready = await self._next(reader)                       # type: ignore[assignment]
+            ready = await self._next(reader)
+            if not isinstance(ready, messages.Ready):
+                raise wire.GarbledError(f"a {type(ready).__name__} at first")
         except LOST:
             self._writer.close()
             raise InputError(f"a model's process ended before it could serve ({await self.body.ended()})") from None
+        self.ready = ready
         self._task = asyncio.get_running_loop().create_task(self._follow(reader))
 
     def tell(self, message: messages.Told) -> None:
         """Say something to the model; nothing happens while it is dead."""
         if self._writer is not None and not self._writer.is_closing():
             self._writer.write(wire.pack(message))
+
+    async def drained(self) -> None:
+        """Wait while `WAITING` bytes and more wait for it to read them; not for one that is dead."""
+        if self._writer is not None and not self._writer.is_closing():
+            with contextlib.suppress(OSError):
+                await self._writer.drain()
 
     def stop(self) -> None:
         """End the process for good."""
@@ -72,22 +83,34 @@ class Process:
 
     async def _follow(self, reader: asyncio.StreamReader) -> None:
         """Hand what the model says to whom it concerns, until it dies; then let a new one take its place."""
-        with contextlib.suppress(*LOST):
+        try:
             while True:
                 message = await self._next(reader)
                 self._died = 0
                 listener = self.listeners.get(message.talk)
                 if listener is not None:
-                    listener(message)
+                    self._hand_over(listener, message)
+        except wire.GarbledError as error:
+            log.error("a model's process says what is no message (%s)", error)
+        except LOST:
+            pass
         assert self._writer is not None
         self._writer.close()
         self.ready, lost = None, list(self.listeners.values())
         self.listeners.clear()
         self.sessions.clear()
         for listener in lost:
-            listener(None)
+            self._hand_over(listener, None)
         log.error("a model's process died (%s); starting another", await self.body.ended())
         await self._return()
+
+    @staticmethod
+    def _hand_over(listener: Listener, message: messages.Told | None) -> None:
+        """A fault of one listener is not the process's, whose others go on."""
+        try:
+            listener(message)
+        except Exception as error:
+            log.error("a conversation failed at what its model said", exc_info=error)
 
     async def _return(self) -> None:
         """Start it again, as often as it takes: what kept it from starting may pass."""
@@ -98,10 +121,14 @@ class Process:
                 return await self.start()
             except InputError as error:
                 log.error("%s; trying again", error)
+            except Exception as error:                                  # of the system's, or of a cluster's
+                log.error("a model's process cannot be started; trying again", exc_info=error)
 
     @staticmethod
     async def _next(reader: asyncio.StreamReader) -> messages.Told:
         sizes = wire.HEADER.unpack(await reader.readexactly(wire.HEADER.size))
+        if sum(sizes) > wire.LARGEST:
+            raise wire.GarbledError(f"{sum(sizes):,} bytes at once")
         text, tail = [await reader.readexactly(size) for size in sizes]
         return wire.unpack(text, tail)
 
@@ -189,6 +216,10 @@ class Line:
 
     def tell(self, message: messages.Told) -> None:
         self.process.tell(message)
+
+    async def drained(self) -> None:
+        """Wait until the model can be told more. Who takes from clients waits, so that they do and nothing piles up."""
+        await self.process.drained()
 
     def close(self) -> None:
         """Forget the conversation."""

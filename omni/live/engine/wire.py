@@ -21,6 +21,10 @@ TYPES: dict[str, type] = {
 }
 
 
+class GarbledError(Exception):
+    """What came is no message."""
+
+
 def pack(message: messages.Told) -> bytes:
     """One message."""
     arrays: list[bytes] = []
@@ -30,8 +34,13 @@ def pack(message: messages.Told) -> bytes:
 
 
 def unpack(text: bytes, tail: bytes) -> messages.Told:
-    """A message from its JSON and its arrays."""
-    message: messages.Told = _typed(json.loads(text), tail)
+    """A message from its JSON and its arrays. Raises GarbledError for what is none."""
+    try:
+        message = _typed(json.loads(text), tail)
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        raise GarbledError(f"{type(error).__name__}: {error}") from error
+    if not isinstance(message, messages.Told):
+        raise GarbledError(f"a {type(message).__name__}")
     return message
 
 

@@ -19,7 +19,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from omni.live.engine.pool import Pool
 from omni.live.guard import Guards
-from omni.live.http.asking import RefusedRequestError, bounded
+from omni.live.http.asking import RefusedRequestError, bounded, fault
 from omni.live.http.chat import Chat
 from omni.live.http.door import STRANGER, Door
 from omni.live.http.metrics import Metrics
@@ -69,9 +69,14 @@ class Guarded:
             await refuse(error)
         except HTTPException as error:                                  # a form that is none
             await refuse(RefusedRequestError(error.detail, error.status_code))
+        except RecursionError:
+            await refuse(RefusedRequestError("the body is nested too deeply"))
         except TimeoutError:
             told = f"the request took longer than {self.door.idle:g} s"
             await refuse(RefusedRequestError(told, 504, kind="server_error"))
+        except Exception as error:                                      # of ours; the other requests go on
+            log.error("%s failed", self.path, exc_info=error)
+            await refuse(fault(error))
         finally:
             self.metrics.requests.labels(self.path, str(status)).inc()
 

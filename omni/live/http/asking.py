@@ -3,7 +3,8 @@
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator, Sequence
+import logging
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -20,9 +21,10 @@ from omni.live.engine import messages
 from omni.live.engine.messages import Ask
 from omni.live.engine.pool import FullError, Line, Pool
 from omni.live.guard import Guards, Watch, failed
-from omni.live.protocol.events import RefusedError, fresh
+from omni.live.protocol.events import RefusedError, fresh, writable
 from omni.live.protocol.settings import LONGEST_TEXT, preset
 
+log = logging.getLogger("omni.live")
 T = TypeVar("T", int, float)
 M = TypeVar("M")
 LARGEST_BODY = 64 << 20                                                 # bytes of one request
@@ -85,6 +87,7 @@ async def answer(
     system, mute: as in messages.Answer
     """
     async with conversation(pool) as (line, said):
+        await line.drained()
         line.tell(messages.Answer(line.name, "answer", ask, None, None, parts, system, mute))
         while True:
             message = await said.get()
@@ -121,7 +124,25 @@ async def json_body(request: Request) -> dict[str, Any]:
         raise RefusedRequestError("the body is not JSON; send a JSON object") from None
     if not isinstance(body, dict):
         raise RefusedRequestError("the body is JSON but no object")
+    if b"\\u" in await request.body() and not writable(body):
+        raise RefusedRequestError("the body has half of a surrogate pair, which is no letter; send both")
     return body
+
+
+def words(body: Mapping[str, Any], name: str, default: str = "") -> str:
+    """A text of the request. Raises RefusedRequestError for what is none."""
+    value = body.get(name)
+    if value is not None and not isinstance(value, str):
+        raise RefusedRequestError(f"{name} must be a text", param=name)
+    return default if value is None else value
+
+
+def flag(body: Mapping[str, Any], name: str) -> bool:
+    """Whether the request wants something. Raises RefusedRequestError for what is neither true nor false."""
+    value = body.get(name)
+    if value is not None and not isinstance(value, bool):
+        raise RefusedRequestError(f"{name} must be true or false", param=name)
+    return bool(value)
 
 
 def within(body: dict[str, Any], name: str, default: T, least: float, most: float) -> T:
@@ -227,6 +248,23 @@ def sent(event: dict[str, Any]) -> str:
     return f"data: {json.dumps(event, ensure_ascii=False)}\n\n"
 
 
+async def sending(events: AsyncIterator[dict[str, Any]]) -> AsyncIterator[str]:
+    """Server-sent events; the last tells what kept them from going on, where something did."""
+    try:
+        async for event in events:
+            yield sent(event)
+    except RefusedRequestError as error:
+        yield sent(error.as_event())
+    except Exception as error:
+        log.error("a streamed answer failed", exc_info=error)
+        yield sent(fault(error).as_event())
+
+
+def fault(error: Exception) -> RefusedRequestError:
+    """A fault of ours, as the client is told of it."""
+    return RefusedRequestError(f"the server failed at it ({type(error).__name__})", 500, kind="server_error")
+
+
 @dataclass(frozen=True)
 class Known:
     """What the pool's model can do, as requests name it."""
@@ -247,7 +285,9 @@ class Known:
         facts = self._facts()
         try:
             chosen = name.get("id") if isinstance(name, dict) else name
-            return preset(str(chosen), facts) if chosen else (*facts.voices, None)[0]
+            if chosen is not None and not isinstance(chosen, str):
+                raise RefusedError("name one of the model's voices")
+            return preset(chosen, facts) if chosen else (*facts.voices, None)[0]
         except RefusedError as error:
             raise RefusedRequestError(str(error), param=param) from None
 

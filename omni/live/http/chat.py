@@ -25,12 +25,14 @@ from omni.live.http.asking import (
     RefusedRequestError,
     answer,
     begun,
+    flag,
     json_body,
-    sent,
+    sending,
     watched,
     within,
+    words,
 )
-from omni.live.http.conversation import Body, Messages, functions_of
+from omni.live.http.conversation import Body, Messages, check_answerable, functions_of, stopped, stops_of
 from omni.live.protocol import tools
 from omni.live.protocol.events import Event, fresh
 from omni.live.protocol.settings import LONGEST_ANSWER, LONGEST_TEXT
@@ -48,27 +50,29 @@ class Chat:
     async def __call__(self, request: Request) -> Response:
         body, key = await json_body(request), request.state.key
         parts, system = await asyncio.to_thread(self.messages.read, body, key)  # it decodes pictures and sound
+        check_answerable(body)
         ask, kind = self._ask(body)
         functions, told_of = functions_of(body)
         if within(body, "n", 1, 1, 128) != 1:
             raise RefusedRequestError("one answer a request; leave n out", param="n")
-        said = self._told(parts, ask, "\n".join(filter(None, (system, told_of))), functions, key)
-        model = str(body.get("model") or self.known.name)
+        told_of = "\n".join(filter(None, (system, told_of)))
+        said = self._told(parts, ask, told_of, functions, stops_of(body), key)
+        model = words(body, "model") or self.known.name
         shown = {"id": fresh("chatcmpl"), "created": int(time.time()), "model": model}
-        if body.get("stream"):
-            chunks = self._chunks(await begun(said), shown, body, key)
+        if flag(body, "stream"):
+            chunks = _done(sending(self._chunks(await begun(said), shown, body, key)))
             return StreamingResponse(chunks, media_type="text/event-stream")
         return JSONResponse(await self._whole(said, shown, kind, key))
 
     async def _told(
-        self, parts: tuple[Part, ...], ask: Ask, system: str, functions: list[Event], key: str
+        self, parts: tuple[Part, ...], ask: Ask, system: str, functions: list[Event], stops: tuple[str, ...], key: str
     ) -> AsyncIterator["messages.Told | Event | FilteredError"]:
         """The answer piece by piece; last `Ended`, or why a guard lets it not be asked, or said any further."""
         try:
             kept = await self._examined(parts, ask.how["language"], key)
             told = answer(self.pool, kept, ask, system, tools.OPENING if functions else "")
             seen = watched(told, self.guards, ask.how.get("voice"), self.known.rate)
-            async for message in tools.called(seen, functions):
+            async for message in tools.called(stopped(seen, stops), functions):
                 yield message
         except FilteredError as error:
             yield error
@@ -96,8 +100,8 @@ class Chat:
 
     def _ask(self, body: Body) -> tuple[Ask, str]:
         """How to answer, and as which kind of sound."""
-        modalities = body.get("modalities") or ["text"]
-        if not isinstance(modalities, list) or set(modalities) - {"text", "audio"} or "text" not in modalities:
+        modalities = ["text"] if body.get("modalities") is None else body["modalities"]
+        if modalities not in (["text"], ["text", "audio"], ["audio", "text"]):
             raise RefusedRequestError('modalities: use ["text"] or ["text", "audio"]', param="modalities")
         most = within(body, "max_completion_tokens", within(body, "max_tokens", LONGEST_TEXT, 1, 4096), 1, 4096)
         how: Body = {
@@ -110,7 +114,7 @@ class Chat:
         wanted = body.get("audio")
         if not isinstance(wanted, dict):
             raise RefusedRequestError('spoken answers need audio: {"voice": …, "format": …}', param="audio")
-        streamed = bool(body.get("stream"))
+        streamed = flag(body, "stream")
         kind = sound.kind_of(wanted.get("format"), "pcm16" if streamed else "wav", "audio.format")
         if streamed and kind not in ("pcm16", "pcm"):                   # as the original service has it
             message = f"audio.format {kind!r} is not streamed; use pcm16, or leave stream out"
@@ -150,43 +154,44 @@ class Chat:
 
     async def _chunks(
         self, said: AsyncIterator[messages.Told | Event | FilteredError], shown: Body, body: Body, key: str
-    ) -> AsyncIterator[str]:
-        """Server-sent events; sound as PCM16 at 24 kHz."""
+    ) -> AsyncIterator[Body]:
+        """The answer piece by piece; sound as PCM16 at 24 kHz."""
         write, audio = sound.streamer("pcm16", self.known.rate), fresh("audio")
         assert write is not None
         speaks, called, transcript = "audio" in (body.get("modalities") or []), 0, ""
 
-        def chunk(delta: Body, reason: str | None = None, usage: Body | None = None, choices: bool = True) -> str:
+        def chunk(delta: Body, reason: str | None = None, usage: Body | None = None, choices: bool = True) -> Body:
             choice = [{"index": 0, "delta": delta, "finish_reason": reason, "logprobs": None}] if choices else []
-            told = {**shown, "object": "chat.completion.chunk", "choices": choice, "usage": usage}
-            return sent(told)
+            return {**shown, "object": "chat.completion.chunk", "choices": choice, "usage": usage}
 
         yield chunk({"role": "assistant", "content": None if speaks else ""})
-        try:
-            async for message in said:
-                if isinstance(message, dict):
-                    yield chunk({"tool_calls": [{"index": called, **_call(message)}]})
-                    called += 1
-                elif isinstance(message, FilteredError):
-                    yield chunk({"refusal": REFUSAL})
-                    yield chunk({}, _reason(message, called))
-                elif isinstance(message, messages.Ended):
-                    if speaks and not called:
-                        until = self.messages.spoken.keep(key, audio, transcript)
-                        yield chunk({"audio": {"id": audio, "expires_at": until}})
-                    yield chunk({}, _reason(message, called))
-                    if (body.get("stream_options") or {}).get("include_usage"):
-                        yield chunk({}, usage=_usage(message), choices=False)
-                elif isinstance(message, messages.Said) and message.text is not None:
-                    text = message.text
-                    transcript += text
-                    yield chunk({"audio": {"id": audio, "transcript": text}} if speaks else {"content": text})
-                elif isinstance(message, messages.Said) and message.audio is not None:
-                    data = base64.b64encode(write(message.audio)).decode()
-                    yield chunk({"audio": {"id": audio, "data": data}})
-        except RefusedRequestError as error:
-            yield sent(error.as_event())
-        yield "data: [DONE]\n\n"
+        async for message in said:
+            if isinstance(message, dict):
+                yield chunk({"tool_calls": [{"index": called, **_call(message)}]})
+                called += 1
+            elif isinstance(message, FilteredError):
+                yield chunk({"refusal": REFUSAL})
+                yield chunk({}, _reason(message, called))
+            elif isinstance(message, messages.Ended):
+                if speaks and not called:
+                    until = self.messages.spoken.keep(key, audio, transcript)
+                    yield chunk({"audio": {"id": audio, "expires_at": until}})
+                yield chunk({}, _reason(message, called))
+                if (body.get("stream_options") or {}).get("include_usage"):
+                    yield chunk({}, usage=_usage(message), choices=False)
+            elif isinstance(message, messages.Said) and message.text is not None:
+                text = message.text
+                transcript += text
+                yield chunk({"audio": {"id": audio, "transcript": text}} if speaks else {"content": text})
+            elif isinstance(message, messages.Said) and message.audio is not None:
+                data = base64.b64encode(write(message.audio)).decode()
+                yield chunk({"audio": {"id": audio, "data": data}})
+
+
+async def _done(lines: AsyncIterator[str]) -> AsyncIterator[str]:
+    async for line in lines:
+        yield line
+    yield "data: [DONE]\n\n"
 
 
 def _call(item: Event) -> Body:

@@ -3,17 +3,21 @@
 import base64
 import binascii
 import time
+from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 from omni.decode.parts import Audio, Part, Picture, Text
+from omni.live.engine import messages
 from omni.live.http import sound
-from omni.live.http.asking import Known, RefusedRequestError
+from omni.live.http.asking import Known, RefusedRequestError, flag, within
 from omni.live.protocol import tools
 from omni.live.protocol.events import Event, RefusedError
 from omni.live.protocol.items import picture
 
 AUDIO_ID_LIVES = 3600                                                   # seconds, as told in `expires_at`
 MOST_SPOKEN = 10_000                                                    # answers whose transcripts are kept at most
+MOST_STOPS = 4                                                          # as OpenAI's endpoint has it
 Body = dict[str, Any]
 
 
@@ -112,9 +116,68 @@ class Messages:
         raise RefusedRequestError(f"{where}: use a text, image_url or input_audio part", param=where)
 
 
+def check_answerable(body: Body) -> None:
+    """Raise RefusedRequestError for wishes that this server does not meet: none is passed over in silence."""
+    shape = body.get("response_format")
+    if shape is not None and (not isinstance(shape, dict) or shape.get("type") != "text"):
+        message = 'response_format: use {"type": "text"}; answers cannot be held to JSON or a schema here'
+        raise RefusedRequestError(message, param="response_format")
+    for name in ("frequency_penalty", "presence_penalty"):
+        if within(body, name, 0.0, -2, 2) != 0:
+            raise RefusedRequestError(f"{name} is not supported; leave it out", param=name)
+    for name, none in (("logit_bias", {}), ("functions", [])):          # what clients may send that want nothing
+        if body.get(name) not in (None, none):
+            instead = "use tools" if name == "functions" else "leave it out"
+            raise RefusedRequestError(f"{name} is not supported; {instead}", param=name)
+    if flag(body, "logprobs"):
+        raise RefusedRequestError("logprobs are not told; leave them out", param="logprobs")
+    options = body.get("stream_options")
+    if options is not None and not isinstance(options, dict):
+        raise RefusedRequestError("stream_options must be an object", param="stream_options")
+    flag(options or {}, "include_usage")
+
+
+def stops_of(body: Body) -> tuple[str, ...]:
+    """Texts at which an answer ends. Raises RefusedRequestError."""
+    given = body.get("stop")
+    stops = [given] if isinstance(given, str) else [] if given is None else given
+    if not isinstance(stops, list) or len(stops) > MOST_STOPS or not all(isinstance(one, str) and one for one in stops):
+        raise RefusedRequestError(f"stop must be a text, or up to {MOST_STOPS} in a list", param="stop")
+    if stops and "audio" in (body.get("modalities") or ()):
+        raise RefusedRequestError("stop is for written answers; leave it out where they are spoken", param="stop")
+    return tuple(stops)
+
+
+async def stopped(said: AsyncIterator[messages.Told], stops: tuple[str, ...]) -> AsyncIterator[messages.Told]:
+    """The same messages, but of the text only what comes before the first of `stops`."""
+    held, over = "", False                                              # what may be the beginning of one
+    async for message in said:
+        if isinstance(message, messages.Said) and message.text is not None:
+            held += "" if over else message.text
+            found = min((at for stop in stops if (at := held.find(stop)) >= 0), default=None)
+            over = over or found is not None
+            sure = len(held) - _begun(held, stops) if found is None else found
+            text, held = held[:sure], "" if over else held[sure:]
+            if text:
+                yield replace(message, text=text)
+            continue
+        if isinstance(message, messages.Ended):
+            if held:
+                yield messages.Said(message.talk, message.answer, held)
+            message = replace(message, cut=message.cut and not over)
+        yield message
+
+
+def _begun(text: str, stops: tuple[str, ...]) -> int:
+    """Letters at the end of a text with which one of the stops may begin."""
+    sizes = (size for stop in stops for size in range(1, len(stop)) if text.endswith(stop[:size]))
+    return max(sizes, default=0)
+
+
 def functions_of(body: Body) -> tuple[list[Event], str]:
     """Those that the answer may call, in the shape of a session's, and what the model is told of them."""
-    given, choice = body.get("tools") or [], body.get("tool_choice") or "auto"
+    given, choice = ([] if body.get("tools") is None else body["tools"]), body.get("tool_choice")
+    choice = "auto" if choice is None else choice
     if not isinstance(given, list) or not all(isinstance(tool, dict) for tool in given):
         raise RefusedRequestError("tools must be a list of objects", param="tools")
     if not isinstance(choice, dict) and choice not in ("auto", "none", "required"):
@@ -133,13 +196,17 @@ def _inside(tool: Body, param: str) -> Body:
     inside = tool.get("function")
     if tool.get("type") != "function" or not isinstance(inside, dict) or not isinstance(inside.get("name"), str):
         raise RefusedRequestError('use {"type": "function", "function": {"name": …}}', param=param)
+    for name, kind in (("description", str), ("parameters", dict), ("arguments", str)):
+        if inside.get(name) is not None and not isinstance(inside[name], kind):
+            told = "an object" if kind is dict else "a text"
+            raise RefusedRequestError(f"function.{name} must be {told}", param=param)
     return inside
 
 
 def _calls(message: Body, where: str) -> list[Part]:
     """Those that an assistant's message made, as the model writes them."""
-    made = message.get("tool_calls") or []
+    made = [] if message.get("tool_calls") is None else message["tool_calls"]
     if not isinstance(made, list) or not all(isinstance(one, dict) for one in made):
         raise RefusedRequestError(f"{where}.tool_calls must be a list of objects", param=where)
     functions = [_inside(one, f"{where}.tool_calls[{index}]") for index, one in enumerate(made)]
-    return [Text(tools.written(one["name"], str(one.get("arguments") or "{}")), "assistant") for one in functions]
+    return [Text(tools.written(one["name"], one.get("arguments") or "{}"), "assistant") for one in functions]

@@ -27,6 +27,7 @@ class Door:
     per_key:         sessions and questions over HTTP that one key may have open at once
     seconds, idle:   how long a session may last, and how long without a word from the client, or one request over HTTP
     events:          client events a second that are taken of a session on average, and requests of a key
+    sound:           seconds of sound that are taken of a session in a second on average
     largest:         bytes of one message or request
     """
 
@@ -36,12 +37,13 @@ class Door:
     seconds: float = 3600.0
     idle: float = 300.0
     events: float = 200.0
+    sound: float = 4.0
     largest: int = 16 << 20
     _open: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     _allowed: "dict[str, Allowance]" = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in ("per_key", "seconds", "idle", "events", "largest"):
+        for name in ("per_key", "seconds", "idle", "events", "sound", "largest"):
             if not getattr(self, name) > 0:
                 raise InputError(f"{name}={getattr(self, name)}: must be positive")
         if any(not key.isascii() or not key.strip() for key in self.keys):
@@ -103,10 +105,10 @@ class Allowance:
     def __post_init__(self) -> None:
         self._saved = self.rate * 2
 
-    async def take(self) -> None:
-        """One more, as soon as it is within the rate: whoever sends faster is read more slowly."""
+    async def take(self, amount: float = 1) -> None:
+        """So much more, as soon as it is within the rate: whoever sends faster is read more slowly."""
         now = time.monotonic()
-        self._saved, self._at = min(self.rate * 2, self._saved + (now - self._at) * self.rate) - 1, now
+        self._saved, self._at = min(self.rate * 2, self._saved + (now - self._at) * self.rate) - amount, now
         if self._saved < 0:
             await asyncio.sleep(-self._saved / self.rate)
 

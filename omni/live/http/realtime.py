@@ -201,7 +201,11 @@ class Realtime:
     async def _read(
         self, socket: WebSocket, session: Session, outbox: Outbox, allowance: Allowance
     ) -> tuple[str, str]:  # fmt: skip
-        """Take the client's events; returns the code and the reason for which no more are taken."""
+        """Take the client's events; returns the code and the reason for which no more are taken.
+
+        While it waits the socket is not read, so that the client has to.
+        """
+        sound = Allowance(self.door.sound)
         while True:
             try:
                 async with asyncio.timeout(self.door.idle):
@@ -219,7 +223,10 @@ class Realtime:
                 text = await asyncio.to_thread(items.with_small_pictures, text)
             kind = None
             for part in events.slices(text):
+                heard = session.heard
                 kind = session.take(part)
+                await sound.take(session.heard - heard)
+                await session.line.drained()
                 await asyncio.sleep(0)
             self.metrics.events.labels(kind or "refused").inc()
 

@@ -32,10 +32,10 @@ def encoded(wave: Wave, rate: int, kind: str) -> bytes:
 
 def kind_of(name: object, default: str, param: str) -> str:
     """A format that was asked for. Raises RefusedRequestError for one that is not served."""
-    kind = name or default
-    if kind not in MEDIA:
+    kind = default if name is None else name
+    if not isinstance(kind, str) or kind not in MEDIA:
         raise RefusedRequestError(f"{param} {kind!r} is not served; use one of {', '.join(MEDIA)}", param=param)
-    return str(kind)
+    return kind
 
 
 def decoded(data: bytes, wanted: int, param: str) -> Wave:

@@ -25,11 +25,13 @@ from omni.live.http.asking import (
     answer,
     begun,
     bounded,
+    flag,
     json_body,
-    sent,
+    sending,
     transcribing,
     watched,
     within,
+    words,
 )
 from omni.live.protocol.settings import LONGEST_ANSWER
 
@@ -56,26 +58,41 @@ class Sounds:
         if within(body, "speed", 1.0, 0.25, 4.0) != 1.0:
             raise RefusedRequestError("this model speaks at its own speed; leave speed out", param="speed")
         kind = sound.kind_of(body.get("response_format"), "mp3", "response_format")
+        streamed = words(body, "stream_format", "audio")
+        if streamed not in ("audio", "sse"):
+            raise RefusedRequestError(f"stream_format {streamed!r}: use audio or sse", param="stream_format")
+        for name in ("model", "instructions"):                          # which clients send by default
+            words(body, name)
         voice, language = self.known.voice(body.get("voice"), "voice"), self.known.language(body.get("language"))
         await self.examine((Text(text),), language, request.state.key)
         ask = Ask(("audio",), {"voice": voice, "language": language, "max_seconds": LONGEST_ANSWER})
         said = _said(text, watched(answer(self.pool, (Text(text),), ask), self.guards, voice, self.known.rate))
-        said = await begun(said)
-        write = sound.streamer(kind, self.known.rate)
-        if write is not None:
-            head = sound.header(self.known.rate) if kind == "wav" else b""
+        file = self._file(await begun(said), kind)
+        if streamed == "sse":
+            return StreamingResponse(sending(_deltas(file)), media_type="text/event-stream")
+        pieces = (piece async for piece in file if isinstance(piece, bytes))
+        if sound.streamer(kind, self.known.rate) is not None:
+            return StreamingResponse(pieces, media_type=sound.MEDIA[kind])
+        return Response(b"".join([piece async for piece in pieces]), media_type=sound.MEDIA[kind])
 
-            async def stream() -> AsyncIterator[bytes]:
-                yield head
-                async for message in said:
-                    if isinstance(message, messages.Said) and message.audio is not None:
-                        yield write(message.audio)
-
-            return StreamingResponse(stream(), media_type=sound.MEDIA[kind])
-        waves = [one.audio async for one in said if isinstance(one, messages.Said) and one.audio is not None]
-        wave = np.concatenate(waves) if waves else np.zeros(1, np.float32)
-        file = await asyncio.to_thread(sound.encoded, wave, self.known.rate, kind)
-        return Response(file, media_type=sound.MEDIA[kind])
+    async def _file(
+        self, said: AsyncIterator[messages.Told], kind: str
+    ) -> AsyncIterator[bytes | messages.Ended]:  # fmt: skip
+        """What is said as a file, piece by piece where its kind allows that; last `Ended`."""
+        write, waves = sound.streamer(kind, self.known.rate), []
+        if kind == "wav":
+            yield sound.header(self.known.rate)
+        async for message in said:
+            if isinstance(message, messages.Said) and message.audio is not None:
+                if write is not None:
+                    yield write(message.audio)
+                else:
+                    waves.append(message.audio)
+            elif isinstance(message, messages.Ended):
+                if write is None:
+                    wave = np.concatenate(waves) if waves else np.zeros(1, np.float32)
+                    yield await asyncio.to_thread(sound.encoded, wave, self.known.rate, kind)
+                yield message
 
     async def transcribe(self, request: Request) -> Response:
         """Speech to text."""
@@ -84,15 +101,19 @@ class Sounds:
             if not isinstance(file, UploadFile):
                 raise RefusedRequestError("send the recording as the form's field file", param="file")
             wave = await asyncio.to_thread(sound.decoded, await file.read(), self.known.rate, "file")
-            shape = str(form.get("response_format") or "json")
-            streamed = str(form.get("stream") or "").lower() == "true"
+            shape = words(form, "response_format") or "json"
+            streamed = words(form, "stream").lower()
+            for name in ("model", "prompt", "temperature"):
+                words(form, name)
+        if streamed not in ("", "true", "false"):
+            raise RefusedRequestError(f"stream {streamed!r}: use true or false", param="stream")
         if shape not in ("json", "text", "verbose_json"):
             message = f"response_format {shape!r}: use json, text or verbose_json"
             raise RefusedRequestError(message, param="response_format")
         known = self.known.language(language)
         said = transcribing(self.pool, Audio(wave, self.known.rate), known)
-        if streamed:
-            return StreamingResponse(_transcript(await begun(said)), media_type="text/event-stream")
+        if streamed == "true":
+            return StreamingResponse(sending(_transcript(await begun(said))), media_type="text/event-stream")
         text = "".join([one.text or "" async for one in said if isinstance(one, messages.Said)])
         if shape == "text":
             return PlainTextResponse(text + "\n")
@@ -112,6 +133,10 @@ class Sounds:
             raise RefusedRequestError("prompt must be a text", param="prompt")
         if body.get("response_format") not in (None, "b64_json"):
             raise RefusedRequestError("pictures come as b64_json; there are no addresses", param="response_format")
+        if flag(body, "stream"):
+            raise RefusedRequestError("pictures come whole; leave stream out", param="stream")
+        for name in ("model", "size", "quality"):                       # there is one of each
+            words(body, name)
         await self.examine((Text(text),), None, request.state.key)
         drawn = []
         for _ in range(within(body, "n", 1, 1, 10)):
@@ -138,13 +163,20 @@ def _too_long(text: str) -> RefusedRequestError:
     return RefusedRequestError(message, param="input", code="input_too_long")
 
 
-async def _transcript(said: AsyncIterator[messages.Told]) -> AsyncIterator[str]:
+async def _deltas(file: AsyncIterator[bytes | messages.Ended]) -> AsyncIterator[dict[str, object]]:
+    async for piece in file:
+        if isinstance(piece, bytes):
+            yield {"type": "speech.audio.delta", "audio": base64.b64encode(piece).decode()}
+        else:
+            given, taken = sum(piece.heard.values()), sum(piece.said.values())
+            usage = {"input_tokens": given, "output_tokens": taken, "total_tokens": given + taken}
+            yield {"type": "speech.audio.done", "usage": usage}
+
+
+async def _transcript(said: AsyncIterator[messages.Told]) -> AsyncIterator[dict[str, object]]:
     text = ""
-    try:
-        async for message in said:
-            if isinstance(message, messages.Said) and message.text:
-                text += message.text
-                yield sent({"type": "transcript.text.delta", "delta": message.text})
-        yield sent({"type": "transcript.text.done", "text": text})
-    except RefusedRequestError as error:
-        yield sent(error.as_event())
+    async for message in said:
+        if isinstance(message, messages.Said) and message.text:
+            text += message.text
+            yield {"type": "transcript.text.delta", "delta": message.text}
+    yield {"type": "transcript.text.done", "text": text}

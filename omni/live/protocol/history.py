@@ -1,16 +1,20 @@
 """The items of a conversation in their order, as the client knows them."""
 
+from collections.abc import Callable
+
 from omni.live.protocol.events import Event, RefusedError
 
-MOST = 500                                                              # items
+MOST = 500                                                              # items; a full conversation forgets its oldest
 ROOT = "root"                                                           # names the place before the first item
 
 
 class History:
-    """Items by id, in order."""
+    """Items by id, in order; where there are too many, whoever added them, the oldest make room."""
 
-    def __init__(self) -> None:
+    def __init__(self, dropped: Callable[[str], None]) -> None:
+        """dropped: told of each item that has made room"""
         self._items: dict[str, Event] = {}
+        self._dropped = dropped
 
     def __contains__(self, name: str) -> bool:
         return name in self._items
@@ -28,8 +32,6 @@ class History:
 
     def check_room(self, name: str | None, after: str | None) -> None:
         """Raise RefusedError unless an item of this id can be added there."""
-        if len(self._items) >= MOST:
-            raise RefusedError(f"the conversation holds {MOST} items; delete some", "too_many_items")
         if name == ROOT:
             raise RefusedError(f"{ROOT} names the place before all items; use another id", param="item.id")
         if name in self._items:
@@ -44,19 +46,27 @@ class History:
         names.insert(at, item["id"])
         items = {**self._items, item["id"]: item}
         self._items = {name: items[name] for name in names}
-        return names[at - 1] if at else None
+        return self._before(item["id"])
 
     def put(self, item: Event) -> str | None:
         """Add an item at the end, or in the place of the one with its id. Returns the id of the one before it."""
         self._items[item["id"]] = item
-        names = list(self._items)
-        at = names.index(item["id"])
-        return names[at - 1] if at else None
+        return self._before(item["id"])
 
     def remove(self, name: str) -> None:
         """Raises RefusedError for an item that is not there."""
         if self._items.pop(name, None) is None:
             raise unknown(name)
+
+    def _before(self, name: str) -> str | None:
+        """Id of the item before the one that was added, once there is room."""
+        while len(self._items) > MOST:
+            oldest = next(other for other in self._items if other != name)
+            del self._items[oldest]
+            self._dropped(oldest)
+        names = list(self._items)
+        at = names.index(name)
+        return names[at - 1] if at else None
 
 
 def unknown(name: str, param: str = "item_id") -> RefusedError:

@@ -20,7 +20,7 @@ class Microphone:
         rules = settings.rules
         self.encoding = settings.input_format
         self.turns = None if rules is None else Turns(rules)
-        self.heard = self.since = self._offset = heard
+        self.heard = self.since = self._offset = self._free = heard     # _free: where the last turn ended
         self._resampler = Resampler(RATES[self.encoding], RATE)
         self._to_model = Resampler(RATE, model_rate)
         self._memory: Wave = np.zeros(0, np.float32)
@@ -47,9 +47,15 @@ class Microphone:
         """What was heard from this position on, as far as it is remembered, at 16 kHz."""
         return self._memory[len(self._memory) - min(self.heard - start, len(self._memory)) :]
 
-    def empty(self) -> None:
-        """The buffer begins anew here."""
+    def begin(self, at: int) -> int:
+        """Where a turn begins whose speech does at this position: before it, but in no turn that was before."""
+        prefix = 0 if self.turns is None else self.turns.rules.prefix_ms * RATE // 1000
+        return max(self._free, at - prefix)
+
+    def empty(self, at: int | None = None) -> None:
+        """The buffer begins anew here; at: where the turn that was in it ended, where that is earlier."""
         self.since = self.heard
+        self._free = self.heard if at is None else at
         if self.turns is not None:
             self.turns.forget()
 

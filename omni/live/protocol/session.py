@@ -44,7 +44,7 @@ class Session:
         """
         self.line, self.send, self._aside = line, send, aside
         self.settings = Settings(line.facts, seconds, kind)
-        self.items = History()
+        self.items = History(self._forget)
         self.speaking = Speaking(line, send, self.items, guards, self._examine, limits)
         self._due = False                                               # a response is owed once the current one ends
         self._turn = events.fresh("item")                               # what the user is saying will be this item
@@ -52,6 +52,11 @@ class Session:
         self.transcripts = Transcripts(line, send, self.items)
         self.microphone = Microphone(self.settings, line.facts.sample_rate)
         send(server("session.created", session=self.settings.shown))
+
+    @property
+    def heard(self) -> float:
+        """Seconds of sound that came in."""
+        return self.microphone.heard / RATE
 
     # ---- from the client
 
@@ -109,7 +114,6 @@ class Session:
 
     def _clear(self, event: Event) -> None:
         self.speaking.drop_draft()
-        self.line.tell(messages.Unhear(self.line.name))
         self._listen()
         self.send(server("input_audio_buffer.cleared"))
 
@@ -123,8 +127,7 @@ class Session:
         self.items.check_room(item.get("id"), after)
         said = items.parts(item, self.settings.input_format)
         told = items.known(item)
-        behind = "" if after == ROOT else after
-        self.line.tell(messages.Put(self.line.name, told["id"], said, behind))
+        self.line.tell(messages.Put(self.line.name, told["id"], said, "" if after == ROOT else after))
         self._add(told, after)
         if self.speaking.asked.put(told["id"], said):
             self.transcripts.write_down(told["id"], self.settings.language, soon=True)
@@ -132,8 +135,7 @@ class Session:
     def _delete(self, event: Event) -> None:
         name = event["item_id"]
         self.items.remove(name)
-        self.line.tell(messages.Delete(self.line.name, name))
-        self.send(server("conversation.item.deleted", item_id=name))
+        self._forget(name)
 
     def _retrieve(self, event: Event) -> None:
         self.send(server("conversation.item.retrieved", item=self.items[event["item_id"]]))
@@ -223,14 +225,15 @@ class Session:
         self.send(events.error(message.message, code, kind=kind))
         if message.item is not None and message.item in self.items:
             self.items.remove(message.item)                             # the client was told that it is there
-            self.send(server("conversation.item.deleted", item_id=message.item))
+            self._forget(message.item)
         if response is not None:
             self.speaking.failed(response, code, kind)
 
     # ---- hearing
 
     def _listen(self) -> None:
-        """Begin to listen afresh."""
+        """Begin to listen afresh; what was half said is forgotten."""
+        self.line.tell(messages.Unhear(self.line.name))
         self.microphone = Microphone(self.settings, self.line.facts.sample_rate, self.microphone.heard)
 
     def _change(self, change: Change) -> None:
@@ -244,19 +247,17 @@ class Session:
             self._end_turn(respond=True, at=change.at)
 
     def _begin_turn(self, at: int) -> None:
-        microphone, rules = self.microphone, self.settings.rules
-        assert rules is not None
-        start = max(0, at - rules.prefix_ms * RATE // 1000)
+        start = self.microphone.begin(at)
         self.send(server("input_audio_buffer.speech_started", audio_start_ms=milliseconds(start), item_id=self._turn))
-        if self._detection.get("interrupt_response", True):
+        if self.settings.interrupted:
             self.speaking.interrupt()
-        self._tell_model(microphone.from_sample(start))
+        self._tell_model(self.microphone.from_sample(start))
 
     def _speculate(self) -> None:
         """The user pauses: let the model judge whether that was all, and begin an answer in case it was."""
         self._judged += 1
         self.line.tell(messages.Judge(self.line.name, self._judged))
-        if self._to_answer and self.speaking.current is None:
+        if self.settings.answers_turns and self.speaking.current is None:
             self.speaking.draw_up(self.settings, self._turn)
 
     def _end_turn(self, respond: bool, at: int | None = None) -> None:
@@ -269,11 +270,11 @@ class Session:
             self.line.tell(messages.Commit(self.line.name, name))
         self.send(server("input_audio_buffer.committed", item_id=name, previous_item_id=self.items.last))
         self._add(items.user_audio(name), None)
-        self.microphone.empty()
+        self.microphone.empty(at)
         minded = self.settings.answers and self.speaking.asked.spoke(name)
         if draft is not None:
             self.speaking.begin(draft)
-        elif respond and self._to_answer:
+        elif respond and self.settings.answers_turns:
             if self.speaking.current is None:
                 self.speaking.ask(self.settings)
             else:
@@ -295,16 +296,12 @@ class Session:
     def _tell_model(self, wave: Wave) -> None:
         self.line.tell(messages.Hear(self.line.name, self.microphone.to_model(wave)))
 
-    @property
-    def _to_answer(self) -> bool:
-        """Whether a turn that ends by itself is answered."""
-        return self.settings.answers and bool(self._detection.get("create_response", True))
-
-    @property
-    def _detection(self) -> Event:
-        return self.settings.turn_detection or {}
-
     # ---- items
+
+    def _forget(self, name: str) -> None:
+        """The conversation has an item no more."""
+        self.line.tell(messages.Delete(self.line.name, name))
+        self.send(server("conversation.item.deleted", item_id=name))
 
     def _add(self, item: Event, after: str | None) -> None:
         previous = self.items.add(item, after)

@@ -84,6 +84,16 @@ class Settings:
         return bool(self.session["type"] == "realtime")
 
     @property
+    def answers_turns(self) -> bool:
+        """Whether a turn that ends by itself is answered."""
+        return self.answers and bool((self.turn_detection or {}).get("create_response", True))
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether an answer stops when the user speaks."""
+        return bool((self.turn_detection or {}).get("interrupt_response", True))
+
+    @property
     def input_format(self) -> str:
         return str(self.session["audio"]["input"]["format"]["type"])
 

@@ -119,7 +119,12 @@ async def emptied(url: str, what: str) -> None:
 
 def models(door: int) -> list[int]:
     """Its processes with a model."""
-    listed = subprocess.run(["pgrep", "-P", str(door), "-f", "omni.live"], capture_output=True, text=True)
+    return children(door, "omni.live")
+
+
+def children(parent: int, words: str) -> list[int]:
+    """Processes that one has started, with these words in their command."""
+    listed = subprocess.run(["pgrep", "-P", str(parent), "-f", words], capture_output=True, text=True)
     return [int(line) for line in listed.stdout.split()]
 
 

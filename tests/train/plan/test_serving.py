@@ -1,16 +1,19 @@
 """The plan of serving against what it is made of."""
 
+import json
+
 import pytest
 
+from omni.cli import main
 from omni.commands.plan import _usual_vocabulary
 from omni.model.config import ModelConfig
 from omni.train.plan.hardware import hardware
-from omni.train.plan.serving import READS, Serving
+from omni.train.plan.serving import READS, SPOKEN, Serving
 
 
-def serving(name: str, gpu: str = "h100", steps: float = 25.0) -> Serving:
+def serving(name: str, gpu: str = "h100", steps: float = 25.0, beside: float = 0.0) -> Serving:
     config = ModelConfig.preset(name).for_vocabulary(_usual_vocabulary())
-    return Serving(config, hardware(gpu), 2048, steps, 2)
+    return Serving(config, hardware(gpu), 2048, steps, 2, beside)
 
 
 def test_a_step_of_one_conversation_waits_for_the_weights() -> None:
@@ -19,12 +22,33 @@ def test_a_step_of_one_conversation_waits_for_the_weights() -> None:
     assert one.weights > 2 * 6e9
 
 
+@pytest.mark.parametrize("beside", [0.0, 0.01])
 @pytest.mark.parametrize("name", ["small", "1b", "7b"])
-def test_batching_holds_as_many_as_real_time_and_memory_allow(name: str) -> None:
-    plan = serving(name)
+def test_batching_holds_as_many_as_real_time_and_memory_allow(name: str, beside: float) -> None:
+    plan = serving(name, beside=beside)
     assert plan.one_by_one <= plan.batched <= plan.fitting
-    assert plan.seconds(plan.batched) * plan.steps <= 1
-    assert plan.batched == plan.fitting or plan.seconds(plan.batched + 1) * plan.steps > 1
+
+    def share(count: int) -> float:
+        return plan.seconds(count) * plan.steps + count * beside
+
+    assert share(plan.batched) <= SPOKEN
+    assert plan.batched == plan.fitting or share(plan.batched + 1) > SPOKEN
+    alone = plan.one_by_one * (plan.seconds(1) * plan.steps + beside)
+    assert alone <= SPOKEN and (plan.one_by_one == plan.fitting or alone + share(1) > SPOKEN)
+    if beside:
+        assert plan.batched <= SPOKEN / beside
+
+
+def test_the_sessions_are_those_that_the_server_can_hold_as_it_takes_steps(capsys: pytest.CaptureFixture[str]) -> None:
+    told = {}
+    for gpu in ("h100", "cpu"):
+        assert main(["plan", "serve", "mini", "--gpu", gpu, "--beside", "0.05", "--json"]) == 0
+        table = capsys.readouterr().out.splitlines()
+        told[gpu] = {name: one["value"] for name, one in json.loads(table[-1])["figures"].items()}
+        assert ("together" if gpu == "cpu" else "one by one") in table[-2]
+    assert told["h100"]["sessions"] == told["h100"]["sessions_one_by_one"] <= SPOKEN / 0.05
+    assert told["cpu"]["sessions"] == told["cpu"]["sessions_batched"]
+    assert main(["plan", "serve", "mini", "--beside", "2"]) == 2
 
 
 def test_what_does_not_fit_holds_nobody() -> None:

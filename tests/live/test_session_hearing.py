@@ -1,0 +1,67 @@
+"""What the model hears of a turn: all of it, once, and nothing of what the client took back."""
+
+import numpy as np
+import pytest
+from talking import Talking, only, silence, text
+
+FRAMES = 25                                                             # of the codec in a second
+
+
+def detecting(talking: Talking, **detection: object) -> None:
+    vad = {"type": "server_vad", **detection} if detection else None
+    talking.say("session.update", session={"type": "realtime", "audio": {"input": {"turn_detection": vad}}})
+
+
+def heard(talking: Talking) -> list[int]:
+    """Frames of each turn that the user spoke."""
+    turns = [turn for turn in talking.talk.items.values() if turn and turn[0].role == "user"]
+    return [len(segment.codes) for turn in turns for segment in turn if segment.modality == "audio"]
+
+
+def test_nothing_is_in_two_turns_where_the_first_ended_too_early(talking: Talking, spoken: np.ndarray) -> None:
+    detecting(talking, silence_duration_ms=100, prefix_padding_ms=1000)
+    said = np.concatenate((silence(0.3), spoken, silence(0.2), spoken, silence(0.5)))
+    events = talking.hear(said)
+    starts, ends = (
+        [event[f"audio_{what}_ms"] for event in events if event["type"].endswith(name)]
+        for what, name in (("start", "speech_started"), ("end", "speech_stopped"))
+    )
+    assert len(starts) == len(ends) >= 2
+    assert all(start >= end for start, end in zip(starts[1:], ends, strict=False))
+    waited = 0.12 * len(ends)                                           # seconds behind each end, which are its own too
+    assert sum(heard(talking)) <= (len(said) / 24_000 + waited) * FRAMES + len(ends)
+
+
+def test_what_was_half_said_is_forgotten_where_the_client_changes_how_it_is_heard(
+    talking: Talking, spoken: np.ndarray
+) -> None:
+    detecting(talking)
+    talking.hear(np.concatenate((spoken, silence(0.1))))
+    detecting(talking, silence_duration_ms=500)
+    detecting(talking)
+    talking.hear(silence(0.4))
+    talking.say("input_audio_buffer.commit")
+    assert heard(talking) == [pytest.approx(0.4 * FRAMES, abs=1)]
+
+
+@pytest.mark.parametrize("spoken_to", [False, True])
+def test_a_full_conversation_forgets_its_oldest_items(
+    talking: Talking, spoken: np.ndarray, monkeypatch: pytest.MonkeyPatch, spoken_to: bool
+) -> None:
+    monkeypatch.setattr("omni.live.protocol.history.MOST", 3)
+    for name in ("a", "b", "c"):
+        talking.say("conversation.item.create", item=text("Hello", id=name))
+    if spoken_to:                                                       # a turn and its answer
+        events, left = talking.hear(np.concatenate((silence(0.3), spoken, silence(1.5)))), ["c"]
+    else:
+        events, left = talking.say("conversation.item.create", item=text("Hello", id="d")), ["b", "c", "d"]
+    gone = [event["item_id"] for event in events if event["type"] == "conversation.item.deleted"]
+    assert gone == (["a", "b"] if spoken_to else ["a"])
+    assert list(talking.talk.items)[: len(left)] == left and len(talking.talk.items) == 3
+    added = [event for event in events if event["type"] == "conversation.item.added"]
+    assert added[0]["previous_item_id"] == "c"
+    if not spoken_to:
+        (error,) = talking.say("conversation.item.delete", item_id="a")
+        assert error["error"]["code"] == "item_not_found"
+    else:
+        assert only(events, "response.done")["response"]["status"] == "completed"
