@@ -3,11 +3,11 @@
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import takewhile
 
 import numpy as np
 
-from omni.decode.conversation import Turn, fitting
+from omni.decode.conversation import Seen, Turn, Window
 from omni.decode.generate import Want
 from omni.decode.parts import Audio, Part, Text, in_pieces
 from omni.decode.pieces import Piece, tell
@@ -21,7 +21,6 @@ from omni.live.engine.messages import Wave
 from omni.live.model.ending import Ear, Ending
 from omni.live.model.listening import Listening
 from omni.sequence import Segment
-from omni.sequence import Sequence as Laid
 
 TOKENS_A_SECOND = 16                                                    # of a transcript; fast speech has some 10
 LEAST_TRANSCRIPT = 64                                                   # tokens that one of a short turn may have
@@ -67,6 +66,8 @@ class Talk:
         self._ear = None if ending is None or pipeline.model.config.prefix else Ear(ending, pipeline)
         self._listening = Listening(codec, pipeline.model.config.max_steps // 2)  # type: ignore[arg-type]
         self._stream = Stream(pipeline.model, step=pipeline.step)
+        self._window = Window(pipeline.model, pipeline.vocab)
+        self._forgotten: set[str] = set()                               # items that the model's past had no room for
 
     def streams(self) -> Iterator[Stream]:
         """Those that may have steps to compute."""
@@ -118,6 +119,7 @@ class Talk:
 
     def delete(self, item: str) -> None:
         self.items.pop(item, None)
+        self._forgotten.discard(item)
 
     def truncate(self, item: str, seconds: float) -> None:
         """Of an answer only `seconds` were heard: forget the rest, and of its text as much in proportion, by words."""
@@ -150,20 +152,20 @@ class Talk:
             self.stop()
         wants, sampler, generator = self.pipeline.asked(order.ask.want, **order.ask.how)
         draft = self._drafted(order.draft)
-        turns = [*self.items.values(), *([[draft[1]]] if draft else [])] if said is None else [said]
-        turns = [turn for turn in (system, *turns) if turn]
-        if not turns:
+        turns = {} if said is not None else self._known()
+        last = said if said is not None else [draft[1]] if draft else []
+        if not (system or turns or last):
             raise InputError("nothing to answer; say something, add an item to the conversation, or give instructions")
         if not apart:
             self.system, self.wants = system, wants
         model, vocab = self.pipeline.model, self.pipeline.vocab
-        turns, ids = fitting(turns, wants, model, vocab)
         alone = apart or order.parts is not None
+        seen = self._seen(turns, last, system, wants, Window(model, vocab) if alone else self._window)
         stream = Stream(model, step=self.pipeline.step) if alone else self._stream
-        stream.hear(ids[None], Laid.of(chain(*turns), vocab).prefix)
+        stream.hear(seen.ids[None], seen.prefix)
         told: list[Segment] = []
         pieces = _unless(order.mute, tell(stream, wants, self.pipeline.tokenizers, vocab, sampler, generator, told))
-        speech = Speech(order.answer, stream, pieces, told, order.item, draft, _counted(chain(*turns)), wants)
+        speech = Speech(order.answer, stream, pieces, told, order.item, draft, _counted(seen.segments), wants)
         if not apart:
             self.speech = speech
             if order.item is not None and not draft:
@@ -216,10 +218,10 @@ class Talk:
         seconds = sum(len(segment.codes) for segment in heard) / self._listening.codec.frame_rate
         most = max(LEAST_TRANSCRIPT, int(TOKENS_A_SECOND * seconds))
         wants, sampler, generator = self.pipeline.asked(("text",), language=language, sampler=GREEDY, max_tokens=most)
-        _, ids = fitting([heard], wants, model, vocab)
-        room = min(len(ids) + most + 16, model.config.max_steps)
+        seen = Window(model, vocab).fit([heard], wants)
+        room = min(len(seen.ids) + most + 16, model.config.max_steps)
         stream = Stream(model, step=self.pipeline.step, max_steps=room)
-        stream.hear(ids[None], Laid.of(heard, vocab).prefix)
+        stream.hear(seen.ids[None], seen.prefix)
         while stream.behind > PIECE:
             catch_up([stream], PIECE)
             yield ""
@@ -247,11 +249,23 @@ class Talk:
         """Let the model hear what is certain of what the user is saying."""
         if self.pipeline.model.config.prefix or not len(self._listening.codes):
             return
-        vocab = self.pipeline.vocab
-        turns = [turn for turn in (self.system, *self.items.values()) if turn]
-        _, ids = fitting([*turns, [self._listening.certain()]], self.wants, self.pipeline.model, vocab)
+        seen = self._seen(self._known(), [self._listening.certain()], self.system, self.wants, self._window)
         # What may still change: the delay layout's last steps, `</audio>`, `<turn>` and `<assistant>`.
-        self._stream.hear(ids[None, : len(ids) - waiting(vocab) - 3], prefix=0)
+        self._stream.hear(seen.ids[None, : len(seen.ids) - waiting(self.pipeline.vocab) - 3], prefix=0)
+
+    def _known(self) -> dict[str, Turn]:
+        """Items that the model still knows and that say something, in order."""
+        names = takewhile(lambda name: name not in self._forgotten, reversed(self.items))
+        return {name: self.items[name] for name in reversed([*names]) if self.items[name]}
+
+    def _seen(self, turns: dict[str, Turn], last: Turn, system: Turn, wants: list[Want], window: Window) -> Seen:
+        """What the model is shown of these items, and then `last`. What has no room is forgotten for good, so that the
+        past is computed afresh once in a while, and not with every frame.
+        """
+        seen = window.fit([*turns.values(), *([last] if last else [])], wants, system)
+        if window is self._window:
+            self._forgotten.update([*turns][: seen.forgotten])
+        return seen
 
     def _text(self, segment: Segment) -> str:
         assert self.pipeline.tokenizers.text is not None
@@ -283,7 +297,7 @@ def _refuse_endless(part: Part, pipeline: Pipeline) -> None:
             raise InputError(f"{seconds:.0f} s of audio are more than this model can hear ({longest:.0f} s); cut it")
 
 
-def _counted(segments: Iterator[Segment]) -> dict[str, int]:
+def _counted(segments: list[Segment]) -> dict[str, int]:
     counts: dict[str, int] = {}
     for segment in segments:
         counts[segment.modality] = counts.get(segment.modality, 0) + int(segment.codes.size)
