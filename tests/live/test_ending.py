@@ -8,6 +8,7 @@ from talking import resampled, silence
 from omni.decode.pipeline import Pipeline
 from omni.errors import InputError
 from omni.live.model.ending import STATES, Ear, Ending
+from omni.live.model.memory import Memory
 from omni.live.model.talk import Talk
 from omni.shipped import shipped_model
 from omni.train.ending import heard
@@ -20,7 +21,7 @@ def test_the_ear_hears_as_the_head_was_taught_whatever_was_said_before(pipeline:
     (states,) = heard(pipeline, [wave])
     with torch.inference_mode():
         expected = float(head(states[None]).sigmoid())
-    talk = Talk(pipeline, head)
+    talk = Talk(pipeline, Memory(pipeline, tuple), head)
     for _ in range(2):                                                  # a first turn, and one behind it
         for start in range(0, len(wave), 320):
             talk.hear(wave[start : start + 320])

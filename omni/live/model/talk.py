@@ -12,18 +12,17 @@ from omni.decode.generate import Want
 from omni.decode.parts import Audio, Part, Text, in_pieces
 from omni.decode.pieces import Piece, tell
 from omni.decode.pipeline import Pipeline
-from omni.decode.samplers import GREEDY
-from omni.decode.stream import Stream, catch_up
+from omni.decode.stream import Stream
 from omni.errors import InputError
 from omni.layout import waiting
 from omni.live.engine import messages
 from omni.live.engine.messages import Wave
 from omni.live.model.ending import Ear, Ending
 from omni.live.model.listening import Listening
+from omni.live.model.memory import Memory
+from omni.live.model.writing import Writing
 from omni.sequence import Segment
 
-TOKENS_A_SECOND = 16                                                    # of a transcript; fast speech has some 10
-LEAST_TRANSCRIPT = 64                                                   # tokens that one of a short turn may have
 PIECE = 64                                                              # steps of a long past between two looks around
 
 
@@ -32,7 +31,7 @@ class Speech:
     """An answer that is being given.
 
     stream: whose past it goes on; pieces: the rest of it; said: its segments, filled as they end; heard: codes of the
-    prompt by modality
+    prompt by modality; cut: modalities of segments that ended for want of room
     """
 
     answer: str
@@ -42,7 +41,7 @@ class Speech:
     item: str | None
     draft: tuple[str, Segment] | None
     heard: dict[str, int]
-    wants: list[Want]
+    cut: set[str]
     seconds: float = 0.0                                                # of audio given so far
     held: list[Piece] = field(default_factory=list)                     # sound that is not given yet
     began: float = 0.0                                                  # when its first audio was given
@@ -55,7 +54,7 @@ class Talk:
     The model hears the user while the user speaks, so that an answer never waits for the length of what was said.
     """
 
-    def __init__(self, pipeline: Pipeline, ending: Ending | None = None) -> None:
+    def __init__(self, pipeline: Pipeline, memory: Memory, ending: Ending | None = None) -> None:
         codec = pipeline.tokenizers.audio
         assert codec is not None
         self.pipeline = pipeline
@@ -63,15 +62,19 @@ class Talk:
         self.system: Turn = []
         self.speech: Speech | None = None
         self.wants: list[Want] = []                                     # of the latest answer: room is left for another
-        self._ear = None if ending is None or pipeline.model.config.prefix else Ear(ending, pipeline)
+        self._ending = None if pipeline.model.config.prefix else ending
+        self._ear: Ear | None = None                                    # once something is heard
         self._listening = Listening(codec, pipeline.model.config.max_steps // 2)  # type: ignore[arg-type]
-        self._stream = Stream(pipeline.model, step=pipeline.step)
+        self._memory = memory
+        self._past: Stream | None = None                                # questions over HTTP need none
         self._window = Window(pipeline.model, pipeline.vocab)
+        self._draft: tuple[str, str] | None = None                      # one not kept or stopped yet; its question
         self._forgotten: set[str] = set()                               # items that the model's past had no room for
 
     def streams(self) -> Iterator[Stream]:
         """Those that may have steps to compute."""
-        yield self._stream
+        if self._past is not None:
+            yield self._past
         if self._ear is not None:
             yield self._ear.stream
 
@@ -81,7 +84,8 @@ class Talk:
         """The user goes on speaking. The model's past follows, unless an answer is using it."""
         before = len(self._listening.codes)
         self._listening.hear(samples)
-        if self._ear is not None and len(self._listening.codes) != before:
+        if self._ending is not None and len(self._listening.codes) != before:
+            self._ear = self._ear or Ear(self._ending, self.pipeline)
             self._ear.hear(self._listening.codes)
         if self.speech is None:
             self._follow()
@@ -145,6 +149,7 @@ class Talk:
         """Begin an answer, with pauses likewise; take its pieces. Raises InputError for what cannot be answered, and
         changes nothing then.
         """
+        self._draft = (order.answer, order.draft) if order.draft is not None else self._draft
         system = yield from self._segments((Text(order.system, "system"),) if order.system else ())
         said = None if order.parts is None else (yield from self._segments(order.parts))
         apart = order.item is None                                      # leaves the conversation's past alone
@@ -161,11 +166,13 @@ class Talk:
         model, vocab = self.pipeline.model, self.pipeline.vocab
         alone = apart or order.parts is not None
         seen = self._seen(turns, last, system, wants, Window(model, vocab) if alone else self._window)
-        stream = Stream(model, step=self.pipeline.step) if alone else self._stream
+        room = len(seen.ids) + sum(want.most(vocab) for want in wants)
+        stream = self._memory.aside(room) if alone else self._stream
         stream.hear(seen.ids[None], seen.prefix)
-        told: list[Segment] = []
-        pieces = _unless(order.mute, tell(stream, wants, self.pipeline.tokenizers, vocab, sampler, generator, told))
-        speech = Speech(order.answer, stream, pieces, told, order.item, draft, _counted(seen.segments), wants)
+        told, cut = list[Segment](), set[str]()
+        said_so = tell(stream, wants, self.pipeline.tokenizers, vocab, sampler, generator, told, cut)
+        pieces = _unless(order.mute, said_so)
+        speech = Speech(order.answer, stream, pieces, told, order.item, draft, _counted(seen.segments), cut)
         if not apart:
             self.speech = speech
             if order.item is not None and not draft:
@@ -173,9 +180,15 @@ class Talk:
         return speech
 
     def keep(self, answer: str) -> None:
-        """The drafted answer is the answer, and what it answers was said."""
-        speech = self.speech
-        if speech is None or speech.answer != answer or speech.draft is None:
+        """The drafted answer is the answer, and what it answers was said, even if the answer has failed meanwhile."""
+        speech, draft = self.speech, self._draft
+        if draft is None or draft[0] != answer:
+            return
+        self._draft = None
+        if speech is None or speech.answer != answer:
+            self.commit(draft[1])
+            return
+        if speech.draft is None:
             return
         name, segment = speech.draft
         self.items[name] = [segment]
@@ -185,6 +198,11 @@ class Talk:
         self.unhear()
         if speech.over:
             self.speech = None
+
+    def drop(self, answer: str) -> None:
+        """The drafted answer will not be kept."""
+        if self._draft is not None and self._draft[0] == answer:
+            self._draft = None
 
     def stop(self) -> None:
         """Say no more; what was handed over has been said."""
@@ -198,35 +216,23 @@ class Talk:
         if self.speech is speech and speech.draft is None:
             self.speech = None
 
-    def transcription(self, item: str, language: str | None) -> tuple[Iterator[str], int]:
-        """The text of what was said in an item, letter by letter as it is taken, or none where others may go first; and
-        of how many codes that was.
-        """
+    def transcription(self, item: str, language: str | None) -> Writing:
+        """The text of what was said in an item."""
         heard = [segment for segment in self.items.get(item, []) if segment.modality == "audio"]
-        return self._written(heard, language), sum(int(segment.codes.size) for segment in heard)
+        return Writing(self.pipeline, self._memory, heard, language)
 
     # ----
+
+    @property
+    def _stream(self) -> Stream:
+        """The conversation's past."""
+        if self._past is None:
+            self._past = self._memory.own()
+        return self._past
 
     def _drafted(self, name: str | None) -> tuple[str, Segment] | None:
         segment = self._listening.segment() if name is not None else None
         return None if name is None or segment is None else (name, segment)
-
-    def _written(self, heard: list[Segment], language: str | None) -> Iterator[str]:
-        if not heard:
-            return
-        model, vocab = self.pipeline.model, self.pipeline.vocab
-        seconds = sum(len(segment.codes) for segment in heard) / self._listening.codec.frame_rate
-        most = max(LEAST_TRANSCRIPT, int(TOKENS_A_SECOND * seconds))
-        wants, sampler, generator = self.pipeline.asked(("text",), language=language, sampler=GREEDY, max_tokens=most)
-        seen = Window(model, vocab).fit([heard], wants)
-        room = min(len(seen.ids) + most + 16, model.config.max_steps)
-        stream = Stream(model, step=self.pipeline.step, max_steps=room)
-        stream.hear(seen.ids[None], seen.prefix)
-        while stream.behind > PIECE:
-            catch_up([stream], PIECE)
-            yield ""
-        for piece in tell(stream, wants, self.pipeline.tokenizers, vocab, sampler, generator, []):
-            yield piece.text or ""
 
     def _segments(self, parts: tuple[Part | str, ...]) -> Generator[None, None, Turn]:
         """Parts, and items that are named, as codes; with a pause before and in whatever takes long."""
