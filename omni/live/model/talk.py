@@ -1,6 +1,6 @@
 """One conversation in the model's process: its items, what it is hearing, and the answers it is giving."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import takewhile
@@ -17,7 +17,7 @@ from omni.errors import InputError
 from omni.layout import waiting
 from omni.live.engine import messages
 from omni.live.engine.messages import Wave
-from omni.live.model.ending import Ear, Ending
+from omni.live.model.ending import Ending
 from omni.live.model.listening import Listening
 from omni.live.model.memory import Memory
 from omni.live.model.writing import Writing
@@ -63,7 +63,6 @@ class Talk:
         self.speech: Speech | None = None
         self.wants: list[Want] = []                                     # of the latest answer: room is left for another
         self._ending = None if pipeline.model.config.prefix else ending
-        self._ear: Ear | None = None                                    # once something is heard
         self._listening = Listening(codec, pipeline.model.config.max_steps // 2)  # type: ignore[arg-type]
         self._memory = memory
         self._past: Stream | None = None                                # questions over HTTP need none
@@ -71,22 +70,16 @@ class Talk:
         self._draft: tuple[str, str] | None = None                      # one not kept or stopped yet; its question
         self._forgotten: set[str] = set()                               # items that the model's past had no room for
 
-    def streams(self) -> Iterator[Stream]:
-        """Those that may have steps to compute."""
-        if self._past is not None:
-            yield self._past
-        if self._ear is not None:
-            yield self._ear.stream
+    @property
+    def past(self) -> Stream | None:
+        """What has heard the conversation, once something has."""
+        return self._past
 
     # ---- hearing
 
     def hear(self, samples: Wave) -> None:
         """The user goes on speaking. The model's past follows, unless an answer is using it."""
-        before = len(self._listening.codes)
         self._listening.hear(samples)
-        if self._ending is not None and len(self._listening.codes) != before:
-            self._ear = self._ear or Ear(self._ending, self.pipeline)
-            self._ear.hear(self._listening.codes)
         if self.speech is None:
             self._follow()
 
@@ -104,7 +97,7 @@ class Talk:
 
     def judge(self) -> float | None:
         """How probable it is that the user has said all; None when this model cannot tell."""
-        return None if self._ear is None else self._ear.judged()
+        return None if self._ending is None else self._ending.judged(self.pipeline, self._listening.codes)
 
     # ---- items
 

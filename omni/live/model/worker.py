@@ -161,7 +161,7 @@ class Worker:
         catch_up(self._streams(), PIECE)
 
     def _streams(self) -> Iterable[Stream]:
-        heard = (stream for talk in self.talks.values() for stream in talk.streams())
+        heard = (talk.past for talk in self.talks.values())
         return {id(one): one for one in (*heard, *(job.stream() for job in self.jobs)) if one is not None}.values()
 
     def _answer(self, talk: Talk, order: messages.Answer) -> Doing:
