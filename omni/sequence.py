@@ -58,6 +58,12 @@ class Segment:
             return _first_channel(np.concatenate((times, frames), axis=1).reshape(-1), vocab)
         return _first_channel(vocab[self.modality].ids(self.codes.astype(np.int64)), vocab)
 
+    def laid(self, vocab: Vocabulary) -> np.ndarray:
+        """All of its ids, tags and closing token included: [steps, channels]. Raises ValueError as `payload` does."""
+        opening, closing = self.header(vocab), [vocab.control(f"</{self.modality}>")]
+        ends = [_first_channel(np.array(ids), vocab) for ids in (opening, closing)]
+        return np.concatenate((ends[0], self.payload(vocab), ends[1]))
+
     def _check_shape(self, vocab: Vocabulary) -> None:
         tail = {"text": (), "audio": (vocab.codebooks,), "image": (), "video": (vocab.picture_tokens,)}[self.modality]
         if self.codes.shape[1:] != tail or self.codes.ndim != 1 + len(tail):

@@ -15,12 +15,9 @@ from torch import Tensor, nn
 
 from omni.decode.pipeline import Pipeline
 from omni.errors import InputError
-from omni.layout import waiting
 from omni.live.hearing.voiced import levels, voiced
-from omni.live.model.ending import STATES, Ending, fingerprint, padded
-from omni.model.cache import Cache
+from omni.live.model.ending import Ending, fingerprint, latest
 from omni.progress import progress
-from omni.sequence import Segment, prompt
 from omni.train.data.items import SAMPLE_RATE, Manifest
 
 HOP = SAMPLE_RATE // 100
@@ -125,19 +122,10 @@ def until(wave: Wave, hops: int, random: np.random.Generator) -> Wave:
 @torch.inference_mode()
 def heard(pipeline: Pipeline, waves: list[Wave]) -> Iterator[Tensor]:
     """The model's latest states [STATES, d_model] after hearing each wave, as it hears in a live conversation."""
-    model, vocab, codec = pipeline.model, pipeline.vocab, pipeline.tokenizers.audio
+    codec = pipeline.tokenizers.audio
     assert codec is not None
-    streams = []
+    said = []
     for wave in waves:
         codes, _ = codec.encode_stream(torch.from_numpy(wave)[None], codec.start(1))  # type: ignore[arg-type]
-        ids = prompt([Segment("audio", codes[0].numpy())], vocab)
-        streams.append(ids[: len(ids) - waiting(vocab) - 3])            # as Talk feeds it: what is certain
-    longest = max(map(len, streams))
-    batch = np.zeros((len(streams), longest, vocab.channels), np.int64)
-    for row, ids in zip(batch, streams, strict=True):
-        row[: len(ids)] = ids
-    cache = Cache.empty(model.config, len(streams), longest, model.table)
-    states = model.extend(torch.from_numpy(batch), cache)               # [batch, longest, d_model]
-    audio = min(STATES, longest)
-    for row, ids in zip(states, streams, strict=True):
-        yield padded(row[max(0, len(ids) - audio) : len(ids)]).clone()
+        said.append(codes[0].numpy())
+    yield from latest(pipeline.model, pipeline.vocab, said)

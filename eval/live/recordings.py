@@ -1,5 +1,6 @@
 """What is said to the server: held-out recordings of people, from a prepared data folder."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,12 +28,15 @@ class Question:
         return len(self.wave) / RATE
 
 
-def questions(data: Path, count: int, seed: int = 0) -> list[Question]:
-    """`count` held-out recordings of people in a fixed random order. Raises InputError when there are not so many."""
+def questions(data: Path, count: int | None, seed: int = 0, splits: Sequence[str] = ("test",)) -> list[Question]:
+    """`count` held-out recordings of people, or all, in a fixed random order. Raises InputError when there are not so
+    many.
+    """
     manifest = Manifest.load(data)
     spoken = [
         (item, recording)
-        for item in manifest.of(split="test")
+        for split in splits
+        for item in manifest.of(split=split)
         for recording in item.recordings
         if item.source in SOURCES and recording.kind == "speech" and not recording.preset
         and not (recording.speaker or "").startswith("espeak")
@@ -46,7 +50,10 @@ def questions(data: Path, count: int, seed: int = 0) -> list[Question]:
             found.append(Question(f"{item.id} {recording.language}", wave, longest_pause(wave)))
         if len(found) == count:
             return found
-    raise InputError(f"{data}: {len(found)} held-out recordings of people, but {count} are wanted; prepare all sources")
+    if count is None and found:
+        return found
+    wanted = f"{len(found)} held-out recordings of people, but {count or 1} are wanted"
+    raise InputError(f"{data}: {wanted}; prepare all sources")
 
 
 def of_length(pool: list[Question], seconds: float, number: int) -> Question:

@@ -12,6 +12,7 @@ BENCHMARKS = {
     "latency": ("omni.eval.live.latency", "from the end of what a person says to the answer's first sound"),
     "sessions": ("omni.eval.live.sessions", "how many conversations at once stay in real time"),
     "barge-in": ("omni.eval.live.barge_in", "how soon an answer stops when the user speaks"),
+    "turns": ("omni.eval.live.turns", "when recordings of people are held to have ended, without a server"),
     "curvature": ("omni.train.bench.curvature", "the largest eigenvalue of a loss against PyHessian and curvlinops"),
     "multitask": ("omni.train.bench.multitask", "gradients of many tasks against torchjd and plain training"),
     "decode": ("omni.decode.bench_decode", "single-token decoding against transformers.generate"),

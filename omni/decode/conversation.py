@@ -1,7 +1,8 @@
 """A conversation of many turns with one model, whose past is computed once."""
 
 from collections.abc import Generator, Sequence
-from itertools import chain
+from dataclasses import dataclass
+from itertools import chain, groupby
 from typing import Unpack
 
 import numpy as np
@@ -13,11 +14,12 @@ from omni.decode.pipeline import How, Pipeline
 from omni.decode.stream import Stream
 from omni.errors import InputError
 from omni.model.transformer import OmniTransformer
-from omni.sequence import Segment, prompt
+from omni.sequence import Segment
 from omni.sequence import Sequence as Laid
 from omni.vocab import Vocabulary
 
 Turn = list[Segment]                                                    # what was said to the model, then its answer
+Steps = dict[int, np.ndarray]                                           # [steps, channels] by a segment's identity
 
 
 class Conversation:
@@ -39,6 +41,7 @@ class Conversation:
         self._want, self._how = want, how
         self._wants, self._sampler, self._generator = pipeline.asked(want, **how)
         self._stream = Stream(pipeline.model, step=pipeline.step)
+        self._window = Window(pipeline.model, pipeline.vocab)
         self._answer: Generator[Piece, None, None] | None = None
 
     def ask(self, want: Sequence[str] | None = None, **how: Unpack[How]) -> None:
@@ -71,10 +74,10 @@ class Conversation:
         if not said:
             raise InputError("nothing to answer; give a text, a recording, a picture or a video")
         tokenizers, vocab = self.pipeline.tokenizers, self.pipeline.vocab
-        kept, ids = fitting([*self.turns, said], self._wants, self.pipeline.model, vocab)
-        self.forgotten += len(self.turns) + 1 - len(kept)
-        self.turns = kept
-        self._stream.hear(ids[None], Laid.of(chain(*kept), vocab).prefix)
+        seen = self._window.fit([*self.turns, said], self._wants)
+        self.forgotten += seen.forgotten
+        self.turns = [*self.turns, said][seen.forgotten :]
+        self._stream.hear(seen.ids[None], seen.prefix)
         self._answer = tell(self._stream, self._wants, tokenizers, vocab, self._sampler, self._generator, told=said)
         return self._answer
 
@@ -89,21 +92,75 @@ class Conversation:
         self.turns, self._next = [], []
 
 
-def fitting(
-    turns: list[Turn], wants: Sequence[Want], model: OmniTransformer, vocab: Vocabulary
-) -> tuple[list[Turn], np.ndarray]:
-    """The latest of these turns that leave room for a whole answer, or for one of half the room if that is less.
+@dataclass(frozen=True)
+class Seen:
+    """What a model is shown of a conversation.
 
-    Their prompt too, [steps, channels]. Where not all of them do, so many are forgotten that half of the room is free:
-    it is the exception, not the rule, that the past is computed afresh. Raises InputError when the last turn alone is
-    too long.
+    forgotten: how many turns, of the earliest, had to go; segments: those that are left; ids: their prompt
+    [steps, channels]; prefix: how many of its steps are the visible prefix, for a model that has one
     """
-    half = model.config.max_steps // 2
-    answer = min(sum(want.most(vocab) for want in wants), half)
-    ids = prompt(chain(*turns), vocab)
-    if len(ids) + answer > model.config.max_steps:
-        while len(turns) > 1 and len(ids) > half:
-            turns = turns[1:]
-            ids = prompt(chain(*turns), vocab)
-    check_room(len(ids), wants, model, vocab)
-    return turns, ids
+
+    forgotten: int
+    segments: list[Segment]
+    ids: np.ndarray
+    prefix: int
+
+
+class Window:
+    """What a model sees of a conversation. A segment is laid out once, as long as it is seen.
+
+    Turns are forgotten from the front, so many at once that half of the room is free: it is the exception, not the
+    rule, that the past is computed afresh. So who asks again leaves out what was forgotten.
+    """
+
+    def __init__(self, model: OmniTransformer, vocab: Vocabulary) -> None:
+        self._model, self._vocab = model, vocab
+        self._laid: dict[int, tuple[Segment, np.ndarray]] = {}          # by identity: the segment, and its steps
+
+    def fit(self, turns: Sequence[Turn], wants: Sequence[Want], system: Turn | None = None) -> Seen:
+        """As many of the latest turns as leave room for a whole answer, or for one of half the room if that is less.
+
+        system: instructions before all turns, which stay as long as the last turn has room beside them. Raises
+        InputError when that turn alone is too long.
+        """
+        model, vocab, first = self._model, self._vocab, system or []
+        most, half = model.config.max_steps, model.config.max_steps // 2
+        answer = min(sum(want.most(vocab) for want in wants), half)
+        forgotten, left = 0, [*first, *chain(*turns)]
+        laid = self._lay(left)
+        if _length(left, laid) + answer > most:
+            while forgotten < len(turns) - 1 and _length(left, laid) > half:
+                forgotten += 1
+                left = [*first, *chain(*turns[forgotten:])]
+            if turns and _length(left, laid) + answer > most:
+                left = [*chain(*turns[forgotten:])]
+        ids = _joined(left, laid, vocab)
+        check_room(len(ids), wants, model, vocab)
+        self._laid = {id(segment): self._laid[id(segment)] for segment in left}
+        return Seen(forgotten, left, ids, Laid.of(left, vocab).prefix if model.config.prefix else 0)
+
+    def _lay(self, segments: Turn) -> Steps:
+        for segment in segments:
+            if id(segment) not in self._laid:
+                self._laid[id(segment)] = segment, segment.laid(self._vocab)
+        return {id(segment): self._laid[id(segment)][1] for segment in segments}
+
+
+def _length(segments: Turn, laid: Steps) -> int:
+    """Steps of their prompt."""
+    roles = sum(1 for _ in groupby(segments, lambda segment: segment.role))
+    return 2 + 2 * roles + sum(len(laid[id(segment)]) for segment in segments)
+
+
+def _joined(segments: Turn, laid: Steps, vocab: Vocabulary) -> np.ndarray:
+    """Their prompt, the same as `omni.sequence.prompt` lays out: [steps, channels]."""
+    ids = np.full((_length(segments, laid), vocab.channels), vocab.control("<pad>"), np.int64)
+    ids[0, 0], at = vocab.control("<bos>"), 1
+    for role, said in groupby(segments, lambda segment: segment.role):
+        ids[at, 0], at = vocab.control(f"<{role}>"), at + 1
+        for segment in said:
+            steps = laid[id(segment)]
+            ids[at : at + len(steps)], at = steps, at + len(steps)
+        ids[at, 0], at = vocab.control("<turn>"), at + 1
+    ids[at, 0] = vocab.control("<assistant>")
+    return ids

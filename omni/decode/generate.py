@@ -57,6 +57,17 @@ class Want:
         return len(self.opening(vocab)) + longest(vocab, self.modality, self.limit)
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """A payload while it is drawn: its steps [channels], and how many units it has at most where it is not whole."""
+
+    limit: int
+    steps: Iterator[np.ndarray]
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return self.steps
+
+
 def begin(
     model: OmniTransformer,
     vocab: Vocabulary,
@@ -74,7 +85,7 @@ def begin(
 
 def say(
     stream: Stream, vocab: Vocabulary, wants: Sequence[Want], sampler: Sampler, generator: Generator | None = None
-) -> Iterator[Iterator[np.ndarray]]:
+) -> Iterator[Drawn]:
     """The answer of one conversation, want by want: the steps [channels] of its payload, each as soon as it is drawn.
 
     Take a payload to its end before the next one. A segment is cut where the model's room for steps ends. Afterwards
@@ -84,7 +95,7 @@ def say(
         stream.feed(want.opening(vocab)[None])
         limit = _fitting(want, vocab, stream.room - sum(later.least(vocab) for later in wants[number + 1 :]))
         drawn = payload(stream, vocab, want.modality, want.sampler or sampler, generator, limit)
-        yield (ids[0].cpu().numpy() for _, ids in drawn)
+        yield Drawn(limit, (ids[0].cpu().numpy() for _, ids in drawn))
 
 
 def answer(

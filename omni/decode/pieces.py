@@ -46,15 +46,17 @@ def tell(
     sampler: Sampler,
     generator: torch.Generator,
     told: list[Segment],
+    cut: set[str] | None = None,
 ) -> Generator[Piece, None, None]:
     """Say the answer piece by piece. `told` gets its segments, the last one cut after the last piece that was taken.
 
     So who closes the iterator half way, or is interrupted anywhere, finds in `told` what was handed over and no more.
+    cut: gets the modalities of those that ended because there may be no more, or no room is left
     """
-    for want, steps in zip(wants, generate.say(stream, vocab, wants, sampler, generator), strict=True):
+    for want, drawn in zip(wants, generate.say(stream, vocab, wants, sampler, generator), strict=True):
         reader, said, given, whole = _reader(want.modality, tokenizers, vocab), [], 0, False
         try:
-            for step in steps:
+            for step in drawn:
                 said.append(step)
                 for piece in reader.push(step):
                     given = len(said)
@@ -64,6 +66,8 @@ def tell(
         finally:
             if given or whole:                                          # nothing given is nothing said
                 told.append(want.segment(said[:given], vocab))
+            if cut is not None and whole and want.modality != "image" and len(told[-1].codes) >= drawn.limit:
+                cut.add(want.modality)
 
 
 class _Reader(Protocol):

@@ -127,10 +127,11 @@ class Stream:
 
 
 @torch.inference_mode()
-def catch_up(streams: Iterable[Stream], most: int | None = None) -> None:
-    """Compute what was fed to streams of one model, or at most so many steps of each.
+def catch_up(streams: Iterable[Stream], most: int | None = None, first: Stream | None = None) -> None:
+    """Compute what was fed to streams of one model; the few steps of many are taken together, and weights read once.
 
-    The few steps of many are taken together, and weights read once.
+    most: of those with more, only so many steps of `first`, where it is one, and of the one among the others that is
+    soonest done
     """
     late = [stream for stream in streams if stream.behind]
     few = [one for one in late if isinstance(one.step, KernelStep) and one.step.takes(one.cache, one.behind)]
@@ -141,5 +142,10 @@ def catch_up(streams: Iterable[Stream], most: int | None = None) -> None:
         states = step.together(ids, [one.cache for one, count in zip(few, counts, strict=True) for _ in range(count)])
         for one, rows in zip(few, states.split(counts), strict=True):   # each [count, d_model]
             one._state = rows[-1:]
-    for one in late:
+    elif few:
+        few[0]._catch_up()
+    rest = sorted((stream for stream in late if stream.behind and stream is not first), key=lambda one: one.behind)
+    for one in rest if most is None else rest[:1]:
         one._catch_up(most)
+    if first is not None:
+        first._catch_up(most)

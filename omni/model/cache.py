@@ -32,6 +32,16 @@ class Cache:
 
         return cls(buffers(), buffers(), torch.zeros(batch, dtype=torch.long, device=like.device))
 
+    @staticmethod
+    def size(config: ModelConfig, steps: int, like: Tensor) -> int:
+        """Bytes of one row's keys and values of so many steps."""
+        return 2 * config.n_layers * config.n_kv_heads * config.head_dim * steps * like.element_size()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of keys and values, filled or not."""
+        return sum(buffer.nbytes for buffer in (*self.keys, *self.values))
+
     @property
     def max_steps(self) -> int:
         return self.keys[0].shape[2]

@@ -1,13 +1,16 @@
 from collections.abc import Callable
 from functools import cache
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import omni
-from omni.decode.conversation import Conversation
+from omni.decode.conversation import Conversation, Window
 from omni.decode.pieces import Piece
 from omni.decode.pipeline import Pipeline
 from omni.decode.samplers import GREEDY
@@ -187,3 +190,32 @@ def test_another_kind_of_answer_added_parts_and_a_fresh_start(load: Load, files:
     list(talk.say([omni.Text("owl")]))
     assert len(talk.turns) == 1
     assert_heard(talk)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_what_is_seen_is_laid_out_as_a_prompt_and_forgotten_for_many_turns(load: Load, data: st.DataObject) -> None:
+    pipeline = load("delay", max_steps=128)
+    vocab, window, wants = pipeline.vocab, Window(pipeline.model, pipeline.vocab), pipeline.asked(["text"], **BRIEF)[0]
+    system = data.draw(st.sampled_from([[], [Segment("text", np.array([1, 2, 3]), "system")]]))
+    turns: list[list[Segment]] = []
+    for length in data.draw(st.lists(st.integers(1, 30), min_size=1, max_size=25)):
+        role = data.draw(st.sampled_from(["user", "assistant"]))
+        codes = np.zeros((length, vocab.codebooks), np.int64) if length % 2 else np.arange(length)
+        turns.append([Segment("audio" if length % 2 else "text", codes, role)])
+        before = len(prompt([*system, *chain(*turns)], vocab)) + sum(want.most(vocab) for want in wants)
+        seen = window.fit(turns, wants, system)
+        turns = turns[seen.forgotten :]
+        np.testing.assert_array_equal(seen.ids, prompt([*system, *chain(*turns)], vocab))
+        assert bool(seen.forgotten) == (before > 128 and len(turns) + seen.forgotten > 1)
+        assert not seen.forgotten or len(seen.ids) <= 64 or len(turns) == 1
+
+
+def test_instructions_stay_while_turns_are_forgotten(load: Load) -> None:
+    pipeline = load(max_steps=128)
+    window, said = Window(pipeline.model, pipeline.vocab), [[Segment("text", np.arange(20))] for _ in range(12)]
+    wants, instructions = pipeline.asked(["text"], **BRIEF)[0], [Segment("text", np.arange(10), "system")]
+    seen = window.fit(said, wants, instructions)
+    assert seen.forgotten and seen.segments[0] is instructions[0] and seen.segments[-1] is said[-1][0]
+    long = [Segment("text", np.arange(80) % 50, "system")]
+    assert window.fit([[Segment("text", np.arange(40))]], wants, long).segments[0].role == "user"

@@ -5,6 +5,9 @@ import json
 import numpy as np
 import pytest
 
+from omni.decode.pipeline import Pipeline
+from omni.eval.live import turns
+from omni.eval.live.client import last_voiced
 from omni.eval.live.latency import ENDS, LONG, Turn, at_length, figures
 from omni.eval.live.recordings import RATE, Question, of_length
 
@@ -39,11 +42,44 @@ def test_the_effect_of_length_is_told_where_it_is_not_known() -> None:
     assert found["value"] is None and found["n"] == 0
 
 
-@pytest.mark.parametrize(("count", "turns", "ends"), [(3, 6, 3), (15, 25, 10), (200, LONG, ENDS)])
-def test_a_long_conversation_ends_with_the_questions_of_its_beginning(count: int, turns: int, ends: int) -> None:
+@pytest.mark.parametrize(("count", "length", "ends"), [(3, 6, 3), (15, 25, 10), (200, LONG, ENDS)])
+def test_a_long_conversation_ends_with_the_questions_of_its_beginning(count: int, length: int, ends: int) -> None:
     asked = at_length([said(0.4, seed) for seed in range(count)])
     names = [question.name for question in asked]
-    assert len(names) == turns and names[:ends] == names[-ends:] and len(set(names)) == turns - ends
-    slower = [turn(100.0 + number) for number in range(turns)]
+    assert len(names) == length and names[:ends] == names[-ends:] and len(set(names)) == length - ends
+    slower = [turn(100.0 + number) for number in range(length)]
     found = json.loads(figures([turn(150)], [], slower).json())["figures"]["conversation_effect_ms"]
-    assert found["value"] == pytest.approx(turns - ends) and found["n"] == ends
+    assert found["value"] == pytest.approx(length - ends) and found["n"] == ends
+
+
+@pytest.mark.parametrize(("ended", "pause", "early", "delay"), [
+    (1.0, 0.25, True, 100), (0.0, 0.25, False, 500), (0.0, 0.8, True, 500), (None, 0.0, False, 353),
+])  # fmt: skip
+def test_a_recording_ends_as_long_after_its_voice_as_the_head_has_it(
+    pipeline: Pipeline, spoken: np.ndarray, ended: float | None, pause: float, early: bool, delay: float
+) -> None:
+    once = spoken[: last_voiced(spoken)]
+    wave = once if not pause else np.concatenate((once, np.zeros(int(pause * RATE), np.float32), once))
+    heard: list[int] = []
+
+    def judge(codes: np.ndarray) -> float | None:
+        heard.append(len(codes))
+        return ended
+
+    codec = pipeline.tokenizers.audio
+    assert codec is not None
+    turn = turns.one_turn(Question("said", wave, pause), codec, judge, np.random.default_rng(0))  # type: ignore[arg-type]
+    assert turn.false_start is early
+    assert turn.delay_ms == pytest.approx(delay, abs=60)
+    assert heard[0] > 10                                                # frames, from before the first voice
+
+
+def test_turns_are_summed_up_with_those_that_pause_by_themselves() -> None:
+    ended = (("a", 0.0, 200.0, False), ("b", 0.3, 400.0, True), ("c", 0.3, None, False))
+    found = [turns.Ended(*one) for one in ended]
+    told = json.loads(turns.figures(found, [found[0], found[1], found[0], found[2]]).json())["figures"]
+    assert (told["length_effect_ms"]["value"], told["length_effect_ms"]["n"]) == (200, 1)
+    assert told["delay_ms"]["value"] == 300 and told["delay_ms_with_pauses"]["value"] == 400
+    assert told["false_start_rate"]["value"] == pytest.approx(1 / 3) and told["unended"]["value"] == 1
+    assert told["false_start_rate_with_pauses"] | {"low": 0, "high": 0} == {
+        "value": 0.5, "unit": "1", "low": 0, "high": 0, "n": 2}  # fmt: skip

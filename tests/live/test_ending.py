@@ -6,9 +6,13 @@ import torch
 from talking import resampled, silence
 
 from omni.decode.pipeline import Pipeline
+from omni.decode.stream import Stream
 from omni.errors import InputError
-from omni.live.model.ending import STATES, Ear, Ending
+from omni.layout import waiting
+from omni.live.model.ending import FRAMES, Ending, latest
+from omni.live.model.memory import Memory
 from omni.live.model.talk import Talk
+from omni.sequence import Segment, prompt
 from omni.shipped import shipped_model
 from omni.train.ending import heard
 
@@ -20,7 +24,7 @@ def test_the_ear_hears_as_the_head_was_taught_whatever_was_said_before(pipeline:
     (states,) = heard(pipeline, [wave])
     with torch.inference_mode():
         expected = float(head(states[None]).sigmoid())
-    talk = Talk(pipeline, head)
+    talk = Talk(pipeline, Memory(pipeline, tuple), head)
     for _ in range(2):                                                  # a first turn, and one behind it
         for start in range(0, len(wave), 320):
             talk.hear(wave[start : start + 320])
@@ -32,13 +36,23 @@ def test_of_a_long_turn_the_latest_counts(pipeline: Pipeline) -> None:
     head = Ending.load(shipped_model())
     assert head is not None
     codes = np.random.default_rng(0).integers(0, 1000, size=(900, 4))
-    ear = Ear(head, pipeline)
-    for frames in range(10, 901, 5):
-        ear.hear(codes[:frames])
-    other = Ear(head, pipeline)
-    for frames in range(900 - STATES, 901):
-        other.hear(codes[:frames])
-    assert ear.judged() == pytest.approx(other.judged(), abs=1e-3)
+    for frames in (FRAMES + 1, 499, 500, 501, 900):                     # however much was said before them
+        alone = head.judged(pipeline, codes[frames - FRAMES : frames])
+        assert head.judged(pipeline, codes[:frames]) == pytest.approx(alone, abs=1e-5)
+    assert head.judged(pipeline, codes[:0]) is None
+
+
+def test_recordings_are_heard_together_as_each_is_alone(pipeline: Pipeline) -> None:
+    codes = np.random.default_rng(1).integers(0, 1000, size=(60, 4))
+    said = [codes[:length] for length in (1, 3, 20, 60)]
+    together = latest(pipeline.model, pipeline.vocab, said)
+    for states, one in zip(together, said, strict=True):
+        (alone,) = latest(pipeline.model, pipeline.vocab, [one])
+        torch.testing.assert_close(states, alone, atol=1e-4, rtol=1e-4)
+        fresh = Stream(pipeline.model)
+        ids = prompt([Segment("audio", one[-FRAMES:])], pipeline.vocab)
+        fresh.feed(ids[None, : -waiting(pipeline.vocab) - 3])
+        torch.testing.assert_close(states[-1:], fresh.state(), atol=1e-4, rtol=1e-4)
 
 
 def test_a_head_of_another_model_is_refused(tmp_path) -> None:

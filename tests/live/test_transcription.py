@@ -1,10 +1,21 @@
 """What the user says is written down, in conversations and in sessions of type transcription."""
 
+import base64
+import io
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
-from talking import Talking, kinds, only, refused, silence
+import soundfile
+from starlette.testclient import TestClient
+from talking import Talking, answering, kinds, only, refused, silence
+
+from omni.live.engine import messages
+from omni.live.engine.pool import Pool
+from omni.live.guard import Guards
+from omni.live.http.app import application
+from omni.live.http.door import Door
 
 TRANSCRIPTION = "conversation.item.input_audio_transcription"
 WRITTEN = [
@@ -74,5 +85,55 @@ def test_a_long_turn_may_have_a_long_transcript(talking: Talking, monkeypatch) -
     for seconds, most in ((2, 64), (20, 320)):
         talk.hear(0.1 * np.random.default_rng(0).standard_normal(seconds * 16_000).astype(np.float32))
         talk.commit("said")
-        letters, _ = talk.transcription("said", None)
-        assert isinstance(next(letters), str) and wanted[-1]["max_tokens"] == pytest.approx(most, abs=1)
+        letter = next(talk.transcription("said", None).letters)
+        assert isinstance(letter, str) and wanted[-1]["max_tokens"] == pytest.approx(most, abs=1)
+
+
+class Silent:
+    """A guard of answers that minds nothing."""
+
+    def feed(self, samples: np.ndarray, transcript: str) -> str | None:
+        return None
+
+
+def test_a_transcript_that_is_cut_is_no_transcript(pipeline, spoken, monkeypatch) -> None:
+    monkeypatch.setattr("omni.live.model.writing.most_tokens", lambda seconds: 2)
+    for guards in (None, Guards(lambda voice: Silent(), lambda said: None)):
+        talking = Talking(pipeline, guards)
+        given = {"turn_detection": None, "transcription": {"model": "omni-tiny"}}
+        talking.say("session.update", session={"type": "realtime", "audio": {"input": given}})
+        talking.hear(spoken)
+        failed = only(talking.say("input_audio_buffer.commit"), f"{TRANSCRIPTION}.failed")
+        assert "ends before the recording" in failed["error"]["message"]
+        done = only(talking.say("response.create", response={"output_modalities": ["text"]}), "response.done")
+        reason = (done["response"]["status_details"] or {}).get("reason")
+        assert (reason == "content_filter") is bool(guards)             # nobody has looked at all of what was said
+
+
+def test_over_http_a_transcript_is_as_long_as_the_recording_or_none(pipeline, spoken, monkeypatch) -> None:
+    process: Any = answering(pipeline)
+    orders, tell = [], process.tell
+    process.tell = lambda message: (orders.append(message), tell(message))
+    guards = Guards(lambda voice: Silent(), lambda said: None)
+    client = TestClient(application(Pool([process], 1), Door(), guards), headers={"host": "localhost"})
+    room, file = np.zeros(24_000 * 40, np.float32), io.BytesIO()
+    room[: len(spoken)] = spoken
+    soundfile.write(file, room, 24_000, format="WAV")
+
+    def transcribed(streamed: bool = False) -> Any:
+        upload, how = {"file": ("x.wav", file.getvalue())}, {"stream": "true"} if streamed else {}
+        return client.post("/v1/audio/transcriptions", files=upload, data=how)
+
+    assert transcribed().status_code == 200
+    (order,) = (one for one in orders if isinstance(one, messages.Answer))
+    assert order.ask.how["max_tokens"] == 40 * 16
+    monkeypatch.setattr("omni.live.http.asking.most_tokens", lambda seconds: 2)
+    answer = transcribed()
+    assert answer.status_code == 400 and answer.json()["error"]["code"] == "input_too_long"
+    assert '"input_too_long"' in transcribed(streamed=True).text and "text.done" not in transcribed(streamed=True).text
+    sound = {"data": base64.b64encode(file.getvalue()).decode(), "format": "wav"}
+    asked = {"messages": [{"role": "user", "content": [{"type": "input_audio", "input_audio": sound}]}]}
+    orders.clear()
+    answer = client.post("/v1/chat/completions", json=asked)
+    assert answer.status_code == 400 and answer.json()["error"]["code"] == "input_too_long"
+    assert sum(isinstance(one, messages.Answer) for one in orders) == 1  # the transcript that no guard could look at

@@ -23,6 +23,7 @@ from omni.live.engine.pool import FullError, Line, Pool
 from omni.live.guard import Guards, Watch, failed
 from omni.live.protocol.events import RefusedError, fresh, writable
 from omni.live.protocol.settings import LONGEST_TEXT, preset
+from omni.live.transcript import CUT, most_tokens
 
 log = logging.getLogger("omni.live")
 T = TypeVar("T", int, float)
@@ -185,7 +186,9 @@ class Examiner:
         self._known: dict[bytes, str | None] = {}
 
     async def __call__(self, parts: Sequence[Part], language: str | None, key: str) -> None:
-        """Raises FilteredError where a guard objects to what is asked with these parts, or fails."""
+        """Raises FilteredError where a guard objects to what is asked with these parts, or fails, and any other
+        RefusedRequestError where not all of what is spoken can be written down, so that no guard could look at it.
+        """
         if self._guards is None or self._guards.question is None:
             return
         about = _digest(parts, language, key)
@@ -225,10 +228,14 @@ def _digest(parts: Sequence[Part], language: str | None, key: str) -> bytes:
     return whole.digest()
 
 
-def transcribing(pool: Pool, heard: Audio, language: str | None) -> AsyncIterator[messages.Told]:
-    """What is said in a recording, piece by piece."""
-    how = {"language": language, "sampler": GREEDY, "max_tokens": LONGEST_TEXT}
-    return answer(pool, (heard,), Ask(("text",), how))
+async def transcribing(pool: Pool, heard: Audio, language: str | None) -> AsyncIterator[messages.Told]:
+    """What is said in a recording, piece by piece. Raises RefusedRequestError too where a part of it has no room."""
+    seconds = len(np.asarray(heard.source)) / (heard.sample_rate or Known(pool).rate)
+    how = {"language": language, "sampler": GREEDY, "max_tokens": most_tokens(seconds)}
+    async for message in answer(pool, (heard,), Ask(("text",), how)):
+        if isinstance(message, messages.Ended) and message.cut:
+            raise RefusedRequestError(CUT, code="input_too_long")
+        yield message
 
 
 async def begun(said: AsyncIterator[M]) -> AsyncIterator[M]:

@@ -1,6 +1,6 @@
 """How probable it is that the user has said all: a small head on the model's states while it listens."""
 
-from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,17 +9,19 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from omni.decode.pipeline import Pipeline
-from omni.decode.stream import Stream
 from omni.errors import InputError
 from omni.files import read_json
 from omni.layout import waiting
+from omni.model.cache import Cache
+from omni.model.transformer import OmniTransformer
 from omni.sequence import Segment, prompt
 from omni.tokenizers import weights
+from omni.vocab import Vocabulary
 
 KIND, FOLDER = "omni-ending", "ending"
 STATES = 6                                                              # latest steps that are looked at
+FRAMES = 32                                                             # latest frames that the model hears for it
 HIDDEN = 64
-WINDOW = 250                                                            # frames, by which a long turn's past is cut
 
 
 class Ending(nn.Module):
@@ -46,8 +48,16 @@ class Ending(nn.Module):
         flat = (states.flatten(1) - self.mean) * self.scale             # [batch, STATES * d_model]
         return self.judge(flat)[:, 0]
 
+    @torch.inference_mode()
+    def judged(self, pipeline: Pipeline, codes: NDArray[np.int64]) -> float | None:
+        """Probability that all was said, of what is certain of the turn so far [frames, codebooks]; None of nothing."""
+        if not len(codes):
+            return None
+        return float(self(latest(pipeline.model, pipeline.vocab, [codes])).sigmoid())
+
     def config(self) -> dict[str, object]:
-        return {"d_model": self.d_model, "states": STATES, "hidden": HIDDEN, "model": self.model}
+        shape = {"d_model": self.d_model, "states": STATES, "frames": FRAMES, "hidden": HIDDEN}
+        return {**shape, "model": self.model}
 
     def save(self, model: Path | str) -> None:
         """Write the head into the folder of its model."""
@@ -68,50 +78,25 @@ class Ending(nn.Module):
         return head.eval()
 
 
-class Ear:
-    """Hears what the user is saying by itself, without the conversation before it, as the head was taught to judge it.
+@torch.inference_mode()
+def latest(model: OmniTransformer, vocab: Vocabulary, heard: Sequence[NDArray[np.int64]]) -> Tensor:
+    """The model's latest states, zeros in front where there are too few, after hearing the last `FRAMES` frames of each
+    recording [frames, codebooks], by themselves: [recordings, STATES, d_model].
 
-    (With the conversation before it the same model's states made the head wait 70 ms longer on average.)
-    `stream` is what it hears with; its latest step may still be to be computed.
+    (With the conversation before it the same model's states made the head wait 70 ms longer on average, and with all
+    that was said before in a long turn it judged what it was never taught.)
     """
-
-    def __init__(self, head: Ending, pipeline: Pipeline) -> None:
-        self.head, self.vocab = head, pipeline.vocab
-        self.stream = Stream(pipeline.model, max_steps=2 * WINDOW + 8, step=pipeline.step)
-        self._states: deque[Tensor] = deque(maxlen=STATES)              # each [1, d_model]
-        self._due = False                                               # whether the stream's state is not yet there
-
-    def hear(self, codes: NDArray[np.int64]) -> None:
-        """All that is certain of the turn so far [frames, codebooks]; the latest 10 to 20 s of it count."""
-        start = max(0, len(codes) // WINDOW - 1) * WINDOW
-        ids = prompt([Segment("audio", codes[start:])], self.vocab)
-        ids = ids[None, : ids.shape[0] - waiting(self.vocab) - 3]       # without what may still change
-        first = len(self.stream) + 1
-        if not 0 <= ids.shape[1] - first < STATES:                      # another turn, or much at once
-            first, self._due = ids.shape[1], False
-            self._states.clear()
-        for steps in range(first, ids.shape[1] + 1):
-            self._look()
-            self.stream.hear(ids[:, :steps], prefix=0)
-            self._due = True
-
-    @torch.inference_mode()
-    def judged(self) -> float | None:
-        """Probability that all was said; None before anything was heard."""
-        self._look()
-        if not self._states:
-            return None
-        return float(self.head(padded(torch.cat(list(self._states)))[None]).sigmoid())
-
-    def _look(self) -> None:
-        if self._due:
-            self._states.append(self.stream.state())
-            self._due = False
-
-
-def padded(states: Tensor) -> Tensor:
-    """The latest states [steps, d_model], zeros in front where there are too few: [STATES, d_model]."""
-    return nn.functional.pad(states[-STATES:], (0, 0, max(0, STATES - len(states)), 0))
+    rows = []
+    for codes in heard:
+        ids = prompt([Segment("audio", codes[-FRAMES:])], vocab)
+        rows.append(ids[: len(ids) - waiting(vocab) - 3])               # without what may still change
+    batch = np.zeros((len(rows), max(map(len, rows)), vocab.channels), np.int64)
+    for row, ids in zip(batch, rows, strict=True):
+        row[: len(ids)] = ids                                           # what is behind it, no state here sees
+    cache = Cache.empty(model.config, len(rows), batch.shape[1], model.table)
+    states = model.extend(torch.from_numpy(batch).to(model.table.device), cache)  # [rows, steps, d_model]
+    short = nn.functional.pad(states, (0, 0, STATES, 0))                # [rows, STATES + steps, d_model]
+    return torch.stack([row[len(ids) : len(ids) + STATES] for row, ids in zip(short, rows, strict=True)])
 
 
 def fingerprint(model: Path | str) -> str:

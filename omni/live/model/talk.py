@@ -1,30 +1,28 @@
 """One conversation in the model's process: its items, what it is hearing, and the answers it is giving."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import takewhile
 
 import numpy as np
 
-from omni.decode.conversation import Turn, fitting
+from omni.decode.conversation import Seen, Turn, Window
 from omni.decode.generate import Want
 from omni.decode.parts import Audio, Part, Text, in_pieces
 from omni.decode.pieces import Piece, tell
 from omni.decode.pipeline import Pipeline
-from omni.decode.samplers import GREEDY
-from omni.decode.stream import Stream, catch_up
+from omni.decode.stream import Stream
 from omni.errors import InputError
 from omni.layout import waiting
 from omni.live.engine import messages
 from omni.live.engine.messages import Wave
-from omni.live.model.ending import Ear, Ending
+from omni.live.model.ending import Ending
 from omni.live.model.listening import Listening
+from omni.live.model.memory import Memory
+from omni.live.model.writing import Writing
 from omni.sequence import Segment
-from omni.sequence import Sequence as Laid
 
-TOKENS_A_SECOND = 16                                                    # of a transcript; fast speech has some 10
-LEAST_TRANSCRIPT = 64                                                   # tokens that one of a short turn may have
 PIECE = 64                                                              # steps of a long past between two looks around
 
 
@@ -33,7 +31,7 @@ class Speech:
     """An answer that is being given.
 
     stream: whose past it goes on; pieces: the rest of it; said: its segments, filled as they end; heard: codes of the
-    prompt by modality
+    prompt by modality; cut: modalities of segments that ended for want of room
     """
 
     answer: str
@@ -43,7 +41,7 @@ class Speech:
     item: str | None
     draft: tuple[str, Segment] | None
     heard: dict[str, int]
-    wants: list[Want]
+    cut: set[str]
     seconds: float = 0.0                                                # of audio given so far
     held: list[Piece] = field(default_factory=list)                     # sound that is not given yet
     began: float = 0.0                                                  # when its first audio was given
@@ -56,7 +54,7 @@ class Talk:
     The model hears the user while the user speaks, so that an answer never waits for the length of what was said.
     """
 
-    def __init__(self, pipeline: Pipeline, ending: Ending | None = None) -> None:
+    def __init__(self, pipeline: Pipeline, memory: Memory, ending: Ending | None = None) -> None:
         codec = pipeline.tokenizers.audio
         assert codec is not None
         self.pipeline = pipeline
@@ -64,24 +62,24 @@ class Talk:
         self.system: Turn = []
         self.speech: Speech | None = None
         self.wants: list[Want] = []                                     # of the latest answer: room is left for another
-        self._ear = None if ending is None or pipeline.model.config.prefix else Ear(ending, pipeline)
+        self._ending = None if pipeline.model.config.prefix else ending
         self._listening = Listening(codec, pipeline.model.config.max_steps // 2)  # type: ignore[arg-type]
-        self._stream = Stream(pipeline.model, step=pipeline.step)
+        self._memory = memory
+        self._past: Stream | None = None                                # questions over HTTP need none
+        self._window = Window(pipeline.model, pipeline.vocab)
+        self._draft: tuple[str, str] | None = None                      # one not kept or stopped yet; its question
+        self._forgotten: set[str] = set()                               # items that the model's past had no room for
 
-    def streams(self) -> Iterator[Stream]:
-        """Those that may have steps to compute."""
-        yield self._stream
-        if self._ear is not None:
-            yield self._ear.stream
+    @property
+    def past(self) -> Stream | None:
+        """What has heard the conversation, once something has."""
+        return self._past
 
     # ---- hearing
 
     def hear(self, samples: Wave) -> None:
         """The user goes on speaking. The model's past follows, unless an answer is using it."""
-        before = len(self._listening.codes)
         self._listening.hear(samples)
-        if self._ear is not None and len(self._listening.codes) != before:
-            self._ear.hear(self._listening.codes)
         if self.speech is None:
             self._follow()
 
@@ -99,7 +97,7 @@ class Talk:
 
     def judge(self) -> float | None:
         """How probable it is that the user has said all; None when this model cannot tell."""
-        return None if self._ear is None else self._ear.judged()
+        return None if self._ending is None else self._ending.judged(self.pipeline, self._listening.codes)
 
     # ---- items
 
@@ -118,6 +116,7 @@ class Talk:
 
     def delete(self, item: str) -> None:
         self.items.pop(item, None)
+        self._forgotten.discard(item)
 
     def truncate(self, item: str, seconds: float) -> None:
         """Of an answer only `seconds` were heard: forget the rest, and of its text as much in proportion, by words."""
@@ -143,6 +142,7 @@ class Talk:
         """Begin an answer, with pauses likewise; take its pieces. Raises InputError for what cannot be answered, and
         changes nothing then.
         """
+        self._draft = (order.answer, order.draft) if order.draft is not None else self._draft
         system = yield from self._segments((Text(order.system, "system"),) if order.system else ())
         said = None if order.parts is None else (yield from self._segments(order.parts))
         apart = order.item is None                                      # leaves the conversation's past alone
@@ -150,20 +150,22 @@ class Talk:
             self.stop()
         wants, sampler, generator = self.pipeline.asked(order.ask.want, **order.ask.how)
         draft = self._drafted(order.draft)
-        turns = [*self.items.values(), *([[draft[1]]] if draft else [])] if said is None else [said]
-        turns = [turn for turn in (system, *turns) if turn]
-        if not turns:
+        turns = {} if said is not None else self._known()
+        last = said if said is not None else [draft[1]] if draft else []
+        if not (system or turns or last):
             raise InputError("nothing to answer; say something, add an item to the conversation, or give instructions")
         if not apart:
             self.system, self.wants = system, wants
         model, vocab = self.pipeline.model, self.pipeline.vocab
-        turns, ids = fitting(turns, wants, model, vocab)
         alone = apart or order.parts is not None
-        stream = Stream(model, step=self.pipeline.step) if alone else self._stream
-        stream.hear(ids[None], Laid.of(chain(*turns), vocab).prefix)
-        told: list[Segment] = []
-        pieces = _unless(order.mute, tell(stream, wants, self.pipeline.tokenizers, vocab, sampler, generator, told))
-        speech = Speech(order.answer, stream, pieces, told, order.item, draft, _counted(chain(*turns)), wants)
+        seen = self._seen(turns, last, system, wants, Window(model, vocab) if alone else self._window)
+        room = len(seen.ids) + sum(want.most(vocab) for want in wants)
+        stream = self._memory.aside(room) if alone else self._stream
+        stream.hear(seen.ids[None], seen.prefix)
+        told, cut = list[Segment](), set[str]()
+        said_so = tell(stream, wants, self.pipeline.tokenizers, vocab, sampler, generator, told, cut)
+        pieces = _unless(order.mute, said_so)
+        speech = Speech(order.answer, stream, pieces, told, order.item, draft, _counted(seen.segments), cut)
         if not apart:
             self.speech = speech
             if order.item is not None and not draft:
@@ -171,9 +173,15 @@ class Talk:
         return speech
 
     def keep(self, answer: str) -> None:
-        """The drafted answer is the answer, and what it answers was said."""
-        speech = self.speech
-        if speech is None or speech.answer != answer or speech.draft is None:
+        """The drafted answer is the answer, and what it answers was said, even if the answer has failed meanwhile."""
+        speech, draft = self.speech, self._draft
+        if draft is None or draft[0] != answer:
+            return
+        self._draft = None
+        if speech is None or speech.answer != answer:
+            self.commit(draft[1])
+            return
+        if speech.draft is None:
             return
         name, segment = speech.draft
         self.items[name] = [segment]
@@ -183,6 +191,11 @@ class Talk:
         self.unhear()
         if speech.over:
             self.speech = None
+
+    def drop(self, answer: str) -> None:
+        """The drafted answer will not be kept."""
+        if self._draft is not None and self._draft[0] == answer:
+            self._draft = None
 
     def stop(self) -> None:
         """Say no more; what was handed over has been said."""
@@ -196,35 +209,23 @@ class Talk:
         if self.speech is speech and speech.draft is None:
             self.speech = None
 
-    def transcription(self, item: str, language: str | None) -> tuple[Iterator[str], int]:
-        """The text of what was said in an item, letter by letter as it is taken, or none where others may go first; and
-        of how many codes that was.
-        """
+    def transcription(self, item: str, language: str | None) -> Writing:
+        """The text of what was said in an item."""
         heard = [segment for segment in self.items.get(item, []) if segment.modality == "audio"]
-        return self._written(heard, language), sum(int(segment.codes.size) for segment in heard)
+        return Writing(self.pipeline, self._memory, heard, language)
 
     # ----
+
+    @property
+    def _stream(self) -> Stream:
+        """The conversation's past."""
+        if self._past is None:
+            self._past = self._memory.own()
+        return self._past
 
     def _drafted(self, name: str | None) -> tuple[str, Segment] | None:
         segment = self._listening.segment() if name is not None else None
         return None if name is None or segment is None else (name, segment)
-
-    def _written(self, heard: list[Segment], language: str | None) -> Iterator[str]:
-        if not heard:
-            return
-        model, vocab = self.pipeline.model, self.pipeline.vocab
-        seconds = sum(len(segment.codes) for segment in heard) / self._listening.codec.frame_rate
-        most = max(LEAST_TRANSCRIPT, int(TOKENS_A_SECOND * seconds))
-        wants, sampler, generator = self.pipeline.asked(("text",), language=language, sampler=GREEDY, max_tokens=most)
-        _, ids = fitting([heard], wants, model, vocab)
-        room = min(len(ids) + most + 16, model.config.max_steps)
-        stream = Stream(model, step=self.pipeline.step, max_steps=room)
-        stream.hear(ids[None], Laid.of(heard, vocab).prefix)
-        while stream.behind > PIECE:
-            catch_up([stream], PIECE)
-            yield ""
-        for piece in tell(stream, wants, self.pipeline.tokenizers, vocab, sampler, generator, []):
-            yield piece.text or ""
 
     def _segments(self, parts: tuple[Part | str, ...]) -> Generator[None, None, Turn]:
         """Parts, and items that are named, as codes; with a pause before and in whatever takes long."""
@@ -247,11 +248,23 @@ class Talk:
         """Let the model hear what is certain of what the user is saying."""
         if self.pipeline.model.config.prefix or not len(self._listening.codes):
             return
-        vocab = self.pipeline.vocab
-        turns = [turn for turn in (self.system, *self.items.values()) if turn]
-        _, ids = fitting([*turns, [self._listening.certain()]], self.wants, self.pipeline.model, vocab)
+        seen = self._seen(self._known(), [self._listening.certain()], self.system, self.wants, self._window)
         # What may still change: the delay layout's last steps, `</audio>`, `<turn>` and `<assistant>`.
-        self._stream.hear(ids[None, : len(ids) - waiting(vocab) - 3], prefix=0)
+        self._stream.hear(seen.ids[None, : len(seen.ids) - waiting(self.pipeline.vocab) - 3], prefix=0)
+
+    def _known(self) -> dict[str, Turn]:
+        """Items that the model still knows and that say something, in order."""
+        names = takewhile(lambda name: name not in self._forgotten, reversed(self.items))
+        return {name: self.items[name] for name in reversed([*names]) if self.items[name]}
+
+    def _seen(self, turns: dict[str, Turn], last: Turn, system: Turn, wants: list[Want], window: Window) -> Seen:
+        """What the model is shown of these items, and then `last`. What has no room is forgotten for good, so that the
+        past is computed afresh once in a while, and not with every frame.
+        """
+        seen = window.fit([*turns.values(), *([last] if last else [])], wants, system)
+        if window is self._window:
+            self._forgotten.update([*turns][: seen.forgotten])
+        return seen
 
     def _text(self, segment: Segment) -> str:
         assert self.pipeline.tokenizers.text is not None
@@ -283,7 +296,7 @@ def _refuse_endless(part: Part, pipeline: Pipeline) -> None:
             raise InputError(f"{seconds:.0f} s of audio are more than this model can hear ({longest:.0f} s); cut it")
 
 
-def _counted(segments: Iterator[Segment]) -> dict[str, int]:
+def _counted(segments: list[Segment]) -> dict[str, int]:
     counts: dict[str, int] = {}
     for segment in segments:
         counts[segment.modality] = counts.get(segment.modality, 0) + int(segment.codes.size)

@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 import torch
 
@@ -15,13 +14,16 @@ from omni.decode.stream import Stream, catch_up
 from omni.errors import InputError
 from omni.live.engine import messages
 from omni.live.model.ending import Ending
+from omni.live.model.memory import Memory
 from omni.live.model.orders import Doing, Orders
 from omni.live.model.talk import PIECE, Speech, Talk
+from omni.live.model.writing import Writing
 
 log = logging.getLogger("omni.live")
 NEW = 0.05                                                              # seconds that an answer before its sound leads
+WRITTEN = 0.1                                                           # and one that is only written
 SPARE, LATER = 0.25, 1e3                                                # by which all lead before one reads or writes
-HELD = 1                                                                # frames of an answer's first sound
+HELD = 2                                                                # frames of an answer's first sound
 
 
 @dataclass
@@ -32,7 +34,9 @@ class Job:
     step: Callable[[], bool]                                            # whether there is more
     urgency: Callable[[], float]                                        # the smaller the sooner
     answer: str | None = None                                           # the answer that it makes
-    stream: Stream | None = None                                        # whose next step can be taken with others'
+    stream: Callable[[], Stream | None] = lambda: None                  # whose next step can be taken with others'
+    queue: object = None                                                # of jobs with the same one, the first only
+    turn: int = 0                                                       # when it was stepped last
 
 
 @dataclass
@@ -44,7 +48,12 @@ class Worker:
     ending: Ending | None = None
     talks: dict[str, Talk] = field(default_factory=dict)
     jobs: list[Job] = field(default_factory=list)
+    memory: int | None = None                                           # bytes for all pasts: half of what is free
+    _turns: int = 0                                                     # steps that were taken
     _orders: dict[str, Orders] = field(default_factory=dict)            # by conversation
+
+    def __post_init__(self) -> None:
+        self._memory = Memory(self.pipeline, self._streams, self.memory)
 
     @property
     def busy(self) -> bool:
@@ -57,7 +66,7 @@ class Worker:
         """
         name = message.talk
         if isinstance(message, messages.Open):
-            self.talks[name] = talk = Talk(self.pipeline, self.ending)
+            self.talks[name] = talk = Talk(self.pipeline, self._memory, self.ending)
             self._orders[name] = Orders(partial(self._do, talk), self._refused)
         if name not in self.talks:
             return
@@ -84,6 +93,7 @@ class Worker:
             case messages.Keep():
                 talk.keep(message.answer)
             case messages.Stop():
+                talk.drop(message.answer)
                 self._stop(talk, message.talk, message.answer)
             case messages.Commit():
                 talk.commit(message.item)
@@ -96,9 +106,9 @@ class Worker:
             case messages.Truncate():
                 talk.truncate(message.item, message.seconds)
             case messages.Transcribe():
-                letters, heard = talk.transcription(message.item, message.language)
-                lead = SPARE if message.soon else LATER
-                self.jobs.append(Job(message.talk, partial(self._write, message, letters, heard, []), lambda: lead))
+                writing, lead = talk.transcription(message.item, message.language), SPARE if message.soon else LATER
+                step, queue = partial(self._write, message, writing, []), (message.talk, lead)
+                self.jobs.append(Job(message.talk, step, lambda: lead, None, lambda: writing.stream, queue))
 
     def _refused(self, message: messages.Told, error: Exception) -> None:
         """It could not be done, which concerns this conversation and no other."""
@@ -112,12 +122,19 @@ class Worker:
 
     @torch.inference_mode()
     def work(self) -> None:
-        """One step of the most urgent job: a letter or two, a frame of sound, or a piece of a long past before it."""
-        job = min(self.jobs, key=lambda job: job.urgency())
-        if job.stream is None or job.stream.behind:
-            self.catch_up()
-        if job.stream is not None and job.stream.behind:
+        """One step of the most urgent job: a letter or two, a frame of sound, or a piece of a long past before it.
+
+        Of equally urgent ones the one that waits longest is next, so that all of them have drawn a token when the first
+        needs its next state, and one pass over the weights makes those of all.
+        """
+        job = min(self._next(), key=lambda job: (job.urgency(), job.turn))
+        stream = job.stream()
+        if stream is None or stream.behind:
+            catch_up(self._streams(), PIECE, stream)
+        if stream is not None and stream.behind:
             return
+        self._turns += 1
+        job.turn = self._turns
         try:
             more = job.step()
         except Exception as error:
@@ -126,25 +143,34 @@ class Worker:
         if not more and job in self.jobs:
             self.jobs.remove(job)
 
+    def _next(self) -> Iterator[Job]:
+        """Jobs that can be stepped: of a queue the first."""
+        queues = set[object]()
+        for job in self.jobs:
+            if job.queue is None or job.queue not in queues:
+                yield job
+            queues.add(job.queue)
+
     @property
     def late(self) -> bool:
         """Whether something that was heard or said is still to be computed."""
         return any(stream.behind for stream in self._streams())
 
     def catch_up(self) -> None:
-        """Compute what all conversations have heard and said, in one go; of a long past a piece at a time."""
+        """Compute what all conversations have heard and said, in one go; of a long past, one at a time, a piece."""
         catch_up(self._streams(), PIECE)
 
     def _streams(self) -> Iterable[Stream]:
-        heard = (stream for talk in self.talks.values() for stream in talk.streams())
-        return {id(one): one for one in (*heard, *(job.stream for job in self.jobs)) if one is not None}.values()
+        heard = (talk.past for talk in self.talks.values())
+        return {id(one): one for one in (*heard, *(job.stream() for job in self.jobs)) if one is not None}.values()
 
     def _answer(self, talk: Talk, order: messages.Answer) -> Doing:
         if talk.speech is not None and order.item is not None:          # whoever asks again stops what was being said
             self._stop(talk, order.talk, talk.speech.answer)
         speech = yield from talk.answer(order)
         step = partial(self._say, order.talk, talk, speech)
-        self.jobs.append(Job(order.talk, step, partial(_lead, speech), order.answer, speech.stream))
+        lead = NEW if "audio" in order.ask.want else WRITTEN
+        self.jobs.append(Job(order.talk, step, partial(_lead, speech, lead), order.answer, lambda: speech.stream))
 
     def _stop(self, talk: Talk, name: str, answer: str) -> None:
         self.jobs = [job for job in self.jobs if (job.talk, job.answer) != (name, answer)]
@@ -168,15 +194,13 @@ class Worker:
         if piece is None:
             talk.finished(speech)
             said = {segment.modality: int(segment.codes.size) for segment in speech.said}
-            cut = any(_full(want, speech) for want in speech.wants)
-            self.tell(messages.Ended(name, speech.answer, speech.heard, said, cut))
+            self.tell(messages.Ended(name, speech.answer, speech.heard, said, bool(speech.cut)))
             return False
         return True
 
     def _holds_back(self, speech: Speech) -> bool:
-        """Whether the first sound waits for the second: where others are answered too, that may come late."""
-        others = sum(job.answer is not None for job in self.jobs) > 1
-        return not speech.began and len(speech.held) < HELD and others
+        """Whether the first sound waits for more: where others are answered too, or may be soon, that may come late."""
+        return not speech.began and len(speech.held) < HELD and len(self.talks) > 1
 
     def _count(self, speech: Speech, piece: Piece) -> None:
         codec = self.pipeline.tokenizers.audio
@@ -184,17 +208,17 @@ class Worker:
             speech.began = speech.began or time.monotonic()
             speech.seconds += len(piece.audio) / codec.sample_rate
 
-    def _write(self, order: messages.Transcribe, letters: Iterator[str], heard: int, text: list[str]) -> bool:
+    def _write(self, order: messages.Transcribe, writing: Writing, text: list[str]) -> bool:
         letter, failed = None, None
         try:
-            letter = next(letters, None)
+            letter = next(writing.letters, None)
         except Exception as error:
             failed = _reason(error)
         if letter is None:
-            self.tell(messages.Transcribed(order.talk, order.item, "".join(text), heard, len(text), failed))
+            self.tell(messages.Transcribed(order.talk, order.item, "".join(text), writing.heard, len(text), failed))
             return False
-        text.append(letter)
         if letter:
+            text.append(letter)
             self.tell(messages.Wrote(order.talk, order.item, letter))
         return True
 
@@ -209,10 +233,6 @@ def _reason(error: Exception) -> str:
     return f"the model failed at it ({type(error).__name__}); its log tells more"
 
 
-def _lead(speech: Speech) -> float:
-    """Seconds of sound that the listener still has before the next is missed."""
-    return speech.seconds - (time.monotonic() - speech.began) if speech.began else NEW
-
-
-def _full(want: Any, speech: Speech) -> bool:
-    return any(segment.modality == want.modality and len(segment.codes) >= want.limit for segment in speech.said)
+def _lead(speech: Speech, before: float) -> float:
+    """Seconds of sound that the listener still has before the next is missed; `before` any was given."""
+    return speech.seconds - (time.monotonic() - speech.began) if speech.began else before

@@ -15,6 +15,7 @@ from omni.live.protocol.history import History, unknown
 from omni.live.protocol.response import UNCLEARED, Response
 from omni.live.protocol.settings import Settings
 
+MOST_APART = 4                                                          # responses out of band at once
 Send = Callable[[Event], None]
 Limits = Callable[[], list[Event]]
 
@@ -50,7 +51,13 @@ class Speaking:
     def ask(
         self, settings: Settings, metadata: Any = None, said: tuple[Part | str, ...] | None = None, apart: bool = False
     ) -> None:
-        """Begin a response to the conversation, or to what is `said` instead; apart: out of band."""
+        """Begin a response to the conversation, or to what is `said` instead; apart: out of band.
+
+        Raises RefusedError where as many are out of band as there may be.
+        """
+        if apart and sum(not one.in_conversation for one in self._responses.values()) >= MOST_APART:
+            message = f"{MOST_APART} responses out of band are active; wait until one is done, or cancel one"
+            raise RefusedError(message, "too_many_active_responses")
         response = self._new(settings, metadata, not apart)
         self._order(response, None, said)
         self.begin(response, said)

@@ -1,0 +1,139 @@
+"""`omni bench turns`: when held-out recordings of people are held to have ended, without a server.
+
+Turn detection is that of `omni serve`, sound by sound, and so is what the model's head says in every pause; what is
+left out is the wire, the pace of real time and the answer's own time.
+"""
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from omni.errors import InputError
+from omni.eval.live.client import RATE as CLIENT_RATE
+from omni.eval.live.client import room
+from omni.eval.live.latency import LEAD, LENGTHS, PATIENCE, PAUSE
+from omni.eval.live.recordings import Question, of_length, questions
+from omni.eval.statistics import bootstrap, wilson
+from omni.figures import Report
+from omni.files import write_json
+from omni.live.hearing.pcm import Resampler, Wave
+from omni.live.hearing.turns import EAGERNESS, Rules, Turns
+from omni.live.hearing.vad import HOP, RATE
+from omni.live.model.listening import Listening
+from omni.progress import progress
+from omni.tokenizers.audio.codec import Codec
+
+SPLITS = ("valid", "test")
+MOST_PAIRS = 40                                                         # questions said at both lengths
+Judge = Callable[[NDArray[np.int64]], float | None]                     # of codes [frames, codebooks] that were heard
+
+
+@dataclass(frozen=True)
+class Ended:
+    """One recording.
+
+    pause: seconds of its longest inner silence; delay_ms: from its last voiced sample to the end of the turn, None
+    where none came; false_start: whether one came before
+    """
+
+    name: str
+    pause: float
+    delay_ms: float | None
+    false_start: bool
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.description = "Find the ends of held-out recordings of people as a live session does, offline."
+    parser.epilog = "example:\n  omni bench turns --data runs/tiny/data --json"
+    parser.add_argument("--data", type=Path, required=True, help="folder of `omni data prepare`")
+    parser.add_argument("--model", type=Path, help="model folder with a head (default: the model that ships)")
+    parser.add_argument("--turns", type=int, help="recordings, in a random order (default: all of both splits)")
+    parser.add_argument("--out", type=Path, default=Path("runs/bench/turns"), help="default: %(default)s")
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON on the last line")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Measure, print the table and write every turn."""
+    from omni.decode.pipeline import Pipeline
+    from omni.live.model.ending import Ending
+    from omni.shipped import shipped_model
+
+    folder = args.model or shipped_model()
+    pipeline, head = Pipeline.load(folder), Ending.load(folder)
+    codec = pipeline.tokenizers.audio
+    if head is None or codec is None:
+        raise InputError(f"{folder}: no head for ends of turns; run `omni train ending --model {folder}`")
+    said, random = questions(args.data, args.turns, splits=SPLITS), np.random.default_rng(0)
+    found = [
+        one_turn(question, codec, lambda codes: head.judged(pipeline, codes), random)  # type: ignore[arg-type]
+        for question in progress([*said, *of_lengths(said)], "listening", unit="turn")
+    ]
+    report = figures(found[: len(said)], found[len(said) :])
+    write_json(args.out / "turns.json", {"turns": [asdict(turn) for turn in found]})
+    print(report.table())
+    print(f"every turn: {args.out / 'turns.json'}")
+    if args.json:
+        print(report.json())
+
+
+def of_lengths(said: list[Question]) -> list[Question]:
+    """The ends of some of them, of the two lengths in turn."""
+    pairs = min(MOST_PAIRS, len(said))
+    return [of_length(said, seconds, number * len(said) // pairs) for number in range(pairs) for seconds in LENGTHS]
+
+
+def one_turn(question: Question, codec: Codec, judge: Judge, random: np.random.Generator) -> Ended:
+    """Listen to a recording in a quiet room until it has ended."""
+    wave, end = _in_a_room(question, random)
+    patience, longest = EAGERNESS["auto"]
+    turns = Turns(Rules(patience=patience, longest_ms=longest))
+    listening, fed, false_start = Listening(codec, len(wave)), 0, False
+    to_model = Resampler(RATE, codec.sample_rate)
+    for stop in range(HOP, len(wave) + 1, HOP):
+        for change in turns.hear(wave[stop - HOP : stop]):
+            if change.kind == "started":
+                listening, to_model = Listening(codec, len(wave)), Resampler(RATE, codec.sample_rate)
+                fed = max(0, change.at - turns.rules.prefix_ms * RATE // 1000)
+            elif change.kind == "paused":
+                listening.hear(to_model(wave[fed:stop]))
+                fed, turns.ended = stop, judge(listening.codes)
+            elif change.kind == "ended":
+                if stop > end:
+                    return Ended(question.name, question.pause, 1000 * (stop - end) / RATE, false_start)
+                false_start = True
+    return Ended(question.name, question.pause, None, false_start)
+
+
+def _in_a_room(question: Question, random: np.random.Generator) -> tuple[Wave, int]:
+    """The recording as the session's microphone has it, at 16 kHz, and where it ends."""
+    noise = room(LEAD + question.seconds + PATIENCE, random)
+    noise[int(LEAD * CLIENT_RATE) :][: len(question.wave)] += question.wave
+    resampler = Resampler(CLIENT_RATE, RATE)
+    heard = np.concatenate((resampler(noise), resampler.finish()))
+    return heard, int((LEAD + question.seconds) * RATE)
+
+
+def figures(found: Sequence[Ended], effect: Sequence[Ended]) -> Report:
+    """The table, of all recordings and of those with a pause. effect: those of the two lengths in turn."""
+    report = Report("bench turns")
+    paused = [turn for turn in found if turn.pause >= PAUSE]
+    for suffix, group in (("", found), ("_with_pauses", paused)):
+        delays = [turn.delay_ms for turn in group if turn.delay_ms is not None]
+        low, high = bootstrap(delays)
+        report.add(f"delay_ms{suffix}", float(np.mean(delays or [np.nan])), "ms", low=low, high=high, n=len(delays))
+        wrong = sum(turn.false_start for turn in group)
+        low, high = wilson(wrong, len(group))
+        share = wrong / len(group) if group else None
+        report.add(f"false_start_rate{suffix}", share, "1", low=low, high=high, n=len(group))
+    delays = [turn.delay_ms for turn in found if turn.delay_ms is not None]
+    report.add("p95_ms", float(np.percentile(delays or [np.nan], 95)), "ms", n=len(delays))
+    both = ((short.delay_ms, long.delay_ms) for short, long in zip(effect[::2], effect[1::2], strict=True))
+    longer = [long - short for short, long in both if short is not None and long is not None]
+    low, high = bootstrap(longer)
+    report.add("length_effect_ms", float(np.mean(longer or [np.nan])), "ms", low=low, high=high, n=len(longer))
+    report.add("unended", sum(turn.delay_ms is None for turn in found), "turns", n=len(found))
+    return report

@@ -1,0 +1,10 @@
+"""How long a transcript may become, so that none ends before what was said, and what is told of one that does."""
+
+TOKENS_A_SECOND = 16                                                    # fast speech has some 10
+LEAST = 64                                                              # that one of a short turn may have
+CUT = "the transcript ends before the recording, which is too long for this model; send it in pieces"
+
+
+def most_tokens(seconds: float) -> int:
+    """Of the transcript of so much speech."""
+    return max(LEAST, int(TOKENS_A_SECOND * seconds))
