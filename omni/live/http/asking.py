@@ -22,7 +22,7 @@ from omni.live.engine.messages import Ask
 from omni.live.engine.pool import FullError, Line, Pool
 from omni.live.guard import Guards, Watch, failed
 from omni.live.protocol.events import RefusedError, fresh, writable
-from omni.live.protocol.settings import LONGEST_TEXT, preset
+from omni.live.protocol.settings import preset
 from omni.live.transcript import CUT, most_tokens
 
 log = logging.getLogger("omni.live")
