@@ -2,15 +2,18 @@
 
 All work on the same small omni model at several stages of its training, the same batch and the same differentiable
 attention, and take turns within every round: how far apart the largest eigenvalues lie changes with training, and with
-it what each way costs. At each stage a peer has the loosest settings, of a ladder of them, that come within 1 % of the
-truth (Lanczos to 1e-5) from five starts out of five; ours stops by its own bound, not knowing the truth. Time is that
-of the processor on one thread, so that other work on the machine does not count.
+it what each way costs. Ours is asked for 1 % and stops by its own bound. A peer has the loosest settings, of a ladder
+of them, that come within 1 % of the truth (Lanczos to 1e-5) from five starts out of five at every stage: a user, who
+sets them once, would have to be told that. Beside it stands what a peer takes with settings of its own for each stage,
+which nobody could know. Time is that of the processor on one thread, so that other work on the machine does not count.
 """
 
 import argparse
+import copy
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -25,10 +28,11 @@ if TYPE_CHECKING:
 
 EPILOG = """example:
   omni bench curvature --json
-ratio_vs_pyhessian, ratio_vs_curvlinops: their time over ours, above 1 where ours is quicker. steps_per_probe: ours in
-training steps on the same batch; steps_per_warm_probe: again after each step, from the vector found before. The value
-is the median over stages of the median over rounds, low and high the worst and the best stage; null for a peer that
-none of its settings makes accurate."""
+ratio_vs_pyhessian, ratio_vs_curvlinops: their time over ours, above 1 where ours is quicker, with the loosest settings
+that are accurate at all stages; ..._tuned: with the loosest of each stage. steps_per_probe: ours in training steps on
+the same batch; steps_per_warm_probe: again after each step, from the vector found before. The value is the median over
+stages of the median over rounds, low and high the worst and the best stage; null for a peer that none of its settings
+makes accurate."""
 STEPS, ROWS, VOCAB = 128, 4, 512
 STAGES = (25, 50, 100, 200, 400)                                        # steps of training
 ACCURACY, STARTS = 0.01, 5
@@ -36,6 +40,8 @@ PEERS = ("pyhessian", "curvlinops")
 FIGURES = {
     "ratio_vs_pyhessian": "x",
     "ratio_vs_curvlinops": "x",
+    "ratio_vs_pyhessian_tuned": "x",
+    "ratio_vs_curvlinops_tuned": "x",
     "error": "of the eigenvalue",
     "error_pyhessian": "of the eigenvalue",
     "error_curvlinops": "of the eigenvalue",
@@ -73,6 +79,50 @@ def run(args: argparse.Namespace) -> None:
 
 
 Ratios = dict[str, list[float]]                                         # of one stage, round by round
+Way = Callable[[], float]
+
+
+class Trained:
+    """A model with its optimizer, at some stage of training."""
+
+    def __init__(self) -> None:
+        import torch
+
+        self.model = _scores()
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-3)
+
+    def step(self, batch: "tuple[Tensor, Tensor]") -> None:
+        from torch.nn import functional as F
+
+        self.optimizer.zero_grad()
+        F.cross_entropy(self.model(batch[0]), batch[1]).backward()
+        self.optimizer.step()
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage of training, the batch that is looked at, and the truth; ladder: of each peer, the loosest way first."""
+
+    trained: Trained
+    batch: "tuple[Tensor, Tensor]"
+    truth: float
+    ladder: dict[str, list[Way]]
+
+    @classmethod
+    def of(cls, trained: Trained, batch: "tuple[Tensor, Tensor]") -> "Stage":
+        model = trained.model
+        ladder: dict[str, list[Way]] = {
+            "pyhessian": [partial(_pyhessian, model, batch, change) for change in CHANGES],
+            "curvlinops": [partial(_curvlinops, model, batch, *space) for space in SPACES],
+        }
+        return cls(trained, batch, _ours(model, batch, 1e-5).value, ladder)
+
+    def loosest(self, peer: str) -> int | None:
+        """The first way of a peer that is accurate from every start. Power iteration may find the most negative one."""
+        for rung, way in enumerate(self.ladder[peer]):
+            if all(abs(way() / self.truth - 1) <= ACCURACY for _ in range(STARTS)):
+                return rung
+        return None
 
 
 def measure(rounds: int, trained: Sequence[int]) -> "Report":
@@ -80,18 +130,29 @@ def measure(rounds: int, trained: Sequence[int]) -> "Report":
     import torch
 
     from omni.figures import Report
+    from omni.model.twice import twice_differentiable
     from omni.progress import progress
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    model, step = _training()
-    done, stages = 0, list[Ratios]()
-    for upto in progress(sorted(trained), "stages of training", unit="stage"):
+    run, done, stages = Trained(), 0, list[Stage]()
+    for upto in progress(sorted(trained), "training", unit="stage"):
         for _ in range(upto - done):
-            step(_batch())
+            run.step(_batch())
         done = upto
-        stages.append(_stage(model, step, _batch(), rounds))
-    report = Report("bench curvature")
+        with twice_differentiable():
+            stages.append(Stage.of(copy.deepcopy(run), _batch()))
+    with twice_differentiable():
+        needs = {peer: [one.loosest(peer) for one in progress(stages, peer, unit="stage")] for peer in PEERS}
+    shared = {peer: max((rung for rung in rungs if rung is not None), default=None) for peer, rungs in needs.items()}
+    found = []
+    for at, stage in enumerate(progress(stages, "in turns", unit="stage")):
+        own = {peer: rungs[at] for peer, rungs in needs.items()}
+        found.append(_measured(stage, shared, own, rounds))
+    return _told(Report("bench curvature"), sorted(trained), found)
+
+
+def _told(report: "Report", trained: Sequence[int], stages: Sequence[Ratios]) -> "Report":
     for name, unit in FIGURES.items():
         medians = [statistics.median(stage[name]) for stage in stages if stage[name]]
         if not medians:                                                 # a peer that was accurate nowhere
@@ -99,40 +160,34 @@ def measure(rounds: int, trained: Sequence[int]) -> "Report":
             continue
         low, high, n = min(medians), max(medians), len(medians)
         report.add(name, statistics.median(medians), unit, low=low, high=high, n=n)
-    for upto, stage in zip(sorted(trained), stages, strict=True):
+    for upto, stage in zip(trained, stages, strict=True):
         for name in ("ratio_vs_pyhessian", "ratio_vs_curvlinops", "products", "eigenvalue"):
             if stage[name]:
                 report.add(f"{name}_at_{upto}", statistics.median(stage[name]), FIGURES.get(name, "1"))
     return report
 
 
-def _stage(
-    model: "nn.Module", step: "Callable[[tuple[Tensor, Tensor]], None]", batch: "tuple[Tensor, Tensor]", rounds: int
-) -> Ratios:
+def _measured(stage: Stage, shared: dict[str, int | None], own: dict[str, int | None], rounds: int) -> Ratios:
     """All ways in turns on one state of the model, which then takes a step a round."""
     from omni.model.twice import twice_differentiable
 
+    model, batch, truth = stage.trained.model, stage.batch, stage.truth
+    rungs = {**shared, **{f"{peer}_tuned": rung for peer, rung in own.items()}}
+    ways = {name: stage.ladder[name.removesuffix("_tuned")][rung] for name, rung in rungs.items() if rung is not None}
+    seconds: dict[str, list[float]] = {name: [] for name in ("ours", "step", "warm", *rungs)}
+    errors: dict[str, list[float]] = {name: [] for name in ("ours", *rungs)}
     with twice_differentiable():
-        truth = _ours(model, batch, 1e-5).value
-        ladder = {
-            "pyhessian": [lambda c=c: _pyhessian(model, batch, c) for c in CHANGES],
-            "curvlinops": [lambda s=s: _curvlinops(model, batch, *s) for s in SPACES],
-        }
-        found = {name: _loosest(rungs, truth) for name, rungs in ladder.items()}
-        seconds: dict[str, list[float]] = {name: [] for name in ("ours", *PEERS, "step", "warm")}
-        errors: dict[str, list[float]] = {name: [] for name in ("ours", *PEERS)}
         for _ in range(rounds):
             took, best = _timed(lambda: _ours(model, batch, ACCURACY))
             seconds["ours"].append(took)
             errors["ours"].append(abs(best.value / truth - 1))
-            for name, way in found.items():
-                if way is not None:
-                    took, value = _timed(way)
-                    seconds[name].append(took)
-                    errors[name].append(abs(value / truth - 1))
+            for name, way in ways.items():
+                took, value = _timed(way)
+                seconds[name].append(took)
+                errors[name].append(abs(value / truth - 1))
     vector, products = best.vector, best.products
     for _ in range(rounds):
-        seconds["step"].append(_timed(lambda: step(batch))[0])
+        seconds["step"].append(_timed(lambda: stage.trained.step(batch))[0])
         with twice_differentiable():
             took, warm = _timed(partial(_ours, model, batch, ACCURACY, vector))
         seconds["warm"].append(took)
@@ -142,11 +197,9 @@ def _stage(
         return [a / b for a, b in zip(seconds[over], seconds[under], strict=True)] if seconds[over] else []
 
     return {
-        "ratio_vs_pyhessian": ratio("pyhessian", "ours"),               # none: accurate with none of its settings
-        "ratio_vs_curvlinops": ratio("curvlinops", "ours"),
+        **{f"ratio_vs_{name}": ratio(name, "ours") for name in rungs},  # none: accurate with none of its settings
         "error": errors["ours"],
-        "error_pyhessian": errors["pyhessian"],
-        "error_curvlinops": errors["curvlinops"],
+        **{f"error_{peer}": errors[peer] for peer in PEERS},
         "steps_per_probe": ratio("ours", "step"),
         "steps_per_warm_probe": ratio("warm", "step"),
         "seconds_per_probe": seconds["ours"],
@@ -161,19 +214,11 @@ def _timed(work: Callable[[], Any]) -> tuple[float, Any]:
     return time.process_time() - began, value
 
 
-def _loosest(rungs: Sequence[Callable[[], float]], truth: float) -> Callable[[], float] | None:
-    """The first way that is accurate from every start, or None. Power iteration may find the most negative one."""
-    for rung in rungs:
-        if all(abs(rung() / truth - 1) <= ACCURACY for _ in range(STARTS)):
-            return rung
-    return None
-
-
 # ---- the model
 
 
-def _training() -> "tuple[nn.Module, Callable[[tuple[Tensor, Tensor]], None]]":
-    """A model, ids [rows, steps] to scores [rows * steps, vocab], and what takes an optimizer step on a batch."""
+def _scores() -> "nn.Module":
+    """A model, ids [rows, steps] to scores [rows * steps, vocab]."""
     import torch
     from torch import nn
 
@@ -203,16 +248,7 @@ def _training() -> "tuple[nn.Module, Callable[[tuple[Tensor, Tensor]], None]]":
             states = self.model.hidden(Batch(ids[..., None], whole.bool(), whole, whole.bool()))
             return self.model.logits(states).flatten(0, 1)
 
-    model = Scores()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
-    loss = nn.CrossEntropyLoss()
-
-    def step(batch: "tuple[Tensor, Tensor]") -> None:
-        optimizer.zero_grad()
-        loss(model(batch[0]), batch[1]).backward()
-        optimizer.step()
-
-    return model, step
+    return Scores()
 
 
 def _batch() -> "tuple[Tensor, Tensor]":
