@@ -123,17 +123,20 @@ def figures(found: Sequence[Ended], effect: Sequence[Ended]) -> Report:
     paused = [turn for turn in found if turn.pause >= PAUSE]
     for suffix, group in (("", found), ("_with_pauses", paused)):
         delays = [turn.delay_ms for turn in group if turn.delay_ms is not None]
-        low, high = bootstrap(delays)
-        report.add(f"delay_ms{suffix}", float(np.mean(delays or [np.nan])), "ms", low=low, high=high, n=len(delays))
+        _add_mean(report, f"delay_ms{suffix}", delays)
         wrong = sum(turn.false_start for turn in group)
         low, high = wilson(wrong, len(group))
         share = wrong / len(group) if group else None
         report.add(f"false_start_rate{suffix}", share, "1", low=low, high=high, n=len(group))
     delays = [turn.delay_ms for turn in found if turn.delay_ms is not None]
-    report.add("p95_ms", float(np.percentile(delays or [np.nan], 95)), "ms", n=len(delays))
+    report.add("p95_ms", float(np.percentile(delays, 95)) if delays else None, "ms", n=len(delays))
     both = ((short.delay_ms, long.delay_ms) for short, long in zip(effect[::2], effect[1::2], strict=True))
     longer = [long - short for short, long in both if short is not None and long is not None]
-    low, high = bootstrap(longer)
-    report.add("length_effect_ms", float(np.mean(longer or [np.nan])), "ms", low=low, high=high, n=len(longer))
+    _add_mean(report, "length_effect_ms", longer)
     report.add("unended", sum(turn.delay_ms is None for turn in found), "turns", n=len(found))
     return report
+
+
+def _add_mean(report: Report, name: str, values: Sequence[float]) -> None:
+    low, high = bootstrap(values) if values else (None, None)
+    report.add(name, float(np.mean(values)) if values else None, "ms", low=low, high=high, n=len(values))

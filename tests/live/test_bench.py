@@ -83,3 +83,5 @@ def test_turns_are_summed_up_with_those_that_pause_by_themselves() -> None:
     assert told["false_start_rate"]["value"] == pytest.approx(1 / 3) and told["unended"]["value"] == 1
     assert told["false_start_rate_with_pauses"] | {"low": 0, "high": 0} == {
         "value": 0.5, "unit": "1", "low": 0, "high": 0, "n": 2}  # fmt: skip
+    none = json.loads(turns.figures(found[:1], []).json())["figures"]
+    assert none["delay_ms_with_pauses"]["value"] is None and none["length_effect_ms"]["low"] is None
