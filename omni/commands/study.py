@@ -31,6 +31,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--axes", nargs="+", default=[], metavar="AXIS",
                         help="choices to repeat with --seeds; name all that should count")  # fmt: skip
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="of --axes (default: %(default)s)")
+    parser.add_argument("--keep-cells", action="store_true",
+                        help="go on with results of other code, after an edit that does not change them")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print figures and claims as JSON on the last line")
 
 
@@ -76,7 +78,8 @@ def _conduct(name: str, args: argparse.Namespace, out: Path) -> "Conducted":
     from omni.train.studies.table import load_study
 
     folder = out / name if args.name == "all" else out
-    done = conduct(name, load_study(name), folder, args.data, args.quick, args.jobs, args.axes, args.seeds)
+    how = (args.quick, args.jobs, args.axes, args.seeds, args.keep_cells)
+    done = conduct(name, load_study(name), folder, args.data, *how)
     write_page([done], folder / "study.html")
     return done
 
