@@ -156,6 +156,42 @@ def test_a_study_that_cannot_run_does_not_keep_others_from_it(
     assert "multilingual-scaling, order-matters: " in line and "nowhere" in line and "coins" not in line
 
 
+KILLED = 'os.kill(os.getpid(), 9) if seed else {"heads": 0.5}'
+RAISED = '{}["no such key"]'
+
+
+@pytest.mark.parametrize(("ending", "said"), [(KILLED, "BrokenProcessPool"), (RAISED, "KeyError")])
+def test_a_study_that_breaks_off_does_not_lose_the_others(
+    ending: str, said: str, coins: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    broken = SOURCE.replace('return {"heads"', f'return {ending}\n    return {{"heads"')
+    (tmp_path / f"broken_{said.lower()}.py").write_text(broken)
+    studies = {"broken": (f"broken_{said.lower()}", "nothing"), "coins": STUDIES["coins"]}
+    monkeypatch.setattr("omni.train.studies.table.STUDIES", studies)
+    words = ["study", "all", "--quick", "--jobs", "2", "--out", str(tmp_path / "studies"), "--json"]
+    assert main(words) == 2
+    told = capsys.readouterr()
+    assert [claim["study"] for claim in json.loads(told.out.splitlines()[-1])["claims"]] == ["coins"]
+    *_, line = told.err.splitlines()
+    assert line.startswith("omni: broken: failed with") and said in line
+
+
+def test_a_study_of_shards_is_left_out_of_all_without_them(
+    coins: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("omni.train.studies.table.STUDIES", {name: STUDIES[name] for name in ("ablations", "coins")})
+    words = ["study", "all", "--quick", "--jobs", "1", "--out", str(tmp_path / "studies"), "--json"]
+    assert main(words) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert [claim["study"] for claim in json.loads(told[-1])["claims"]] == ["coins"]
+    assert any(line.startswith("left out: ablations; ") and "--shards" in line for line in told)
+    assert main([*words, "--shards", str(tmp_path / "nowhere")]) == 2
+    assert f"omni: ablations: --shards {tmp_path / 'nowhere'}: no token shards" in capsys.readouterr().err
+    assert main(["study", "coins", "--shards", str(tmp_path)]) == 2
+    assert "takes none" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "words", [(), ("no-such-study",), ("all", "--jobs", "-1"), ("binary", "--axes", "size"), ("binary", "--seeds", "0")]
 )
