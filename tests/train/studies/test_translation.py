@@ -107,6 +107,24 @@ def test_multilingual_scaling_judges_planted_laws(drift: float, verdict: str) ->
         assert claims[4].verdict == "inconclusive" and claims[4].value is None  # nothing into English was run
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("drift", [0.0, 1.6])
+def test_multilingual_scaling_tells_which_law_is_better(drift: float) -> None:
+    """One law for all weights where there is one; one for each where their exponents differ."""
+    (table,) = multilingual_scaling.tables(scaling_results(drift)).values()
+    _, *rows = table
+    assert [row[:4] for row in rows] == [(task, "8", "18", "24") for task in ("en-fr", "en-is")]
+    gaps = [float(gap) for row in rows for gap in row[4].split()]
+    assert len(gaps) == 4 and all((gap > 0) == bool(drift) for gap in gaps)
+
+
+@pytest.mark.slow
+def test_few_sizes_compare_no_laws() -> None:
+    few = [one for one in scaling_results(0.0) if one.values.get("parameters") != 2.5e4]
+    (table,) = multilingual_scaling.tables(few).values()
+    assert [row[3:] for row in table[1:]] == [("18", "– –")] * 2
+
+
 def test_data_scaling_judges_planted_exponents() -> None:
     exponents = {"decoder": 0.3, "hybrid": 0.28, "noise": 0.31, "back": 0.2, "misaligned": 0.25, "filtered": 0.27}
     results = [_deep(kind, seed) for kind in data_scaling.LAYERS for seed in range(2)]
