@@ -42,14 +42,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     several = parser.add_mutually_exclusive_group()
     several.add_argument(
-        "--mbr", type=int, default=0, metavar="N", help="draw N answers, take the one that agrees best with all of them"
+        "--mbr", type=int, metavar="N", help="draw N answers, take the one that agrees best with all of them"
     )
     parser.add_argument(
         "--utility", default="chrf", metavar="NAME",
         help="how --mbr compares words: chrf, bleu, words, or the folder of a sentence encoder; or sounds of any"
         " language: quality (DNSMOS), speaker (default: %(default)s)",
     )  # fmt: skip
-    parser.add_argument("--prune", action="store_true", help="of --mbr: give up answers that hardly can be the best")
+    less = parser.add_mutually_exclusive_group()
+    less.add_argument("--prune", action="store_true", help="of --mbr: give up answers that hardly can be the best")
+    less.add_argument("--coarse", type=int, metavar="K", help="of --mbr: compare the K best by chrF with --utility")
+    less.add_argument("--aggregate", action="store_true", help="of --mbr: chrF against all answers' mean, for large N")
     several.add_argument("--beams", type=int, default=0, metavar="N", help="the most probable text, by a beam of N")
     parser.add_argument("--penalty", type=float, default=1.0, metavar="P",
                         help="of --beams: log-probability over tokens to this power (default: 1)")  # fmt: skip
@@ -63,10 +66,7 @@ def run(args: argparse.Namespace) -> None:
     how = asking.how(args)
     if not args.given:
         raise InputError("nothing to answer; give --text, --audio, --image or --video")
-    if args.utility != "chrf" and not args.mbr:
-        raise InputError(f"--utility {args.utility}: compares the answers of --mbr; give --mbr N, too")
-    if args.prune and not args.mbr:
-        raise InputError("--prune: gives up answers of --mbr; give --mbr N, too")
+    _check_mbr(args)
     if (args.penalty, args.best) != (1.0, 1) and not args.beams:
         raise InputError("--penalty, --best: of a beam search; give --beams N, too")
     want = asking.listed(args.want)
@@ -75,7 +75,8 @@ def run(args: argparse.Namespace) -> None:
     pipeline = Pipeline.load(args.model)
     answer, *others = _answers(pipeline, args, want, how)
     asked = [{"modality": modality, "value": str(value)} for modality, value in args.given]
-    several = {"mbr": args.mbr, "utility": args.utility, "prune": args.prune, "beams": args.beams}
+    several = {"mbr": args.mbr or 0, "utility": args.utility, "prune": args.prune, "coarse": args.coarse or 0}
+    several |= {"aggregate": args.aggregate, "beams": args.beams}
     several |= {"penalty": args.penalty, "others": [other.text for other in others]} if args.beams else {}
     sampling = {**asdict(asking.sampler(args)), "seed": args.seed, **several}
     paths = answer.save(args.out, asked=asked, want=want, language=args.language, voice=args.voice, sampling=sampling)
@@ -105,11 +106,24 @@ def _sign(paths: "Sequence[Path]", args: argparse.Namespace) -> None:
             sign(path, path, args.sign, title(args.model or FOLDER))
 
 
+def _check_mbr(args: argparse.Namespace) -> None:
+    """Raises InputError for a number that is none, and for flags of --mbr without it."""
+    for flag, number, least in (("--mbr", args.mbr, 2), ("--coarse", args.coarse, 1)):
+        if number is not None and number < least:
+            raise InputError(f"{flag} {number}: must be {least} or more answers")
+    others = {"--prune": args.prune, "--coarse": args.coarse, "--aggregate": args.aggregate}
+    others[f"--utility {args.utility}"] = args.utility != "chrf"
+    for flag, given in others.items():
+        if given and args.mbr is None:
+            raise InputError(f"{flag}: compares the answers of --mbr; give --mbr N, too")
+
+
 def _answers(pipeline: "Pipeline", args: argparse.Namespace, want: list[str], how: "How") -> "list[Answer]":
     """The answer, and behind it the next best ones where they are asked for."""
     parts = asking.parts(args.given)
     if args.mbr:
-        return [pipeline.best_of(parts, want, args.mbr, _utility(args.utility), args.prune, **how)]
+        less = (args.prune, args.coarse or 0, args.aggregate)
+        return [pipeline.best_of(parts, want, args.mbr, _utility(args.utility), *less, **how)]
     if args.beams:
         if want != ["text"]:
             raise InputError(f"--beams searches for a text; use --want text, not {','.join(want)}")

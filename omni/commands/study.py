@@ -1,21 +1,25 @@
 """`omni study NAME`: a paper's result measured again here, with a verdict for every claim."""
 
 import argparse
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from omni.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from omni.train.studies.harness.conduct import Conducted
 
 EPILOG = """examples:
   omni study --list
   omni study multilingual-scaling --quick
   omni study all --json
-  omni study ablations --data runs/tiny/shards --axes layout size --seeds 3
+  omni study ablations --shards runs/tiny/shards --axes layout size --seeds 3
 A study writes its protocol down before it runs, keeps every result as soon as it is measured and goes on where it was
-interrupted. Where it trains on real text, --data is a folder of `omni data prepare --only catalogues stamps`."""
+interrupted. Where it trains on real text, --data is a folder of `omni data prepare --only catalogues stamps`; ablations
+takes token shards, and makes them of --data, in many minutes, where it is run by name without --shards."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -26,11 +30,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--list", action="store_true", help="name the studies that there are")
     parser.add_argument("--quick", action="store_true", help="a small version, in minutes: fewer seeds, shorter runs")
     parser.add_argument("--data", type=Path, default=Path("runs/data"), help="prepared folder (default: %(default)s)")
+    parser.add_argument("--shards", type=Path, metavar="DIR", help="for ablations: folder of `omni data tokenize`")
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: runs/studies/NAME, NAME-quick for --quick")
     parser.add_argument("--jobs", type=int, default=0, metavar="N", help="processes (default: one a core)")
     parser.add_argument("--axes", nargs="+", default=[], metavar="AXIS",
                         help="choices to repeat with --seeds; name all that should count")  # fmt: skip
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="of --axes (default: %(default)s)")
+    parser.add_argument("--keep-cells", action="store_true",
+                        help="go on with results of other code, after an edit that does not change them")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print figures and claims as JSON on the last line")
 
 
@@ -56,16 +63,31 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _all(names: list[str], args: argparse.Namespace, out: Path) -> None:
-    """Every study, and one table of those that ran. Raises InputError that names the others, each cause once."""
+    """Every study, and one table of those that ran, whatever happens to others.
+
+    Raises InputError that names those others, each cause once. What needs shards and has none is only named.
+    """
+    from omni.train.studies.table import load_study
+
     conducted: list[Conducted] = []
     refused: dict[str, list[str]] = {}                                  # cause: the studies that it kept from running
+    left_out: list[str] = []
     for name in names:
         try:
+            if args.shards is None and load_study(name).shards:
+                left_out.append(name)
+                continue
             conducted.append(_conduct(name, args, out))
         except InputError as error:
             refused.setdefault(str(error), []).append(name)
+        except Exception as error:                                      # hours of the others are at stake
+            traceback.print_exc()
+            refused.setdefault(f"failed with {type(error).__name__} ({error}), see above", []).append(name)
+    notes = [f"left out: {name}; name its token shards with --shards, or run `omni study {name}`" for name in left_out]
     if conducted:
-        _tell(args, conducted, out)
+        _tell(args, conducted, out, notes)
+    else:
+        print("\n".join(notes))
     if refused:
         raise InputError("; ".join(f"{', '.join(kept)}: {cause}" for cause, kept in refused.items()))
 
@@ -75,13 +97,24 @@ def _conduct(name: str, args: argparse.Namespace, out: Path) -> "Conducted":
     from omni.train.studies.harness.page import write_page
     from omni.train.studies.table import load_study
 
-    folder = out / name if args.name == "all" else out
-    done = conduct(name, load_study(name), folder, args.data, args.quick, args.jobs, args.axes, args.seeds)
+    study, folder = load_study(name), out / name if args.name == "all" else out
+    if args.shards is not None and not study.shards and args.name != "all":
+        raise InputError(f"--shards: study {name} takes none; leave it out")
+    data = _shards(args.shards) if args.shards is not None and study.shards else args.data
+    done = conduct(name, study, folder, data, args.quick, args.jobs, args.axes, args.seeds, args.keep_cells)
     write_page([done], folder / "study.html")
     return done
 
 
-def _tell(args: argparse.Namespace, conducted: "list[Conducted]", out: Path) -> None:
+def _shards(folder: Path) -> Path:
+    from omni.train.tasks.build import CHOICE
+
+    if not (folder / CHOICE).is_file():
+        raise InputError(f"--shards {folder}: no token shards there; make them with `omni data tokenize`")
+    return folder
+
+
+def _tell(args: argparse.Namespace, conducted: "list[Conducted]", out: Path, notes: "Sequence[str]" = ()) -> None:
     from dataclasses import asdict
 
     from omni.figures import Report
@@ -100,6 +133,6 @@ def _tell(args: argparse.Namespace, conducted: "list[Conducted]", out: Path) -> 
     report.add("core_seconds", sum(done.seconds for done in conducted), "s")
     if args.name == "all":
         write_page(conducted, out / "study.html")
-    print(f"page: {out / 'study.html'}")
+    print("\n".join([*notes, f"page: {out / 'study.html'}"]))
     if args.json:
         print(report.json())

@@ -134,22 +134,25 @@ class Pipeline:
 
     def best_of(
         self, parts: Sequence[Part], want: Sequence[str] = ("text",), draws: int = 64,
-        utility: "str | Utility[Speech]" = "chrf", prune: bool = False, **how: Unpack[How],
+        utility: "str | Utility[Speech]" = "chrf", prune: bool = False, coarse: int = 0, aggregate: bool = False,
+        **how: Unpack[How],
     ) -> Answer:  # fmt: skip
         """Of many drawn answers the one that agrees best with all of them (omni.decode.mbr): text as it is, English
         speech by what a recognizer hears in it.
 
         utility: chrf, bleu, words, or the folder of a sentence encoder; or a utility of speech, in any language
-        (omni.decode.mbr.speech). prune: compare less, by giving up answers early (Cheng and Vlachos 2023). Raises
-        InputError for another, for a picture, for speech known to be in another language, and where fewer than 2 are
-        drawn.
+        (omni.decode.mbr.speech). prune, coarse, aggregate: compare less (omni.decode.mbr.answers.Way). Raises
+        InputError, before anything is drawn, for another utility, for a picture, for speech known to be in another
+        language, and where fewer than 2 are to be drawn.
         """
-        from omni.decode.mbr.answers import choose, utility_named
+        from omni.decode.mbr.answers import Way, utility_named
 
         wants, sampler, generator = self.asked(want, **how)
         if draws < 2:
             raise InputError(f"draws={draws}: must be 2 or more answers to choose from")
         compare = utility_named(utility) if isinstance(utility, str) else utility
+        way = Way(compare, not isinstance(utility, str), prune, coarse, aggregate)
+        way.check(wants)
         heard = self.segments(parts)
         drawn: list[list[Segment]]
         if len(wants) == 1:
@@ -157,7 +160,7 @@ class Pipeline:
             drawn = [[segment] for segment in every]
         else:
             drawn = generate.generate_batch(self.model, self.vocab, [heard] * draws, wants, sampler, generator)
-        return choose(drawn, wants, self.render, compare, sound=not isinstance(utility, str), prune=prune)
+        return way.choose(drawn, wants, self.render)
 
     def most_probable(
         self, parts: Sequence[Part], beams: int = 4, penalty: float = 1.0, best: int | None = None, **how: Unpack[How]

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Integral
 
 import torch
 from torch import Generator, Tensor
@@ -33,7 +34,7 @@ class Sampler:
     def __post_init__(self) -> None:
         if not 0 <= self.temperature < float("inf"):
             raise InputError(f"temperature={self.temperature}: must be 0 (the most probable) or more; use 0.8 or so")
-        if self.top_k < 0:
+        if not isinstance(self.top_k, Integral) or self.top_k < 0:
             raise InputError(f"top_k={self.top_k}: must be 0 (off) or a number of ids to keep, such as 50")
         if not 0 < self.top_p <= 1:
             raise InputError(f"top_p={self.top_p}: must lie in 0 < p <= 1; use 1 to keep every id")

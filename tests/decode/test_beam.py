@@ -98,20 +98,52 @@ def test_generate_chooses_among_many(
     assert "\n".join(said) == "\n".join(one.text or "" for one in expected[:3])
     assert [kept["text"], *kept["sampling"]["others"]] == [one.text for one in expected[:3]]
     assert main([*many, "--mbr", "5", "--utility", "words", "--prune"]) == 0
+    assert main([*many, "--mbr", "5", "--utility", "words", "--coarse", "3"]) == 0
+    assert json.loads((tmp_path / "answer.json").read_text())["sampling"]["coarse"] == 3
+    assert main([*many, "--mbr", "5", "--aggregate", "--want", "text,audio"]) == 0
     for name in ("quality", "speaker"):                                 # of sounds, whatever the language
         spoken = ["--want", "audio", "--language", "fr"]
         assert main([*many, "--mbr", "3", "--utility", name, "--max-seconds", "0.4", *spoken]) == 0
-    for wrong in (["--mbr", "4", "--want", "image"], ["--mbr", "1"], ["--beams", "2", "--want", "audio"],
-                  ["--utility", "bleu"], ["--prune"], ["--best", "2"],
-                  ["--beams", "2", "--best", "3"], ["--beams", "2", "--penalty=-1"],
-                  ["--mbr", "4", "--utility", "quality"],
-                  ["--mbr", "4", "--prune", "--want", "text,audio"], ["--mbr", "4", "--utility", "none"],
-                  ["--mbr", "4", "--want", "audio", "--language", "fr"]):  # fmt: skip
+    for wrong in (["--beams", "2", "--want", "audio"], ["--best", "2"],
+                  ["--beams", "2", "--best", "3"], ["--beams", "2", "--penalty=-1"]):  # fmt: skip
         assert main([*many, *wrong]) == 2
 
 
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [("--mbr 4 --want image", "leave image out"), ("--mbr 1", "--mbr 1: must be 2"), ("--mbr 0", "--mbr 0: must be 2"),
+     ("--mbr -5", "--mbr -5: must be 2"), ("--utility bleu", "give --mbr N"), ("--prune", "--prune: compares"),
+     ("--coarse 3", "--coarse: compares"), ("--aggregate", "--aggregate: compares"),
+     ("--mbr 4 --coarse 0", "--coarse 0: must be 1"),
+     ("--mbr 4 --utility quality", "ask for audio alone"), ("--mbr 4 --utility none", "neither a folder"),
+     ("--mbr 4 --prune --want text,audio", "leave out prune"), ("--mbr 4 --coarse 2", "a dearer utility"),
+     ("--mbr 4 --coarse 2 --utility words --want text,audio", "leave out coarse"),
+     ("--mbr 4 --coarse 2 --utility quality --want audio", "a dearer utility"),
+     ("--mbr 4 --aggregate --utility bleu", "only the utility chrf"), ("--mbr 4 --prune --aggregate", "not allowed"),
+     ("--mbr 4 --want audio --language fr", "not in fr")],
+)  # fmt: skip
+def test_what_cannot_be_compared_is_refused_before_it_is_drawn(
+    flags: str, said: str, models: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    for name in ("draw_many", "generate_batch"):
+        monkeypatch.setattr(f"omni.decode.generate.{name}", lambda *args: pytest.fail("drawn, and then refused"))
+    common = ["generate", "--text", "hello", "--model", str(models("flat")), "--out", str(tmp_path)]
+    assert _status([*common, *flags.split()]) == 2
+    *_, line = capsys.readouterr().err.splitlines()
+    assert said in line
+
+
+def _status(words: list[str]) -> int:
+    """A command's exit code; argparse leaves by an exception where flags exclude each other."""
+    try:
+        return main(words)
+    except SystemExit as end:
+        return int(end.code or 0)
+
+
 def test_the_best_of_many_is_one_of_them(models: Callable[..., Path]) -> None:
-    from omni.decode.mbr.choose import mbr
+    from omni.decode.mbr.choose import mbr, mbr_aggregated, mbr_coarse_to_fine
     from omni.decode.mbr.utilities import chrf, word_accuracy
 
     pipeline, sampler = omni.load(models("flat")), omni.Sampler(temperature=1.5)
@@ -122,6 +154,11 @@ def test_the_best_of_many_is_one_of_them(models: Callable[..., Path]) -> None:
     for name, utility in (("chrf", chrf), ("words", word_accuracy)):
         best = pipeline.best_of([omni.Text("hello")], ["text"], 70, name, sampler=sampler, max_tokens=12, seed=3)
         assert len(set(texts)) > 1 and best.text == texts[mbr(texts, utility).index]
+    few = {"coarse": mbr_coarse_to_fine(texts, chrf, word_accuracy, 5), "aggregate": mbr_aggregated(texts)}
+    for way, choice in few.items():
+        name, less = ("words", {"coarse": 5}) if way == "coarse" else ("chrf", {"aggregate": True})
+        asked = {"sampler": sampler, "max_tokens": 12, "seed": 3, **less}
+        assert pipeline.best_of([omni.Text("hello")], ["text"], 70, name, **asked).text == texts[choice.index]
 
 
 @pytest.mark.parametrize("prefix", [False, True])

@@ -1,13 +1,14 @@
 """The choice among whole answers of a model, of text and of speech."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from omni.decode.generate import Want
-from omni.decode.mbr.choose import Choice, mbr, mbr_pruned
+from omni.decode.mbr.choose import Choice, mbr, mbr_aggregated, mbr_coarse_to_fine, mbr_pruned
 from omni.decode.mbr.speech import RATE, Speech
 from omni.decode.mbr.utilities import Utility, bleu, chrf, word_accuracy
 from omni.errors import InputError
@@ -17,34 +18,67 @@ if TYPE_CHECKING:
     from omni.decode.pipeline import Answer
 
 
-def choose(
-    drawn: Sequence[list[Segment]], wants: Sequence[Want], render: Callable[[Sequence[Segment]], "Answer"],
-    utility: Utility[str] | Utility[Speech] = chrf, sound: bool = False, prune: bool = False,
-) -> "Answer":  # fmt: skip
-    """The answer whose mean utility against all drawn ones, added up over its segments, is highest.
+@dataclass(frozen=True)
+class Way:
+    """How one of several answers is chosen: by its mean utility against all of them, added up over its segments.
 
-    Speech stands for what a recognizer hears in it, or, with `sound`, is compared by a utility of speech. prune: give
-    up answers that hardly can be the best (`mbr_pruned`). Raises InputError for a picture, for speech in a language
-    other than English, the only one that the recognizer knows, for a text with `sound`, and for several segments with
-    `prune`.
+    utility:   of texts, for which speech stands as what a recognizer hears in it; with `sound`, of speech
+    prune:     give up answers that hardly can be the best (`mbr_pruned`)
+    coarse:    compare only that many by the utility, the best by chrF (`mbr_coarse_to_fine`); 0 for all
+    aggregate: compare by chrF with one mean reference (`mbr_aggregated`)
+    Raises InputError for more than one of these three, and for those that the utility cannot do.
     """
-    for want in wants:
-        if want.modality == "image":
-            raise InputError("answers are compared by their words; leave image out of what is wanted")
-        if sound and want.modality != "audio":
-            raise InputError(f"this utility compares speech; ask for audio alone, without {want.modality}")
-        if want.modality == "audio" and not sound and want.language not in (None, "en"):
-            raise InputError(
-                f"speech is compared by the words that a recognizer of English hears, not in {want.language};"
-                " ask for a text, for speech in English, or compare by the utility quality or speaker"
-            )
-    if prune and len(wants) > 1:
-        raise InputError("answers of several parts are not given up early; want one modality, or leave out prune")
-    answers = [render(segments) for segments in drawn]
-    pick: Callable[..., Choice] = mbr_pruned if prune else mbr
-    compared = (_heard(answers) if sound else _said(answers, want.modality) for want in wants)
-    expected = sum(pick(one, utility).expected for one in compared)
-    return answers[int(np.nanargmax(expected))]
+
+    utility: Utility[str] | Utility[Speech] = chrf
+    sound: bool = False
+    prune: bool = False
+    coarse: int = 0
+    aggregate: bool = False
+
+    def __post_init__(self) -> None:
+        if self.prune + bool(self.coarse) + self.aggregate > 1:
+            raise InputError("prune, coarse, aggregate: three ways of comparing less; choose one")
+        if self.coarse < 0:
+            raise InputError(f"coarse={self.coarse}: must be 1 or more answers to keep, or 0 for all")
+        if self.coarse and (self.sound or self.utility is chrf):
+            raise InputError("coarse: keeps the best by chrF for a dearer utility of words; give one, such as words")
+        if self.aggregate and self.utility is not chrf:
+            raise InputError("aggregate: only the utility chrf compares with a mean reference; leave the other one out")
+
+    def check(self, wants: Sequence[Want]) -> None:
+        """Raises InputError for answers that cannot be compared so: for a picture, for speech in a language other than
+        English, the only one that the recognizer knows, for a text with `sound`, and for several segments of which
+        some would be given up."""
+        for want in wants:
+            if want.modality == "image":
+                raise InputError("answers are compared by their words; leave image out of what is wanted")
+            if self.sound and want.modality != "audio":
+                raise InputError(f"this utility compares speech; ask for audio alone, without {want.modality}")
+            if want.modality == "audio" and not self.sound and want.language not in (None, "en"):
+                raise InputError(
+                    f"speech is compared by the words that a recognizer of English hears, not in {want.language};"
+                    " ask for a text, for speech in English, or compare by the utility quality or speaker"
+                )
+        if (self.prune or self.coarse) and len(wants) > 1:
+            way = "prune" if self.prune else "coarse"
+            raise InputError(f"answers of several parts are not given up early; want one modality, or leave out {way}")
+
+    def choose(
+        self, drawn: Sequence[list[Segment]], wants: Sequence[Want], render: Callable[[Sequence[Segment]], "Answer"]
+    ) -> "Answer":
+        """One of the drawn answers, which have a segment for each of `wants`."""
+        answers = [render(segments) for segments in drawn]
+        compared = (_heard(answers) if self.sound else _said(answers, want.modality) for want in wants)
+        expected = sum(self._compare(one).expected for one in compared)
+        return answers[int(np.nanargmax(expected))]
+
+    def _compare(self, answers: Sequence[Any]) -> Choice:
+        utility: Utility[Any] = self.utility
+        if self.prune:
+            return mbr_pruned(answers, utility)
+        if self.coarse:
+            return mbr_coarse_to_fine(answers, chrf, utility, self.coarse)
+        return mbr_aggregated(answers) if self.aggregate else mbr(answers, utility)
 
 
 def utility_named(name: str) -> Utility[str]:

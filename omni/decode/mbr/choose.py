@@ -2,12 +2,13 @@
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Generic, TypeVar
 
 import numpy as np
 
 from omni.decode.mbr.ngrams import Grams, Scores
-from omni.decode.mbr.utilities import CHARACTERS, Utility, characters, chrf_of
+from omni.decode.mbr.utilities import CHARACTERS, Utility, characters, chrf_of, remembering
 from omni.errors import InputError
 
 T = TypeVar("T", bound=Hashable)
@@ -50,7 +51,7 @@ class IncrementalMbr(Generic[T]):
     """
 
     def __init__(self, utility: Utility[T]) -> None:
-        self._utility, self._drawn = utility, list[T]()
+        self._utility, self._drawn = remembering(utility), list[T]()
         self._scores: Scores = np.zeros((0, 0))                         # [kinds, kinds]
 
     def add(self, candidates: Sequence[T]) -> Choice:
@@ -84,25 +85,32 @@ def mbr_pruned(
 
     The references are taken in their order, 8, 16, 32 ... of them, which should be that of independent draws. A
     candidate stays while it beats the best one in more than 1 - confidence of the bootstrap resamples of the
-    references. Raises InputError for empty lists and a confidence outside 0 < c < 1.
+    references. Equal candidates and equal references are compared once, as in `mbr`. Raises InputError for empty lists,
+    a confidence outside 0 < c < 1 and fewer than 1 resample.
     """
     _weights(candidates, references, None)
     if not 0 < confidence < 1:
         raise InputError(f"confidence={confidence}: must lie in 0 < c < 1; use 0.99 or so")
-    said: Sequence[T] = candidates if references is None else references
-    alive, random, pairs = np.arange(len(candidates)), np.random.default_rng(seed), 0
-    scores: Scores = np.zeros((len(candidates), 0))                     # [alive, references so far]
-    while scores.shape[1] < len(said) and len(alive) > 1:
-        upto = min(max(FIRST, 2 * scores.shape[1]), len(said))
-        more = _scored(utility, [candidates[number] for number in alive.tolist()], said[scores.shape[1] : upto])
-        scores, pairs = np.concatenate((scores, more), axis=1), pairs + more.size
-        drawn = random.multinomial(upto, np.full(upto, 1 / upto), size=resamples)  # [resamples, references]
+    if not isinstance(resamples, Integral) or resamples < 1:
+        raise InputError(f"resamples={resamples}: must be 1 or more; use 500 or so")
+    (kinds, of_candidate), compare = _kinds(candidates), remembering(utility)
+    others, of_reference = _kinds(candidates if references is None else references)  # first come first in the order
+    alive, random, pairs, seen = np.arange(len(kinds)), np.random.default_rng(seed), 0, 0
+    scores: Scores = np.zeros((len(kinds), 0))                          # [alive, kinds of references so far]
+    while seen < len(of_reference) and (len(alive) > 1 or not seen):
+        seen = min(max(FIRST, 2 * seen), len(of_reference))
+        counts = np.bincount(of_reference[:seen])                       # [kinds of references so far]
+        if new := others[scores.shape[1] : len(counts)]:
+            more = _scored(compare, [kinds[number] for number in alive.tolist()], new)
+            scores, pairs = np.concatenate((scores, more), axis=1), pairs + more.size
+        drawn = random.multinomial(seen, counts / seen, size=resamples)  # [resamples, kinds of references]
         means = scores @ drawn.T                                        # [alive, resamples]
-        wins = (means >= means[scores.mean(axis=1).argmax()]).mean(axis=1)
+        wins = (means >= means[(scores @ counts).argmax()]).mean(axis=1)
         alive, scores = alive[wins > 1 - confidence], scores[wins > 1 - confidence]
-    expected = np.full(len(candidates), np.nan)
-    expected[alive] = scores.mean(axis=1) if scores.size else 0.0
-    return Choice(int(np.nanargmax(expected)), expected, pairs)
+    expected = np.full(len(kinds), np.nan)
+    expected[alive] = scores @ counts / seen
+    chosen = int(np.flatnonzero(of_candidate == np.nanargmax(expected))[0])
+    return Choice(chosen, expected[of_candidate], pairs)
 
 
 def mbr_coarse_to_fine(
@@ -123,7 +131,8 @@ def mbr_coarse_to_fine(
     best = np.full(len(kinds), -np.inf)
     best[of_candidate] = rough.expected
     kept = np.sort(np.argsort(-best, kind="stable")[:keep])
-    exact = mbr([kinds[number] for number in kept.tolist()], fine, candidates if references is None else references)
+    said = candidates if references is None else references
+    exact = mbr([kinds[number] for number in kept.tolist()], remembering(fine), said)
     expected = np.full(len(kinds), np.nan)
     expected[kept] = exact.expected
     chosen = int(np.flatnonzero(of_candidate == kept[exact.index])[0])

@@ -1,15 +1,16 @@
 """Utilities by a network's embeddings: how near to each other two answers lie."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from omni.decode.mbr.ngrams import Scores
-from omni.decode.mbr.utilities import Answer, Utility
+from omni.decode.mbr.utilities import Utility
 from omni.errors import InputError
 
 Given = TypeVar("Given")
@@ -17,16 +18,33 @@ Embed: TypeAlias = Callable[[Sequence[Given]], NDArray[Any]]            # answer
 AT_ONCE = 32                                                            # texts that the network reads together
 
 
-def cosine(embed: Embed[Answer]) -> Utility[Answer]:
-    """The cosine of two answers' embeddings, -1..1: of texts by `sentences`, of voices by any speaker encoder."""
+@dataclass(frozen=True, eq=False)
+class Cosine(Generic[Given]):
+    """The cosine of two answers' embeddings."""
 
-    def utility(hypotheses: Sequence[Answer], references: Sequence[Answer]) -> Scores:
-        ours = _unit(embed(hypotheses))                                 # [H, d]
-        theirs = ours if references is hypotheses else _unit(embed(references))
+    embed: Embed[Given]
+
+    def __call__(self, hypotheses: Sequence[Given], references: Sequence[Given]) -> Scores:
+        ours = _unit(self.embed(hypotheses))                            # [H, d]
+        theirs = ours if references is hypotheses else _unit(self.embed(references))
         scores: Scores = ours @ theirs.T
         return scores
 
-    return utility
+    def remembering(self) -> "Cosine[Given]":
+        """The same, embedding each answer once and keeping that."""
+        known: dict[Given, NDArray[Any]] = {}
+
+        def embed(answers: Sequence[Given]) -> NDArray[Any]:
+            if new := [answer for answer in dict.fromkeys(answers) if answer not in known]:
+                known.update(zip(new, self.embed(new), strict=True))
+            return np.stack([known[answer] for answer in answers])
+
+        return Cosine(embed)
+
+
+def cosine(embed: Embed[Given]) -> Utility[Given]:
+    """The cosine of two answers' embeddings, -1..1: of texts by `sentences`, of voices by any speaker encoder."""
+    return Cosine(embed)
 
 
 def sentences(folder: Path) -> Embed[str]:

@@ -4,7 +4,8 @@ Further utilities: of speech in `speech`, by a network in `embedding`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,16 +91,32 @@ def word_accuracy(hypotheses: Sequence[str], references: Sequence[str]) -> Score
     return pairwise(accuracy)(hypotheses, references)
 
 
-def mixed(parts: Mapping[Utility[Answer], float]) -> Utility[Answer]:
-    """The weighted sum of utilities, such as `{heard(word_accuracy): 1.0, quality: 0.1}`: mind their ranges."""
+@dataclass(frozen=True, eq=False)
+class Mixed(Generic[Answer]):
+    """The weighted sum of utilities."""
 
-    def utility(hypotheses: Sequence[Answer], references: Sequence[Answer]) -> Scores:
+    parts: Mapping[Utility[Answer], float]
+
+    def __call__(self, hypotheses: Sequence[Answer], references: Sequence[Answer]) -> Scores:
         total: Scores = np.zeros((len(hypotheses), len(references)))
-        for part, weight in parts.items():
+        for part, weight in self.parts.items():
             total += weight * part(hypotheses, references)
         return total
 
-    return utility
+    def remembering(self) -> Utility[Answer]:
+        return Mixed({remembering(part): weight for part, weight in self.parts.items()})
+
+
+def mixed(parts: Mapping[Utility[Answer], float]) -> Utility[Answer]:
+    """The weighted sum of utilities, such as `{heard(word_accuracy): 1.0, quality: 0.1}`: mind their ranges."""
+    return Mixed(parts)
+
+
+def remembering(utility: Utility[Answer]) -> Utility[Answer]:
+    """The utility for one choice, in which it is asked about the same answers again and again: one that has a method of
+    this name, as those by a network have, then looks at each answer once."""
+    once: Callable[[], Utility[Answer]] | None = getattr(utility, "remembering", None)
+    return once() if once else utility
 
 
 def characters(texts: Sequence[str]) -> list[Ints]:

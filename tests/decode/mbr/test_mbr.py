@@ -92,6 +92,29 @@ def test_less_counting_finds_good_candidates_too() -> None:
     assert same >= 7 and pairs < 10 * 64 * 64
 
 
+def test_pruning_compares_equal_candidates_once() -> None:
+    """As the exact choice does; and what it expects of those that stay is what their references say."""
+    texts = ["the cat sat"] * 60 + ["a cat sat", "the mat", "on it", "it sat on the mat"]
+    exact, pruned = mbr(texts, chrf), mbr_pruned(texts, chrf)
+    assert exact.pairs == 25 and pruned.pairs <= 25
+    assert pruned.index == exact.index == 0
+    assert mbr_pruned(["a"] * 9, chrf).expected.tolist() == pytest.approx([100] * 9)
+
+
+@given(st.lists(st.sampled_from("abcdef"), min_size=1, max_size=40), st.integers(0, 9))
+def test_pruning_that_gives_up_none_is_the_exact_choice(letters: list[str], seed: int) -> None:
+    """Equal utilities for all: every candidate keeps winning, so all references are looked at."""
+    utility = pairwise(lambda ours, theirs: 1.0)
+    pruned = mbr_pruned(letters, utility, seed=seed)
+    np.testing.assert_allclose(pruned.expected, mbr(letters, utility).expected)
+    assert pruned.index == 0
+    near = pairwise(lambda ours, theirs: float(ours == theirs))
+    found = mbr_pruned(letters, near, confidence=1 - 1e-9, seed=seed)
+    kept = ~np.isnan(found.expected)
+    if len(set(np.array(letters)[kept])) > 1:                           # of one left, some references are enough
+        np.testing.assert_allclose(found.expected[kept], mbr(letters, near).expected[kept])
+
+
 def test_any_function_of_two_answers_is_a_utility() -> None:
     choice = mbr([1.0, 2.0, 9.0], pairwise(lambda ours, theirs: -abs(ours - theirs)))
     assert choice.index == 1                                            # the median minimises absolute error
@@ -110,6 +133,9 @@ def test_empty_lists_and_bad_settings_are_refused() -> None:
             call()
     with pytest.raises(InputError, match="confidence=1"):
         mbr_pruned(["a"], chrf, confidence=1)
+    for resamples in (0, 2.5):
+        with pytest.raises(InputError, match="resamples="):
+            mbr_pruned(["a"], chrf, resamples=resamples)
     with pytest.raises(InputError, match="keep=0"):
         mbr_coarse_to_fine(["a"], chrf, chrf, keep=0)
 

@@ -1,6 +1,7 @@
 """Utilities of words, speech and networks, against jiwer, the encoder's own package, and a choice that is known."""
 
 import importlib.util
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from omni.decode.mbr.answers import utility_named
-from omni.decode.mbr.choose import IncrementalMbr, mbr, mbr_pruned
+from omni.decode.mbr.choose import IncrementalMbr, mbr, mbr_coarse_to_fine, mbr_pruned
 from omni.decode.mbr.embedding import cosine, sentences
 from omni.decode.mbr.speech import Speech, heard, quality
 from omni.decode.mbr.utilities import Scores, chrf, mixed, pairwise, word_accuracy
@@ -67,6 +68,25 @@ def test_the_cosine_does_not_see_lengths() -> None:
     np.testing.assert_allclose(utility(rows, rows), expected, atol=1e-12)
     np.testing.assert_allclose(utility(rows, rows[:1]), expected[:, :1], atol=1e-12)
     assert not utility([(0.0, 0.0)], rows).any()                        # silence is like nothing
+
+
+def test_a_network_looks_at_each_answer_once() -> None:
+    """However often the choice asks about it."""
+    seen: list[str] = []
+
+    def embed(texts: Sequence[str]) -> np.ndarray:
+        seen.extend(texts)
+        return np.array([[len(text), text.count("a"), 1.0] for text in texts])
+
+    random = np.random.default_rng(0)
+    texts = ["".join(random.choice(list("ab c"), size=12)) for _ in range(64)]
+    growing = IncrementalMbr(mixed({cosine(embed): 1.0, chrf: 0.01}))
+    for choose in (lambda: mbr_pruned(texts, cosine(embed)), lambda: mbr_coarse_to_fine(texts, chrf, cosine(embed), 9),
+                   lambda: mbr_pruned(texts, mixed({cosine(embed): 1.0, chrf: 0.01})),
+                   lambda: [growing.add(texts[:30]), growing.add(texts[30:])]):  # fmt: skip
+        seen.clear()
+        choose()
+        assert sorted(seen) == sorted(set(texts))
 
 
 def test_sentences_are_those_of_the_text_guard() -> None:

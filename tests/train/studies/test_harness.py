@@ -14,6 +14,7 @@ from scipy import stats
 from omni.cli import main
 from omni.errors import InputError
 from omni.train.studies.harness.claims import Claim, Estimate, mean, share
+from omni.train.studies.harness.code import code_of
 from omni.train.studies.harness.conduct import conduct
 from omni.train.studies.table import STUDIES
 
@@ -84,6 +85,46 @@ def test_another_protocol_or_size_is_not_mixed_in(coins: ModuleType, tmp_path: P
         conduct("coins", coins.STUDY, tmp_path / "out", tmp_path)
 
 
+def test_results_of_other_code_are_not_mixed_in_silently(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An edit of the study, or of what it imports, is told with the way to go on; one of a comment is none."""
+    package = tmp_path / "purse"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "odds.py").write_text("BIAS = 0.0\n")
+    (package / "coins.py").write_text(SOURCE.replace("import numpy", "from purse.odds import BIAS\nimport numpy"))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setitem(STUDIES, "coins", ("purse.coins", "how often heads"))
+    words = ["study", "coins", "--quick", "--jobs", "1", "--out", str(tmp_path / "out")]
+
+    def told(*more: str) -> tuple[int, str]:
+        status = main([*words, *more])
+        return status, capsys.readouterr().err
+
+    assert told()[0] == 0 and ran(tmp_path / "out") == 4
+    assert set(json.loads((tmp_path / "out" / "study.json").read_text())["code"]) == {"purse.coins", "purse.odds"}
+    next((tmp_path / "out" / "cells").iterdir()).unlink()                # as after an interrupt
+    (package / "odds.py").write_text("BIAS  =  0.0                      # of a fair coin\n")
+    assert told()[0] == 0 and ran(tmp_path / "out") == 5
+    (package / "odds.py").write_text("BIAS = 0.1\n")
+    status, said = told()
+    assert status == 2 and "purse.odds changed" in said and "--keep-cells" in said and len(said.splitlines()) == 1
+    assert told("--keep-cells")[0] == 0
+    assert "Between the cells this code changed: purse.odds" in (tmp_path / "out" / "study.html").read_text()
+    assert told()[0] == 0 and ran(tmp_path / "out") == 5                # accepted once, and still said on the page
+    about = json.loads((tmp_path / "out" / "study.json").read_text())
+    (tmp_path / "out" / "study.json").write_text(json.dumps({**about, "code": None}))
+    assert "not noted" in told()[1]                                     # as an omni wrote it that noted none
+
+
+def test_a_studys_code_is_what_it_imports_and_no_harness() -> None:
+    importlib.import_module("omni.train.studies.translation.data_scaling")
+    found = set(code_of("omni.train.studies.translation.data_scaling"))
+    assert {"omni.train.studies.translation.pools", "omni.train.fleet.trainer", "omni.train.scaling.laws"} < found
+    assert not any("harness" in name for name in found) and "omni.train.studies.translation.binary" not in found
+
+
 def test_the_command_tells_claims_and_writes_the_page(
     coins: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -113,6 +154,42 @@ def test_a_study_that_cannot_run_does_not_keep_others_from_it(
     assert [claim["study"] for claim in json.loads(said.out.splitlines()[-1])["claims"]] == ["coins"]
     (line,) = (line for line in said.err.splitlines() if line.startswith("omni: "))
     assert "multilingual-scaling, order-matters: " in line and "nowhere" in line and "coins" not in line
+
+
+KILLED = 'os.kill(os.getpid(), 9) if seed else {"heads": 0.5}'
+RAISED = '{}["no such key"]'
+
+
+@pytest.mark.parametrize(("ending", "said"), [(KILLED, "BrokenProcessPool"), (RAISED, "KeyError")])
+def test_a_study_that_breaks_off_does_not_lose_the_others(
+    ending: str, said: str, coins: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    broken = SOURCE.replace('return {"heads"', f'return {ending}\n    return {{"heads"')
+    (tmp_path / f"broken_{said.lower()}.py").write_text(broken)
+    studies = {"broken": (f"broken_{said.lower()}", "nothing"), "coins": STUDIES["coins"]}
+    monkeypatch.setattr("omni.train.studies.table.STUDIES", studies)
+    words = ["study", "all", "--quick", "--jobs", "2", "--out", str(tmp_path / "studies"), "--json"]
+    assert main(words) == 2
+    told = capsys.readouterr()
+    assert [claim["study"] for claim in json.loads(told.out.splitlines()[-1])["claims"]] == ["coins"]
+    *_, line = told.err.splitlines()
+    assert line.startswith("omni: broken: failed with") and said in line
+
+
+def test_a_study_of_shards_is_left_out_of_all_without_them(
+    coins: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("omni.train.studies.table.STUDIES", {name: STUDIES[name] for name in ("ablations", "coins")})
+    words = ["study", "all", "--quick", "--jobs", "1", "--out", str(tmp_path / "studies"), "--json"]
+    assert main(words) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert [claim["study"] for claim in json.loads(told[-1])["claims"]] == ["coins"]
+    assert any(line.startswith("left out: ablations; ") and "--shards" in line for line in told)
+    assert main([*words, "--shards", str(tmp_path / "nowhere")]) == 2
+    assert f"omni: ablations: --shards {tmp_path / 'nowhere'}: no token shards" in capsys.readouterr().err
+    assert main(["study", "coins", "--shards", str(tmp_path)]) == 2
+    assert "takes none" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

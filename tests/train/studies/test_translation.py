@@ -18,7 +18,6 @@ from omni.train.studies.table import STUDIES, load_study
 from omni.train.studies.translation import (
     architectures,
     binary,
-    data_scaling,
     epsilon_mbr,
     multilingual_scaling,
     multitask,
@@ -107,29 +106,22 @@ def test_multilingual_scaling_judges_planted_laws(drift: float, verdict: str) ->
         assert claims[4].verdict == "inconclusive" and claims[4].value is None  # nothing into English was run
 
 
-def test_data_scaling_judges_planted_exponents() -> None:
-    exponents = {"decoder": 0.3, "hybrid": 0.28, "noise": 0.31, "back": 0.2, "misaligned": 0.25, "filtered": 0.27}
-    results = [_deep(kind, seed) for kind in data_scaling.LAYERS for seed in range(2)]
-    for (kind, exponent), seed in itertools.product(exponents.items(), range(2)):
-        data = np.array(data_scaling.DATA, np.float64)
-        found = 8 * (1 / data + 1e-5) ** exponent
-        params = {"kind": kind, "data": list(data_scaling.DATA)}
-        results.append(Result(params, seed, {"losses": found.tolist(), "steps": [1] * 5}, 1.0))
-    assert [claim.verdict for claim in data_scaling.judge(results)] == ["shown"] * 8
-    head, *rows = data_scaling.tables(results)["The joint form, a row a seed"]
-    assert [float(row[head.index("p")]) for row in rows] == pytest.approx([0.3] * 2, abs=0.01)
-    few = [one for one in results if one.params["kind"] in data_scaling.QUICK]
-    assert [claim.verdict for claim in data_scaling.judge(few)][3:] == ["inconclusive", "shown", *["inconclusive"] * 3]
+@pytest.mark.slow
+@pytest.mark.parametrize("drift", [0.0, 1.6])
+def test_multilingual_scaling_tells_which_law_is_better(drift: float) -> None:
+    """One law for all weights where there is one; one for each where their exponents differ."""
+    (table,) = multilingual_scaling.tables(scaling_results(drift)).values()
+    _, *rows = table
+    assert [row[:4] for row in rows] == [(task, "8", "18", "24") for task in ("en-fr", "en-is")]
+    gaps = [float(gap) for row in rows for gap in row[4].split()]
+    assert len(gaps) == 4 and all((gap > 0) == bool(drift) for gap in gaps)
 
 
-def _deep(kind: str, seed: int) -> Result:
-    """Losses by the joint form, with a thousandth of noise, the same in every seed: its fits are made once."""
-    encoder, decoder = (size * layers for size, layers in zip((12e3, 16e3), data_scaling.LAYERS[kind], strict=True))
-    data = np.array(data_scaling.DATA, np.float64)
-    noise = 1e-3 * np.random.default_rng(int(encoder + decoder)).normal(size=len(data))
-    found = 8 * (1 / data + 0.3 * encoder**-0.4 * decoder**-0.6) ** 0.3 * np.exp(noise)
-    values = {"losses": found.tolist(), "encoder": encoder, "decoder": decoder}
-    return Result({"kind": kind, "data": list(data_scaling.DATA)}, seed, values, 1.0)
+@pytest.mark.slow
+def test_few_sizes_compare_no_laws() -> None:
+    few = [one for one in scaling_results(0.0) if one.values.get("parameters") != 2.5e4]
+    (table,) = multilingual_scaling.tables(few).values()
+    assert [row[3:] for row in table[1:]] == [("18", "– –")] * 2
 
 
 def test_misaligned_pairs_are_a_quarter_and_none_is_trusted() -> None:

@@ -14,6 +14,7 @@ from omni.files import atomic_path, read_json, write_json, write_text
 from omni.progress import progress
 from omni.train.data.engines import processes
 from omni.train.studies.harness.claims import COLUMNS, Claim
+from omni.train.studies.harness.code import code_of
 from omni.train.studies.harness.study import Cell, Result, Study, Table
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -22,7 +23,7 @@ THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 @dataclass(frozen=True)
 class Conducted:
     """A study that has run: its folder holds protocol.md, study.json, cells/, claims.json, results.md, plots/ and
-    study.html."""
+    study.html. mixed: modules that changed between its cells."""
 
     name: str
     study: Study
@@ -31,6 +32,7 @@ class Conducted:
     claims: list[Claim]
     plots: dict[str, Path]
     tables: dict[str, Table]
+    mixed: list[str]
 
     @property
     def seconds(self) -> float:
@@ -47,15 +49,17 @@ def conduct(
     jobs: int = 0,
     axes: Sequence[str] = (),
     seeds: int = 1,
+    keep: bool = False,
 ) -> Conducted:
     """Measure the cells that `folder` does not hold yet, then judge and plot. jobs: processes, 0 for one a core.
 
-    axes, seeds: what is to be measured with several seeds, and with how many.
-    Raises InputError when the folder holds this study under another protocol, size or data, or it has no such axes.
+    axes, seeds: what is to be measured with several seeds, and with how many. keep: go on with cells of other code.
+    Raises InputError when the folder holds this study under another protocol, size, data or, without `keep`, code, or
+    it has no such axes.
     """
     jobs = jobs or os.cpu_count() or 1
     cells = [*study.cells(quick), *_repeats(name, study, quick, axes, seeds)]
-    _begin(name, study, folder, data, quick)
+    mixed = _begin(name, study, folder, data, quick, keep)
     missing = [cell for cell in cells if not _path(folder, cell).is_file()]
     with progress(None, name, total=len(cells), unit="cell") as bar:
         bar.update(len(cells) - len(missing))
@@ -69,7 +73,7 @@ def conduct(
     written = {"Claims": [COLUMNS, *(claim.row() for claim in claims)], **tables}
     write_json(folder / "claims.json", [asdict(claim) for claim in claims])
     write_text(folder / "results.md", "\n".join(f"{title}\n\n{_markdown(table)}" for title, table in written.items()))
-    return Conducted(name, study, folder, results, claims, plots, tables)
+    return Conducted(name, study, folder, results, claims, plots, tables, mixed)
 
 
 def _repeats(name: str, study: Study, quick: bool, axes: Sequence[str], seeds: int) -> Sequence[Cell]:
@@ -85,12 +89,16 @@ def _markdown(table: Table) -> str:
     return "".join((head, "|---" * len(table[0]) + "|\n", *rows))
 
 
-def _begin(name: str, study: Study, folder: Path, data: Path, quick: bool) -> None:
-    """Write the protocol down, or check that the folder was begun under the same one; prepare what cells share."""
+def _begin(name: str, study: Study, folder: Path, data: Path, quick: bool, keep: bool) -> list[str]:
+    """Write the protocol down, or check that the folder was begun under the same one; prepare what cells share.
+
+    Returns the modules that have changed since the folder's first cells.
+    """
     protocol = hashlib.sha256(study.protocol.encode()).hexdigest()
     about: dict[str, Any] = {"study": name, "quick": quick, "protocol": protocol, "data": None}
     if study.prepare is not None:
         about["data"] = _fingerprint(data)
+    code, mixed = code_of(study.run.__module__), list[str]()
     if (folder / "study.json").is_file():
         kept = read_json(folder / "study.json")
         differing = [key for key in about if not isinstance(kept, dict) or kept.get(key) != about[key]]
@@ -98,13 +106,31 @@ def _begin(name: str, study: Study, folder: Path, data: Path, quick: bool) -> No
             raise InputError(
                 f"{folder}: holds results under another {' and '.join(differing)}; name another --out or remove it"
             )
+        mixed = sorted({*kept.get("mixed", []), *_changed(folder, kept.get("code"), code, keep)})
     write_text(folder / "protocol.md", study.protocol.strip() + "\n")
-    write_json(folder / "study.json", about)
+    write_json(folder / "study.json", {**about, "code": code, "mixed": mixed})
     if not (folder / "shared").is_dir():
         with atomic_path(folder / "shared") as scratch:
             scratch.mkdir()
             if study.prepare is not None:
                 study.prepare(data, scratch, quick)
+    return mixed
+
+
+def _changed(folder: Path, before: dict[str, str] | None, code: dict[str, str], keep: bool) -> list[str]:
+    """The modules whose code is not that which made what the folder holds. Raises InputError for any without `keep`."""
+    if not (folder / "shared").is_dir():                                # nothing was made yet
+        return []
+    known = before or {}
+    changed = [name for name in sorted({*code, *known}) if known.get(name) != code.get(name)]
+    if changed and not keep:
+        few = ", ".join(changed[:3]) + (" and others" if len(changed) > 3 else "")
+        why = f"{few} changed" if before else "which was not noted"
+        raise InputError(
+            f"{folder}: holds results of other code ({why}); go on with --keep-cells if the change does not touch them,"
+            " or measure anew under another --out"
+        )
+    return changed
 
 
 def _fingerprint(data: Path) -> str:

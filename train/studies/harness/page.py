@@ -26,6 +26,8 @@ def write_page(conducted: Sequence[Conducted], path: Path) -> None:
             page.heading(f"{done.name}: {done.study.title}")
         minutes = done.seconds / 60
         page.paragraph(f"After {done.study.paper}. {len(done.results)} cells, {minutes:.1f} minutes of one core.")
+        if done.mixed:
+            page.paragraph(f"Between the cells this code changed: {', '.join(done.mixed)}.")
         page.table(COLUMNS, [_row(claim) for claim in done.claims])
         for title, (head, *body) in done.tables.items():
             page.paragraph(title)

@@ -54,6 +54,7 @@ class Study:
               once; None for a study that needs no data
     repeats:  (quick, axes, seeds) -> further cells, with seeds 1.. for what `--axes` names; None where nothing is named
     tables:   results -> {title: table}, where claims alone do not say it
+    shards:   whether `prepare` takes a folder of `omni data tokenize`, which it makes of a prepared one, at length
     """
 
     title: str
@@ -66,3 +67,4 @@ class Study:
     prepare: Callable[[Path, Path, bool], None] | None = None
     repeats: Callable[[bool, Sequence[str], int], Sequence[Cell]] | None = None
     tables: Callable[[Results], Mapping[str, Table]] | None = None
+    shards: bool = False

@@ -204,5 +204,5 @@ def _rows(axes: Any, names: Sequence[str]) -> None:
 
 STUDY = Study(
     "omni-tiny's choices, one by one", "MusicGen 2023, Moshi, Chameleon and GLM-4-Voice 2024, Choi et al. 2023",
-    PROTOCOL, cells, run, judge, plot, prepare, repeats, tables,
+    PROTOCOL, cells, run, judge, plot, prepare, repeats, tables, shards=True,
 )  # fmt: skip

@@ -14,7 +14,7 @@ from omni.train.scaling.fit import Fit, fit
 from omni.train.scaling.fraction import fraction_at, fractions
 from omni.train.studies.harness.claims import Claim, Estimate, mean
 from omni.train.studies.harness.plots import panels
-from omni.train.studies.harness.study import Cell, Results, Study
+from omni.train.studies.harness.study import Cell, Results, Study, Table
 
 PROTOCOL = """
 Data. Lines of application catalogues and stamps of up to 12 tokens (byte-level BPE of 512 pieces), held out by the
@@ -121,6 +121,26 @@ def judge(results: Results) -> list[Claim]:
     ]  # fmt: skip
 
 
+def tables(results: Results) -> dict[str, Table]:
+    """Of each task, whether one exponent and floor for all weights or a law for each tells its losses better."""
+    rows = []
+    for mixture in dict.fromkeys(mixture for mixture, _, _ in _trials(results)):
+        for task in TASKS[mixture]:
+            seeds = [seed for one, seed, other in _trials(results) if (one, other) == (mixture, task)]
+            points = [points_of(results, mixture, seed, task) for seed in seeds]
+            joint, apart = ([fit(some, law) for some in points] for law in ("multilingual", "separate"))
+            counts = (str(len(fits[0].parameters)) for fits in (joint, apart))
+            gaps = (_gap(one.aicc, other.aicc) for one, other in zip(joint, apart, strict=True))
+            rows.append((task, *counts, str(joint[0].n), " ".join(gaps)))
+    head = ("task", "parameters, joint", "parameters, apart", "losses", "AICc, joint less apart, a seed each")
+    return {"One law for all weights, or one for each: below 0 the joint one is better": [head, *rows]}
+
+
+def _gap(joint: float | None, apart: float | None) -> str:
+    """A difference of AICc, which few points for many parameters do not have."""
+    return "–" if joint is None or apart is None else f"{joint - apart:+.0f}"
+
+
 def plot(results: Results, folder: Path) -> dict[str, Path]:
     """Loss against size with the joint fit, and the effective fraction, of the first seed."""
     found = {}
@@ -205,5 +225,5 @@ def _fractions(shapes: Mapping[str, Fit]) -> Any:
 STUDY = Study(
     "Scaling laws of multilingual translation",
     "Fernandes, Ghorbani, Garcia, Freitag and Firat 2023",
-    PROTOCOL, cells, run, judge, plot, prepare,
+    PROTOCOL, cells, run, judge, plot, prepare, tables=tables,
 )  # fmt: skip
