@@ -274,3 +274,12 @@ def test_the_same_keys_sign_again(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"\.txt; C2PA is written into"):
         (tmp_path / "a.txt").write_text("")
         sign(tmp_path / "a.txt", tmp_path / "d.txt", tmp_path / "keys", "mine")
+
+
+@pytest.mark.parametrize(("own", "missing"), [("key.pem", "certificate.pem"), ("certificate.pem", "key.pem")])
+def test_a_key_or_a_certificate_without_the_other_is_left_alone(own: str, missing: str, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", np.zeros(1600), 16000)
+    (tmp_path / own).write_text("mine")
+    with pytest.raises(InputError, match=rf"{missing}: missing, though {own} is there"):
+        sign(tmp_path / "a.wav", tmp_path / "b.wav", tmp_path, "mine")
+    assert (tmp_path / own).read_text() == "mine" and not (tmp_path / missing).exists()
