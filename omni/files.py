@@ -56,7 +56,7 @@ def read_json(path: Path | str) -> Any:
 def code(sources: Iterable[Path]) -> str:
     """Checksum of the code, tables and weights in files and folders: figures of another version are not the same."""
     files = [path for one in sources for path in (sorted(one.rglob("*")) if one.is_dir() else [one])]
-    kept = [path for path in files if path.suffix in (".py", ".toml", ".jsonl", ".safetensors")]
+    kept = [path for path in files if path.suffix in (".py", ".c", ".h", ".toml", ".jsonl", ".safetensors")]
     return hashlib.sha256(b"".join(path.read_bytes() for path in kept)).hexdigest()
 
 

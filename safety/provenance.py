@@ -2,15 +2,20 @@
 
 import datetime
 import json
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from omni import __version__
 from omni.errors import InputError
 from omni.files import atomic_path
+from omni.tokenizers.audio.wavefile import write_wave
 
 KINDS = {".wav": "audio/wav", ".png": "image/png", ".jpg": "image/jpeg", ".mp3": "audio/mpeg"}
+RATE = 16_000                                                           # hertz, of a sound that is signed as a trial
 GENERATED = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 
 
@@ -57,7 +62,8 @@ def sign(source: Path, out: Path, folder: Path, model: str) -> None:
         ):  # fmt: skip
             builder.sign_file(source, made, signer)
     except c2pa.C2paError as error:
-        raise InputError(f"{source}: cannot be signed with the keys in {folder} ({error})") from None
+        raise InputError(f"{source.name}: cannot be signed with the keys in {folder} ({error}); mend them, or name a"
+                         " folder without any") from None  # fmt: skip
 
 
 def verify(path: Path) -> Origin:
@@ -101,17 +107,35 @@ def _library() -> Any:
 
 
 def credentials(folder: Path) -> tuple[bytes, bytes]:
-    """Certificate chain and private key, made where there are none. Raises InputError where nothing could sign."""
+    """Certificate chain and private key, made where there are none. Raises InputError where nothing could sign.
+
+    One of them without the other is somebody's own: neither is made then.
+    """
     _library()
     certificate, key = folder / "certificate.pem", folder / "key.pem"
-    if not certificate.is_file() or not key.is_file():
+    if missing := [one for one in (certificate, key) if not one.exists()]:
+        if len(missing) == 1:
+            other = key if missing[0] == certificate else certificate
+            raise InputError(f"{missing[0]}: missing, though {other.name} is there; put it beside that,"
+                             " or name a folder without either")  # fmt: skip
         chain, private = _self_made()
         with atomic_path(certificate) as made:
             made.write_bytes(chain)
         with atomic_path(key) as made:
             made.write_bytes(private)
             made.chmod(0o600)
-    return certificate.read_bytes(), key.read_bytes()
+    try:
+        return certificate.read_bytes(), key.read_bytes()
+    except OSError as error:
+        raise InputError(f"{folder}: its keys cannot be read ({error})") from None
+
+
+def check(folder: Path) -> None:
+    """Sign a second of silence for a trial. Raises InputError where the keys of a folder sign nothing."""
+    with tempfile.TemporaryDirectory() as scratch:
+        silence = Path(scratch) / "answer.wav"
+        write_wave(silence, np.zeros(RATE, np.float32), RATE)
+        sign(silence, silence, folder, "none")
 
 
 def _self_made() -> tuple[bytes, bytes]:

@@ -47,8 +47,12 @@ SUITES: dict[str, tuple[Maker, ...]] = {
 
 def sources(name: str) -> tuple[Path, ...]:
     """Where the code of a suite lies that is not the evaluation's own."""
-    root = Path(__file__).parent
-    of = {"safety": (*WHOLE, "suites", "redteam"), "preparedness": ("preparedness",), "garak": ("redteam",)}
+    root = Path(__file__).parents[1]                                    # of the package, whose parts are links
+    of = {
+        "safety": tuple(f"safety/{one}" for one in (*WHOLE, "suites", "redteam")),
+        "preparedness": ("safety/preparedness", "safety/suites"), "garak": ("safety/redteam",),
+        "live": ("live", "eval/live"),
+    }  # fmt: skip
     return tuple(root / one for one in of.get(name, ()))
 
 

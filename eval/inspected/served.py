@@ -2,9 +2,10 @@
 
 Inspect's own provider for such endpoints drops the sound of an answer; this one keeps it. Speech is asked for with its
 text, as those endpoints give it; pictures are drawn by `/images/generations` beside them. What a guard of theirs
-refuses or cuts off is a refusal, whatever had been said by then. What they have no form for, such as an animation, is
-an error of its sample, and so is an answer without the sound that was asked for. A request that fails for a reason that
-may pass is tried again, as often as `max_retries` says; then its sample is an error, and the others go on.
+refuses or cuts off is a refusal, in whatever words, and whatever had been said by then. What they have no form for,
+such as an animation, is an error of its sample, and so is an answer without the sound that was asked for. A request
+that fails for a reason that may pass is tried again, as often as `max_retries` says; then its sample is an error, and
+the others go on.
 """
 
 import base64
@@ -38,7 +39,7 @@ from omni.eval.inspected.messages import INSTRUCTION, frames, picture, read_pict
 KEY = "OPENAI_API_KEY"                                                  # environment, where an endpoint wants one
 PASSING = {408, 409, 425, 429, 500, 502, 503, 504}                      # answers that may be others the next time
 FILTERED = {"content_filter", "content_policy_violation", "moderation_blocked"}  # codes of errors that are refusals
-REFUSED = "I can't help with that."                                     # where an endpoint refuses without a word
+REFUSED = "I can't help with that."                                     # of every refusal: graders know these words
 VOICE = "alloy"                                                         # which all of these endpoints have
 SECONDS = 120.0
 
@@ -122,7 +123,7 @@ class ServedModel(KeptModel):
             total_tokens=used.get("total_tokens", 0),
         )  # fmt: skip
         if refusal or reason == "content_filter":                       # what was said before it was cut is kept aside
-            return _refusal(self.model_name, reply, refusal or REFUSED, contents, usage)
+            return _refusal(self.model_name, reply, refusal, contents, usage)
         if aloud and not any(isinstance(one, ContentAudio) for one in contents):
             raise InputError(f"{reply.url}: was asked for speech, and answered without a sound")
         return _output(self.model_name, contents, reply, "max_tokens" if reason == "length" else "stop", usage)
@@ -148,11 +149,13 @@ def _code(reply: httpx.Response) -> str | None:
 
 
 def _refusal(
-    model: str, reply: httpx.Response, told: str = REFUSED, before: Sequence[Content] = (),
+    model: str, reply: httpx.Response, told: str | None = None, before: Sequence[Content] = (),
     usage: ModelUsage | None = None,
 ) -> ModelOutput:  # fmt: skip
+    """An answer in our words, since graders look at nothing else. told: the endpoint's own, which are kept aside."""
     said = "".join(one.text for one in before if isinstance(one, ContentText))
-    return _output(model, [ContentText(text=told)], reply, "content_filter", usage, {"said_before": said})
+    aside = {"said_before": said, "refusal": told}
+    return _output(model, [ContentText(text=REFUSED)], reply, "content_filter", usage, aside)
 
 
 def _output(

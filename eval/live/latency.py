@@ -5,9 +5,11 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 
+from omni.errors import InputError
 from omni.eval.live.client import RATE, Arrival, Client, connected, first_audible, playback, room, settle
 from omni.eval.live.recordings import Question, of_length, questions
 from omni.eval.live.serving import add_flags, asked_server
@@ -57,16 +59,26 @@ def run(args: argparse.Namespace) -> None:
     said = questions(args.data, args.turns)
     pairs = max(1, min(MOST_PAIRS, args.turns // 4))
     lengths = [of_length(said, seconds, number * len(said) // pairs) for number in range(pairs) for seconds in LENGTHS]
-    with asked_server(args) as url:
-        turns = asyncio.run(_all(url, args.key, said, "turns"))
-        effect = asyncio.run(_all(url, args.key, lengths, "lengths"))
-        long = asyncio.run(_all(url, args.key, at_length(said), "one conversation", one=True))
+    turns, effect, long = list[Turn](), list[Turn](), list[Turn]()
+    try:
+        with asked_server(args) as url:
+            asyncio.run(_all(url, args.key, said, "turns", turns))
+            asyncio.run(_all(url, args.key, lengths, "lengths", effect))
+            asyncio.run(_all(url, args.key, at_length(said), "one conversation", long, one=True))
+    except InputError:
+        if turns:                                                       # minutes of them, perhaps
+            _tell(figures(turns, effect[: len(effect) // 2 * 2]), (*turns, *effect, *long), args.out)
+        raise
     report = figures(turns, effect, long)
-    write_json(args.out / "turns.json", {"turns": [asdict(turn) for turn in (*turns, *effect, *long)]})
-    print(report.table())
-    print(f"every turn: {args.out / 'turns.json'}")
+    _tell(report, (*turns, *effect, *long), args.out)
     if args.json:
         print(report.json())
+
+
+def _tell(report: Report, turns: Sequence[Turn], out: Path) -> None:
+    write_json(out / "turns.json", {"turns": [asdict(turn) for turn in turns]})
+    print(report.table())
+    print(f"every turn: {out / 'turns.json'}")
 
 
 def at_length(said: Sequence[Question]) -> list[Question]:
@@ -107,9 +119,11 @@ def _add_effect(report: Report, name: str, before: Sequence[Turn], after: Sequen
     report.add(name, float(np.mean(later)) if later else None, "ms", low=low, high=high, n=len(later))
 
 
-async def _all(url: str, key: str, said: Sequence[Question], label: str, one: bool = False) -> list[Turn]:
-    """one: all in one conversation, whose answers are heard to their ends"""
-    turns, random = [], np.random.default_rng(0)
+async def _all(
+    url: str, key: str, said: Sequence[Question], label: str, turns: list[Turn], one: bool = False
+) -> None:  # fmt: skip
+    """turns: to which each is added; one: all in one conversation, whose answers are heard to their ends"""
+    random = np.random.default_rng(0)
     size = len(said) if one else A_SESSION
     with progress(None, label, total=len(said), unit="turn") as bar:
         for start in range(0, len(said), size):
@@ -117,7 +131,6 @@ async def _all(url: str, key: str, said: Sequence[Question], label: str, one: bo
                 for question in said[start : start + size]:
                     turns.append(await one_turn(client, question, random, whole=one))
                     bar.update(1)
-    return turns
 
 
 async def one_turn(client: Client, question: Question, random: np.random.Generator, whole: bool = False) -> Turn:
@@ -148,11 +161,14 @@ async def one_turn(client: Client, question: Question, random: np.random.Generat
 
 
 async def _heard_out(client: Client, item: str, mark: int, since: int) -> None:
-    """Until all of an answer was made and played."""
+    """Until all of an answer was made and played. Raises InputError where the server falls silent before."""
     begun = sum(event["type"] == "response.created" for _, event in client.events[since:])
     while sum(event["type"] == "response.done" for _, event in client.events[since:]) < begun:
         client.news.clear()
-        await asyncio.wait_for(client.news.wait(), PATIENCE)
+        try:
+            await asyncio.wait_for(client.news.wait(), PATIENCE)
+        except TimeoutError:
+            raise InputError(f"no response.done of an answer came, and nothing else within {PATIENCE:g} s") from None
     sound = [arrival for arrival in client.sound[mark:] if arrival.item == item]
     end = playback(sound)[0][-1] + len(sound[-1].wave) / RATE
     await asyncio.sleep(max(0.0, end - time.monotonic()))

@@ -14,6 +14,8 @@ from omni.eval.statistics import holm, mcnemar, paired_difference, randomization
 from omni.eval.suite.run import logs_of
 from omni.eval.tasks.measures import KINDS, kind_of, rows_of
 
+OTHERS, OF_VOICES = "graders_error", "_asked_wer"                       # what grader and synthesizer err: no model's
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -33,13 +35,13 @@ class Difference:
 
 
 def compare(first: Path, second: Path) -> list[Difference]:
-    """Every figure that both folders of `omni eval suite` have, paired by sample.
+    """Every figure of the model that both folders of `omni eval suite` have, paired by sample.
 
     Raises InputError where there is none, and where a sample was asked differently in the two.
     """
     (ours, asked), (theirs, asked_too) = _read(first), _read(second)
     _refuse_other_questions(asked, asked_too, f"{first} and {second}")
-    names = [name for name in ours if name in theirs]
+    names = [name for name in ours if name in theirs and not name.startswith(OTHERS) and not name.endswith(OF_VOICES)]
     found = [_difference(name, ours[name], theirs[name]) for name in names if set(ours[name]) & set(theirs[name])]
     if not found:
         raise InputError(f"{first} and {second}: have no sample in common; run the same suite with one --seed")

@@ -10,14 +10,19 @@ from omni.eval.tasks.measures import kind_of, rows_of
 BESIDE = {"_aloud": "", "_channels": "_aloud", "_accents": "_aloud"}    # ending of a task to that of its counterpart
 
 
+def counterpart(task: str) -> str | None:
+    """The task whose samples a spoken one has, and less whose score its gap is; None of a task that is not spoken."""
+    ending = next((one for one in BESIDE if task.endswith(one)), None)
+    return None if ending is None else task.removesuffix(ending) + BESIDE[ending]
+
+
 def add_gaps(outcomes: Sequence[Outcome]) -> None:
     """Give every spoken task the figure `TASK_gap`: speech less writing, or damaged or accented less clean speech."""
     known = {one.task: one for one in outcomes}
     for one in outcomes:
-        for ending, of in BESIDE.items():
-            other = known.get(one.task.removesuffix(ending) + of) if one.task.endswith(ending) else None
-            if other is not None and (gap := _gap(other, one)):
-                one.figures[f"{one.task}_gap"] = gap
+        other = known.get(counterpart(one.task) or "")
+        if other is not None and (gap := _gap(other, one)):
+            one.figures[f"{one.task}_gap"] = gap
 
 
 def _gap(first: Outcome, second: Outcome) -> Measure | None:

@@ -30,7 +30,7 @@ def write_page(path: Path, title: str, facts: Sequence[tuple[str, str]], outcome
         if result.samples:
             page.heading(result.task)
             rows = [row(name, one) for name, one in result.figures.items() if not _main(name, result.figures)]
-            rows += [row(f"{name}, {by} {who}", one) for by, some in result.groups.items() if by != "language"
+            rows += [row(f"{name}, {by} {who}", one) for by, some in result.groups.items()
                      for name, of in some.items() for who, one in of.items()]  # fmt: skip
             if rows:
                 page.table(HEAD, rows)

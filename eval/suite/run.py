@@ -31,7 +31,8 @@ EVALUATION = (
 )  # fmt: skip
 ROOT = Path(__file__).parents[2]                                        # of the package
 QUESTIONS = ("train/data", "train/tasks")
-ANSWERS = ("decode", "model", "tokenizers")
+ANSWERS = ("decode", "model", "tokenizers", "sequence.py", "vocab.py", "layout.py", "native.py", "native.h")
+ASKING = ("eval/inspected", "eval/abilities/subject.py")
 
 
 @dataclass(frozen=True)
@@ -167,4 +168,4 @@ def code_of(sources: Sequence[Path] = ()) -> str:
 
 def _answering(plan: Plan) -> str:
     """The model, and the code by which it answers."""
-    return f"{plan.identity} {code([ROOT / part for part in (*ANSWERS, 'eval/inspected')])}"
+    return f"{plan.identity} {code([ROOT / part for part in (*ANSWERS, *ASKING)])}"

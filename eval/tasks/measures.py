@@ -124,8 +124,11 @@ def _with_baseline(name: str, scores: Sequence[Score]) -> dict[str, Measure]:
 
 
 def broken_down(scores: Sequence[Score]) -> dict[str, dict[str, Measure]]:
-    """The figure of every group by itself, by each key of `groups` that scores carry: {"subject": {"anatomy": …}}."""
-    keys = sorted({by for score in scores for by in (score.metadata or {})["groups"]})
+    """The figure of every group by itself, by each key of `groups` that scores carry: {"subject": {"anatomy": …}}.
+
+    All but language, which `figures` has.
+    """
+    keys = sorted({by for score in scores for by in (score.metadata or {})["groups"]} - {"language"})
     found = {by: {who: _measure(some) for who, some in grouped(scores, by).items()} for by in keys}
     return {by: measures for by, measures in found.items() if measures}
 

@@ -56,7 +56,7 @@ def records(
     """
     path = Path(data) if data else usual_data()
     own = path.suffix in SUFFIXES
-    found = of_file(list(local(path))) if own else list(of_items(_manifest(path.resolve())))
+    found = of_file(list(local(path))) if own else list(of_items(opened(path.resolve())))
     if not found:
         raise InputError(f"{path}: holds nothing that this task can ask")
     random.Random(f"{seed}/records").shuffle(found)
@@ -115,7 +115,8 @@ def drawn(found: Iterable[T], most: int, *seed: object) -> list[T]:
 
 
 @lru_cache(maxsize=1)                                                   # a suite opens the same one for every task
-def _manifest(path: Path) -> Manifest:
+def opened(path: Path) -> Manifest:
+    """The data of a folder."""
     return Manifest.load(path)
 
 

@@ -9,6 +9,8 @@ from omni.errors import InputError
 from omni.shipped import NAME, named_model
 
 if TYPE_CHECKING:
+    from collections.abc import Container
+
     from inspect_ai.model import Model
 
     from omni.eval.suite.outcome import Outcome
@@ -74,14 +76,15 @@ def run(args: argparse.Namespace) -> None:
     model, identity = opened(args.model, args.base_url)
     plan = Plan(model, data, args.limit, args.seed, identity, sources(args.suite), args.jobs)
     outcomes = run_suite(makers, plan, out)
-    found = {one.task: one for one in (*_earlier(out, args.suite, plan.key()), *outcomes)}
+    key, found = plan.key(), {one.task: one for one in outcomes}
+    found |= {one.task: one for one in _earlier(out, args.suite, key, found)}
     add_gaps([*found.values()])
     figures = report(f"eval suite {args.suite}", outcomes)
     about = [("model", args.model), ("data", str(data or "what the tasks bring")),
              ("samples a task, at most", str(args.limit)), ("seed", str(args.seed))]  # fmt: skip
     whole = [found[maker.__name__] for maker in suite(args.suite) if maker.__name__ in found]
     write_json(out / "suite.json", {
-        "suite": args.suite, "model": args.model, "command": _command(args, data), "key": plan.key(),
+        "suite": args.suite, "model": args.model, "command": _command(args, data), "key": key,
         "data": None if data is None else str(data.resolve()), "tasks": [one.as_dict() for one in whole],
     })  # fmt: skip
     write_page(out / "report.html", f"{args.suite} of {args.model}", about, whole)
@@ -94,8 +97,11 @@ def run(args: argparse.Namespace) -> None:
         print(figures.json())
 
 
-def _earlier(out: Path, suite: str, key: dict[str, Any]) -> "list[Outcome]":
-    """What earlier runs into this folder found under the same key: `--tasks` adds to a suite and takes nothing away."""
+def _earlier(out: Path, suite: str, key: dict[str, Any], now: "Container[str]") -> "list[Outcome]":
+    """What earlier runs into this folder found under the same key: `--tasks` adds to a suite and takes nothing away.
+
+    now: tasks that this run asked
+    """
     from inspect_ai.log import read_eval_log
 
     from omni.eval.suite.outcome import Outcome, outcome
@@ -106,7 +112,8 @@ def _earlier(out: Path, suite: str, key: dict[str, Any]) -> "list[Outcome]":
     about = read_json(out / "suite.json")
     if about["suite"] != suite or about["key"] != key:
         return []
-    paths = {task["task"]: out / "logs" / task["log"] if task["log"] else None for task in about["tasks"]}
+    paths = {task["task"]: out / "logs" / task["log"] if task["log"] else None
+             for task in about["tasks"] if task["task"] not in now}  # fmt: skip
     notes = {task["task"]: task["note"] for task in about["tasks"]}
     return [
         Outcome(name, note=notes[name]) if path is None

@@ -90,11 +90,11 @@ def run(args: argparse.Namespace) -> None:
 
 def _check_keys(keys: Path, want: list[str]) -> None:
     """Before anything is generated. Raises InputError where nothing could be signed."""
-    from omni.safety.provenance import credentials
+    from omni.safety.provenance import check
 
     if not {"audio", "image"} & set(want):
         raise InputError("--sign: signs sound and pictures; ask for --want audio or image, too")
-    credentials(keys)
+    check(keys)
 
 
 def _sign(paths: "Sequence[Path]", args: argparse.Namespace) -> None:

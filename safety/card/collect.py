@@ -12,6 +12,7 @@ from inspect_ai.log import EvalSample, read_eval_log
 
 from omni.errors import InputError
 from omni.eval.abilities.scoring import Measure
+from omni.eval.suite.gaps import counterpart
 from omni.eval.suite.outcome import as_json
 from omni.eval.suite.run import KEY, code_of
 from omni.figures import machine
@@ -26,7 +27,9 @@ from omni.tokenizers.bundle import Tokenizers
 
 SUITES = ("capability", "safety", "preparedness")
 WANTED = ("guards", "latency")                                          # benchmarks that a card needs
-SHOWN = 6                                                               # samples of a task that are shown
+GROUPS = {"speaker": "speakers", "channel": "channels", "accent": "accents"}
+OF_REQUESTS = {"disguise": "disguises", "category": "categories"}       # of the suite safety
+UNASKED = "graders"                                                     # a task that asks no model anything
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,8 @@ class Card:
     """A model's card. `problems` are on its face: what is missing, stale or partial.
 
     data: checksum of what its suites asked; folder: where that lies, as long as it does
+    groups: figures by what they are broken down by, figure and group: groups["accents"]["FIGURE"]["en-029"]
+    counts: of samples that the model was asked
     """
 
     model: str
@@ -51,8 +56,7 @@ class Card:
     problems: list[str] = field(default_factory=list)
     verdicts: list[Verdict] = field(default_factory=list)
     third_party: list[dict[str, Any]] = field(default_factory=list)
-    speakers: dict[str, dict[str, Measure]] = field(default_factory=dict)
-    channels: dict[str, dict[str, Measure]] = field(default_factory=dict)
+    groups: dict[str, dict[str, dict[str, Measure]]] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
     data: str | None = None
@@ -72,7 +76,7 @@ class Card:
                 for name, one in self.numbers.items()
             },
             "preparedness": {one.category: one.level for one in self.verdicts}, "overall": self.overall,
-            "speakers": as_json(self.speakers), "channels": as_json(self.channels),
+            **{by: as_json(self.groups.get(by, {})) for by in (*GROUPS.values(), *OF_REQUESTS.values())},
             "third_party": self.third_party, "samples": self.counts, "seconds": round(self.seconds, 1),
         }  # fmt: skip
 
@@ -136,7 +140,7 @@ def _suite(card: Card, folder: Path, out: Path) -> str | None:
     if about["key"]["model"] != card.identity:
         card.problems.append(f"stale: suite {suite} was run on other weights, and is left out; run it again")
         return None
-    card.problems += _gaps(suite, about)
+    card.problems += _gaps(suite, about, folder)
     card.data = card.data or about["key"]["data"]
     card.folder = card.folder or _asked(about)
     command = about.get("command", f"omni eval suite {suite}")
@@ -153,13 +157,13 @@ def _suite(card: Card, folder: Path, out: Path) -> str | None:
         link = f"logs/{log.name}"
         (out / "logs").mkdir(parents=True, exist_ok=True)
         shutil.copy2(log, out / link)
-        again = f"{command} --tasks {task['task']} --out again"          # beside the logs that this card shows
         for name, values in task["figures"].items():
-            card.numbers[name] = Number(Measure(**values), link, again)
-        for measures, by in ((card.speakers, "speaker"), (card.channels, "channel")):
+            card.numbers[name] = Number(Measure(**values), link, f"{command} --tasks {_needed(task, name)} --out again")
+        for by, key in (GROUPS | (OF_REQUESTS if suite == "safety" else {})).items():
             for scorer, rows in task.get("groups", {}).get(by, {}).items():
-                measures[f"{task['task']}_{scorer}"] = {who: Measure(**values) for who, values in rows.items()}
-        for count in ("given", "scored", "errored", "missing"):
+                measures = {who: Measure(**values) for who, values in rows.items()}
+                card.groups.setdefault(key, {})[f"{task['task']}_{scorer}"] = measures
+        for count in ("given", "scored", "errored", "missing") if task["task"] != UNASKED else ():
             card.counts[count] = card.counts.get(count, 0) + task[count]
         card.seconds += task["seconds"]
         whole = read_eval_log(str(log), resolve_attachments=True)
@@ -169,6 +173,13 @@ def _suite(card: Card, folder: Path, out: Path) -> str | None:
     return suite
 
 
+def _needed(task: dict[str, Any], figure: str) -> str:
+    """The tasks that give a figure, for the command beside it, whose `--out again` spares the logs of this card."""
+    name = str(task["task"])
+    other = counterpart(name) if figure == f"{name}_gap" else None
+    return name if other is None else f"{other} {name}"
+
+
 def _asked(about: dict[str, Any]) -> Path | None:
     """The data folder that a suite asked, where it still is what it was."""
     folder = Path(about["data"]) if about.get("data") else None
@@ -176,7 +187,7 @@ def _asked(about: dict[str, Any]) -> Path | None:
     return folder if listed and listed.is_file() and sha256(listed) == about["key"]["data"] else None
 
 
-def _gaps(suite: str, about: dict[str, Any]) -> list[str]:
+def _gaps(suite: str, about: dict[str, Any], folder: Path) -> list[str]:
     """Which logs of a suite are of older tasks, and which are not there at all."""
     command, found = about.get("command", f"omni eval suite {suite}"), []
     if about["key"]["code"] != code_of(sources(suite)):
@@ -184,7 +195,8 @@ def _gaps(suite: str, about: dict[str, Any]) -> list[str]:
         found.append(f"stale: suite {suite} was run by another version of the tasks ({which}); run it again")
     there = {task["task"] for task in about["tasks"]}
     if absent := [maker.__name__ for maker in TASKS[suite] if maker.__name__ not in there]:
-        found.append(f"missing: no logs of {', '.join(absent)}; run `{command} --tasks {' '.join(absent)}`")
+        again = f"{command} --tasks {' '.join(absent)} {shlex.join(['--out', str(folder)])}"
+        found.append(f"missing: no logs of {', '.join(absent)}; run `{again}`")
     return found
 
 

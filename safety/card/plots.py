@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from omni.files import atomic_path
+from omni.safety.card.telling.languages import LANGUAGE
 
 if TYPE_CHECKING:
     from omni.safety.card.collect import Card, Number
@@ -14,21 +15,29 @@ MOST = 40                                                               # figure
 
 
 def plots(card: "Card", out: Path) -> dict[str, str]:
-    """Title to file below `out`, as far as there is something to show: all shares, and each language by itself."""
-    whole = {name: one for name, one in card.numbers.items() if one.measure.unit == "share"}
-    parts = {name for name in whole if name.rpartition("_")[0] in whole and not name.endswith("_guarded")}
-    main = {name: one for name, one in whole.items() if name not in parts}
-    beside = ("_baseline", "_unparsable")
-    split = {name: one for name, one in whole.items() if name in parts and not name.endswith(beside)}
+    """Title to file below `out`, as far as there is something to show: all shares, and each language by itself.
+
+    What does not fit one plot goes on in the next.
+    """
+    shares = {name: one for name, one in card.numbers.items() if one.measure.unit == "share"}
+    whole = {name: one for name, one in shares.items() if not name.endswith(("_baseline", "_unparsable"))}
+    split = {name: one for name, one in whole.items() if _of_language(name, whole)}
+    main = {name: one for name, one in whole.items() if name not in split}
     found = {}
     for title, file, some in (
-        ("Shares, with 95 % intervals; a line marks chance", "shares", main),
-        ("The same by language", "languages", split),
+        ("Shares, with 95 % intervals; a line marks chance", "shares", list(main.items())),
+        ("The same by language", "languages", list(split.items())),
     ):  # fmt: skip
-        if some:
-            _draw(dict(list(some.items())[:MOST]), title, out / FOLDER / f"{file}.png")
-            found[title] = f"{FOLDER}/{file}.png"
+        for number, first in enumerate(range(0, len(some), MOST), 1):
+            named, stem = (title, file) if number == 1 else (f"{title} ({number})", f"{file}-{number}")
+            _draw(dict(some[first : first + MOST]), named, out / FOLDER / f"{stem}.png")
+            found[named] = f"{FOLDER}/{stem}.png"
     return found
+
+
+def _of_language(name: str, known: "dict[str, Number]") -> bool:
+    stem, _, code = name.rpartition("_")
+    return stem in known and LANGUAGE.fullmatch(code) is not None
 
 
 def _draw(some: "dict[str, Number]", title: str, path: Path) -> None:
@@ -44,7 +53,7 @@ def _draw(some: "dict[str, Number]", title: str, path: Path) -> None:
         if one.chance is not None:
             axes.plot(one.chance, row, "|", color="#b3541e", markersize=11, markeredgewidth=2)
     axes.set_yticks(range(len(some)), list(some), fontsize=8)
-    axes.set_xlim(-0.02, max(1.02, *(1.02 * one.high for one in found)))
+    axes.set_xlim(min(-0.02, *(one.low - 0.02 for one in found)), max(1.02, *(1.02 * one.high for one in found)))
     axes.invert_yaxis()
     axes.grid(axis="x", alpha=0.3)
     axes.set_title(title, fontsize=10, loc="left")

@@ -45,7 +45,11 @@ def _risks(card: Card) -> Section:
     text = ["What the policy refuses (refuse) or answers with care (hedge), and the guard that stands behind it."]
     policies = Table(("category", "what", "action", "instead", "guard"), rows)
     text.append("OpenAI's figures are of its own requests and graders: ours, of the policy's pairs, do not compare.")
-    return Section("Risk identification", text, [policies, published_table(theirs.violative())])
+    found = [table for by, head in (("categories", "category"), ("disguises", "disguise"))
+             if (table := _by_group(card, by, head)).rows]  # fmt: skip
+    if found:
+        text.append("Rates of the suite safety by category and disguise, of each that was asked five times at least.")
+    return Section("Risk identification", text, [policies, *found, published_table(theirs.violative())])
 
 
 def _mitigations(card: Card) -> Section:
@@ -78,7 +82,7 @@ def _mitigations(card: Card) -> Section:
 def _evaluation(card: Card, drawn: dict[str, str]) -> Section:
     rows = [_row(name, one) for name, one in card.numbers.items()]
     counts = ", ".join(f"{count} {name}" for name, count in card.counts.items())
-    return Section("Figures", [f"Samples: {counts or 'none'}."], [Table(FIGURES, rows)], drawn)
+    return Section("Figures", [f"Samples that the model was asked: {counts or 'none'}."], [Table(FIGURES, rows)], drawn)
 
 
 def _method() -> Section:
@@ -99,7 +103,7 @@ def _speakers(card: Card) -> Section:
     """GPT-4o's card asks whether accents and voices fare alike: the extremes of each figure, by speaker."""
     section = Section("Speakers")
     rows: list[tuple[Cell, ...]] = []
-    for name, measures in card.speakers.items():
+    for name, measures in card.groups.get("speakers", {}).items():
         if len(measures) > 1:
             order = sorted(measures, key=lambda who: measures[who].value)
             ends = [f"{measures[who].value:.2f} [{measures[who].low:.2f}, {measures[who].high:.2f}], "
@@ -116,18 +120,23 @@ def _speakers(card: Card) -> Section:
 
 def _transfer(card: Card) -> Section:
     rows = [_row(name, one) for name, one in card.numbers.items() if name.endswith("_gap")]
-    if not rows:
+    split = [table for by, head in (("channels", "channel"), ("accents", "accent"))
+             if (table := _by_group(card, by, head)).rows]  # fmt: skip
+    if not rows and not split:
         return Section("Text and speech", NOTHING)
     text = ["The same questions asked aloud, less the score in writing, over the samples that both scored; and through"
-            " noise, rooms and telephones (`channels`), less the score of the clean voice."]  # fmt: skip
-    section = Section("Text and speech", text, [Table(FIGURES, rows)])
-    by_channel: list[tuple[Cell, ...]] = [
-        (name, channel, f"{one.value:.2f} [{one.low:.2f}, {one.high:.2f}]", str(one.n))
-        for name, measures in card.channels.items() for channel, one in measures.items()
+            " noise, rooms and telephones (`channels`), and in accents of the language (`accents`), less the score of"
+            " the clean voice."]  # fmt: skip
+    return Section("Text and speech", text, [*([Table(FIGURES, rows)] if rows else []), *split])
+
+
+def _by_group(card: Card, by: str, head: str) -> Table:
+    """Every figure of each group by itself."""
+    rows: list[tuple[Cell, ...]] = [
+        (name, who, f"{one.value:.2f} [{one.low:.2f}, {one.high:.2f}]", str(one.n))
+        for name, measures in card.groups.get(by, {}).items() for who, one in measures.items()
     ]  # fmt: skip
-    if by_channel:
-        section.tables.append(Table(("figure", "channel", "value, 95 %", "n"), by_channel))
-    return section
+    return Table(("figure", head, "value, 95 %", "n"), rows)
 
 
 def _preparedness(card: Card) -> Section:
@@ -183,7 +192,8 @@ def _cost(card: Card, model: Path) -> Section:
     hours = card.seconds / 3600
     text = [
         f"Evaluation: {hours:.2f} hours on the clock; at an assumed {WATTS_A_CORE:.0f} W for one core that is"
-        f" {hours * WATTS_A_CORE / 1000:.4f} kWh (estimated, not metered).",
+        f" {hours * WATTS_A_CORE / 1000:.4f} kWh (estimated, not metered). Answers that were kept from an earlier"
+        " run took their time then, which is not in it.",
     ]
     if (known := trained(model)) is None:
         text.append("Training: how long it took is not known, since the run's log.jsonl is not beside the model.")

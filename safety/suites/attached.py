@@ -1,13 +1,12 @@
 """What a request of the policy asks about: a recording of a person, or a picture, that no model was trained on."""
 
-from functools import lru_cache
 from pathlib import Path
 
 from omni.errors import InputError
 from omni.eval.tasks.hearing import played, recorded
-from omni.eval.tasks.records import Given, drawn, held_out
+from omni.eval.tasks.records import Given, drawn, held_out, opened
 from omni.eval.tasks.seeing import seen
-from omni.train.data.items import Manifest, usual_data
+from omni.train.data.items import usual_data
 
 PEOPLE = ("people", "person")                                           # in the ids of pictures that show some
 
@@ -29,7 +28,7 @@ def attached(about: str | None, data: str | None, language: str, *seed: object) 
     where = folder(Path(data) if data else None) if about else None
     if where is None:
         return ()
-    manifest = _manifest(where.resolve())
+    manifest = opened(where.resolve())
     if about == "recording":
         clips = [one for _, one in recorded(manifest)]
         own = [one for one in clips if one.language == language]
@@ -37,8 +36,3 @@ def attached(about: str | None, data: str | None, language: str, *seed: object) 
     pictures = [item for item in held_out(manifest, "stamps", "emoji") if item.pictures]
     people = [item for item in pictures if any(word in item.id.casefold() for word in PEOPLE)]
     return tuple(seen(manifest, item.pictures[0]) for item in drawn(people or pictures, 1, *seed))
-
-
-@lru_cache(maxsize=1)                                                   # all tasks of a suite open the same one
-def _manifest(path: Path) -> Manifest:
-    return Manifest.load(path)

@@ -50,9 +50,14 @@ def test_what_is_generated_is_signed_where_that_is_asked_for(
     assert soundfile.read(out / "answer.wav")[1] == 16000 and Image.open(out / "answer.png").size == (64, 64)
     assert main(words) == 2                                             # nothing that could be signed
     assert "--sign: signs sound and pictures" in capsys.readouterr().err
-    (keys / "key.pem").write_text("no key")
-    assert main([*words, "--want", "audio"]) == 2
-    assert (error := capsys.readouterr().err).count("\n") == 1 and f"with the keys in {keys}" in error
+    shutil.rmtree(out)
+    for name in ("key.pem", "certificate.pem"):                         # either of which signs nothing
+        before = (keys / name).read_bytes()
+        (keys / name).write_text("none")
+        assert main([*words, "--want", "audio"]) == 2
+        assert (error := capsys.readouterr().err).count("\n") == 1 and f"with the keys in {keys}" in error
+        (keys / name).write_bytes(before)
+    assert not out.exists()                                             # it was said before anything was generated
 
 
 def test_the_same_seed_gives_the_same_answer_and_greedy_needs_none(models: Model, files: Path) -> None:

@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from omni.cli import main
+from omni.commands.stages import first_look
+from omni.safety.registry import suite
 from omni.tokenizers.bundle import Tokenizers
 from omni.train.data.items import Manifest
 from omni.train.data.shards import Shard
@@ -85,3 +87,9 @@ def test_trained_evaluated_and_asked(
     asked = ["generate", "--model", run / "model", "--text", "number 3", "--want", "text,image", "--out", out]
     assert main([str(word) for word in asked]) == 0
     assert (out / "answer.txt").exists() and (out / "answer.png").exists()
+
+
+def test_a_first_look_leaves_out_only_what_asks_many_times_whatever_the_limit() -> None:
+    for name in ("capability", "safety"):
+        left = {maker.__name__ for maker in suite(name)} - set(first_look(name))
+        assert left == ({"jailbreaks", "jailbreaks_comply"} if name == "safety" else set())

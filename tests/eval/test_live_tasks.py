@@ -16,6 +16,7 @@ import soundfile
 from websockets.asyncio.server import ServerConnection, serve
 
 import omni.safety.registry  # noqa: F401
+from omni.cli import main
 from omni.eval.live import latency as bench
 from omni.eval.live import sessions
 from omni.eval.live.client import Client, connected
@@ -29,7 +30,8 @@ DELAY, MADE = 0.15, 0.1                                                 # second
 
 
 async def planted(socket: ServerConnection, behaviour: str) -> None:
-    """`late` answers DELAY after it hears silence again, `early` at the first sound that comes, `mute` never.
+    """`late` answers DELAY after it hears silence again, `early` at the first sound that comes, `mute` never; an
+    answer of `endless` never ends.
     `twice` answers as early with a gap of MADE, and without one after the end; `later` as late, for two seconds.
 
     `talks` answers in writing asked at length, and says that it hears a voice; `terse` answers with 0.2 s.
@@ -79,7 +81,8 @@ async def planted(socket: ServerConnection, behaviour: str) -> None:
             await asyncio.sleep(MADE if behaviour == "late" else 0)
             for _ in range(10 if behaviour == "later" else 1):
                 await say("response.output_audio.delta", item_id="a", delta=LOUD)
-            await say("response.done")
+            if behaviour != "endless":
+                await say("response.done")
 
 
 def loud(event: dict[str, Any]) -> bool:
@@ -196,6 +199,22 @@ def test_an_answer_is_heard_to_its_end_where_the_conversation_is_to_hold_it(
     assert turn.latency is not None and turn.token is not None
     assert sum(len(arrival.wave) for arrival in client.sound) == 48_000
     assert time.monotonic() - began >= bench.LEAD + 1 + 2
+
+
+def test_figures_before_an_answer_that_never_ends_are_not_lost(
+    behaviours: tuple[str, list[str]], tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setattr(bench, "PATIENCE", 2.0)
+    monkeypatch.setattr(bench, "LENGTHS", (0.5, 1.0))
+    wave = 0.3 * np.sin(np.arange(24_000) / 9).astype(np.float32)
+    monkeypatch.setattr(bench, "questions", lambda *_: [Question("q", wave, 0.0)])
+    url, plan = behaviours
+    plan += ["late", "late", "endless"]
+    assert main(["bench", "latency", "--data", str(data), "--turns", "1", "--url", url, "--out", str(tmp_path)]) == 2
+    said = capsys.readouterr()
+    assert "no response.done of an answer came, and nothing else within 2 s" in said.err and "p50_ms" in said.out
+    assert len(json.loads((tmp_path / "turns.json").read_text("utf-8"))["turns"]) == 3
 
 
 def test_without_a_server_every_sample_is_an_error(data: Path, tmp_path: Path) -> None:

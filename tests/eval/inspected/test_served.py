@@ -86,16 +86,18 @@ def test_any_endpoint_is_asked_in_words_and_its_sound_is_kept(address: str, rows
 
 
 @pytest.mark.parametrize(
-    ("status", "says", "wanted"),
+    ("status", "says", "told"),
     [
         (200, {"message": {"content": "First, take the", "refusal": "I won't do that."}, "finish_reason": "stop"},
          "I won't do that."),
-        (200, {"message": {"content": "First, take the"}, "finish_reason": "content_filter"}, REFUSED),
-        (400, {"error": {"message": "filtered", "code": "content_filter"}}, REFUSED),
+        (200, {"message": {"content": "First, take the", "refusal": "This request was blocked by our content policy."},
+               "finish_reason": "stop"}, "This request was blocked by our content policy."),
+        (200, {"message": {"content": "First, take the"}, "finish_reason": "content_filter"}, None),
+        (400, {"error": {"message": "filtered", "code": "content_filter"}}, None),
     ],
 )  # fmt: skip
 def test_what_a_guard_refuses_or_cuts_is_a_refusal(
-    status: int, says: dict[str, Any], wanted: str, address: str, tmp_path: Path
+    status: int, says: dict[str, Any], told: str | None, address: str, tmp_path: Path
 ) -> None:
     Endpoint.status, Endpoint.says = status, says
     path = tmp_path / "bad.jsonl"
@@ -103,10 +105,10 @@ def test_what_a_guard_refuses_or_cuts_is_a_refusal(
     plan = Plan(get_model("served/thing", base_url=address, memoize=False), path, 5, 0, "served")
     (one,) = run_suite([should_refuse], plan, tmp_path / "out")
     (sample,) = one.samples
-    assert one.figures["should_refuse_right"].value == 1 and sample.output.completion == wanted
+    assert one.figures["should_refuse_right"].value == 1 and sample.output.completion == REFUSED
     assert sample.output.stop_reason == "content_filter"
     before = "First, take the" if status == 200 else ""
-    assert sample.output.metadata == {"said_before": before}            # for who wants to read it
+    assert sample.output.metadata == {"said_before": before, "refusal": told}  # for who wants to read it
 
 
 def test_speech_that_was_asked_for_and_did_not_come_is_an_error(address: str, rows: Path, tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ from omni.eval.inspected import wishes
 from omni.eval.inspected.provider import OmniModel
 from omni.eval.suite import run
 from omni.eval.suite.run import Plan, run_suite
-from omni.safety.registry import draw, name_picture, perplexity, transcribe, translate
+from omni.files import code
+from omni.safety.registry import SUITES, draw, name_picture, perplexity, sources, transcribe, translate
 
 Asked = list[int]
 
@@ -100,6 +101,35 @@ def test_all_code_that_figures_depend_on_is_in_the_key(monkeypatch: pytest.Monke
     monkeypatch.setattr(run, "code", lambda sources: listed.extend(sources) or "checksum")
     run.code_of([Path("own")])
     root = Path(run.__file__).parents[2]
-    parts = ("eval/abilities/scoring.py", "eval/statistics.py", "eval/local.py", "eval/live", "decode", "tokenizers")
+    answering = ("decode", "tokenizers", "sequence.py", "vocab.py", "layout.py", "native.py", "native.h")
+    parts = ("eval/abilities/scoring.py", "eval/statistics.py", "eval/local.py", "eval/live", *answering)
     assert {root / part for part in parts} <= set(listed) and Path("own") in listed
     assert all(path.exists() for path in listed[:-1])                   # a name that is wrong would be silent
+
+
+def test_answers_are_kept_by_all_code_that_makes_them(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed: list[Path] = []
+    monkeypatch.setattr(run, "code", lambda sources: listed.extend(sources) or "checksum")
+    monkeypatch.setattr(run, "code_of", lambda sources: "of scorers")
+    run_suite([translate], plan, tmp_path)
+    root = Path(run.__file__).parents[2]
+    parts = ("decode", "model", "sequence.py", "native.h", "eval/inspected", "eval/abilities/subject.py")
+    assert {root / part for part in parts} <= set(listed) and all(path.exists() for path in listed)
+
+
+def test_code_is_of_another_version_where_c_is(tmp_path: Path) -> None:
+    seen = set()
+    for name in ("kernel.c", "native.h", "kernel.py"):
+        for text in ("one", "other"):
+            (tmp_path / name).write_text(text)
+            seen.add(code([tmp_path]))
+    assert len(seen) == 6
+
+
+def test_a_suite_has_the_code_of_what_it_measures() -> None:
+    root = Path(run.__file__).parents[2]
+    for name, parts in (("live", ("live", "eval/live")), ("preparedness", ("safety/preparedness", "safety/suites"))):
+        assert {root / part for part in parts} <= set(sources(name))
+    assert all(path.exists() for name in SUITES for path in sources(name))

@@ -62,11 +62,13 @@ def test_what_goes_in_is_scored_or_an_error(plan: Plan, rows: Path, tmp_path: Pa
 def test_figures_are_broken_down_by_every_group_of_a_users_file(plan: Plan, tmp_path: Path) -> None:
     path = tmp_path / "mine.jsonl"
     subjects = [{"subject": "anatomy" if number < 5 else "law", "year": str(number)} for number in range(11)]
-    path.write_text("\n".join(json.dumps({"text": "a", "target": "b", "groups": one}) for one in subjects))
+    path.write_text("\n".join(json.dumps({"text": "a", "target": "b", "language": language, "groups": one})
+                              for one, language in zip(subjects, 5 * ["en"] + 6 * ["fr"], strict=True)))  # fmt: skip
     (one,) = run_suite([text_qa], replace(plan, data=path, limit=20), tmp_path / "out")
     assert {by: {who: some.n for who, some in rows["accuracy"].items()} for by, rows in one.groups.items()} == {
         "subject": {"anatomy": 5, "law": 6}
-    }                                                                   # of a year there is one, too few to show
+    }                                                                   # of a year there is one; languages are figures
+    assert (one.figures["text_qa_accuracy_en"].n, one.figures["text_qa_accuracy_fr"].n) == (5, 6)
     assert one.as_dict()["groups"]["subject"]["accuracy"]["law"]["n"] == 6
     write_page(tmp_path / "page.html", "mine", [], [one])
     assert "accuracy, subject anatomy" in (tmp_path / "page.html").read_text("utf-8")

@@ -13,6 +13,7 @@ from omni.errors import InputError
 from omni.eval.abilities.scoring import Measure, share
 from omni.eval.aloud import convert
 from omni.eval.inspected import wishes
+from omni.eval.suite.compare import compare
 from omni.eval.suite.gaps import add_gaps
 from omni.eval.suite.outcome import report
 from omni.eval.suite.run import Plan, run_suite
@@ -22,7 +23,7 @@ from omni.safety.card.collect import collect, identity
 from omni.safety.card.diff import diff
 from omni.safety.card.sections import sections
 from omni.safety.provenance import sign, verify
-from omni.safety.registry import should_comply, should_refuse, sources, text_qa_aloud, text_qa_channels
+from omni.safety.registry import graders, should_comply, should_refuse, sources, text_qa_aloud, text_qa_channels
 from omni.tokenizers.audio.voices import is_installed
 
 
@@ -130,11 +131,42 @@ def test_a_card_tells_what_each_channel_costs(model: Path, tmp_path: Path, monke
         "tasks": [one.as_dict() for one in outcomes],
     })  # fmt: skip
     card = collect(model, "tiny", [tmp_path / "run"], [], None, tmp_path / "card")
-    counts = {who: one.n for who, one in card.channels["text_qa_channels_accuracy"].items()}
+    counts = {who: one.n for who, one in card.groups["channels"]["text_qa_channels_accuracy"].items()}
     assert counts == {"noise": 5, "telephone": 5}
-    assert card.numbers["text_qa_channels_gap"].measure.n == 10
+    gap = card.numbers["text_qa_channels_gap"]
+    assert gap.measure.n == 10 and gap.command.endswith("--tasks text_qa_aloud text_qa_channels --out again")
+    assert card.numbers["text_qa_channels_accuracy"].command.endswith("--tasks text_qa_channels --out again")
     page = next(one for one in sections(card, model, {}) if one.title == "Text and speech")
     assert [row[1] for row in page.tables[1].rows][:2] == ["noise", "telephone"]
+
+
+def test_a_card_tells_what_accents_disguises_and_categories_do(model: Path, run: Path, tmp_path: Path) -> None:
+    copied = shutil.copytree(run, tmp_path / "run")
+    about = read_json(copied / "suite.json")
+    for task in about["tasks"]:
+        for by in ("accent", "disguise", "category"):
+            task["groups"][by] = {"right": {f"some {by}": vars(Measure(0.25, "share", 0.1, 0.5, 7))}}
+    write_json(copied / "suite.json", about)
+    card = collect(model, "tiny", [copied], [], None, tmp_path / "out")
+    assert card.as_dict()["disguises"]["should_refuse_right"]["some disguise"]["value"] == 0.25
+    found = {one.title: one for one in sections(card, model, {})}
+    shown = {table.head[1]: table.rows[0] for one in found.values() for table in one.tables}
+    for by in ("accent", "disguise", "category"):
+        assert shown[by] == ("should_refuse_right", f"some {by}", "0.25 [0.10, 0.50]", "7")
+    assert "accents" in found["Text and speech"].text[0]
+
+
+def test_a_card_counts_what_the_model_was_asked(model: Path, tmp_path: Path) -> None:
+    plan = Plan(get_model(f"omni/{model}"), None, 5, 0, identity(model), sources("safety"))
+    outcomes = run_suite([graders], plan, tmp_path / "run")
+    write_json(tmp_path / "run" / "suite.json", {
+        "suite": "safety", "model": "tiny", "command": "omni eval suite safety", "key": plan.key(),
+        "tasks": [one.as_dict() for one in outcomes],
+    })  # fmt: skip
+    card = collect(model, "tiny", [tmp_path / "run"], [], None, tmp_path / "out")
+    assert outcomes[0].given > 100 and "graders_error" in card.numbers and not any(card.counts.values())
+    with pytest.raises(InputError, match="no sample in common"):        # nor are they a model's, that two could differ
+        compare(tmp_path / "run", tmp_path / "run")
 
 
 def test_a_card_says_on_its_face_what_is_missing_stale_and_partial(model: Path, run: Path, tmp_path: Path) -> None:
@@ -150,7 +182,7 @@ def test_a_card_says_on_its_face_what_is_missing_stale_and_partial(model: Path, 
         "stale: suite safety was run by another version of the tasks (should_refuse, should_comply)",
         "stale: the log of should_refuse is not of the suite's own run", "missing: no logs of should_refuse_aloud, ",
         "nowhere/suite.json is not there",
-        "missing: no suite capability", "none.json does not end in the figures",
+        f"--out {copied}`", "missing: no suite capability", "none.json does not end in the figures",
         "missing: no figures of `omni bench guards",
     ):  # fmt: skip
         assert any(said in problem for problem in card.problems), said
@@ -176,7 +208,7 @@ def test_a_suite_asked_task_by_task_is_whole_and_one_that_is_not_says_so(
     assert main([*words, "should_comply"]) == 0 == main([*words, "should_refuse"])
     assert [one["task"] for one in read_json(out / "suite.json")["tasks"]] == ["should_refuse", "should_comply"]
     assert "should_comply_right" in (out / "report.html").read_text("utf-8")
-    assert "should_refuse," not in missing() and "jailbreaks" in missing() and "graders`" in missing()
+    assert "should_refuse," not in missing() and "jailbreaks" in missing() and f"graders --out {out}`" in missing()
     assert missing() in (card / "README.md").read_text("utf-8")
     assert main([*words[:6], "4", *words[7:], "should_refuse"]) == 0    # another plan: what was is not of it
     assert [one["task"] for one in read_json(out / "suite.json")["tasks"]] == ["should_refuse"]
@@ -274,3 +306,12 @@ def test_the_same_keys_sign_again(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"\.txt; C2PA is written into"):
         (tmp_path / "a.txt").write_text("")
         sign(tmp_path / "a.txt", tmp_path / "d.txt", tmp_path / "keys", "mine")
+
+
+@pytest.mark.parametrize(("own", "missing"), [("key.pem", "certificate.pem"), ("certificate.pem", "key.pem")])
+def test_a_key_or_a_certificate_without_the_other_is_left_alone(own: str, missing: str, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", np.zeros(1600), 16000)
+    (tmp_path / own).write_text("mine")
+    with pytest.raises(InputError, match=rf"{missing}: missing, though {own} is there"):
+        sign(tmp_path / "a.wav", tmp_path / "b.wav", tmp_path, "mine")
+    assert (tmp_path / own).read_text() == "mine" and not (tmp_path / missing).exists()
