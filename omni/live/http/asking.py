@@ -231,9 +231,10 @@ def _digest(parts: Sequence[Part], language: str | None, key: str) -> bytes:
 async def transcribing(pool: Pool, heard: Audio, language: str | None) -> AsyncIterator[messages.Told]:
     """What is said in a recording, piece by piece. Raises RefusedRequestError too where a part of it has no room."""
     seconds = len(np.asarray(heard.source)) / (heard.sample_rate or Known(pool).rate)
-    how = {"language": language, "sampler": GREEDY, "max_tokens": most_tokens(seconds)}
+    most = most_tokens(seconds)
+    how = {"language": language, "sampler": GREEDY, "max_tokens": most}
     async for message in answer(pool, (heard,), Ask(("text",), how)):
-        if isinstance(message, messages.Ended) and message.cut:
+        if isinstance(message, messages.Ended) and message.cut and message.said.get("text", 0) < most:
             raise RefusedRequestError(CUT, code="input_too_long")
         yield message
 

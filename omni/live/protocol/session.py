@@ -85,7 +85,7 @@ class Session:
             raise RefusedError("the voice cannot change once it was heard; open a new session", "cannot_update_voice")
         self.settings = after
         heard_anew = before.rules != after.rules or before.input_format != after.input_format
-        if heard_anew or before.answers != after.answers:               # what a pause drew up is not said
+        if heard_anew or before.answers_turns != after.answers_turns:   # what a pause drew up is not said
             self.speaking.drop_draft()
         if heard_anew:
             self._listen()

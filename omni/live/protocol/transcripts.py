@@ -40,9 +40,9 @@ class Transcripts:
         if message.item not in self._wanted:
             return
         self._wanted.discard(message.item)
-        if message.item in self._items:
-            self._items[message.item]["content"][0]["transcript"] = message.text
         if message.failed is None:
+            if message.item in self._items:
+                self._items[message.item]["content"][0]["transcript"] = message.text
             usage = events.transcription_usage(message.heard, message.steps)
             self._send(events.transcription("completed", message.item, transcript=message.text, usage=usage))
         else:
