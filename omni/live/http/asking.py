@@ -94,6 +94,8 @@ async def answer(
             message = await said.get()
             if message is None:
                 raise RefusedRequestError("the model's process died; ask again", 503, kind="server_error")
+            if isinstance(message, messages.Failed) and message.full:
+                raise RefusedRequestError(message.message, 503, code="server_full", kind="server_error")
             if isinstance(message, messages.Failed):
                 kind = "server_error" if message.fault else "invalid_request_error"
                 raise RefusedRequestError(message.message, 500 if message.fault else 400, kind=kind)

@@ -14,7 +14,7 @@ from omni.decode.stream import Stream, catch_up
 from omni.errors import InputError
 from omni.live.engine import messages
 from omni.live.model.ending import Ending
-from omni.live.model.memory import Memory
+from omni.live.model.memory import FullMemoryError, Memory
 from omni.live.model.orders import Doing, Orders
 from omni.live.model.talk import PIECE, Speech, Talk
 from omni.live.model.writing import Writing
@@ -48,7 +48,7 @@ class Worker:
     ending: Ending | None = None
     talks: dict[str, Talk] = field(default_factory=dict)
     jobs: list[Job] = field(default_factory=list)
-    memory: int | None = None                                           # bytes for all pasts: half of what is free
+    memory: int | None = None                                           # bytes for all pasts, as in Memory
     _turns: int = 0                                                     # steps that were taken
     _orders: dict[str, Orders] = field(default_factory=dict)            # by conversation
 
@@ -180,7 +180,8 @@ class Worker:
     def _failed(self, name: str, error: Exception, answer: str | None, item: str | None = None) -> None:
         if answer is not None:
             self._stop(self.talks[name], name, answer)
-        self.tell(messages.Failed(name, _reason(error), answer, item, not isinstance(error, InputError)))
+        fault, full = not isinstance(error, InputError), isinstance(error, FullMemoryError)
+        self.tell(messages.Failed(name, _reason(error), answer, item, fault, full))
 
     def _say(self, name: str, talk: Talk, speech: Speech) -> bool:
         piece = next(speech.pieces, None)
@@ -209,13 +210,14 @@ class Worker:
             speech.seconds += len(piece.audio) / codec.sample_rate
 
     def _write(self, order: messages.Transcribe, writing: Writing, text: list[str]) -> bool:
-        letter, failed = None, None
+        letter, failed, full = None, None, False
         try:
             letter = next(writing.letters, None)
         except Exception as error:
-            failed = _reason(error)
+            failed, full = _reason(error), isinstance(error, FullMemoryError)
         if letter is None:
-            self.tell(messages.Transcribed(order.talk, order.item, "".join(text), writing.heard, len(text), failed))
+            whole = "".join(text), writing.heard, len(text)
+            self.tell(messages.Transcribed(order.talk, order.item, *whole, failed, full))
             return False
         if letter:
             text.append(letter)

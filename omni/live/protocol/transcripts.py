@@ -46,7 +46,8 @@ class Transcripts:
             usage = events.transcription_usage(message.heard, message.steps)
             self._send(events.transcription("completed", message.item, transcript=message.text, usage=usage))
         else:
-            about = {"type": "invalid_request_error", "code": "model_refused", "message": message.failed, "param": None}
+            code, kind = events.failure(False, message.full)
+            about = {"type": kind, "code": code, "message": message.failed, "param": None}
             self._send(events.transcription("failed", message.item, error=about))
         if not answers:
             self._line.tell(messages.Delete(self._line.name, message.item))
