@@ -22,6 +22,8 @@ from omni.live.model.worker import Worker
 from omni.native import return_memory
 from omni.shipped import NAME, shipped_model
 
+MOST_WAITING = 64 << 20                                                 # bytes that it takes before it comes to them
+
 
 def serve(
     door: socket.socket, pipeline: Pipeline, name: str, pace: Pace | None, ending: Ending | None = None,
@@ -38,7 +40,8 @@ def serve(
     say(messages.Ready("", codec.sample_rate, vocab.voices, vocab.languages, name, *known))
     worker, data = Worker(pipeline, say, ending, memory=memory), bytearray()
     while True:
-        readable, _, _ = select.select([door], [], [], 0 if worker.busy or worker.late else None)
+        doors = [door] if worker.waiting < MOST_WAITING else []         # else what is said waits at the door
+        readable, _, _ = select.select(doors, [], [], 0 if worker.busy or worker.late else None)
         if readable:
             received = door.recv(1 << 20)
             if not received:

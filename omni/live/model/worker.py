@@ -21,7 +21,6 @@ from omni.live.model.writing import Writing
 
 log = logging.getLogger("omni.live")
 NEW = 0.05                                                              # seconds that an answer before its sound leads
-WRITTEN = 0.1                                                           # and one that is only written
 SPARE, LATER = 0.25, 1e3                                                # by which all lead before one reads or writes
 HELD = 2                                                                # frames of an answer's first sound
 
@@ -58,6 +57,11 @@ class Worker:
     @property
     def busy(self) -> bool:
         return bool(self.jobs)
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that it has taken and not come to yet."""
+        return sum(orders.size for orders in self._orders.values())
 
     @torch.inference_mode()
     def take(self, message: messages.Told) -> None:
@@ -169,7 +173,7 @@ class Worker:
             self._stop(talk, order.talk, talk.speech.answer)
         speech = yield from talk.answer(order)
         step = partial(self._say, order.talk, talk, speech)
-        lead = NEW if "audio" in order.ask.want else WRITTEN
+        lead = NEW if "audio" in order.ask.want else SPARE             # as what is read is, so that they take turns
         self.jobs.append(Job(order.talk, step, partial(_lead, speech, lead), order.answer, lambda: speech.stream))
 
     def _stop(self, talk: Talk, name: str, answer: str) -> None:

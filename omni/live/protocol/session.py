@@ -48,14 +48,14 @@ class Session:
         self.speaking = Speaking(line, send, self.items, guards, self._examine, limits)
         self._due = False                                               # a response is owed once the current one ends
         self._turn = events.fresh("item")                               # what the user is saying will be this item
-        self._judged = 0
+        self._judged, self.handed = 0, 0.0                              # seconds of sound that came in whole recordings
         self.transcripts = Transcripts(line, send, self.items)
         self.microphone = Microphone(self.settings, line.facts.sample_rate)
         send(server("session.created", session=self.settings.shown))
 
     @property
     def heard(self) -> float:
-        """Seconds of sound that came in."""
+        """Seconds of sound that came in by the microphone."""
         return self.microphone.heard / RATE
 
     # ---- from the client
@@ -126,6 +126,7 @@ class Session:
         item, after = event["item"], event.get("previous_item_id")
         self.items.check_room(item.get("id"), after)
         said = items.parts(item, self.settings.input_format)
+        self.handed += items.seconds(said)
         told = items.known(item)
         self.line.tell(messages.Put(self.line.name, told["id"], said, "" if after == ROOT else after))
         self._add(told, after)
@@ -153,6 +154,7 @@ class Session:
         wanted = event.get("response") or {}
         settings = self.settings.with_response(wanted)
         given = items.given(wanted.get("input"), self.items, self.settings.input_format)
+        self.handed += items.seconds(given)
         apart = wanted.get("conversation") == "none"
         if not apart and (active := self.speaking.current) is not None:
             message = f"a response is active ({active.id}); wait until it is done, or cancel it"
