@@ -250,3 +250,25 @@ def test_every_response_tells_what_may_still_be_sent(pipeline: Pipeline) -> None
         left.append(limit["remaining"])
         assert limit["reset_seconds"] == pytest.approx((20 - left[-1]) / 10, abs=0.1)
     assert left[0] <= 17 and left[1] < 20
+
+
+def test_a_session_whose_model_died_is_closed_even_if_that_cannot_be_told(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(session: object) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr("omni.live.http.realtime.Session.lost", fail)
+    process: Any = Inline.of(pipeline, lambda _: None)
+    app = client_of(application(Pool([process], 1), Door(idle=20)))
+    with pytest.raises(WebSocketDisconnect) as closed, app.websocket_connect("/v1/realtime") as socket:
+        socket.receive_json()
+        (listener,) = process.listeners.values()
+
+        def die() -> None:
+            with pytest.raises(RuntimeError):
+                listener(None)
+
+        assert socket.portal.call(die) is None
+        socket.receive_json()
+    assert closed.value.code == 1011
