@@ -23,7 +23,9 @@ GAP = 0.005                                                             # second
 
 @dataclass(frozen=True)
 class Level:
-    """So many sessions at once: answers given, those with an audible gap, seconds of gaps, and latency in ms."""
+    """So many sessions at once: answers given, those with an audible gap, seconds of gaps, and latency in ms
+    of those that have one, `timed` of them.
+    """
 
     sessions: int
     answers: int
@@ -32,6 +34,7 @@ class Level:
     spoken_seconds: float
     p50_ms: float | None
     p95_ms: float | None
+    timed: int
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ def figures(levels: Sequence[Level]) -> Report:
         held = level.sessions
     report.add("realtime_sessions", held, "sessions", n=sum(level.answers for level in levels))
     for level in levels:
-        report.add(f"p50_ms_at_{level.sessions}", level.p50_ms, "ms", n=level.answers)
+        report.add(f"p50_ms_at_{level.sessions}", level.p50_ms, "ms", n=level.timed)
         report.add(f"gaps_at_{level.sessions}", level.gapped, "answers", n=level.answers)
     return report
 
@@ -96,7 +99,7 @@ async def _level(url: str, key: str, said: Sequence[Question], count: int, secon
         count, len(answers), sum(answer.gaps > GAP for answer in answers),
         round(sum(answer.gaps for answer in answers), 4), round(sum(answer.spoken for answer in answers), 2),
         float(np.percentile(latencies, 50)) if latencies else None,
-        float(np.percentile(latencies, 95)) if latencies else None,
+        float(np.percentile(latencies, 95)) if latencies else None, len(latencies),
     )  # fmt: skip
 
 

@@ -91,20 +91,20 @@ def one_turn(question: Question, codec: Codec, judge: Judge, random: np.random.G
     wave, end = _in_a_room(question, random)
     patience, longest = EAGERNESS["auto"]
     turns = Turns(Rules(patience=patience, longest_ms=longest))
-    listening, fed, false_start = Listening(codec, len(wave)), 0, False
+    listening, fed, free, false_start = Listening(codec, len(wave)), 0, 0, False  # free: where the last turn ended
     to_model = Resampler(RATE, codec.sample_rate)
     for stop in range(HOP, len(wave) + 1, HOP):
         for change in turns.hear(wave[stop - HOP : stop]):
             if change.kind == "started":
                 listening, to_model = Listening(codec, len(wave)), Resampler(RATE, codec.sample_rate)
-                fed = max(0, change.at - turns.rules.prefix_ms * RATE // 1000)
+                fed = max(free, change.at - turns.rules.prefix_ms * RATE // 1000)
             elif change.kind == "paused":
                 listening.hear(to_model(wave[fed:stop]))
                 fed, turns.ended = stop, judge(listening.codes)
             elif change.kind == "ended":
                 if stop > end:
                     return Ended(question.name, question.pause, 1000 * (stop - end) / RATE, false_start)
-                false_start = True
+                false_start, free = True, change.at
     return Ended(question.name, question.pause, None, false_start)
 
 

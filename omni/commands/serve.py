@@ -92,7 +92,8 @@ def _share(args: argparse.Namespace) -> float:
 @contextlib.contextmanager
 def _bodies(args: argparse.Namespace) -> Iterator[Sequence["Body"]]:
     """Where the models' processes will live. Raises InputError when there is no such place."""
-    how = args.model, args.int8, args.device, args.sessions is None     # whoever says how many is told of no pace
+    measure = args.sessions is None                                     # whoever says how many is told of no pace
+    how = args.model, args.int8, args.device, measure, args.models
     if args.engine == "local":
         from omni.live.engine.child import Child
 

@@ -26,6 +26,7 @@ class Asked:
         self._line, self._guards, self._aside, self._judged = line, guards, aside, judged
         self._texts: dict[str, str] = {}                                # by item
         self._unwritten: set[str] = set()                               # items of which something was spoken
+        self._postponed: set[str] = set()                               # those that there was no memory to write down
         self._failed: str | None = None                                 # why one could not be written down
         self._looking: list[str | None] = []                            # whose questions are being looked at
 
@@ -39,9 +40,14 @@ class Asked:
         """Whether something is still to be written down."""
         return bool(self._unwritten)
 
+    @property
+    def postponed(self) -> bool:
+        """Whether nobody can look at what was asked before there is memory to write it down: try `again`."""
+        return bool(self._postponed) and not self._unwritten
+
     def waits(self, response: str) -> bool:
         """Whether a guard has still to look at something that this response may answer."""
-        return self.unwritten or any(owner in (None, response) for owner in self._looking)
+        return self.unwritten or self.postponed or any(owner in (None, response) for owner in self._looking)
 
     def put(self, item: str, parts: Sequence[Part]) -> bool:
         """An item of the conversation. Returns whether its transcript is needed."""
@@ -61,8 +67,18 @@ class Asked:
         """What was spoken in an item is written down."""
         if message.item in self._unwritten:
             self._unwritten.discard(message.item)
+            if message.full:
+                self._postponed.add(message.item)
+                return
             self._texts[message.item] += f"\n{message.text}"
             self._failed = message.failed or self._failed
+
+    def again(self, language: str | None) -> None:
+        """Have that written down for which there was no memory."""
+        for item in self._postponed:
+            self._line.tell(messages.Transcribe(self._line.name, item, language, soon=True))
+        self._unwritten |= self._postponed
+        self._postponed = set()
 
     def look(self, response: str, said: Sequence[Part | str] | None) -> None:
         """Have a guard look at what a response answers: the conversation, or what is `said` instead, where a str names
@@ -78,7 +94,7 @@ class Asked:
 
     def look_on(self) -> None:
         """Have one look at the conversation, as soon as all of it is written down."""
-        if self._unwritten:
+        if self._unwritten or self._postponed:
             return
         texts, self._texts = self._texts, {}
         failed, self._failed = self._failed, None

@@ -1,4 +1,6 @@
-"""How long a transcript may become, so that none ends before what was said, and what is told of one that does."""
+"""How long a transcript may become, so that none ends before what was said, and what is told where there is no room
+for that. One that reaches that length loops, and stands as it is: more of it would say no more.
+"""
 
 TOKENS_A_SECOND = 16                                                    # fast speech has some 10
 LEAST = 64                                                              # that one of a short turn may have

@@ -12,11 +12,11 @@ import pytest
 import soundfile
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from starlette.testclient import TestClient
-from talking import Inline, Talking, kinds, only, silence, text
+from talking import Inline, Talking, answering, kinds, only, silence, text
 
 from omni.decode.pipeline import Pipeline
 from omni.live.engine import messages
-from omni.live.engine.pool import Line
+from omni.live.engine.pool import Line, Pool
 from omni.live.guard import Guards
 from omni.live.hearing.pcm import Wave
 from omni.live.http.app import application
@@ -221,3 +221,25 @@ def test_a_history_that_is_sent_again_is_looked_at_once(pipeline: Pipeline, spok
         assert ask("one", more) == ("length", 1, 1)
         assert ask("one", history[:1]) == ("content_filter", 0, 0)      # what was refused stays so
         assert ask("two", history) == ("length", 3, 2)                  # nobody learns what others asked
+
+
+def test_what_there_was_no_memory_to_write_down_is_kept_and_looked_at_later(pipeline: Pipeline, spoken: Wave) -> None:
+    talking, asked = minding(pipeline, "no such word")
+    talking.faulty = True                                               # a full server's error is its own
+    talking.worker._memory.most, most = 0, talking.worker._memory.most
+    events = talking.hear(np.concatenate((silence(0.3), spoken, silence(1.5))))
+    done, error = only(events, "response.done")["response"], only(events, "error")["error"]
+    assert (done["status"], error["type"], error["code"]) == ("failed", "server_error", "server_full")
+    assert not asked and any(talking.talk.items.values())
+    talking.worker._memory.most = most
+    assert only(talking.say("response.create"), "response.done")["response"]["status"] == "completed"
+    assert len(asked) == 1 and asked[0]
+
+
+def test_over_http_a_model_without_memory_is_a_full_server(pipeline: Pipeline) -> None:
+    process: Any = answering(pipeline)
+    process.worker._memory.most = 0
+    client = TestClient(application(Pool([process]), Door()), base_url="http://localhost")
+    answer = client.post("/v1/chat/completions", json={"messages": [{"role": "user", "content": "Hello"}]})
+    error = answer.json()["error"]
+    assert (answer.status_code, error["type"], error["code"]) == (503, "server_error", "server_full")

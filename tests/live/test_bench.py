@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from omni.decode.pipeline import Pipeline
-from omni.eval.live import turns
+from omni.eval.live import sessions, turns
 from omni.eval.live.client import last_voiced
 from omni.eval.live.latency import ENDS, LONG, Turn, at_length, figures
 from omni.eval.live.recordings import RATE, Question, of_length
@@ -85,3 +85,9 @@ def test_turns_are_summed_up_with_those_that_pause_by_themselves() -> None:
         "value": 0.5, "unit": "1", "low": 0, "high": 0, "n": 2}  # fmt: skip
     none = json.loads(turns.figures(found[:1], []).json())["figures"]
     assert none["delay_ms_with_pauses"]["value"] is None and none["length_effect_ms"]["low"] is None
+
+
+def test_a_level_tells_how_many_answers_its_latency_is_of() -> None:
+    level = sessions.Level(2, 5, 0, 0.0, 9.0, 300.0, 400.0, 3)
+    told = json.loads(sessions.figures([level]).json())["figures"]
+    assert (told["p50_ms_at_2"]["n"], told["gaps_at_2"]["n"]) == (3, 5)

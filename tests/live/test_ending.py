@@ -1,5 +1,7 @@
 """The head that tells the end of a turn, and what it listens to."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -60,4 +62,16 @@ def test_a_head_of_another_model_is_refused(tmp_path) -> None:
     assert Ending.load(tmp_path) is None
     Ending(8, "this").save(tmp_path)
     with pytest.raises(InputError, match="another model"):
+        Ending.load(tmp_path)
+
+
+def test_a_head_of_an_earlier_version_is_told_as_such(tmp_path) -> None:
+    (tmp_path / "checksums.json").write_text('{"model.safetensors": "this"}')
+    Ending(8, "this").save(tmp_path)
+    assert Ending.load(tmp_path) is not None
+    config = tmp_path / "ending" / "config.json"
+    told = json.loads(config.read_text())
+    del told["frames"]
+    config.write_text(json.dumps(told))
+    with pytest.raises(InputError, match="earlier version; run `omni train ending"):
         Ending.load(tmp_path)

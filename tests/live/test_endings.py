@@ -18,6 +18,7 @@ from omni.live.http.app import application
 from omni.live.http.door import Door
 
 ASKED = {"messages": [{"role": "user", "content": "Tell me about yourself."}], "temperature": 0, "max_tokens": 40}
+TOOL = {"type": "function", "function": {"name": "x", "parameters": {"type": "object"}}}
 SPEECH = {"input": "one two", "voice": "clara"}
 
 
@@ -60,7 +61,9 @@ def test_what_is_not_served_is_refused(client: TestClient) -> None:
         ({"stop": list("abcde")}, "stop"), ({"stop": ""}, "stop"), ({"stop": "x", **spoken}, "stop"),
         ({"logit_bias": {"7": 1}}, "logit_bias"), ({"functions": [{"name": "x"}]}, "functions"),
         ({"presence_penalty": 1}, "presence_penalty"), ({"logprobs": True}, "logprobs"),
-        ({"stream": True, "stream_options": "all"}, "stream_options"),
+        ({"stream": True, "stream_options": "all"}, "stream_options"), ({"top_logprobs": 2}, "top_logprobs"),
+        ({"function_call": {"name": "x"}}, "function_call"), ({"parallel_tool_calls": 1}, "parallel_tool_calls"),
+        ({"parallel_tool_calls": False, "tools": [TOOL]}, "parallel_tool_calls"),
     ):  # fmt: skip
         answer = client.post("/v1/chat/completions", json={**ASKED, **wish})
         assert answer.status_code == 400 and answer.json()["error"]["param"] == param, answer.text

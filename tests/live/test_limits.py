@@ -81,6 +81,39 @@ def test_who_sends_sound_too_fast_is_read_more_slowly(pipeline: Pipeline) -> Non
     assert took >= 1.9                                                  # two seconds' worth at once, then the rate
 
 
+def test_who_hands_in_too_many_recordings_is_read_more_slowly(pipeline: Pipeline) -> None:
+    async def told(sound: float) -> list[str]:
+        """What comes before the end of a client that hands in four recordings, half of the longest each."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("omni.live.protocol.items.LONGEST_RECORDING", 1)
+            process: Any = Inline.of(pipeline, lambda _: None)
+            said: asyncio.Queue[Any] = asyncio.Queue()
+            found: list[str] = []
+            part = {"type": "input_audio", "audio": to_base64(np.zeros(12_000, np.float32), "audio/pcm")}
+            item = {"type": "message", "role": "user", "content": [part]}
+            given = {"conversation": "none", "input": [item]}
+            said.put_nowait({"type": "websocket.connect"})
+            for event in (
+                {"type": "conversation.item.create", "item": item}, {"type": "response.create", "response": given},
+            ) * 2:  # fmt: skip
+                said.put_nowait({"type": "websocket.receive", "text": json.dumps(event)})
+
+            async def send(message: Any) -> None:
+                found.extend([json.loads(message["text"])["type"]] if "text" in message else [])
+
+            scope = {
+                "type": "websocket", "path": "/v1/realtime", "query_string": b"", "root_path": "",
+                "headers": [(b"host", b"localhost")], "subprotocols": [], "asgi": {"version": "3.0"},
+            }  # fmt: skip
+            app: Any = application(Pool([process], 1), Door(sound=sound, seconds=1))
+            await app(scope, said.get, send)
+            return [kind for kind in found if kind in ("conversation.item.done", "response.created")]
+
+    created = ["conversation.item.done", "response.created"]
+    assert asyncio.run(told(100.0)) == created * 2
+    assert asyncio.run(told(0.1)) == [*created, "conversation.item.done"]  # one longest recording, and one on credit
+
+
 def test_a_key_has_its_number_of_questions_and_each_its_time(pipeline: Pipeline) -> None:
     async def two() -> list[httpx.Response]:
         async with client_in(application(Pool([process], 4), Door(keys=("sesame",), per_key=1, idle=0.5))) as client:
@@ -217,3 +250,25 @@ def test_every_response_tells_what_may_still_be_sent(pipeline: Pipeline) -> None
         left.append(limit["remaining"])
         assert limit["reset_seconds"] == pytest.approx((20 - left[-1]) / 10, abs=0.1)
     assert left[0] <= 17 and left[1] < 20
+
+
+def test_a_session_whose_model_died_is_closed_even_if_that_cannot_be_told(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(session: object) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr("omni.live.http.realtime.Session.lost", fail)
+    process: Any = Inline.of(pipeline, lambda _: None)
+    app = client_of(application(Pool([process], 1), Door(idle=20)))
+    with pytest.raises(WebSocketDisconnect) as closed, app.websocket_connect("/v1/realtime") as socket:
+        socket.receive_json()
+        (listener,) = process.listeners.values()
+
+        def die() -> None:
+            with pytest.raises(RuntimeError):
+                listener(None)
+
+        assert socket.portal.call(die) is None
+        socket.receive_json()
+    assert closed.value.code == 1011

@@ -1,5 +1,8 @@
 """Long recordings and texts are read in pieces, the same as whole, and others are answered in between."""
 
+import socket
+import threading
+import time
 from itertools import pairwise
 from typing import Any
 
@@ -10,9 +13,11 @@ from hypothesis import strategies as st
 
 from omni.decode.parts import Audio, Part, Text
 from omni.decode.pipeline import Pipeline
-from omni.live.engine import messages
+from omni.decode.samplers import GREEDY
+from omni.live.engine import messages, wire
 from omni.live.engine.messages import Told
 from omni.live.hearing.pcm import Wave
+from omni.live.model.process import serve
 from omni.live.model.worker import Worker
 from omni.tokenizers.text import TextTokenizer
 
@@ -77,6 +82,44 @@ def test_what_comes_with_the_answer_is_read_in_pieces_too(pipeline: Pipeline, sp
     worker.take(messages.Answer("b", "other", WRITE, None))
     finish(worker)
     assert [one.answer for one in told if isinstance(one, messages.Ended)] == ["other", "one"]
+
+
+def test_what_is_only_written_and_what_is_read_take_turns(pipeline: Pipeline, spoken: Wave) -> None:
+    worker, told = opened(pipeline, "a", "b")
+    ask = messages.Ask(("text",), {"max_tokens": 60, "sampler": GREEDY})
+    worker.take(messages.Answer("a", "written", ask, None, None, (Text("Tell me about yourself."),)))
+    worker.take(messages.Put("b", "long", (long_sound(spoken, 4),)))
+    while "long" not in worker.talks["b"].items:
+        worker.work()
+    assert not any(isinstance(one, messages.Ended) for one in told)
+    finish(worker)
+    assert isinstance(told[-1], messages.Ended)
+
+
+def test_what_waits_is_counted_and_no_more_is_taken_until_there_is_less(
+    pipeline: Pipeline, spoken: Wave, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("omni.live.model.process.MOST_WAITING", 1 << 20)
+    go_on, work = threading.Event(), Worker.work
+    monkeypatch.setattr(Worker, "work", lambda self: work(self) if go_on.is_set() else time.sleep(0.01))
+    ours, theirs = socket.socketpair()
+    serving = threading.Thread(target=serve, args=(theirs, pipeline, "x", None))
+    serving.start()
+    parts = (long_sound(spoken, 4),)                                    # 0.4 MiB
+    said = wire.pack(messages.Open("a")) + b"".join(wire.pack(messages.Put("a", str(n), parts)) for n in range(30))
+    with ours:
+        ours.recv(1 << 16)                                              # that it is ready
+        ours.settimeout(1)
+        sent = 0
+        with pytest.raises(TimeoutError):
+            while sent < len(said):
+                sent += ours.send(said[sent : sent + (1 << 16)])
+        assert sent < 6 << 20
+        ours.settimeout(60)
+        go_on.set()
+        ours.sendall(said[sent:])
+    serving.join(60)
+    assert not serving.is_alive()
 
 
 @pytest.mark.parametrize("begun", [True, False])

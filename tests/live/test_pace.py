@@ -9,6 +9,7 @@ from starlette.testclient import TestClient
 from talking import Inline, answering
 
 from omni.decode.pipeline import Pipeline
+from omni.errors import InputError
 from omni.live.engine.pool import FullError, Pool
 from omni.live.http.app import application
 from omni.live.http.door import Door
@@ -24,6 +25,22 @@ def test_there_is_room_for_those_who_can_be_spoken_to_at_once(alone: float, furt
 def test_the_pace_is_measured_with_the_model(pipeline: Pipeline) -> None:
     pace = measured(pipeline)
     assert 0 < pace.alone and 0 < pace.further and 1 <= pace.room <= MOST
+
+
+def test_an_answer_that_is_refused_is_no_quick_one(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    codec: Any = pipeline.tokenizers.audio
+    decode, frames = codec.decode_stream, []
+    monkeypatch.setattr("omni.live.model.memory.free", lambda device: 0)
+    monkeypatch.setattr(codec, "decode_stream", lambda *given: frames.append(given) or decode(*given))
+    measured(pipeline)
+    assert len(frames) > 10                                             # they were spoken
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("no such kernel")
+
+    monkeypatch.setattr(codec, "decode_stream", fail)
+    with pytest.raises(InputError, match="cannot be measured"):
+        measured(pipeline)
 
 
 def names(pool: Pool, count: int, live: bool = True) -> None:

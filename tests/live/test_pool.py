@@ -42,6 +42,7 @@ RUBBISH = {
     "no JSON": packed(b"???"),
     "no message": packed(b"{}"),
     "no fields": packed(b'{"": "Judged", "fields": null}'),
+    "no name": packed(b'{"": "Judged", "fields": {"talk": {"": "dict", "items": []}, "number": 1, "ended": 0.5}}'),
     "another type": packed(b'[1, "a"]'),
     "endless": struct.pack("!II", 2**32 - 1, 2**32 - 1),
     "no array": packed(b'{"": "array", "start": 0, "dtype": "<f4", "shape": [1000000000]}'),

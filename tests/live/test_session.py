@@ -91,12 +91,14 @@ def test_turns_by_hand(talking: Talking, spoken: np.ndarray) -> None:
     assert refused(talking.say("input_audio_buffer.commit"))["code"] == "input_audio_buffer_commit_empty"
 
 
-def test_what_a_pause_drew_up_is_not_said_in_a_transcription_session(talking: Talking, spoken: np.ndarray) -> None:
+@pytest.mark.parametrize("kind", ["transcription", "realtime"])
+def test_what_a_pause_drew_up_is_not_said_where_turns_are_not_answered_any_more(talking, spoken, kind: str) -> None:
     talking.hear(np.concatenate((silence(0.3), spoken)))
     while talking.session.speaking.draft is None:
         assert not talking.talk.items                                   # the turn is still open
         talking.hear(silence(0.02))
-    talking.say("session.update", session={"type": "transcription"})
+    left = {"audio": {"input": {"turn_detection": {"type": "semantic_vad", "create_response": False}}}}
+    talking.say("session.update", session={"type": kind, **(left if kind == "realtime" else {})})
     assert talking.session.speaking.draft is None
     assert "response.created" not in kinds(talking.hear(silence(1.5)))
 

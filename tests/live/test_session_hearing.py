@@ -18,17 +18,22 @@ def heard(talking: Talking) -> list[int]:
     return [len(segment.codes) for turn in turns for segment in turn if segment.modality == "audio"]
 
 
-def test_nothing_is_in_two_turns_where_the_first_ended_too_early(talking: Talking, spoken: np.ndarray) -> None:
+@pytest.mark.parametrize("chunk", [480, 12_000, 96_000])
+def test_nothing_is_in_two_turns_where_the_first_ended_too_early(
+    talking: Talking, spoken: np.ndarray, chunk: int
+) -> None:
     detecting(talking, silence_duration_ms=100, prefix_padding_ms=1000)
     said = np.concatenate((silence(0.3), spoken, silence(0.2), spoken, silence(0.5)))
-    events = talking.hear(said)
+    events = talking.hear(said, chunk)
     starts, ends = (
         [event[f"audio_{what}_ms"] for event in events if event["type"].endswith(name)]
         for what, name in (("start", "speech_started"), ("end", "speech_stopped"))
     )
     assert len(starts) == len(ends) >= 2
     assert all(start >= end for start, end in zip(starts[1:], ends, strict=False))
-    waited = 0.12 * len(ends)                                           # seconds behind each end, which are its own too
+    turns = [event["type"] for event in events if "buffer.speech" in event["type"]]
+    assert all(("started" in kind) is (number % 2 == 0) for number, kind in enumerate(turns))
+    waited = (0.1 + chunk / 24_000) * len(ends)                         # seconds behind each end, which are its own too
     assert sum(heard(talking)) <= (len(said) / 24_000 + waited) * FRAMES + len(ends)
 
 

@@ -1,5 +1,6 @@
 """What conversations of one process share: passes over the weights, the time of those that listen, and memory."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from omni.decode.samplers import GREEDY, Sampler
 from omni.decode.stream import Stream, catch_up
 from omni.live.engine import messages
 from omni.live.engine.messages import Told
+from omni.live.model.memory import free, share
 from omni.live.model.worker import Worker
 from omni.model.cache import Cache
 
@@ -113,7 +115,8 @@ def test_memory_has_an_end_that_is_told(pipeline: Pipeline) -> None:
     held = sum(stream.cache.nbytes for stream in worker._streams())
     refusals = [one for one in told if isinstance(one, messages.Failed)]
     assert 28 << 20 < held <= 30 << 20 and 10 < len(refusals) < 39
-    assert not any(one.fault for one in refusals) and "no memory left" in refusals[0].message
+    assert not any(one.fault for one in refusals) and all(one.full for one in refusals)
+    assert "no memory left" in refusals[0].message
     finish(worker)
     assert sum(isinstance(one, messages.Ended) for one in told) == 40 - len(refusals)
     ask(worker, "b", WRITE, "later")                                    # what was taken is given back
@@ -173,3 +176,13 @@ def test_a_draft_that_fails_while_it_is_kept_leaves_what_was_said(
     worker.take(messages.Stop("a", "another"))
     worker.take(messages.Keep("a", "another"))
     assert list(items) == ["first", "second"]
+
+
+def test_files_that_a_container_holds_are_memory_that_is_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = {"max": str(100 << 20), "current": str(90 << 20)}
+    files["stat"] = f"anon {20 << 20}\ninactive_file {30 << 20}\nactive_file {40 << 20}\n"
+    for name, text in files.items():
+        (tmp_path / f"memory.{name}").write_text(text)
+    monkeypatch.setattr("omni.live.model.memory.GROUP", tmp_path)
+    assert free(torch.device("cpu")) == 80 << 20
+    assert [share(torch.device("cpu"), processes) for processes in (1, 2)] == [40 << 20, 20 << 20]

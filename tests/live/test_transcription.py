@@ -16,6 +16,7 @@ from omni.live.engine.pool import Pool
 from omni.live.guard import Guards
 from omni.live.http.app import application
 from omni.live.http.door import Door
+from omni.live.model.memory import Memory
 
 TRANSCRIPTION = "conversation.item.input_audio_transcription"
 WRITTEN = [
@@ -46,6 +47,8 @@ def test_a_transcript_that_cannot_be_made_is_told_as_such(pipeline, spoken, monk
     failed = only(events, "conversation.item.input_audio_transcription.failed")
     assert failed["item_id"] == only(events, "input_audio_buffer.committed")["item_id"]
     assert failed["error"]["message"] and not talking.worker.busy
+    (kept,) = talking.say("conversation.item.retrieve", item_id=failed["item_id"])
+    assert kept["item"]["content"][0]["transcript"] is None
 
 
 @pytest.mark.parametrize("asked", ["address", "update"])
@@ -96,18 +99,52 @@ class Silent:
         return None
 
 
-def test_a_transcript_that_is_cut_is_no_transcript(pipeline, spoken, monkeypatch) -> None:
-    monkeypatch.setattr("omni.live.model.writing.most_tokens", lambda seconds: 2)
-    for guards in (None, Guards(lambda voice: Silent(), lambda said: None)):
-        talking = Talking(pipeline, guards)
-        given = {"turn_detection": None, "transcription": {"model": "omni-tiny"}}
-        talking.say("session.update", session={"type": "realtime", "audio": {"input": given}})
-        talking.hear(spoken)
-        failed = only(talking.say("input_audio_buffer.commit"), f"{TRANSCRIPTION}.failed")
-        assert "ends before the recording" in failed["error"]["message"]
+def leave_room(monkeypatch, pipeline, work) -> None:
+    """Have the model's past end two tokens after the longest prompt that it needs for this work."""
+    needed, aside = [], Memory.aside
+    with monkeypatch.context() as patch:
+        patch.setattr(Memory, "aside", lambda self, steps: needed.append(steps) or aside(self, steps))
+        for module in ("model.writing", "http.asking"):
+            patch.setattr(f"omni.live.{module}.most_tokens", lambda seconds: 2)
+        work()
+    monkeypatch.setattr("omni.decode.generate.LEAST", 2)
+    monkeypatch.setattr(pipeline.model, "config", replace(pipeline.model.config, max_steps=max(needed)))
+
+
+def committed(pipeline, spoken, guards=None, before=lambda: None) -> tuple[Talking, list[Any]]:
+    """A session in which something was said, and what came of that; before: done before it is written down."""
+    talking = Talking(pipeline, guards)
+    given = {"turn_detection": None, "transcription": {"model": "omni-tiny"}}
+    talking.say("session.update", session={"type": "realtime", "audio": {"input": given}})
+    talking.hear(spoken)
+    before()
+    return talking, talking.say("input_audio_buffer.commit")
+
+
+@pytest.mark.parametrize("guarded", [False, True])
+def test_a_transcript_that_ends_for_want_of_room_is_no_transcript(pipeline, spoken, monkeypatch, guarded) -> None:
+    guards = Guards(lambda voice: Silent(), lambda said: None) if guarded else None
+    talking, events = committed(
+        pipeline, spoken, guards, lambda: leave_room(monkeypatch, pipeline, lambda: committed(pipeline, spoken))
+    )
+    failed = only(events, f"{TRANSCRIPTION}.failed")
+    assert "ends before the recording" in failed["error"]["message"]
+    (kept,) = talking.say("conversation.item.retrieve", item_id=failed["item_id"])
+    assert kept["item"]["content"][0]["transcript"] is None
+    if guards:                                                          # nobody has looked at all of what was said
         done = only(talking.say("response.create", response={"output_modalities": ["text"]}), "response.done")
-        reason = (done["response"]["status_details"] or {}).get("reason")
-        assert (reason == "content_filter") is bool(guards)             # nobody has looked at all of what was said
+        assert done["response"]["status_details"]["reason"] == "content_filter"
+
+
+def test_a_transcript_that_does_not_end_stands_as_it_is(pipeline, spoken, monkeypatch) -> None:
+    """Nobody says so many tokens in so short a time, so what reaches their number loops."""
+    monkeypatch.setattr("omni.live.model.writing.most_tokens", lambda seconds: 2)
+    asked: list[str] = []
+    talking, events = committed(pipeline, spoken, Guards(lambda voice: Silent(), asked.append))
+    written = only(events, f"{TRANSCRIPTION}.completed")
+    assert written["usage"]["output_tokens"] == 2
+    talking.say("response.create", response={"output_modalities": ["text"]})
+    assert asked == [written["transcript"].strip()]
 
 
 def test_over_http_a_transcript_is_as_long_as_the_recording_or_none(pipeline, spoken, monkeypatch) -> None:
@@ -127,7 +164,10 @@ def test_over_http_a_transcript_is_as_long_as_the_recording_or_none(pipeline, sp
     assert transcribed().status_code == 200
     (order,) = (one for one in orders if isinstance(one, messages.Answer))
     assert order.ask.how["max_tokens"] == 40 * 16
-    monkeypatch.setattr("omni.live.http.asking.most_tokens", lambda seconds: 2)
+    with monkeypatch.context() as patch:                                # one that reaches its limit loops, and stands
+        patch.setattr("omni.live.http.asking.most_tokens", lambda seconds: 2)
+        assert transcribed().status_code == 200 and '"transcript.text.done"' in transcribed(streamed=True).text
+    leave_room(monkeypatch, pipeline, transcribed)
     answer = transcribed()
     assert answer.status_code == 400 and answer.json()["error"]["code"] == "input_too_long"
     assert '"input_too_long"' in transcribed(streamed=True).text and "text.done" not in transcribed(streamed=True).text

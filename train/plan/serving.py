@@ -12,7 +12,7 @@ from omni.model.config import ModelConfig
 from omni.train.plan.hardware import Hardware
 
 READS = 0.8                                                             # of a memory's bandwidth that kernels reach
-SPOKEN = 0.75                                                           # of the time, as `omni serve` fills a process
+SPOKEN = 0.75                                                           # of the time, as in omni.live.model.pace
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ Ints = NDArray[np.int64]
 Counts = NDArray[np.int32]
 Scores = NDArray[np.float64]
 SOURCE = Path(__file__).with_name("ngrams.c")
+MOST_ORDERS = 16                                                        # as in ngrams.c
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,11 @@ class Grams:
 
     def chrf(self, rows: int, among: bool, beta: float, jobs: int = 0) -> Scores | None:
         """Sentence chrF of the first `rows` sequences against those after them, [rows, others], or, with `among`, of
-        all against all, [sequences, sequences]. None where there is no C compiler."""
+        all against all, [sequences, sequences]. None where there is no C compiler. Raises ValueError for more than
+        `MOST_ORDERS` orders.
+        """
+        if self.sizes.shape[1] > MOST_ORDERS:
+            raise ValueError(f"n-grams of {self.sizes.shape[1]} orders; chrF is of at most {MOST_ORDERS}")
         kernel = _kernel("omni_chrf", "PPPPLLLLLLLdPP")
         if kernel is None:
             return None

@@ -36,7 +36,7 @@ class Model:
 
     def serve(
         self, door: tuple[str, int], secret: bytes, model: str | None, int8: bool, device: str,
-        measure: bool, at: str,
+        measure: bool, at: str, models: int,
     ) -> None:  # fmt: skip
         """Work for the door that listens there until it hangs up. Raises InputError for what keeps it from that."""
         from omni.live.model.process import run
@@ -50,7 +50,7 @@ class Model:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             connection.sendall(secret)
             with contextlib.suppress(ConnectionError):
-                run(connection, model, int8, device, measure, Path(at))
+                run(connection, model, int8, device, measure, Path(at), models)
 
 
 @dataclass
@@ -58,7 +58,7 @@ class Actor:
     """Has Ray run the worker wherever there is a core for it, and a GPU where `device` is cuda.
 
     model: its folder, which every node must see, None for the one that ships; measure: whether it finds out how many
-    sessions it holds
+    sessions it holds; models: how many of its kind may share a node's memory; a GPU is one's alone
     """
 
     ray: Any                                                            # the module, part of a cluster
@@ -66,6 +66,7 @@ class Actor:
     int8: bool = False
     device: str = "cpu"
     measure: bool = True
+    models: int = 1
     _actor: Any = None
     _node: str = "no node yet"
     _serving: "asyncio.Future[None] | None" = None
@@ -86,7 +87,8 @@ class Actor:
             self._actor = self._kind.remote()
             self._node = await self._placed()
             door = listening.sockets[0].getsockname()[:2]
-            how = self.model, self.int8, self.device, self.measure, str(Path.cwd())
+            sharing = 1 if self.device == "cuda" else self.models
+            how = self.model, self.int8, self.device, self.measure, str(Path.cwd()), sharing
             work = self._actor.serve.remote(door, caller.secret, *how)
             self._serving = asyncio.wrap_future(work.future())
             either: tuple[asyncio.Future[Any], ...] = (self._serving, caller.streams)

@@ -17,19 +17,21 @@ LINGERS = 5.0                                                           # second
 class Child:
     """Runs the worker with a socket that nobody else can open.
 
-    model: its folder, None for the one that ships; measure: whether it finds out how many sessions it holds
+    model: its folder, None for the one that ships; measure: whether it finds out how many sessions it holds; models:
+    how many of its kind share this machine's memory
     """
 
     model: str | None = None
     int8: bool = False
     device: str = "cpu"
     measure: bool = True
+    models: int = 1
     _process: "subprocess.Popen[bytes] | None" = None
 
     def command(self, fd: int) -> list[str]:
         """What runs it, with its end of the socket."""
         flags = [*([self.model] if self.model else []), *(["--int8"] if self.int8 else []), "--device", self.device]
-        flags += ["--measure"] if self.measure else []
+        flags += [*(["--measure"] if self.measure else []), "--models", str(self.models)]
         return [sys.executable, "-m", "omni.live.model.process", str(fd), *flags]
 
     async def start(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

@@ -166,13 +166,15 @@ class Ended(Told):
 class Failed(Told):
     """Something asked for could not be done.
 
-    answer: that is not given, or not on; item: that is not in the conversation now; fault: whether it is ours
+    answer: that is not given, or not on; item: that is not in the conversation now; fault: whether it is ours; full:
+    whether it was want of memory, so that it can be asked again
     """
 
     message: str
     answer: str | None = None
     item: str | None = None
     fault: bool = False
+    full: bool = False
 
 
 @dataclass(frozen=True)
@@ -185,13 +187,17 @@ class Wrote(Told):
 
 @dataclass(frozen=True)
 class Transcribed(Told):
-    """A transcript is whole: its text, codes heard and steps written. failed: why it could not be made."""
+    """A transcript is whole: its text, codes heard and steps written.
+
+    failed: why it could not be made; full: whether it was want of memory, so that it can be asked for again
+    """
 
     item: str
     text: str
     heard: int
     steps: int
     failed: str | None = None
+    full: bool = False
 
 
 @dataclass(frozen=True)

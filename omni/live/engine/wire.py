@@ -39,7 +39,7 @@ def unpack(text: bytes, tail: bytes) -> messages.Told:
         message = _typed(json.loads(text), tail)
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         raise GarbledError(f"{type(error).__name__}: {error}") from error
-    if not isinstance(message, messages.Told):
+    if not isinstance(message, messages.Told) or not isinstance(message.talk, str):
         raise GarbledError(f"a {type(message).__name__}")
     return message
 

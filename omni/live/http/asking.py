@@ -94,6 +94,8 @@ async def answer(
             message = await said.get()
             if message is None:
                 raise RefusedRequestError("the model's process died; ask again", 503, kind="server_error")
+            if isinstance(message, messages.Failed) and message.full:
+                raise RefusedRequestError(message.message, 503, code="server_full", kind="server_error")
             if isinstance(message, messages.Failed):
                 kind = "server_error" if message.fault else "invalid_request_error"
                 raise RefusedRequestError(message.message, 500 if message.fault else 400, kind=kind)
@@ -231,9 +233,10 @@ def _digest(parts: Sequence[Part], language: str | None, key: str) -> bytes:
 async def transcribing(pool: Pool, heard: Audio, language: str | None) -> AsyncIterator[messages.Told]:
     """What is said in a recording, piece by piece. Raises RefusedRequestError too where a part of it has no room."""
     seconds = len(np.asarray(heard.source)) / (heard.sample_rate or Known(pool).rate)
-    how = {"language": language, "sampler": GREEDY, "max_tokens": most_tokens(seconds)}
+    most = most_tokens(seconds)
+    how = {"language": language, "sampler": GREEDY, "max_tokens": most}
     async for message in answer(pool, (heard,), Ask(("text",), how)):
-        if isinstance(message, messages.Ended) and message.cut:
+        if isinstance(message, messages.Ended) and message.cut and message.said.get("text", 0) < most:
             raise RefusedRequestError(CUT, code="input_too_long")
         yield message
 

@@ -117,7 +117,10 @@ class Messages:
 
 
 def check_answerable(body: Body) -> None:
-    """Raise RefusedRequestError for wishes that this server does not meet: none is passed over in silence."""
+    """Raise RefusedRequestError for wishes about the answer that this server does not meet.
+
+    What would not change it (user, store, metadata and the like) is left unread.
+    """
     shape = body.get("response_format")
     if shape is not None and (not isinstance(shape, dict) or shape.get("type") != "text"):
         message = 'response_format: use {"type": "text"}; answers cannot be held to JSON or a schema here'
@@ -129,8 +132,16 @@ def check_answerable(body: Body) -> None:
         if body.get(name) not in (None, none):
             instead = "use tools" if name == "functions" else "leave it out"
             raise RefusedRequestError(f"{name} is not supported; {instead}", param=name)
+    called = body.get("function_call")                                  # the old tool_choice
+    if called not in (None, "auto", "none"):
+        raise RefusedRequestError("function_call is not supported; use tool_choice", param="function_call")
     if flag(body, "logprobs"):
         raise RefusedRequestError("logprobs are not told; leave them out", param="logprobs")
+    if within(body, "top_logprobs", 0, 0, 20):
+        raise RefusedRequestError("top_logprobs are not told; leave them out", param="top_logprobs")
+    if not flag(body, "parallel_tool_calls") and body.get("parallel_tool_calls") is False and body.get("tools"):
+        message = "parallel_tool_calls: an answer may make several calls here; leave it out"
+        raise RefusedRequestError(message, param="parallel_tool_calls")
     options = body.get("stream_options")
     if options is not None and not isinstance(options, dict):
         raise RefusedRequestError("stream_options must be an object", param="stream_options")

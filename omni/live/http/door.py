@@ -27,7 +27,8 @@ class Door:
     per_key:         sessions and questions over HTTP that one key may have open at once
     seconds, idle:   how long a session may last, and how long without a word from the client, or one request over HTTP
     events:          client events a second that are taken of a session on average, and requests of a key
-    sound:           seconds of sound that are taken of a session in a second on average
+    sound:           seconds of sound that are taken of a session in a second on average, by its microphone and, once
+                     more, in whole recordings
     largest:         bytes of one message or request
     """
 
@@ -96,27 +97,27 @@ class Door:
 
 @dataclass
 class Allowance:
-    """A token bucket: `rate` a second, saved up for two seconds."""
+    """A token bucket: `rate` a second, saved up for two seconds, or up to `most`."""
 
     rate: float
+    most: float = 0.0
     _saved: float = field(init=False)
     _at: float = field(init=False, default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
-        self._saved = self.rate * 2
+        self._saved = self.most = self.most or self.rate * 2
 
     async def take(self, amount: float = 1) -> None:
         """So much more, as soon as it is within the rate: whoever sends faster is read more slowly."""
         now = time.monotonic()
-        self._saved, self._at = min(self.rate * 2, self._saved + (now - self._at) * self.rate) - amount, now
+        self._saved, self._at = min(self.most, self._saved + (now - self._at) * self.rate) - amount, now
         if self._saved < 0:
             await asyncio.sleep(-self._saved / self.rate)
 
     def as_event(self) -> list[dict[str, object]]:
         """What is left, as the protocol's `rate_limits` tell it."""
-        most = self.rate * 2
-        left = {"limit": int(most), "remaining": max(0, int(self._saved))}
-        return [{"name": "requests", **left, "reset_seconds": (most - self._saved) / self.rate}]
+        left = {"limit": int(self.most), "remaining": max(0, int(self._saved))}
+        return [{"name": "requests", **left, "reset_seconds": (self.most - self._saved) / self.rate}]
 
 
 def _name(host: str) -> str:

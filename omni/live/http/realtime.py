@@ -139,9 +139,9 @@ class Realtime:
 
         def told(message: messages.Told | None) -> None:
             if message is None:
-                session.lost()
-                self.metrics.deaths.inc()
                 lost.set()
+                self.metrics.deaths.inc()
+                session.lost()
             else:
                 session.told(message)
 
@@ -205,7 +205,7 @@ class Realtime:
 
         While it waits the socket is not read, so that the client has to.
         """
-        sound = Allowance(self.door.sound)
+        sound, whole = Allowance(self.door.sound), Allowance(self.door.sound, items.LONGEST_RECORDING)
         while True:
             try:
                 async with asyncio.timeout(self.door.idle):
@@ -223,9 +223,10 @@ class Realtime:
                 text = await asyncio.to_thread(items.with_small_pictures, text)
             kind = None
             for part in events.slices(text):
-                heard = session.heard
+                heard, handed = session.heard, session.handed
                 kind = session.take(part)
                 await sound.take(session.heard - heard)
+                await whole.take(session.handed - handed)
                 await session.line.drained()
                 await asyncio.sleep(0)
             self.metrics.events.labels(kind or "refused").inc()

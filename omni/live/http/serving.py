@@ -47,7 +47,8 @@ def serve(
 
     config = uvicorn.Config(
         application(pool, door, guards, page), log_level="warning", access_log=False, ws="websockets-sansio",
-        ws_max_size=door.largest, ws_per_message_deflate=False, ws_ping_interval=20, ws_ping_timeout=60,
+        ws_max_size=door.largest, ws_per_message_deflate=False, ws_ping_interval=20,
+        ws_ping_timeout=None,                                           # no pong is read while a client has to wait
         ssl_certfile=cert, ssl_keyfile=key, timeout_graceful_shutdown=2,
     )  # fmt: skip
     Server(config).run(sockets=[listening])

@@ -73,6 +73,8 @@ class Ending(nn.Module):
         found = fingerprint(model)
         if not isinstance(config, dict) or config.get("kind") != KIND or config.get("model") != found:
             raise InputError(f"{folder}: made for another model; run `omni train ending --model {model}`, or delete it")
+        if "frames" not in config:                                      # as heads were written before it was fixed
+            raise InputError(f"{folder}: made by an earlier version; run `omni train ending --model {model}` again")
         head = cls(int(config["d_model"]), found)
         weights.load_weights(folder, head, head.config(), config.get("fingerprint"), "head")
         return head.eval()

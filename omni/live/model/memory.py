@@ -17,6 +17,10 @@ GROUP = Path("/sys/fs/cgroup")                                          # what h
 MIB = 1 << 20
 
 
+class FullMemoryError(InputError):
+    """No memory is left for another answer now; there will be when others are over."""
+
+
 class Memory:
     """At most `most` bytes for all streams, of which `held` tells those that there are.
 
@@ -25,24 +29,29 @@ class Memory:
     """
 
     def __init__(self, pipeline: Pipeline, held: Callable[[], Iterable[Stream]], most: int | None = None) -> None:
-        """most: by default half of what is free now"""
+        """most: by default `share` of one process"""
         self._pipeline, self._held = pipeline, held
-        self.most = int(SHARE * free(pipeline.model.table.device)) if most is None else most
+        self.most = share(pipeline.model.table.device) if most is None else most
 
     def own(self) -> Stream:
         """The past of a conversation, as long as the model's can be."""
         return Stream(self._pipeline.model, step=self._pipeline.step)
 
     def aside(self, steps: int) -> Stream:
-        """One of so many steps, or the most that the model has. Raises InputError when no memory is left for it."""
+        """One of so many steps, or the most that the model has. Raises FullMemoryError when none is left for it."""
         model, used = self._pipeline.model, sum(stream.cache.nbytes for stream in self._held())
         steps = min(steps, model.config.max_steps)
         if used + Cache.size(model.config, steps, model.table) > self.most:
-            raise InputError(
+            raise FullMemoryError(
                 f"the model has no memory left for another answer ({used // MIB} of {self.most // MIB} MiB are in use);"
                 " ask again when others are over"
             )
         return Stream(model, max_steps=steps, step=self._pipeline.step)
+
+
+def share(device: torch.device, processes: int = 1) -> int:
+    """Bytes for all pasts of one of so many processes that begin together and have the same memory."""
+    return int(SHARE * free(device) / processes)
 
 
 def free(device: torch.device) -> int:
@@ -55,5 +64,11 @@ def free(device: torch.device) -> int:
         found.append(int(line.split()[1]) << 10)
     with contextlib.suppress(OSError, ValueError):                      # "max" where there is no limit
         limit, used = (int((GROUP / f"memory.{name}").read_text("utf-8")) for name in ("max", "current"))
-        found.append(max(0, limit - used))
+        found.append(max(0, limit - used + _cached()))
     return min(found)
+
+
+def _cached() -> int:
+    """Bytes of files that a container's memory holds as long as nothing else needs it. Raises OSError, ValueError."""
+    lines = (line.split() for line in (GROUP / "memory.stat").read_text("utf-8").splitlines())
+    return sum(int(size) for name, size in lines if name in ("inactive_file", "active_file"))

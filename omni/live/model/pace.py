@@ -1,5 +1,6 @@
 """How many conversations a model holds in real time here: measured, before anybody is let in."""
 
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ import numpy as np
 
 from omni.decode.parts import Text
 from omni.decode.pipeline import Pipeline
+from omni.errors import InputError
 from omni.live.engine import messages
 from omni.live.model.worker import Worker
 
@@ -43,7 +45,7 @@ def warm(pipeline: Pipeline) -> None:
 
 
 def measured(pipeline: Pipeline) -> Pace:
-    """The pace of a warm model."""
+    """The pace of a warm model. Raises InputError for one that does not speak."""
     alone, together = (min(_share(pipeline, count) for _ in range(TRIES)) for count in (1, COUNT))
     return Pace(alone, max((together - alone) / (COUNT - 1), SPOKEN / (4 * MOST)))
 
@@ -55,7 +57,7 @@ def _share(pipeline: Pipeline, count: int) -> float:
     """
     clock = time.thread_time if pipeline.model.table.device.type == "cpu" else time.perf_counter
     told: list[messages.Told] = []
-    worker = Worker(pipeline, told.append)
+    worker = Worker(pipeline, told.append, memory=sys.maxsize)          # nobody else has a past yet
     for number, name in enumerate(map(str, range(count))):
         ask = messages.Ask(("audio",), {"max_seconds": SECONDS, "seed": number})
         worker.take(messages.Open(name))
@@ -65,6 +67,8 @@ def _share(pipeline: Pipeline, count: int) -> float:
     before, begun = _length(told), clock()
     while worker.busy:
         worker.work()
+    for failed in (one for one in told if isinstance(one, messages.Failed)):  # which is no quick answer
+        raise InputError(f"the model's pace cannot be measured: {failed.message}")
     codec = pipeline.tokenizers.audio
     assert codec is not None
     samples = max(_length(told) - before, codec.samples_per_frame)      # of one that falls silent at once, too

@@ -1,6 +1,6 @@
 """The model's process: what goes in and out of it.
 
-    python -m omni.live.model.process FD [MODEL] [--int8] [--device DEVICE] [--measure]
+    python -m omni.live.model.process FD [MODEL] [--int8] [--device DEVICE] [--measure] [--models N]
 """
 
 import argparse
@@ -16,14 +16,20 @@ from omni.decode.pipeline import Pipeline
 from omni.errors import InputError
 from omni.live.engine import messages, wire
 from omni.live.model.ending import Ending
+from omni.live.model.memory import share
 from omni.live.model.pace import Pace, measured, warm
 from omni.live.model.worker import Worker
 from omni.native import return_memory
 from omni.shipped import NAME, shipped_model
 
+MOST_WAITING = 64 << 20                                                 # bytes that it takes before it comes to them
 
-def serve(door: socket.socket, pipeline: Pipeline, name: str, pace: Pace | None, ending: Ending | None = None) -> None:
-    """Work until the door closes."""
+
+def serve(
+    door: socket.socket, pipeline: Pipeline, name: str, pace: Pace | None, ending: Ending | None = None,
+    memory: int | None = None,
+) -> None:  # fmt: skip
+    """Work until the door closes; memory: as in Worker."""
     codec = pipeline.tokenizers.audio
     assert codec is not None
     vocab = pipeline.vocab
@@ -32,9 +38,10 @@ def serve(door: socket.socket, pipeline: Pipeline, name: str, pace: Pace | None,
 
     known = pipeline.model.config.max_steps, *((pace.room, pace.alone, pace.further) if pace else ())
     say(messages.Ready("", codec.sample_rate, vocab.voices, vocab.languages, name, *known))
-    worker, data = Worker(pipeline, say, ending), bytearray()
+    worker, data = Worker(pipeline, say, ending, memory=memory), bytearray()
     while True:
-        readable, _, _ = select.select([door], [], [], 0 if worker.busy or worker.late else None)
+        doors = [door] if worker.waiting < MOST_WAITING else []         # else what is said waits at the door
+        readable, _, _ = select.select(doors, [], [], 0 if worker.busy or worker.late else None)
         if readable:
             received = door.recv(1 << 20)
             if not received:
@@ -50,10 +57,10 @@ def serve(door: socket.socket, pipeline: Pipeline, name: str, pace: Pace | None,
 
 def run(
     door: socket.socket, model: str | None, int8: bool = False, device: str = "cpu", measure: bool = False,
-    at: Path = Path(),
+    at: Path = Path(), models: int = 1,
 ) -> None:  # fmt: skip
     """Load a model and work with it until the door closes; measure: how many sessions it holds; at: where a relative
-    folder begins.
+    folder begins; models: processes that share the memory.
 
     Raises InputError for a model that cannot be served, OSError when the connection breaks.
     """
@@ -69,8 +76,9 @@ def run(
     pipeline, ending = Pipeline.load(folder, device, int8), Ending.load(folder)
     if pipeline.tokenizers.audio is None:
         raise InputError(f"{folder}: this model neither hears nor speaks; serve one with an audio tokenizer")
+    memory = share(pipeline.model.table.device, models)
     warm(pipeline)
-    serve(door, pipeline, model or NAME, measured(pipeline) if measure else None, ending)
+    serve(door, pipeline, model or NAME, measured(pipeline) if measure else None, ending, memory)
 
 
 def main() -> None:
@@ -80,8 +88,10 @@ def main() -> None:
     parser.add_argument("--int8", action="store_true")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--measure", action="store_true")
+    parser.add_argument("--models", type=int, default=1)
     args = parser.parse_args()
-    run(socket.socket(fileno=args.fd), args.model, args.int8, args.device, args.measure)
+    door = socket.socket(fileno=args.fd)
+    run(door, args.model, args.int8, args.device, args.measure, models=args.models)
 
 
 if __name__ == "__main__":

@@ -14,14 +14,13 @@ from omni.decode.stream import Stream, catch_up
 from omni.errors import InputError
 from omni.live.engine import messages
 from omni.live.model.ending import Ending
-from omni.live.model.memory import Memory
+from omni.live.model.memory import FullMemoryError, Memory
 from omni.live.model.orders import Doing, Orders
 from omni.live.model.talk import PIECE, Speech, Talk
 from omni.live.model.writing import Writing
 
 log = logging.getLogger("omni.live")
 NEW = 0.05                                                              # seconds that an answer before its sound leads
-WRITTEN = 0.1                                                           # and one that is only written
 SPARE, LATER = 0.25, 1e3                                                # by which all lead before one reads or writes
 HELD = 2                                                                # frames of an answer's first sound
 
@@ -48,7 +47,7 @@ class Worker:
     ending: Ending | None = None
     talks: dict[str, Talk] = field(default_factory=dict)
     jobs: list[Job] = field(default_factory=list)
-    memory: int | None = None                                           # bytes for all pasts: half of what is free
+    memory: int | None = None                                           # bytes for all pasts, as in Memory
     _turns: int = 0                                                     # steps that were taken
     _orders: dict[str, Orders] = field(default_factory=dict)            # by conversation
 
@@ -58,6 +57,11 @@ class Worker:
     @property
     def busy(self) -> bool:
         return bool(self.jobs)
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that it has taken and not come to yet."""
+        return sum(orders.size for orders in self._orders.values())
 
     @torch.inference_mode()
     def take(self, message: messages.Told) -> None:
@@ -169,7 +173,7 @@ class Worker:
             self._stop(talk, order.talk, talk.speech.answer)
         speech = yield from talk.answer(order)
         step = partial(self._say, order.talk, talk, speech)
-        lead = NEW if "audio" in order.ask.want else WRITTEN
+        lead = NEW if "audio" in order.ask.want else SPARE             # as what is read is, so that they take turns
         self.jobs.append(Job(order.talk, step, partial(_lead, speech, lead), order.answer, lambda: speech.stream))
 
     def _stop(self, talk: Talk, name: str, answer: str) -> None:
@@ -180,7 +184,8 @@ class Worker:
     def _failed(self, name: str, error: Exception, answer: str | None, item: str | None = None) -> None:
         if answer is not None:
             self._stop(self.talks[name], name, answer)
-        self.tell(messages.Failed(name, _reason(error), answer, item, not isinstance(error, InputError)))
+        fault, full = not isinstance(error, InputError), isinstance(error, FullMemoryError)
+        self.tell(messages.Failed(name, _reason(error), answer, item, fault, full))
 
     def _say(self, name: str, talk: Talk, speech: Speech) -> bool:
         piece = next(speech.pieces, None)
@@ -209,13 +214,14 @@ class Worker:
             speech.seconds += len(piece.audio) / codec.sample_rate
 
     def _write(self, order: messages.Transcribe, writing: Writing, text: list[str]) -> bool:
-        letter, failed = None, None
+        letter, failed, full = None, None, False
         try:
             letter = next(writing.letters, None)
         except Exception as error:
-            failed = _reason(error)
+            failed, full = _reason(error), isinstance(error, FullMemoryError)
         if letter is None:
-            self.tell(messages.Transcribed(order.talk, order.item, "".join(text), writing.heard, len(text), failed))
+            whole = "".join(text), writing.heard, len(text)
+            self.tell(messages.Transcribed(order.talk, order.item, *whole, failed, full))
             return False
         if letter:
             text.append(letter)

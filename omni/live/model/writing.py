@@ -27,7 +27,7 @@ class Writing:
     def _written(
         self, pipeline: Pipeline, memory: Memory, sound: list[Segment], language: str | None
     ) -> Iterator[str]:
-        """The letters, or none where others may go first. Raises InputError where they end before what was said."""
+        """The letters, or none where others may go first. Raises InputError where they end for want of room."""
         assert pipeline.tokenizers.audio is not None
         most = most_tokens(sum(len(segment.codes) for segment in sound) / pipeline.tokenizers.audio.frame_rate)
         wants, sampler, generator = pipeline.asked(("text",), language=language, sampler=GREEDY, max_tokens=most)
@@ -35,8 +35,8 @@ class Writing:
         self.stream = memory.aside(len(seen.ids) + sum(want.most(pipeline.vocab) for want in wants))
         self.stream.hear(seen.ids[None], seen.prefix)
         yield ""
-        cut = set[str]()
-        for piece in tell(self.stream, wants, pipeline.tokenizers, pipeline.vocab, sampler, generator, [], cut):
+        said, cut = list[Segment](), set[str]()
+        for piece in tell(self.stream, wants, pipeline.tokenizers, pipeline.vocab, sampler, generator, said, cut):
             yield piece.text or ""
-        if cut:
+        if cut and len(said[0].codes) < most:
             raise InputError(CUT)

@@ -135,6 +135,13 @@ def fault(failure: Exception, cause: str | None = None) -> Event:
     return error(message, "server_error", cause=cause, kind="server_error")
 
 
+def failure(fault: bool, full: bool) -> tuple[str, str]:
+    """Code and kind of what the model did not do: by a fault of ours, for want of memory, or because it cannot."""
+    if full:
+        return "server_full", "server_error"
+    return ("model_failed", "server_error") if fault else ("model_refused", "invalid_request_error")
+
+
 def transcription(what: str, item: str, **fields: Any) -> Event:
     """An event about what was said in an item and is written down; what: delta, completed or failed."""
     return server(f"conversation.item.input_audio_transcription.{what}", item_id=item, content_index=0, **fields)

@@ -4,6 +4,7 @@ import base64
 import binascii
 import io
 import json
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from omni.decode.parts import Audio, Part, Picture, Text
 from omni.errors import InputError
 from omni.live.hearing.pcm import RATES, from_base64
+from omni.live.hearing.vad import RATE
 from omni.live.protocol import tools
 from omni.live.protocol.events import Event, RefusedError, fresh
 from omni.live.protocol.history import History, unknown
@@ -51,6 +53,12 @@ def given(said: list[Event] | None, history: History, encoding: str) -> tuple[Pa
         else:
             raise unknown(item["id"], f"response.input.{index}.id")
     return tuple(found)
+
+
+def seconds(said: Iterable[Part | str] | None) -> float:
+    """Of the recordings among these parts."""
+    heard = (part for part in said or () if isinstance(part, Audio))
+    return sum(len(np.asarray(part.source)) / (part.sample_rate or RATE) for part in heard)
 
 
 def known(item: Event) -> Event:

@@ -53,10 +53,12 @@ class Microphone:
         return max(self._free, at - prefix)
 
     def empty(self, at: int | None = None) -> None:
-        """The buffer begins anew here; at: where the turn that was in it ended, where that is earlier."""
+        """The buffer begins anew here; at: where the turn that was in it ended by itself, after which another may have
+        begun already.
+        """
         self.since = self.heard
         self._free = self.heard if at is None else at
-        if self.turns is not None:
+        if self.turns is not None and at is None:
             self.turns.forget()
 
 

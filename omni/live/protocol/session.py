@@ -48,14 +48,14 @@ class Session:
         self.speaking = Speaking(line, send, self.items, guards, self._examine, limits)
         self._due = False                                               # a response is owed once the current one ends
         self._turn = events.fresh("item")                               # what the user is saying will be this item
-        self._judged = 0
+        self._judged, self.handed = 0, 0.0                              # seconds of sound that came in whole recordings
         self.transcripts = Transcripts(line, send, self.items)
         self.microphone = Microphone(self.settings, line.facts.sample_rate)
         send(server("session.created", session=self.settings.shown))
 
     @property
     def heard(self) -> float:
-        """Seconds of sound that came in."""
+        """Seconds of sound that came in by the microphone."""
         return self.microphone.heard / RATE
 
     # ---- from the client
@@ -85,7 +85,7 @@ class Session:
             raise RefusedError("the voice cannot change once it was heard; open a new session", "cannot_update_voice")
         self.settings = after
         heard_anew = before.rules != after.rules or before.input_format != after.input_format
-        if heard_anew or before.answers != after.answers:               # what a pause drew up is not said
+        if heard_anew or before.answers_turns != after.answers_turns:   # what a pause drew up is not said
             self.speaking.drop_draft()
         if heard_anew:
             self._listen()
@@ -126,6 +126,7 @@ class Session:
         item, after = event["item"], event.get("previous_item_id")
         self.items.check_room(item.get("id"), after)
         said = items.parts(item, self.settings.input_format)
+        self.handed += items.seconds(said)
         told = items.known(item)
         self.line.tell(messages.Put(self.line.name, told["id"], said, "" if after == ROOT else after))
         self._add(told, after)
@@ -153,6 +154,7 @@ class Session:
         wanted = event.get("response") or {}
         settings = self.settings.with_response(wanted)
         given = items.given(wanted.get("input"), self.items, self.settings.input_format)
+        self.handed += items.seconds(given)
         apart = wanted.get("conversation") == "none"
         if not apart and (active := self.speaking.current) is not None:
             message = f"a response is active ({active.id}); wait until it is done, or cancel it"
@@ -221,7 +223,7 @@ class Session:
         if response is not None and response is self.speaking.draft:
             self.speaking.drop_draft()
             return
-        code, kind = ("model_failed", "server_error") if message.fault else ("model_refused", "invalid_request_error")
+        code, kind = events.failure(message.fault, message.full)
         self.send(events.error(message.message, code, kind=kind))
         if message.item is not None and message.item in self.items:
             self.items.remove(message.item)                             # the client was told that it is there

@@ -15,6 +15,7 @@ from omni.live.protocol.history import History, unknown
 from omni.live.protocol.response import UNCLEARED, Response
 from omni.live.protocol.settings import Settings
 
+FULL = "the model has no memory left to write down what was said; ask again when others are over"
 MOST_APART = 4                                                          # responses out of band at once
 Send = Callable[[Event], None]
 Limits = Callable[[], list[Event]]
@@ -86,6 +87,7 @@ class Speaking:
         if response.in_conversation:
             self.current = response
         response.cleared = not self.asked.guarded
+        self.asked.again(response.settings.language)
         response.ahead = UNCLEARED if self.asked.unwritten else 0.0
         response.begin(self._send, self._history.put)
         if self._limits is not None:
@@ -96,9 +98,15 @@ class Speaking:
 
     def judge(self) -> None:
         """More is written down of what was asked: have a guard look at it once that is all, where answers wait."""
-        if self._waiting():
-            self.asked.look_on()
-            self._clear()
+        if not self._waiting():
+            return
+        for response in self._waiting() if self.asked.postponed else ():
+            self._line.tell(messages.Stop(self._line.name, response.id))
+            self._forget_unsent(response)
+            self._send(events.error(FULL, "server_full", kind="server_error"))
+            self.failed(response, "server_full", "server_error")
+        self.asked.look_on()
+        self._clear()
 
     def failed(self, response: Response, code: str, kind: str) -> None:
         """The model cannot go on with it."""

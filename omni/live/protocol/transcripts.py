@@ -40,13 +40,14 @@ class Transcripts:
         if message.item not in self._wanted:
             return
         self._wanted.discard(message.item)
-        if message.item in self._items:
-            self._items[message.item]["content"][0]["transcript"] = message.text
         if message.failed is None:
+            if message.item in self._items:
+                self._items[message.item]["content"][0]["transcript"] = message.text
             usage = events.transcription_usage(message.heard, message.steps)
             self._send(events.transcription("completed", message.item, transcript=message.text, usage=usage))
         else:
-            about = {"type": "invalid_request_error", "code": "model_refused", "message": message.failed, "param": None}
+            code, kind = events.failure(False, message.full)
+            about = {"type": kind, "code": code, "message": message.failed, "param": None}
             self._send(events.transcription("failed", message.item, error=about))
         if not answers:
             self._line.tell(messages.Delete(self._line.name, message.item))

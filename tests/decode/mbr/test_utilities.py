@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from omni.decode.mbr.answers import utility_named
 from omni.decode.mbr.choose import IncrementalMbr, mbr, mbr_coarse_to_fine, mbr_pruned
 from omni.decode.mbr.embedding import cosine, sentences
+from omni.decode.mbr.ngrams import Grams
 from omni.decode.mbr.speech import Speech, heard, quality
 from omni.decode.mbr.utilities import Scores, chrf, mixed, pairwise, word_accuracy
 from omni.errors import InputError
@@ -151,3 +152,10 @@ def test_utilities_by_name(tmp_path: Path) -> None:
 def test_what_is_no_sound_is_refused(wave: np.ndarray) -> None:
     with pytest.raises(InputError, match="must be one row"):
         Speech(wave.astype(np.float32))
+
+
+def test_more_orders_than_are_counted_are_refused() -> None:
+    texts = [np.arange(40), np.arange(3, 30)]
+    Grams.of(texts, 16).chrf(1, False, 2.0)
+    with pytest.raises(ValueError, match="17 orders"):
+        Grams.of(texts, 17).chrf(1, False, 2.0)
