@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from omni.errors import InputError
@@ -45,6 +45,7 @@ def test_a_plan_finds_mixtures_where_more_data_hurts() -> None:
 
 @settings(deadline=None, max_examples=20)
 @given(st.floats(0, 2), st.floats(0.2, 3), st.floats(0.2, 3), st.floats(0.3, 2), st.floats(0.3, 2))
+@example(c1=2.0, c2=0.5, c3=2.0, first=0.5, second=2.0)                 # one task needs next to no weight
 def test_a_plan_finds_what_a_search_of_all_mixtures_finds(
     c1: float, c2: float, c3: float, first: float, second: float
 ) -> None:
@@ -54,7 +55,8 @@ def test_a_plan_finds_what_a_search_of_all_mixtures_finds(
     fits, targets = {"a": one, "b": one}, {"a": 1 + first, "b": 1 + second}
     made = plan(fits, targets)
     assert sum(made.weights.values()) == pytest.approx(1)
-    assert all(made.losses[task] <= target + 1e-5 for task, target in targets.items())
+    # The curve is followed between the points of a grid, so that a target is met but for a ten-thousandth.
+    assert all(made.losses[task] <= target * (1 + 1e-4) for task, target in targets.items())
     shares = np.linspace(0.001, 0.999, 999)
     grids = zip((shares, 1 - shares), targets.values(), strict=True)
     sizes = [(20 / (target - 1)) ** (1 / 0.3) / fraction_at(weights, c1, c2, c3) for weights, target in grids]
