@@ -21,6 +21,20 @@ from omni.live.protocol.session import Session
 SCHEMA: TypeAdapter[Any] = TypeAdapter(RealtimeServerEvent)
 
 
+def opened(pipeline: Pipeline, *talks: str, **more: Any) -> tuple[Worker, list[messages.Told]]:
+    """A worker with these conversations, and what it will have told. more: of the worker"""
+    told: list[messages.Told] = []
+    worker = Worker(pipeline, told.append, **more)
+    for talk in talks:
+        worker.take(messages.Open(talk))
+    return worker, told
+
+
+def finish(worker: Worker) -> None:
+    while worker.busy:
+        worker.work()
+
+
 @dataclass
 class Inline:
     """Stands where a model's process does, but works when it is asked to, in this one."""

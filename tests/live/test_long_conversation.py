@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from talking import finish, opened
 from torch import Tensor
 
 from omni.decode.parts import Audio, Text
@@ -13,7 +14,6 @@ from omni.decode.pipeline import Pipeline
 from omni.decode.stream import Stream
 from omni.layout import waiting
 from omni.live.engine import messages
-from omni.live.engine.messages import Told
 from omni.live.model.worker import Worker
 from omni.model.cache import Cache
 from omni.sequence import Segment, prompt
@@ -37,17 +37,14 @@ def counting(pipeline: Pipeline, computed: list[int]) -> Pipeline:
 
 
 def work(worker: Worker) -> None:
-    while worker.busy:
-        worker.work()
+    finish(worker)
     while worker.late:
         worker.catch_up()
 
 
 def after(pipeline: Pipeline, turns: int) -> Worker:
     """A conversation of so many turns of 1.3 s, 38 steps each with their marks, that were answered once."""
-    random, told = np.random.default_rng(turns), list[Told]()
-    worker = Worker(pipeline, told.append)
-    worker.take(messages.Open("a"))
+    random, (worker, told) = np.random.default_rng(turns), opened(pipeline, "a")
     for number in range(turns):
         worker.take(messages.Put("a", f"said {number}", (Audio(sound(random, 1.3), 16_000),)))
         work(worker)

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from talking import finish, opened
 
 from omni.decode.parts import Audio, Part, Text
 from omni.decode.pipeline import Pipeline
 from omni.decode.samplers import GREEDY
 from omni.live.engine import messages, wire
-from omni.live.engine.messages import Told
 from omni.live.hearing.pcm import Wave
 from omni.live.model.process import serve
 from omni.live.model.worker import Worker
@@ -23,19 +23,6 @@ from omni.tokenizers.text import TextTokenizer
 
 SPEAK = messages.Ask(("text", "audio"), {"max_tokens": 4, "max_seconds": 5.0})
 WRITE = messages.Ask(("text",), {"max_tokens": 4})
-
-
-def opened(pipeline: Pipeline, *talks: str) -> tuple[Worker, list[Told]]:
-    told: list[Told] = []
-    worker = Worker(pipeline, told.append)
-    for talk in talks:
-        worker.take(messages.Open(talk))
-    return worker, told
-
-
-def finish(worker: Worker) -> None:
-    while worker.busy:
-        worker.work()
 
 
 def long_sound(spoken: Wave, seconds: int) -> Audio:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from talking import Talking, kinds, refused
+from talking import Talking, finish, kinds, opened, refused
 from torch import Tensor
 
 from omni.decode.parts import Text
@@ -14,7 +14,6 @@ from omni.decode.pipeline import Pipeline
 from omni.decode.samplers import GREEDY, Sampler
 from omni.decode.stream import Stream, catch_up
 from omni.live.engine import messages
-from omni.live.engine.messages import Told
 from omni.live.model.memory import free, share
 from omni.live.model.worker import Worker
 from omni.model.cache import Cache
@@ -23,25 +22,12 @@ WRITE = messages.Ask(("text",), {"max_tokens": 24})
 SPEAK = messages.Ask(("text", "audio"), {"max_tokens": 12, "max_seconds": 0.4})
 
 
-def opened(pipeline: Pipeline, talks: str, **more: Any) -> tuple[Worker, list[Told]]:
-    told: list[Told] = []
-    worker = Worker(pipeline, told.append, **more)
-    for talk in talks:
-        worker.take(messages.Open(talk))
-    return worker, told
-
-
-def finish(worker: Worker) -> None:
-    while worker.busy:
-        worker.work()
-
-
 def ask(worker: Worker, talk: str, ask: messages.Ask, answer: str = "answer") -> None:
     worker.take(messages.Answer(talk, answer, ask, None, None, (Text("What is this?"),)))
 
 
 def test_written_answers_are_made_in_one_pass(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
-    worker, told = opened(pipeline, "abcd")
+    worker, told = opened(pipeline, *"abcd")
     step: Any = pipeline.step
     rows, together = list[int](), step.together
 
@@ -59,7 +45,7 @@ def test_written_answers_are_made_in_one_pass(pipeline: Pipeline, monkeypatch: p
 
 
 def test_what_is_to_be_heard_goes_before_what_is_to_be_read(pipeline: Pipeline) -> None:
-    worker, told = opened(pipeline, "abc")
+    worker, told = opened(pipeline, *"abc")
     ask(worker, "a", messages.Ask(("text",), {"max_tokens": 60, "seed": 3}))
     ask(worker, "b", SPEAK)
     ask(worker, "c", SPEAK)
@@ -98,7 +84,7 @@ def test_of_several_long_pasts_a_piece_of_one_is_computed_beside_the_urgent(pipe
 
 @pytest.mark.parametrize("talks", ["a", "ab"])
 def test_a_first_sound_has_more_behind_it_where_others_talk(pipeline: Pipeline, talks: str) -> None:
-    worker, told = opened(pipeline, talks)
+    worker, told = opened(pipeline, *talks)
     ask(worker, "a", messages.Ask(("audio",), {"max_seconds": 0.4}))
     while not told:
         worker.work()
@@ -108,7 +94,7 @@ def test_a_first_sound_has_more_behind_it_where_others_talk(pipeline: Pipeline, 
 
 
 def test_memory_has_an_end_that_is_told(pipeline: Pipeline) -> None:
-    worker, told = opened(pipeline, "ab", memory=30 << 20)
+    worker, told = opened(pipeline, *"ab", memory=30 << 20)
     worker.take(messages.Hear("a", np.zeros(3_200, np.float32)))        # whose past is 24 MiB
     for number in range(40):
         ask(worker, "b", WRITE, f"answer {number}")
