@@ -7,7 +7,8 @@ set by whoever asks, so they carry no loss. Payloads, closing tokens and `<turn>
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 
@@ -60,9 +61,12 @@ class Segment:
 
     def laid(self, vocab: Vocabulary) -> np.ndarray:
         """All of its ids, tags and closing token included: [steps, channels]. Raises ValueError as `payload` does."""
-        opening, closing = self.header(vocab), [vocab.control(f"</{self.modality}>")]
-        ends = [_first_channel(np.array(ids), vocab) for ids in (opening, closing)]
-        return np.concatenate((ends[0], self.payload(vocab), ends[1]))
+        opening, payload = self.header(vocab), self.payload(vocab)
+        steps = _blank(len(opening) + len(payload) + 1, vocab)
+        steps[: len(opening), 0] = opening
+        steps[len(opening) : -1] = payload
+        steps[-1, 0] = vocab.control(f"</{self.modality}>")
+        return steps
 
     def _check_shape(self, vocab: Vocabulary) -> None:
         tail = {"text": (), "audio": (vocab.codebooks,), "image": (), "video": (vocab.picture_tokens,)}[self.modality]
@@ -93,31 +97,42 @@ class Sequence:
     @classmethod
     def of(cls, segments: Iterable[Segment], vocab: Vocabulary, trained: Iterable[str] = ("assistant",)) -> "Sequence":
         """Lay segments out; segments of one role in a row form a turn. `trained` names the roles that carry loss."""
-        writer = _Writer(vocab, frozenset(trained))
-        writer.control("<bos>")
-        role: str | None = None
-        for segment in segments:
-            if segment.role != role:
-                if role is not None:
-                    writer.control("<turn>", loss=role in writer.trained)
-                writer.control(f"<{segment.role}>")
-                role = segment.role
-            writer.segment(segment)
-        if role is None:
-            raise ValueError("a sequence needs at least one segment")
-        writer.control("<turn>", loss=role in writer.trained)
-        writer.control("<eos>")
-        return writer.finish()
+        segments, roles = list(segments), frozenset(trained)
+        laid = [segment.laid(vocab) for segment in segments]
+        ids = _joined(segments, laid, "<eos>", vocab)
+        loss, prefix, at = np.zeros(len(ids), bool), len(ids), 1
+        for role, said in groupby(zip(segments, laid, strict=True), lambda pair: pair[0].role):
+            at += 1
+            for segment, steps in said:
+                payload, at = at + len(segment.header(vocab)), at + len(steps)
+                loss[payload:at] = role in roles
+                if role == "assistant":
+                    prefix = min(prefix, payload)
+            loss[at], at = role in roles, at + 1
+        if loss[:prefix].any():                                         # a step that is predicted must not be seen
+            prefix = 0
+        return cls(ids, loss, prefix)
 
     def segments(self, vocab: Vocabulary) -> list[Segment]:
         """The inverse of `of`. Raises ValueError for a stream that is not a well-formed conversation."""
         return parse(self.ids, vocab)
 
 
-def prompt(segments: Iterable[Segment], vocab: Vocabulary) -> np.ndarray:
-    """Ids [steps, channels] of a conversation that the assistant is to go on with: ends in `<assistant>`."""
-    ids = Sequence.of(segments, vocab).ids[:-1]                         # without <eos>
-    return np.concatenate((ids, _first_channel(np.array([vocab.control("<assistant>")]), vocab)))
+def prompt(segments: Iterable[Segment], vocab: Vocabulary, laid: list[np.ndarray] | None = None) -> np.ndarray:
+    """Ids [steps, channels] of a conversation that the assistant is to go on with: ends in `<assistant>`.
+
+    laid: what `Segment.laid` gives of each of them, where that is known
+    """
+    segments = list(segments)
+    if laid is None:
+        laid = [segment.laid(vocab) for segment in segments]
+    return _joined(segments, laid, "<assistant>", vocab)
+
+
+def prompt_length(segments: Iterable[Segment], laid: list[np.ndarray]) -> int:
+    """Steps of their prompt, or of their sequence."""
+    roles = sum(1 for _ in groupby(segments, lambda segment: segment.role))
+    return 2 + 2 * roles + sum(map(len, laid))
 
 
 def parse(ids: np.ndarray, vocab: Vocabulary) -> list[Segment]:
@@ -125,58 +140,31 @@ def parse(ids: np.ndarray, vocab: Vocabulary) -> list[Segment]:
     return _Reader(ids, vocab).conversation()
 
 
+def _joined(segments: list[Segment], laid: list[np.ndarray], end: str, vocab: Vocabulary) -> np.ndarray:
+    """The turns of a conversation between `<bos>` and a last control token: [steps, channels]. laid: of each segment"""
+    if not segments:
+        raise ValueError("a sequence needs at least one segment")
+    ids = _blank(prompt_length(segments, laid), vocab)
+    ids[0, 0], at = vocab.control("<bos>"), 1
+    for role, said in groupby(zip(segments, laid, strict=True), lambda pair: pair[0].role):
+        ids[at, 0], at = vocab.control(f"<{role}>"), at + 1
+        for _, steps in said:
+            ids[at : at + len(steps)], at = steps, at + len(steps)
+        ids[at, 0], at = vocab.control("<turn>"), at + 1
+    ids[at, 0] = vocab.control(end)
+    return ids
+
+
+def _blank(steps: int, vocab: Vocabulary) -> np.ndarray:
+    """`<pad>` everywhere: [steps, channels]."""
+    return np.full((steps, vocab.channels), vocab.control("<pad>"), np.int64)
+
+
 def _first_channel(ids: np.ndarray, vocab: Vocabulary) -> np.ndarray:
     """Ids [steps] on the first channel, `<pad>` on the others: [steps, channels]."""
-    steps = np.full((len(ids), vocab.channels), vocab.control("<pad>"), dtype=np.int64)
+    steps = _blank(len(ids), vocab)
     steps[:, 0] = ids
     return steps
-
-
-@dataclass
-class _Writer:
-    vocab: Vocabulary
-    trained: frozenset[str]
-    ids: list[np.ndarray] = field(default_factory=list)
-    loss: list[np.ndarray] = field(default_factory=list)
-    marks: list[tuple[int, bool]] = field(default_factory=list)         # control tokens and their loss, not yet in ids
-    length: int = 0
-    prefix: int | None = None
-
-    def put(self, steps: np.ndarray, loss: bool) -> None:
-        self._settle()
-        self.ids.append(steps)
-        self.loss.append(np.full(len(steps), loss))
-        self.length += len(steps)
-
-    def control(self, name: str, loss: bool = False) -> None:
-        self.marks.append((self.vocab.control(name), loss))
-        self.length += 1
-
-    def segment(self, segment: Segment) -> None:
-        header = segment.header(self.vocab)
-        self.marks += [(token, False) for token in header]
-        self.length += len(header)
-        if self.prefix is None and segment.role == "assistant":
-            self.prefix = self.length
-        loss = segment.role in self.trained
-        self.put(segment.payload(self.vocab), loss)
-        self.control(f"</{segment.modality}>", loss)
-
-    def _settle(self) -> None:
-        """Control tokens in a row become one array: an array each is most of the work of a short conversation."""
-        if self.marks:
-            ids, loss = map(np.array, zip(*self.marks, strict=True))
-            self.ids.append(_first_channel(ids, self.vocab))
-            self.loss.append(loss)
-            self.marks = []
-
-    def finish(self) -> Sequence:
-        self._settle()
-        prefix = self.length if self.prefix is None else self.prefix
-        loss = np.concatenate(self.loss)
-        if loss[:prefix].any():                                         # a step that is predicted must not be seen
-            prefix = 0
-        return Sequence(np.concatenate(self.ids), loss, prefix)
 
 
 class _Reader:

@@ -2,7 +2,7 @@
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from itertools import chain, groupby
+from itertools import chain
 from typing import Unpack
 
 import numpy as np
@@ -14,12 +14,11 @@ from omni.decode.pipeline import How, Pipeline
 from omni.decode.stream import Stream
 from omni.errors import InputError
 from omni.model.transformer import OmniTransformer
-from omni.sequence import Segment
+from omni.sequence import Segment, prompt, prompt_length
 from omni.sequence import Sequence as Laid
 from omni.vocab import Vocabulary
 
 Turn = list[Segment]                                                    # what was said to the model, then its answer
-Steps = dict[int, np.ndarray]                                           # [steps, channels] by a segment's identity
 
 
 class Conversation:
@@ -127,40 +126,19 @@ class Window:
         most, half = model.config.max_steps, model.config.max_steps // 2
         answer = min(sum(want.most(vocab) for want in wants), half)
         forgotten, left = 0, [*first, *chain(*turns)]
-        laid = self._lay(left)
-        if _length(left, laid) + answer > most:
-            while forgotten < len(turns) - 1 and _length(left, laid) > half:
+        if prompt_length(left, self._lay(left)) + answer > most:
+            while forgotten < len(turns) - 1 and prompt_length(left, self._lay(left)) > half:
                 forgotten += 1
                 left = [*first, *chain(*turns[forgotten:])]
-            if turns and _length(left, laid) + answer > most:
+            if turns and prompt_length(left, self._lay(left)) + answer > most:
                 left = [*chain(*turns[forgotten:])]
-        ids = _joined(left, laid, vocab)
+        ids = prompt(left, vocab, self._lay(left))
         check_room(len(ids), wants, model, vocab)
         self._laid = {id(segment): self._laid[id(segment)] for segment in left}
         return Seen(forgotten, left, ids, Laid.of(left, vocab).prefix if model.config.prefix else 0)
 
-    def _lay(self, segments: Turn) -> Steps:
+    def _lay(self, segments: Turn) -> list[np.ndarray]:
         for segment in segments:
             if id(segment) not in self._laid:
                 self._laid[id(segment)] = segment, segment.laid(self._vocab)
-        return {id(segment): self._laid[id(segment)][1] for segment in segments}
-
-
-def _length(segments: Turn, laid: Steps) -> int:
-    """Steps of their prompt."""
-    roles = sum(1 for _ in groupby(segments, lambda segment: segment.role))
-    return 2 + 2 * roles + sum(len(laid[id(segment)]) for segment in segments)
-
-
-def _joined(segments: Turn, laid: Steps, vocab: Vocabulary) -> np.ndarray:
-    """Their prompt, the same as `omni.sequence.prompt` lays out: [steps, channels]."""
-    ids = np.full((_length(segments, laid), vocab.channels), vocab.control("<pad>"), np.int64)
-    ids[0, 0], at = vocab.control("<bos>"), 1
-    for role, said in groupby(segments, lambda segment: segment.role):
-        ids[at, 0], at = vocab.control(f"<{role}>"), at + 1
-        for segment in said:
-            steps = laid[id(segment)]
-            ids[at : at + len(steps)], at = steps, at + len(steps)
-        ids[at, 0], at = vocab.control("<turn>"), at + 1
-    ids[at, 0] = vocab.control("<assistant>")
-    return ids
+        return [self._laid[id(segment)][1] for segment in segments]
