@@ -11,9 +11,10 @@ import numpy as np
 
 from omni.errors import InputError
 from omni.eval.live.client import RATE, Arrival, Client, connected, first_audible, playback, room, settle
-from omni.eval.live.recordings import Question, of_length, questions
+from omni.eval.live.recordings import Question, of_lengths, questions
 from omni.eval.live.serving import add_flags, asked_server
-from omni.eval.statistics import bootstrap, wilson
+from omni.eval.live.summary import add_delay, add_false_starts
+from omni.eval.statistics import bootstrap
 from omni.figures import Report
 from omni.files import write_json
 from omni.progress import progress
@@ -22,7 +23,6 @@ LETTERS = "response.output_audio_transcript.delta"
 LEAD = 0.4                                                              # seconds of silence before the user speaks
 PATIENCE = 6.0                                                          # seconds of silence after it
 A_SESSION = 5                                                           # turns in one session
-PAUSE = 0.2                                                             # seconds from which on a silence is a pause
 LENGTHS, MOST_PAIRS = (1.0, 20.0), 20                                    # seconds; questions said at both lengths
 LONG, ENDS = 60, 10                                                     # turns of a long conversation; of either end
 
@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> None:
     """Measure, print the table and write every turn."""
     said = questions(args.data, args.turns)
     pairs = max(1, min(MOST_PAIRS, args.turns // 4))
-    lengths = [of_length(said, seconds, number * len(said) // pairs) for number in range(pairs) for seconds in LENGTHS]
+    lengths = of_lengths(said, LENGTHS, pairs)
     turns, effect, long = list[Turn](), list[Turn](), list[Turn]()
     try:
         with asked_server(args) as url:
@@ -96,27 +96,16 @@ def figures(turns: Sequence[Turn], effect: Sequence[Turn], long: Sequence[Turn] 
     report.add("mean_ms", float(values.mean()), "ms", low=low, high=high, n=len(answered))
     for name, share in (("p50_ms", 50), ("p95_ms", 95), ("max_ms", 100)):
         report.add(name, float(np.percentile(values, share)), "ms", n=len(answered))
-    paused = [turn for turn in turns if turn.pause >= PAUSE]
-    for name, group in (("false_start_rate", turns), ("false_start_rate_with_pauses", paused)):
-        wrong = sum(turn.false_start for turn in group)
-        low, high = wilson(wrong, len(group))
-        report.add(name, wrong / len(group) if group else None, "1", low=low, high=high, n=len(group))
+    add_false_starts(report, turns)
     report.add("unanswered", sum(turn.latency is None for turn in turns), "turns", n=len(turns))
     for part in ("detection", "token", "codec", "leading"):
         found = [value for turn in turns if (value := getattr(turn, part)) is not None]
         report.add(f"{part}_ms", float(np.mean(found)) if found else None, "ms", n=len(found))
-    _add_effect(report, "length_effect_ms", effect[::2], effect[1::2])
-    ends = min(ENDS, len(long) // 2)
-    _add_effect(report, "conversation_effect_ms", long[:ends], long[len(long) - ends :])
+    either = [turn.latency for turn in effect]
+    add_delay(report, "length_effect_ms", either[::2], either[1::2])
+    ends, all_of_one = min(ENDS, len(long) // 2), [turn.latency for turn in long]
+    add_delay(report, "conversation_effect_ms", all_of_one[:ends], all_of_one[len(long) - ends :])
     return report
-
-
-def _add_effect(report: Report, name: str, before: Sequence[Turn], after: Sequence[Turn]) -> None:
-    """How much later the same questions are answered after than before, of those that were answered both times."""
-    pairs = ((one.latency, other.latency) for one, other in zip(before, after, strict=True))
-    later = [other - one for one, other in pairs if one is not None and other is not None]
-    low, high = bootstrap(later) if later else (None, None)
-    report.add(name, float(np.mean(later)) if later else None, "ms", low=low, high=high, n=len(later))
 
 
 async def _all(

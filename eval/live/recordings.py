@@ -56,6 +56,11 @@ def questions(data: Path, count: int | None, seed: int = 0, splits: Sequence[str
     raise InputError(f"{data}: {wanted}; prepare all sources")
 
 
+def of_lengths(pool: list[Question], lengths: Sequence[float], count: int) -> list[Question]:
+    """`count` questions, each of these lengths in turn."""
+    return [of_length(pool, seconds, number * len(pool) // count) for number in range(count) for seconds in lengths]
+
+
 def of_length(pool: list[Question], seconds: float, number: int) -> Question:
     """A question of this length without a pause: the end of recordings joined closely.
 

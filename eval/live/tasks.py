@@ -87,7 +87,8 @@ def converse(url: str | None = None, key: str = "") -> Solver:
     """Say the sample's recording, and measure when it is answered."""
 
     async def turn(client: "Client", question: "Question", random: np.random.Generator) -> dict[str, Any]:
-        from omni.eval.live.latency import PAUSE, one_turn
+        from omni.eval.live.latency import one_turn
+        from omni.eval.live.summary import PAUSE
 
         found = asdict(await one_turn(client, question, random))
         paused = found["false_start"] if found["pause"] >= PAUSE else None

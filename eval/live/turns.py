@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from omni.errors import InputError
 from omni.eval.live.client import RATE as CLIENT_RATE
 from omni.eval.live.client import room
-from omni.eval.live.latency import LEAD, LENGTHS, PATIENCE, PAUSE
-from omni.eval.live.recordings import Question, of_length, questions
-from omni.eval.statistics import bootstrap, wilson
+from omni.eval.live.latency import LEAD, LENGTHS, PATIENCE
+from omni.eval.live.recordings import Question, of_lengths, questions
+from omni.eval.live.summary import PAUSE, add_delay, add_false_starts, add_mean
 from omni.figures import Report
 from omni.files import write_json
 from omni.live.hearing.pcm import Resampler, Wave
@@ -68,9 +68,10 @@ def run(args: argparse.Namespace) -> None:
     if head is None or codec is None:
         raise InputError(f"{folder}: no head for ends of turns; run `omni train ending --model {folder}`")
     said, random = questions(args.data, args.turns, splits=SPLITS), np.random.default_rng(0)
+    lengths = of_lengths(said, LENGTHS, min(MOST_PAIRS, len(said)))
     found = [
         one_turn(question, codec, lambda codes: head.judged(pipeline, codes), random)  # type: ignore[arg-type]
-        for question in progress([*said, *of_lengths(said)], "listening", unit="turn")
+        for question in progress([*said, *lengths], "listening", unit="turn")
     ]
     report = figures(found[: len(said)], found[len(said) :])
     write_json(args.out / "turns.json", {"turns": [asdict(turn) for turn in found]})
@@ -78,12 +79,6 @@ def run(args: argparse.Namespace) -> None:
     print(f"every turn: {args.out / 'turns.json'}")
     if args.json:
         print(report.json())
-
-
-def of_lengths(said: list[Question]) -> list[Question]:
-    """The ends of some of them, of the two lengths in turn."""
-    pairs = min(MOST_PAIRS, len(said))
-    return [of_length(said, seconds, number * len(said) // pairs) for number in range(pairs) for seconds in LENGTHS]
 
 
 def one_turn(question: Question, codec: Codec, judge: Judge, random: np.random.Generator) -> Ended:
@@ -120,23 +115,14 @@ def _in_a_room(question: Question, random: np.random.Generator) -> tuple[Wave, i
 def figures(found: Sequence[Ended], effect: Sequence[Ended]) -> Report:
     """The table, of all recordings and of those with a pause. effect: those of the two lengths in turn."""
     report = Report("bench turns")
-    paused = [turn for turn in found if turn.pause >= PAUSE]
-    for suffix, group in (("", found), ("_with_pauses", paused)):
-        delays = [turn.delay_ms for turn in group if turn.delay_ms is not None]
-        _add_mean(report, f"delay_ms{suffix}", delays)
-        wrong = sum(turn.false_start for turn in group)
-        low, high = wilson(wrong, len(group))
-        share = wrong / len(group) if group else None
-        report.add(f"false_start_rate{suffix}", share, "1", low=low, high=high, n=len(group))
+    for suffix, least in (("", 0.0), ("_with_pauses", PAUSE)):
+        group = [turn.delay_ms for turn in found if turn.pause >= least and turn.delay_ms is not None]
+        add_mean(report, f"delay_ms{suffix}", group)
+    add_false_starts(report, found)
     delays = [turn.delay_ms for turn in found if turn.delay_ms is not None]
     report.add("p95_ms", float(np.percentile(delays, 95)) if delays else None, "ms", n=len(delays))
-    both = ((short.delay_ms, long.delay_ms) for short, long in zip(effect[::2], effect[1::2], strict=True))
-    longer = [long - short for short, long in both if short is not None and long is not None]
-    _add_mean(report, "length_effect_ms", longer)
+    either = [turn.delay_ms for turn in effect]
+    add_delay(report, "length_effect_ms", either[::2], either[1::2])
     report.add("unended", sum(turn.delay_ms is None for turn in found), "turns", n=len(found))
     return report
 
-
-def _add_mean(report: Report, name: str, values: Sequence[float]) -> None:
-    low, high = bootstrap(values) if values else (None, None)
-    report.add(name, float(np.mean(values)) if values else None, "ms", low=low, high=high, n=len(values))
