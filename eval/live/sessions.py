@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from omni.drawing import drawing
 from omni.eval.live.client import RATE, Arrival, Client, connected, first_audible, playback, room
 from omni.eval.live.recordings import Question, questions
 from omni.eval.live.serving import add_flags, asked_server
@@ -133,26 +134,17 @@ async def one_turn(client: Client, question: Question, random: np.random.Generat
 
 
 def _plot(levels: Sequence[Level], path: Path) -> None:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    from omni.files import atomic_path
-
-    figure, axis = pyplot.subplots(figsize=(7, 4))
     shown = [level for level in levels if level.p50_ms is not None and level.p95_ms is not None]
     counts = [level.sessions for level in shown]
-    axis.plot(counts, [level.p50_ms or 0.0 for level in shown], "o-", label="latency, median")
-    axis.plot(counts, [level.p95_ms or 0.0 for level in shown], "o--", label="latency, 95 %")
-    axis.set_xlabel("conversations at once")
-    axis.set_ylabel("ms from the end of speech to the first sound")
-    other = axis.twinx()
-    other.bar(counts, [100 * level.gapped / max(1, level.answers) for level in shown], 0.3, alpha=0.3, color="tab:red")
-    other.set_ylabel("answers with an audible gap, %")
-    other.set_ylim(0, 100)
-    axis.legend(loc="upper left")
-    figure.tight_layout()
-    with atomic_path(path) as scratch:
-        figure.savefig(scratch, format="png", dpi=150)
-    pyplot.close(figure)
+    with drawing(path, 7, 4) as figure:
+        axis = figure.subplots()
+        axis.plot(counts, [level.p50_ms or 0.0 for level in shown], "o-", label="latency, median")
+        axis.plot(counts, [level.p95_ms or 0.0 for level in shown], "o--", label="latency, 95 %")
+        axis.set_xlabel("conversations at once")
+        axis.set_ylabel("ms from the end of speech to the first sound")
+        other = axis.twinx()
+        gapped = [100 * level.gapped / max(1, level.answers) for level in shown]
+        other.bar(counts, gapped, 0.3, alpha=0.3, color="tab:red")
+        other.set_ylabel("answers with an audible gap, %")
+        other.set_ylim(0, 100)
+        axis.legend(loc="upper left")

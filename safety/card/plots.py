@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from omni.files import atomic_path
+from omni.drawing import drawing
 from omni.safety.card.telling.languages import LANGUAGE
 
 if TYPE_CHECKING:
@@ -41,21 +41,15 @@ def _of_language(name: str, known: "dict[str, Number]") -> bool:
 
 
 def _draw(some: "dict[str, Number]", title: str, path: Path) -> None:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(WIDTH, 1.0 + ROW * len(some)), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    for row, one in enumerate(found := [number.measure for number in some.values()]):
-        axes.plot([one.low, one.high], [row, row], color="#2b6cb0", linewidth=2)
-        axes.plot(one.value, row, "o", color="#2b6cb0", markersize=5)
-        if one.chance is not None:
-            axes.plot(one.chance, row, "|", color="#b3541e", markersize=11, markeredgewidth=2)
-    axes.set_yticks(range(len(some)), list(some), fontsize=8)
-    axes.set_xlim(min(-0.02, *(one.low - 0.02 for one in found)), max(1.02, *(1.02 * one.high for one in found)))
-    axes.invert_yaxis()
-    axes.grid(axis="x", alpha=0.3)
-    axes.set_title(title, fontsize=10, loc="left")
-    with atomic_path(path) as scratch:
-        figure.savefig(scratch, format="png")
+    with drawing(path, WIDTH, 1.0 + ROW * len(some)) as figure:
+        axes = figure.add_subplot()
+        for row, one in enumerate(found := [number.measure for number in some.values()]):
+            axes.plot([one.low, one.high], [row, row], color="#2b6cb0", linewidth=2)
+            axes.plot(one.value, row, "o", color="#2b6cb0", markersize=5)
+            if one.chance is not None:
+                axes.plot(one.chance, row, "|", color="#b3541e", markersize=11, markeredgewidth=2)
+        axes.set_yticks(range(len(some)), list(some), fontsize=8)
+        axes.set_xlim(min(-0.02, *(one.low - 0.02 for one in found)), max(1.02, *(1.02 * one.high for one in found)))
+        axes.invert_yaxis()
+        axes.grid(axis="x", alpha=0.3)
+        axes.set_title(title, fontsize=10, loc="left")

@@ -14,9 +14,10 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from omni.drawing import drawing
 from omni.errors import InputError
 from omni.figures import Report
-from omni.files import atomic_path, read_json, write_json, write_text
+from omni.files import read_json, write_json, write_text
 from omni.tokenizers.audio.config import CodecConfig
 from omni.tokenizers.audio.metrics import Clip, Wave, compare, compare_words, evaluate, resample
 from omni.tokenizers.audio.recognizer import RATE, Sentences
@@ -99,22 +100,18 @@ PANELS = {
 
 def plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
     """STOI and word errors against bits a second, ours by frame rate, with 95 % intervals."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11, 4.2), layout="constrained")
     families: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         families.setdefault(row["name"].split(" x ")[0].split(" at ")[0], []).append(row["figures"])
-    for axes, (measure, (label, title)) in zip(figure.subplots(1, 2), PANELS.items(), strict=True):
-        for name, members in families.items():
-            _curve(axes, name, [member for member in members if member[measure]["value"] is not None], measure)
-        axes.set(xscale="log", xlabel="bits per second", ylabel=label, title=title)
-        axes.set_xticks(TICKS, labels=[str(tick) for tick in TICKS])
-        axes.minorticks_off()
-        axes.grid(alpha=0.3)
-    axes.legend()
-    with atomic_path(path) as scratch:
-        figure.savefig(scratch, dpi=110)
+    with drawing(path, 11, 4.2) as figure:
+        for axes, (measure, (label, title)) in zip(figure.subplots(1, 2), PANELS.items(), strict=True):
+            for name, members in families.items():
+                _curve(axes, name, [member for member in members if member[measure]["value"] is not None], measure)
+            axes.set(xscale="log", xlabel="bits per second", ylabel=label, title=title)
+            axes.set_xticks(TICKS, labels=[str(tick) for tick in TICKS])
+            axes.minorticks_off()
+            axes.grid(alpha=0.3)
+        axes.legend()
 
 
 def _curve(axes: Any, name: str, members: Sequence[dict[str, Any]], measure: str) -> None:
