@@ -66,6 +66,8 @@ class Vocabulary:
     text:           size of the text tokenizer
     codebooks:      codebooks of the audio codec, `codebook_size` codes each; each owns its part of the audio span
     image:          size of the image tokenizer's codebook; a picture is always `picture_tokens` of them
+    tags:           how many of the codebook, the last ones, are names of what is shown; a picture begins with
+                    `picture_tags` of them (omni.tokenizers.image.tags)
     frames:         number of time tokens `<t0> ...`, the most frames a video can have
     layout:         how codebooks share the stream (omni.layout)
     tokenizers:     fingerprint of the tokenizers whose codes these are
@@ -81,11 +83,17 @@ class Vocabulary:
     voices: tuple[str, ...] = ()
     layout: str = "flat"
     tokenizers: str = ""
+    tags: int = 0
+    picture_tags: int = 0
 
     def __post_init__(self) -> None:
         for name in ("text", "codebooks", "codebook_size", "image", "picture_tokens", "frames"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"vocabulary: {name} must be positive, got {getattr(self, name)}")
+        if not (0 <= self.tags < self.image and 0 <= self.picture_tags < self.picture_tokens):
+            raise ValueError("vocabulary: tags are fewer than the image codes, and than the tokens of a picture")
+        if bool(self.tags) != bool(self.picture_tags):
+            raise ValueError("vocabulary: a picture begins with tags exactly when there are some")
         if self.layout not in LAYOUTS:
             raise ValueError(f"vocabulary: unknown audio layout {self.layout!r}; use one of {', '.join(LAYOUTS)}")
         names = (*self.languages, *self.voices)
@@ -153,14 +161,27 @@ class Vocabulary:
         """The part of the audio span that codebook `index` owns."""
         return Span(f"audio codebook {index}", self["audio"].start + index * self.codebook_size, self.codebook_size)
 
+    def picture_span(self, step: int) -> Span:
+        """The part of the image span that the token `step` of a picture is from: tags first, then what is painted."""
+        image = self["image"]
+        painted = image.size - self.tags
+        if step < self.picture_tags:
+            return Span("image tags", image.start + painted, self.tags)
+        return Span("image", image.start, painted)
+
     def modality(self, ids: np.ndarray) -> np.ndarray:
         """Index of each id's span in `spans`: 0 control, 1 text, 2 audio, 3 image. Any shape."""
         return np.searchsorted([span.stop for span in self.spans.values()], ids, side="right").astype(np.int8)
 
+    @property
+    def _fields(self) -> dict[str, Any]:
+        """What is saved; without tags where there are none, as before there could be any."""
+        return {name: value for name, value in asdict(self).items() if value or name not in ("tags", "picture_tags")}
+
     @cached_property
     def hash(self) -> str:
         """Identity of this vocabulary: equal exactly when every id means the same."""
-        text = json.dumps(asdict(self), sort_keys=True)
+        text = json.dumps(self._fields, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
     @classmethod
@@ -182,6 +203,8 @@ class Vocabulary:
             codebook_size=1 if audio is None else audio.codebook_size,
             image=1 if image is None else image.codebook_size,
             picture_tokens=1 if image is None else image.tokens,
+            tags=0 if image is None else image.tags,
+            picture_tags=0 if image is None else image.picture_tags,
             languages=tuple(sorted(set(languages))),
             voices=tuple(sorted(set(voices))),
             layout=layout,
@@ -189,7 +212,7 @@ class Vocabulary:
         )
 
     def save(self, path: Path | str) -> None:
-        write_json(path, {**asdict(self), "hash": self.hash})
+        write_json(path, {**self._fields, "hash": self.hash})
 
     @classmethod
     def load(cls, path: Path | str) -> "Vocabulary":

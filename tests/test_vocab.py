@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,17 @@ def test_ids_of_another_modality_are_refused() -> None:
 def test_codebooks_partition_the_audio_span() -> None:
     assert [VOCAB.codebook(k).start for k in range(2)] == [VOCAB["audio"].start, VOCAB["audio"].start + 16]
     assert VOCAB.codebook(1).stop == VOCAB["audio"].stop
+
+
+def test_a_picture_is_tags_then_what_is_painted() -> None:
+    tagged = Vocabulary(text=300, codebooks=2, codebook_size=16, image=32, picture_tokens=4, tags=10, picture_tags=2)
+    tags, painted = tagged.picture_span(1), tagged.picture_span(2)
+    assert (painted.start, painted.stop, tags.stop) == (tagged["image"].start, tags.start, len(tagged))
+    assert (tags.size, painted.size, VOCAB.picture_span(0).size) == (10, 22, 32)
+    assert tagged.hash != replace(tagged, tags=9).hash
+    for wrong in ({"tags": 32}, {"picture_tags": 4}, {"tags": 0}):
+        with pytest.raises(ValueError, match="tags"):
+            replace(tagged, **wrong)
 
 
 def test_an_unknown_language_or_voice_is_named_with_the_alternatives() -> None:

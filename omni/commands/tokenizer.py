@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 from omni.errors import InputError
 
 if TYPE_CHECKING:
+    from omni.tokenizers.image.naming import Named
     from omni.train.data.items import Manifest
 
 EPILOG = """examples:
   omni tokenizer train text --data runs/data --out runs/tokenizers --languages en fr ru
   omni tokenizer train image --data runs/data --out runs/tokenizers --preset base --minutes 60
   omni tokenizer train words --data runs/voiced --tokenizers runs/tokenizers --out runs/spelling
+  omni tokenizer train tags --data runs/data --tokenizers runs/spelling --out runs/named
   omni tokenizer eval audio --tokenizers runs/tokenizers --data runs/data --json
   omni tokenizer sweep --data runs/data --out runs/sweep --steps 1000
 A training that was interrupted goes on when the same command is given again."""
@@ -24,6 +26,7 @@ MINUTES = {
     "audio": {"quick": 4.0, "tiny": 60.0, "base": 120.0},
     "words": {"quick": 30.0, "tiny": 30.0, "base": 60.0},
     "image": {"quick": 1.2, "tiny": 20.0, "base": 60.0},
+    "tags": {"quick": 2.0, "tiny": 6.0, "base": 20.0},
 }
 
 
@@ -37,7 +40,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     sweep = actions.add_parser("sweep", help="train codecs of many rates alike and measure them beside Opus and Codec2")
     sweep.add_argument("--out", type=Path, default=Path("runs/sweep"), help="default: %(default)s")
     sweep.add_argument("--steps", type=int, default=1000, help="of each training (default: %(default)s)")
-    train.add_argument("modality", choices=(*MODALITIES, "words"), help="words: what is said, one more codebook")
+    train.add_argument(
+        "modality", choices=(*MODALITIES, "words", "tags"),
+        help="words: what is said, one more codebook; tags: what is shown, codes before a picture's own",
+    )  # fmt: skip
     evaluate.add_argument("modality", choices=MODALITIES)
     for action in (train, evaluate, sweep):
         action.add_argument("--data", type=Path, default=Path("runs/data"), help="of `omni data prepare`")
@@ -75,10 +81,13 @@ def run(args: argparse.Namespace) -> None:
         elif args.modality == "audio":
             train_audio(manifest, args.out, args.preset, **length, seed=args.seed)
         elif args.modality == "words":
-            train_words(manifest, args.tokenizers, args.out, args.preset, **length, seed=args.seed)
+            train_words(manifest, args.tokenizers, args.out, **length, seed=args.seed)
+        elif args.modality == "tags":
+            train_tags(manifest, args.tokenizers, args.out, **length, seed=args.seed)
         else:
             train_image(manifest, args.out, args.preset, **length, seed=args.seed)
-        print(f"{args.modality} tokenizer: {args.out / args.modality}")
+        part = {"words": "audio", "tags": "image"}.get(args.modality, args.modality)
+        print(f"{part} tokenizer: {args.out / part}")
         return
     report = evaluate(args.modality, args.tokenizers, Manifest.load(args.data))
     print(report.table())
@@ -144,7 +153,6 @@ def train_words(
     manifest: "Manifest",
     given: Path,
     out: Path,
-    preset: str = "quick",
     *,
     steps: int | None = None,
     minutes: float | None = None,
@@ -156,9 +164,7 @@ def train_words(
     from omni.tokenizers.audio.spelling import train_words as learn
     from omni.tokenizers.bundle import Tokenizers
 
-    if given.resolve() == out.resolve():
-        raise InputError(f"--out {out}: holds the tokenizers that are given; name another folder")
-    bundle = Tokenizers.load(given)
+    bundle = Tokenizers.load(_other(given, out))
     if not isinstance(bundle.audio, Codec):
         raise InputError(f"{given}: words are added to our own codec; train one with `omni tokenizer train audio`")
     said = [
@@ -194,6 +200,50 @@ def train_image(
     train_image_tokenizer(
         pictures, config, out / "image", steps=steps, minutes=minutes, valid=valid, seed=seed, plan=plan
     )
+
+
+def train_tags(
+    manifest: "Manifest",
+    given: Path,
+    out: Path,
+    *,
+    steps: int | None = None,
+    minutes: float | None = None,
+    seed: int = 0,
+) -> None:
+    """The tokenizers in `given` with names for pictures, learnt from English captions, keywords, folders, colours."""
+    from omni.tokenizers.bundle import Tokenizers
+    from omni.tokenizers.image.autoencoder import ImageTokenizer
+    from omni.tokenizers.image.naming import train_tags as learn
+
+    bundle = Tokenizers.load(_other(given, out))
+    if not isinstance(bundle.image, ImageTokenizer):
+        raise InputError(f"{given}: tags are added to our own image tokenizer; `omni tokenizer train image` makes one")
+    named, valid = (_named(manifest, split) for split in ("train", "valid"))
+    bundle.image = learn(bundle.image, named, out / "image", steps=steps, minutes=minutes, valid=valid, seed=seed)
+    bundle.save(out)
+
+
+def _named(manifest: "Manifest", split: str) -> "Named":
+    """Pictures of a split with what English says of them, the folders they lie in, and the colour that prevails."""
+    from omni.commands.measuring import manifest_pictures
+    from omni.tokenizers.image.naming import Named, names_in
+    from omni.train.tasks.colours import colour_of
+
+    names = []
+    for item in manifest.of(split=split):
+        folders = item.id.split("/")[1:-1]
+        said = names_in([*item.texts.get("en", "").split(), *item.keywords.get("en", []), *folders])
+        colours = [colour_of(manifest.picture(row)) for row in item.pictures]
+        names += [said | {colour} if colour else said for colour in colours]
+    return Named(manifest_pictures(manifest, split), names)
+
+
+def _other(given: Path, out: Path) -> Path:
+    """The folder that is given. Raises InputError when it is the one to write."""
+    if given.resolve() == out.resolve():
+        raise InputError(f"--out {out}: holds the tokenizers that are given; name another folder")
+    return given
 
 
 def _some(languages: set[str]) -> str:

@@ -25,13 +25,13 @@ class Rule:
 def rule(vocab: Vocabulary, modality: str, step: int, limit: int) -> Rule:
     """The rule at `step` of a payload of at most `limit` units (text tokens, audio frames; a picture has its own size).
 
-    Audio ends only between frames and has at least one; a picture ends after exactly its tokens.
+    Audio ends only between frames and has at least one; a picture ends after exactly its tokens, tags first.
     Raises ValueError for a modality that is never generated.
     """
     if modality == "text":
         return Rule(vocab["text"], may_end=True, must_end=step >= limit)
     if modality == "image":
-        return Rule(vocab["image"], may_end=False, must_end=step >= vocab.picture_tokens)
+        return Rule(vocab.picture_span(step), may_end=False, must_end=step >= vocab.picture_tokens)
     if modality != "audio":
         raise ValueError(f"{modality} cannot be generated; ask for text, audio or image")
     per_frame = vocab.codebooks if vocab.layout == "flat" else 1

@@ -22,8 +22,8 @@ from omni.vocab import LAYOUTS, Vocabulary
 
 def vocabulary(layout: str = "flat", codebooks: int = 3) -> Vocabulary:
     return Vocabulary(
-        text=9, codebooks=codebooks, codebook_size=5, image=6, picture_tokens=4, frames=2,
-        languages=("en", "fr"), voices=("anna",), layout=layout,
+        text=9, codebooks=codebooks, codebook_size=5, image=8, picture_tokens=4, frames=2,
+        languages=("en", "fr"), voices=("anna",), layout=layout, tags=2, picture_tags=1,
     )  # fmt: skip
 
 
@@ -44,7 +44,7 @@ MODELS = {
 }
 WHICH = st.sampled_from(sorted(MODELS))
 WANTS = st.permutations(["text", "audio", "image"]).flatmap(lambda order: st.integers(1, 3).map(lambda n: order[:n]))
-ASKED = [Segment("text", np.array([1, 2, 3])), Segment("image", np.array([0, 1, 2, 3]))]
+ASKED = [Segment("text", np.array([1, 2, 3])), Segment("image", np.array([7, 1, 2, 3]))]
 
 
 def generator(seed: int) -> torch.Generator:
@@ -66,6 +66,7 @@ def test_whatever_is_drawn_is_a_well_formed_answer_of_what_was_wanted(
     for segment in segments:
         assert len(segment.codes) <= (4 if segment.modality == "image" else limit)
         assert segment.modality != "audio" or len(segment.codes) >= 1
+        assert segment.modality != "image" or (segment.codes >= 6).tolist() == [True, False, False, False]
     laid = Sequence.of([*ASKED, *segments], vocab)
     assert parse(laid.ids, vocab) == [*ASKED, *segments]
     assert len(stream) == len(laid) - 2                                 # all but the last <turn> and <eos> has been fed

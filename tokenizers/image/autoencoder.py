@@ -11,16 +11,23 @@ from torch import Tensor, nn
 from omni.errors import InputError
 from omni.tokenizers import weights
 from omni.tokenizers.audio.quantizer import FSQ
+from omni.tokenizers.image.tags import TAGS_A_PICTURE, Tagger
 
 KIND = "omni-image"
 
 
 class PictureTokenizer(Protocol):
-    """What the rest of the system knows of an image tokenizer; the pretrained adapter has this face too."""
+    """What the rest of the system knows of an image tokenizer; the pretrained adapter has this face too.
+
+    tags: how many of the `codebook_size` codes, the last ones, name what is shown; picture_tags: how many of the
+    `tokens` of a picture, the first ones, are such names
+    """
 
     picture_size: int
     tokens: int
     codebook_size: int
+    tags: int
+    picture_tags: int
 
     def encode(self, pixels: Tensor) -> Tensor: ...
 
@@ -33,7 +40,8 @@ class ImageConfig:
 
     patch: pixels a side that one token stands for; levels: FSQ levels, their product is the size of the codebook;
     width, fine_width: channels on the token grid and on the grid twice as fine;
-    encoder_layers, decoder_layers, fine_layers: blocks on the token grid on the way in and out, and on the fine grid.
+    encoder_layers, decoder_layers, fine_layers: blocks on the token grid on the way in and out, and on the fine grid;
+    tags: names of what a picture may show, with which it then begins (tokenizers.image.tags).
     """
 
     picture_size: int = 64
@@ -44,6 +52,7 @@ class ImageConfig:
     encoder_layers: int = 2
     decoder_layers: int = 3
     fine_layers: int = 1
+    tags: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.patch < 2 or self.patch % 2 or self.picture_size < 1 or self.picture_size % self.patch:
@@ -53,11 +62,18 @@ class ImageConfig:
             )
         if not self.levels or min(self.levels) < 2:
             raise InputError(f"image config: levels must be 2 or more each, got {self.levels}; use (8, 5, 5, 5)")
+        if self.tags and len(set(self.tags)) < max(TAGS_A_PICTURE, len(self.tags)):
+            raise InputError(f"image config: tags must be {TAGS_A_PICTURE} or more different names")
 
     @property
     def side(self) -> int:
         """Tokens along one side of a picture."""
         return self.picture_size // self.patch
+
+    def saved(self) -> dict[str, Any]:
+        """What config.json holds; without `tags` where there are none, as before there could be any."""
+        values = asdict(self)
+        return values if self.tags else {name: value for name, value in values.items() if name != "tags"}
 
     @classmethod
     def preset(cls, name: str) -> "ImageConfig":
@@ -78,7 +94,7 @@ class ImageConfig:
     def from_dict(cls, values: dict[str, Any], source: str) -> "ImageConfig":
         """The config that `asdict` made `values` of. Raises InputError, naming `source`, when it is another thing."""
         try:
-            return cls(**{**values, "levels": tuple(values["levels"])})
+            return cls(**{**values, "levels": tuple(values["levels"]), "tags": tuple(values.get("tags", ()))})
         except (TypeError, KeyError):
             raise InputError(f"{source}: not the config of an omni image tokenizer; name a folder it saved") from None
 
@@ -109,9 +125,11 @@ class ImageTokenizer(nn.Module):
     def __init__(self, config: ImageConfig) -> None:
         super().__init__()
         c = self.config = config
-        self.picture_size, self.tokens = c.picture_size, c.side**2
         self.quantizer = FSQ(c.levels)
-        self.codebook_size = self.quantizer.codebook_size
+        self.tagger = Tagger(c.tags) if c.tags else None
+        self.tags, self.picture_tags = len(c.tags), TAGS_A_PICTURE if c.tags else 0
+        self.picture_size, self.tokens = c.picture_size, self.picture_tags + c.side**2
+        self.codebook_size = self.quantizer.codebook_size + self.tags
         pixels = 3 * (c.patch // 2) ** 2                                # numbers in one cell of the fine grid
         self.see = nn.Linear(pixels, c.fine_width)
         self.encoder_fine = _stack(c.fine_layers, c.fine_width)
@@ -125,13 +143,13 @@ class ImageTokenizer(nn.Module):
         self.paint = nn.Conv2d(c.fine_width, pixels, 3, padding=1)      # sees its neighbours: no seams between cells
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """pixels: [batch, 3, size, size] in 0..1. Returns them made again, not clamped, and codes [batch, tokens]."""
+        """pixels: [batch, 3, size, size] in 0..1. Returns them made again, not clamped, and codes [batch, side²]."""
         vectors, codes = self._encode(pixels)
         return self._decode(vectors), codes.flatten(1)
 
     @torch.no_grad()
     def encode(self, pixels: Tensor) -> Tensor:
-        """pixels: float [batch, 3, size, size] in 0..1. Returns codes, long [batch, tokens], row by row.
+        """pixels: float [batch, 3, size, size] in 0..1. Returns codes, long [batch, tokens]: tags, then row by row.
 
         Raises ValueError for another shape and for NaN.
         """
@@ -140,7 +158,11 @@ class ImageTokenizer(nn.Module):
             raise ValueError(f"pixels must be [batch, {', '.join(map(str, shape))}], got {list(pixels.shape)}")
         if not torch.isfinite(pixels).all():
             raise ValueError("the picture holds NaN or infinite pixels")
-        return self._encode(pixels.clamp(0, 1))[1].flatten(1)
+        pixels = pixels.clamp(0, 1)
+        painted = self._encode(pixels)[1].flatten(1)                    # [batch, side * side]
+        if self.tagger is None:
+            return painted
+        return torch.cat((self.quantizer.codebook_size + self.tagger.codes(pixels), painted), 1)
 
     @torch.no_grad()
     def decode(self, codes: Tensor) -> Tensor:
@@ -150,7 +172,7 @@ class ImageTokenizer(nn.Module):
         """
         if codes.ndim != 2 or codes.shape[1] != self.tokens:
             raise ValueError(f"codes must be [batch, {self.tokens}], got {list(codes.shape)}")
-        grid = codes.unflatten(1, (self.config.side, self.config.side))
+        grid = codes[:, self.picture_tags :].unflatten(1, (self.config.side, self.config.side))
         return self._decode(self.quantizer.vectors(grid)).clamp(0, 1)
 
     def _encode(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
@@ -175,11 +197,11 @@ class ImageTokenizer(nn.Module):
     @property
     def fingerprint(self) -> str:
         """Checksum of config and weights, 64 hex digits: equal tokenizers speak the same codes."""
-        return weights.fingerprint(asdict(self.config), self)
+        return weights.fingerprint(self.config.saved(), self)
 
     def save(self, folder: Path | str) -> None:
         """Write `model.safetensors`, then `config.json` with the fingerprint of both."""
-        weights.save_weights(folder, KIND, asdict(self.config), self)
+        weights.save_weights(folder, KIND, self.config.saved(), self)
 
     @classmethod
     def load(cls, folder: Path | str) -> "ImageTokenizer":
@@ -187,7 +209,7 @@ class ImageTokenizer(nn.Module):
         folder = Path(folder)
         values, expected = weights.read_config(folder, KIND, "image tokenizer", "image")
         tokenizer = cls(ImageConfig.from_dict(values, str(folder / weights.CONFIG)))
-        weights.load_weights(folder, tokenizer, asdict(tokenizer.config), expected, "tokenizer")
+        weights.load_weights(folder, tokenizer, tokenizer.config.saved(), expected, "tokenizer")
         return tokenizer.eval()
 
 

@@ -26,6 +26,7 @@ class PretrainedImage(nn.Module):
         self.picture_size = int(config.num_patches * 2 ** (len(config.channel_multiplier) - 1))
         self.tokens = int(config.num_patches**2)
         self.codebook_size = int(config.num_embeddings)
+        self.tags = self.picture_tags = 0
         self.fingerprint = _fingerprint(model)
 
     @torch.no_grad()

@@ -93,7 +93,7 @@ def train_image_tokenizer(
     if (steps is None) == (minutes is None):
         raise ValueError("give either steps or minutes")
     _check_pictures(pictures, config)
-    identity = {"config": asdict(config), "plan": asdict(plan), "seed": seed, "data": _fingerprint(pictures)}
+    identity = {"config": config.saved(), "plan": asdict(plan), "seed": seed, "data": _fingerprint(pictures)}
     identity = json.loads(json.dumps({**identity, "steps": steps, "minutes": minutes}))
     if finished(out, identity, "an image"):
         return ImageTokenizer.load(out)

@@ -1,9 +1,9 @@
 """Embeddings that begin alike for tokens that are alike, so that what is learnt about one holds for its neighbours.
 
 Most ids of a codebook are rarely seen, but ids are no strangers to each other: codes of finite scalar quantization are
-points in a small cube, pieces of text share letters, codes of words spell some. A row of the embedding begins as random
-features of its token, whose inner products fall with the tokens' distance, instead of as pure noise. The scale is that
-of the usual start.
+points in a small cube, pieces of text share letters, codes of words spell some, tags are names. A row of the embedding
+begins as random features of its token, whose inner products fall with the tokens' distance, instead of as pure noise.
+The scale is that of the usual start.
 """
 
 import math
@@ -42,9 +42,11 @@ def start_alike(model: OmniTransformer, vocab: Vocabulary, tokenizers: Tokenizer
             if quantizer is None:
                 continue
             vectors = quantizer.vectors(torch.arange(quantizer.codebook_size)).float()  # [codebook_size, dims]
-            for start in range(vocab[span].start, vocab[span].stop, len(vectors)):  # one codebook after the other
+            stop = vocab[span].stop - (vocab.tags if span == "image" else 0)
+            for start in range(vocab[span].start, stop, len(vectors)):  # one codebook after the other
                 _write(table, start, code_features(vectors, d_model, generator), generator)
     start_words(model, vocab, tokenizers, generator)
+    start_tags(model, vocab, tokenizers, generator)
 
 
 def start_words(model: OmniTransformer, vocab: Vocabulary, tokenizers: Tokenizers, generator: Generator) -> None:
@@ -63,6 +65,21 @@ def start_words(model: OmniTransformer, vocab: Vocabulary, tokenizers: Tokenizer
         sounds = table[first + len(words.centres) : vocab["audio"].stop]
         loud = float(sounds.detach().std())                             # of a trained model: no quieter than its sounds
         _write(table, first, words.centres @ shown.flatten(0, 1), generator, loud)
+
+
+def start_tags(model: OmniTransformer, vocab: Vocabulary, tokenizers: Tokenizers, generator: Generator) -> None:
+    """Rewrite the rows of an image tokenizer's tags, if it has them: a tag begins near its name, as text."""
+    tagger = getattr(tokenizers.image, "tagger", None)
+    if tagger is None:
+        return
+    first = vocab["image"].stop - vocab.tags
+    for table in model.tables:
+        named = torch.randn(vocab.tags, table.shape[1], generator=generator)
+        if tokenizers.text is not None:
+            text = table.detach()[vocab["text"].start : vocab["text"].stop].float()
+            named = torch.stack([text[tokenizers.text.encode(f" {name}")].mean(0) for name in tagger.names])
+        painted = table[vocab["image"].start : first]
+        _write(table, first, named, generator, float(painted.detach().std()))
 
 
 def _check_sizes(vocab: Vocabulary, tokenizers: Tokenizers) -> None:

@@ -194,11 +194,13 @@ def _reply(
 
 
 def chat(script: Script, item: Item) -> Iterator[Dialogue]:
-    """Dialogues about pictures, numbers and the assistant in writing alone, which take a fifth of the steps."""
+    """Dialogues that are asked and answered in writing alone, which take a fifth of the steps."""
     typed = copy.copy(script)
     typed.typed = True
     if concerns("see", item):
         yield from see(typed, item)
+    if concerns("mind", item):
+        yield from mind(typed, item)
     if concerns("count", item):
         yield from count(typed, item)
         yield from talk(typed, item)

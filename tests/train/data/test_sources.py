@@ -140,8 +140,8 @@ def test_clip_art_says_what_it_shows_and_who_drew_it(tmp_path: Path) -> None:
         '<metadata><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#" '
         'xmlns:cc="http://web.resource.org/cc/" '
         'xmlns:dc="http://purl.org/dc/elements/1.1/"><cc:Work><dc:title>pink_cake 02</dc:title><dc:subject><rdf:Bag>'
-        "<rdf:li>food</rdf:li><rdf:li>Ann</rdf:li><rdf:li/></rdf:Bag></dc:subject><dc:creator><cc:Agent>"
-        "<dc:title>Ann</dc:title></cc:Agent></dc:creator></cc:Work></rdf:RDF></metadata>"
+        "<rdf:li>food</rdf:li><rdf:li>Ren&amp;Atilde;&amp;copy;</rdf:li><rdf:li>0xa131b28</rdf:li><rdf:li/></rdf:Bag>"
+        "</dc:subject><dc:creator><cc:Agent><dc:title>Ren&amp;Atilde;&amp;copy;</dc:title></cc:Agent></dc:creator></cc:Work></rdf:RDF></metadata>"
     )
     (root / "cake.svg").write_text(SVG.format(about))
     (root / "untitled.svg").write_text(SVG.format(""))
@@ -149,7 +149,7 @@ def test_clip_art_says_what_it_shows_and_who_drew_it(tmp_path: Path) -> None:
     outcome = parse(clipart.SOURCE, Package("clipart", tmp_path, "CC-PDDC", "Open Clip Art Library"))
     (item,) = outcome.items
     assert (item.id, item.texts, item.keywords) == ("clipart/food/cake", {"en": "pink cake"}, {"en": ["food"]})
-    assert item.attribution == "Ann; Open Clip Art Library"
+    assert item.attribution == "René; Open Clip Art Library"
     assert sum(outcome.dropped.values()) == 2
 
 

@@ -1,9 +1,11 @@
 """Open Clip Art: drawings with a title, keywords and an author inside the SVG file (Dublin Core in RDF)."""
 
+import html
 import re
 import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +18,7 @@ _DC = "{http://purl.org/dc/elements/1.1/}"
 _LIST_ITEM = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}li"
 _WORK = ("{http://web.resource.org/cc/}Work", "{http://creativecommons.org/ns#}Work")
 _EMPTY_TITLES = re.compile(r"part of the .* collection|hash\(0x|untitled|unnamed|open clip art|<|^\W*$", re.IGNORECASE)
+_ADDRESS = re.compile(r"0x[0-9a-f]+$")                                   # where a Perl hash lay in memory
 _TRAILING_NUMBER = re.compile(r"(?:\s+(?:n\.?o?\.?\s*)?\d+)+$|\.svg$", re.IGNORECASE)
 _BYLINE = re.compile(r"^clip ?art by [^-]+ - ", re.IGNORECASE)
 LONGEST_TITLE = 100
@@ -79,7 +82,8 @@ def read_about(path: Path) -> About:
     words = [_words(element) for element in work.findall(f"{_DC}subject//{_LIST_ITEM}")]
     title = clean_title(_words(work.find(f"{_DC}title")))
     unwanted = {"", "hash", title.casefold(), author.casefold()}
-    keywords = list(dict.fromkeys(word for word in words if word.casefold() not in unwanted))
+    telling = [word for word in words if word.casefold() not in unwanted and not _ADDRESS.match(word)]
+    keywords = list(dict.fromkeys(telling))
     return About(title, keywords, "" if _EMPTY_TITLES.search(author) else author)
 
 
@@ -93,7 +97,11 @@ def clean_title(title: str) -> str:
 
 
 def _words(element: ET.Element | None) -> str:
-    return "" if element is None else " ".join((element.text or "").split())
+    """The text inside, entities written out: "Ren&Atilde;&copy;" is René, whose UTF-8 was once taken for Latin-1."""
+    text = "" if element is None else html.unescape(element.text or "")
+    with suppress(UnicodeError):
+        text = text.encode("latin-1").decode()
+    return " ".join(text.split())
 
 
 def combine(outcomes: Iterable[Outcome]) -> Iterator[Outcome]:

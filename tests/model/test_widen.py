@@ -1,4 +1,4 @@
-"""The script that widens a model for a codec with words."""
+"""The script that widens a model for tokenizers with words and tags."""
 
 import runpy
 from dataclasses import replace
@@ -16,23 +16,28 @@ from omni.tokenizers.audio.codec import Codec
 from omni.tokenizers.audio.config import CodecConfig
 from omni.tokenizers.audio.spelling import with_words
 from omni.tokenizers.bundle import Tokenizers
+from omni.tokenizers.image.autoencoder import ImageConfig, ImageTokenizer
+from omni.tokenizers.image.naming import with_tags
+from omni.tokenizers.image.tags import TAGS_A_PICTURE
 from omni.vocab import Vocabulary
 
-SCRIPT = runpy.run_path(str(Path(__file__).parents[2] / "scripts" / "with_words.py"))
+SCRIPT = runpy.run_path(str(Path(__file__).parents[2] / "scripts" / "widen.py"))
 SMALL = CodecConfig(
     frame_rate=25.0, levels=(5, 4), codebooks=2, d_model=16, d_hop=16, encoder_layers=1, decoder_layers=1
 )
+PICTURES = ImageConfig(16, 8, (4, 4), width=16, fine_width=8, encoder_layers=1, decoder_layers=1, fine_layers=0)
+NAMES = tuple(f"name{number}" for number in range(12))
 
 
-def folders(tmp_path: Path, layout: str = "delay") -> tuple[Path, Path]:
+def folders(tmp_path: Path, layout: str = "delay", image: ImageTokenizer | None = None) -> tuple[Path, Path]:
     """A model that speaks the codes of a codec, and the tokenizers with words."""
     torch.manual_seed(0)
     codec = Codec(SMALL)
-    vocab = Vocabulary.of(Tokenizers(audio=codec), ["en"], layout, ["ann"])
+    vocab = Vocabulary.of(Tokenizers(audio=codec, image=image), ["en"], layout, ["ann"])
     shape = replace(ModelConfig.preset("tiny"), d_model=32, n_layers=2, n_heads=2, n_kv_heads=2, d_ff=64)
     model = OmniTransformer(shape.for_vocabulary(vocab))
     save_model(tmp_path / "model", model.state_dict(), model.config, vocab)
-    Tokenizers(audio=with_words(codec, "ab")).save(tmp_path / "words")
+    Tokenizers(audio=with_words(codec, "ab"), image=image).save(tmp_path / "words")
     return tmp_path / "model", tmp_path / "words"
 
 
@@ -55,6 +60,25 @@ def test_without_words_the_wider_model_scores_codes_as_it_did(tmp_path: Path) ->
         torch.testing.assert_close(new.channel_head.logits(same[:, -1], none, new.table), first)
         later = old.channel_head.logits(state[:, -1], steps[:, 0, :1], old.table)
         torch.testing.assert_close(new.channel_head.logits(same[:, -1], wider[:, 0, :2], new.table), later)
+
+
+def test_tags_come_last_with_words_or_after_them(tmp_path: Path) -> None:
+    model, words = folders(tmp_path, image=ImageTokenizer(PICTURES))
+    SCRIPT["widen"](model, words, tmp_path / "wide")
+    old, vocab = load_model(model)
+    bundle = Tokenizers.load(words)
+    assert isinstance(bundle.image, ImageTokenizer)
+    bundle.image = with_tags(bundle.image, NAMES)
+    bundle.save(tmp_path / "both")
+    for given, out in ((model, "at-once"), (tmp_path / "wide", "later")):
+        SCRIPT["widen"](given, tmp_path / "both", tmp_path / out)
+        new, wide = load_model(tmp_path / out)
+        assert (wide.tags, wide.picture_tags, wide.codebooks) == (len(NAMES), TAGS_A_PICTURE, 3)
+        painted, before = wide.picture_span(TAGS_A_PICTURE), vocab["image"]
+        assert torch.equal(new.table[painted.start : painted.stop], old.table[before.start : before.stop])
+        assert wide.picture_span(0).stop == len(wide) and float(new.table[-1].detach().std()) > 0
+    with pytest.raises(InputError, match="neither"):
+        SCRIPT["widen"](tmp_path / "later", tmp_path / "both", tmp_path / "twice")
 
 
 def test_other_models_are_refused(tmp_path: Path) -> None:

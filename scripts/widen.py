@@ -1,0 +1,80 @@
+"""A model as one of a wider token space, which training goes on from: of its tokenizers with words, tags, or both.
+
+    python scripts/widen.py runs/tiny/model --tokenizers runs/spelling --out runs/tiny-words
+
+`omni tokenizer train words` gives a codec one more codebook, the first. The model's own codebooks move back by one:
+what the backbone predicted by itself is predicted through the first of the head's maps, which begins as the identity.
+`omni tokenizer train tags` gives pictures names, whose ids come last. New rows begin near the letters that codes spell,
+and near the names (omni.train.start.likeness).
+"""
+
+import argparse
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from omni.errors import InputError
+from omni.model.folder import load_model, save_model
+from omni.model.transformer import OmniTransformer
+from omni.tokenizers.bundle import Tokenizers
+from omni.train.start.likeness import start_tags, start_words
+from omni.vocab import Vocabulary
+
+MAPS = "channel_head.maps.weight"
+
+
+def main() -> None:
+    """Write the folder."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--tokenizers", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    widen(args.model, args.tokenizers, args.out)
+    print(args.out)
+
+
+def widen(folder: Path, tokenizers: Path, out: Path) -> None:
+    """Raises InputError unless the tokenizers are the model's, of the delay layout, with words or tags besides."""
+    model, vocab = load_model(folder)
+    bundle = Tokenizers.load(tokenizers)
+    wide = Vocabulary.of(bundle, vocab.languages, vocab.layout, vocab.voices)
+    words, tags = wide.codebooks - vocab.codebooks, wide.tags - vocab.tags
+    same = replace(wide, codebooks=vocab.codebooks, image=wide.image - tags, picture_tokens=vocab.picture_tokens,
+                   tags=vocab.tags, picture_tags=vocab.picture_tags, tokenizers=vocab.tokenizers)  # fmt: skip
+    vocab.check_same(same, str(folder), str(tokenizers))
+    if vocab.layout != "delay" or (words, bool(tags)) not in ((1, False), (0, True), (1, True)):
+        raise InputError(f"{tokenizers}: neither words nor tags that {folder} lacks, or it is not of the delay layout")
+    torch.manual_seed(0)
+    wider = OmniTransformer(model.config.for_vocabulary(wide))
+    weights = wider.state_dict()
+    for name, old in model.state_dict().items():
+        weights[name] = _grown(name, old, weights[name], vocab, bool(words))
+    wider.load_state_dict(weights)
+    if words:
+        start_words(wider, wide, bundle, torch.Generator().manual_seed(0))
+    if tags:
+        start_tags(wider, wide, bundle, torch.Generator().manual_seed(0))
+    save_model(out, wider.state_dict(), wider.config, wide)
+    shutil.copytree(tokenizers, out / "tokenizers", ignore=shutil.ignore_patterns("training.safetensors"))
+
+
+def _grown(name: str, old: Tensor, new: Tensor, vocab: Vocabulary, words: bool) -> Tensor:
+    """A weight with room for what is new: [vocab, d_model] tables, the head's maps [channels * d_model, d_model]."""
+    if name == MAPS and words:
+        return torch.cat((torch.eye(old.shape[1]), old))
+    if name not in ("embedding.weight", "output.weight"):
+        return old
+    new = new.clone()
+    first = vocab["audio"].start
+    moved = first + vocab.codebook_size * words
+    new[:first] = old[:first]
+    new[moved : moved + len(old) - first] = old[first:]
+    return new
+
+
+if __name__ == "__main__":
+    main()
