@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from omni.figures import Report
+    from omni.tokenizers.image.naming import Named
+    from omni.tokenizers.image.tags import Tagger
     from omni.train.data.items import Manifest, Recording
 
 SHORTEST_CLIP = 0.5                                                     # seconds; STOI needs 0.4
@@ -47,6 +49,20 @@ def manifest_pictures(manifest: "Manifest", split: str) -> "NDArray[np.uint8]":
     if not rows:
         return np.zeros((0, manifest.picture_size, manifest.picture_size, 3), np.uint8)
     return np.stack([manifest.picture(row) for row in rows])
+
+
+def named_pictures(manifest: "Manifest", split: str) -> "Named":
+    """Pictures of a split with what English says of them, the folders they lie in, and the colour that prevails."""
+    from omni.tokenizers.image.naming import Named, names_in
+    from omni.train.tasks.colours import colour_of
+
+    names = []
+    for item in manifest.of(split=split):
+        folders = item.id.split("/")[1:-1]
+        said = names_in([*item.texts.get("en", "").split(), *item.keywords.get("en", []), *folders])
+        colours = [colour_of(manifest.picture(row)) for row in item.pictures]
+        names += [said | {colour} if colour else said for colour in colours]
+    return Named(manifest_pictures(manifest, split), names)
 
 
 def held_out_clips(manifest: "Manifest", most: int = MOST_CLIPS) -> "list[tuple[NDArray[np.float32], str | None]]":
@@ -113,6 +129,7 @@ def _is_english(recording: "Recording") -> bool:
 
 def _eval_image(folder: Path, manifest: "Manifest") -> "Report":
     from omni.tokenizers.bundle import load_image
+    from omni.tokenizers.image.autoencoder import ImageTokenizer
     from omni.tokenizers.image.metrics import contact_sheet, evaluate
     from omni.tokenizers.image.pixels import write_picture
 
@@ -124,7 +141,20 @@ def _eval_image(folder: Path, manifest: "Manifest") -> "Report":
         )
     pictures = manifest_pictures(manifest, "test")[:MOST_PICTURES]
     report = evaluate(tokenizer, pictures, distractors=manifest_pictures(manifest, "train")[:MOST_DISTRACTORS])
+    if isinstance(tokenizer, ImageTokenizer) and tokenizer.tagger is not None:
+        _add_tags(report, tokenizer.tagger, named_pictures(manifest, "test"))
     sheet = folder / "reconstructions.png"
     write_picture(sheet, contact_sheet(tokenizer, pictures[:: max(1, len(pictures) // 32)][:32]), scale=2)
     print(f"originals above their reconstructions: {sheet}")
     return report
+
+
+def _add_tags(report: "Report", tagger: "Tagger", named: "Named") -> None:
+    """tags_right: share of a picture's tags, of as many as could fit, that do; tags_blind: if all had the same."""
+    from omni.tokenizers.image.naming import fitting, fitting_all
+
+    found = fitting(tagger, named)
+    if len(found):
+        mean, error = float(found.mean()), 1.96 * float(found.std()) / len(found) ** 0.5 if len(found) > 1 else 0.0
+        report.add("tags_right", mean, "share", low=mean - error, high=mean + error, n=len(found))
+        report.add("tags_blind", float(fitting_all(named, tagger.names).mean()), "share", n=len(found))

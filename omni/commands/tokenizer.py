@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from omni.errors import InputError
 
 if TYPE_CHECKING:
-    from omni.tokenizers.image.naming import Named
     from omni.train.data.items import Manifest
 
 EPILOG = """examples:
@@ -212,6 +211,7 @@ def train_tags(
     seed: int = 0,
 ) -> None:
     """The tokenizers in `given` with names for pictures, learnt from English captions, keywords, folders, colours."""
+    from omni.commands.measuring import named_pictures
     from omni.tokenizers.bundle import Tokenizers
     from omni.tokenizers.image.autoencoder import ImageTokenizer
     from omni.tokenizers.image.naming import train_tags as learn
@@ -219,24 +219,9 @@ def train_tags(
     bundle = Tokenizers.load(_other(given, out))
     if not isinstance(bundle.image, ImageTokenizer):
         raise InputError(f"{given}: tags are added to our own image tokenizer; `omni tokenizer train image` makes one")
-    named, valid = (_named(manifest, split) for split in ("train", "valid"))
+    named, valid = (named_pictures(manifest, split) for split in ("train", "valid"))
     bundle.image = learn(bundle.image, named, out / "image", steps=steps, minutes=minutes, valid=valid, seed=seed)
     bundle.save(out)
-
-
-def _named(manifest: "Manifest", split: str) -> "Named":
-    """Pictures of a split with what English says of them, the folders they lie in, and the colour that prevails."""
-    from omni.commands.measuring import manifest_pictures
-    from omni.tokenizers.image.naming import Named, names_in
-    from omni.train.tasks.colours import colour_of
-
-    names = []
-    for item in manifest.of(split=split):
-        folders = item.id.split("/")[1:-1]
-        said = names_in([*item.texts.get("en", "").split(), *item.keywords.get("en", []), *folders])
-        colours = [colour_of(manifest.picture(row)) for row in item.pictures]
-        names += [said | {colour} if colour else said for colour in colours]
-    return Named(manifest_pictures(manifest, split), names)
 
 
 def _other(given: Path, out: Path) -> Path:

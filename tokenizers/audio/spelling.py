@@ -23,6 +23,7 @@ from omni.tokenizers.audio.codec import Codec
 from omni.tokenizers.audio.config import CodecConfig
 from omni.tokenizers.audio.guidance import Alphabet, reading_loss
 from omni.tokenizers.audio.words import LETTERS_A_FRAME, MELS, Words, mel_bank, mels, nearest, roots
+from omni.tokenizers.precision import fast_products
 from omni.tokenizers.resuming import STATE, finish, finished, go_on, load_state, save_state
 
 TRACTS = tuple(np.linspace(0.82, 1.2, 20))                              # vocal tracts, from long to short
@@ -148,7 +149,9 @@ class Run:
 
     def loss(self, bands: Tensor, frames: list[int], texts: list[list[int]]) -> Tensor:
         """Nats a letter."""
-        return reading_loss(self.scores(bands).flatten(1, 2), texts, [LETTERS_A_FRAME * count for count in frames])
+        with fast_products():
+            scores = self.scores(bands)
+        return reading_loss(scores.flatten(1, 2), texts, [LETTERS_A_FRAME * count for count in frames])
 
 
 def train_words(

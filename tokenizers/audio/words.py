@@ -66,7 +66,7 @@ class Words(nn.Module):
         after.append(state)
         x = self.frame(x.unflatten(1, (-1, self.hops // 2)).flatten(2))  # [batch, frames, frame]
         x, state = self.stacks[2](x, states[2])
-        return self.spell(x).unflatten(2, (LETTERS_A_FRAME, -1)).log_softmax(-1), (*after, state)
+        return self.spell(x).float().unflatten(2, (LETTERS_A_FRAME, -1)).log_softmax(-1), (*after, state)
 
     def read(self, codes: Tensor) -> str:
         """What codes, long [frames], spell by themselves, each moment's likeliest letter: half right at best."""

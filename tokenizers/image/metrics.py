@@ -95,7 +95,7 @@ def evaluate(
     """Figures of a tokenizer on held-out pictures, uint8 [n, s, s, 3]; identical pictures count once.
 
     psnr, ssim: means with their 95 % interval; retrieval_top1: share of reconstructions whose nearest picture, among
-    all held-out ones and the distractors, is their own; code_usage: share of the codebook that occurs;
+    all held-out ones and the distractors, is their own; code_usage: share of the codebook that occurs, tags apart;
     code_entropy: bits a token carries by its frequency. Raises InputError without pictures.
     """
     if not len(pictures):
@@ -112,7 +112,8 @@ def evaluate(
     low, high = _wilson(int(own.sum()), len(own))
     report.add("retrieval_top1", float(own.float().mean()), "share", low=low, high=high, n=len(own))
     report.add("retrieval_chance", 1 / (len(pixels) + (0 if others is None else len(others))), "share")
-    counts = torch.bincount(codes.flatten(), minlength=tokenizer.codebook_size).double()
+    codes = codes[:, tokenizer.picture_tags :]
+    counts = torch.bincount(codes.flatten(), minlength=tokenizer.codebook_size - tokenizer.tags).double()
     share = counts[counts > 0] / counts.sum()
     report.add("code_usage", float((counts > 0).double().mean()), "share", n=codes.numel())
     report.add("code_entropy", float(-(share * share.log2()).sum()), "bits/token", n=codes.numel())

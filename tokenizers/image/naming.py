@@ -24,6 +24,7 @@ from omni.errors import InputError
 from omni.tokenizers.image.autoencoder import ImageTokenizer
 from omni.tokenizers.image.pixels import to_pixels
 from omni.tokenizers.image.tags import TAGS_A_PICTURE, Tagger
+from omni.tokenizers.precision import fast_products
 from omni.tokenizers.resuming import STATE, finish, finished, go_on, load_state, save_state
 
 SIDES = ("left", "right", "top", "bottom")
@@ -88,18 +89,23 @@ def _singular(name: str, known: Counter[str]) -> str:
     return name
 
 
+def targets_of(named: Named, tags: Sequence[str]) -> Tensor:
+    """Which tags name which picture, 0 or 1: [pictures, tags]."""
+    number = {tag: index for index, tag in enumerate(tags)}
+    counts = Counter(name for some in named.names for name in some)
+    targets = torch.zeros(len(named.names), len(tags))
+    for row, some in zip(targets, named.names, strict=True):
+        row[[number[name] for name in {_singular(name, counts) for name in some} | some if name in number]] = 1
+    return targets
+
+
 class Lessons:
     """Batches by step: each is a pure function of (seed, step)."""
 
     def __init__(self, named: Named, tags: tuple[str, ...], plan: Plan, seed: int) -> None:
         self.named, self.seed = named, seed
         self.batch = min(plan.batch, len(named.pictures))
-        number = {tag: index for index, tag in enumerate(tags)}
-        counts = Counter(name for some in named.names for name in some)
-        found = [{_singular(name, counts) for name in some} | some for some in named.names]
-        self.targets = torch.zeros(len(found), len(tags))
-        for row, some in zip(self.targets, found, strict=True):
-            row[[number[name] for name in some if name in number]] = 1
+        self.targets = targets_of(named, tags)
 
     def __call__(self, step: int) -> tuple[Tensor, Tensor]:
         """Pixels [batch, 3, size, size], changed in look, and how likely each tag is to be named [batch, tags]."""
@@ -201,13 +207,12 @@ def train_tags(
     load_state(out / STATE, parts, optimizers, identity, run, "an image tokenizer's tags")
     if not run.steps:
         run.steps = steps if steps is not None else _steps_in(minutes or 0.0, run, lessons, plan)
-    held = None if valid is None or not len(valid.pictures) else Lessons(valid, tags, plan, seed)
     go_on(
         run, "tags",
         lambda: _step(run, lessons, plan),
         lambda: save_state(out / STATE, parts, optimizers, identity, run),
         every=LOG_EVERY, save_every=plan.save_every, shown={"nats": "nats"},
-        more=lambda: {} if held is None else {"valid": _right(run.tagger, held)},
+        more=lambda: _validated(run.tagger, valid),
     )  # fmt: skip
     tagged.eval().save(out)
     finish(out, identity, run)
@@ -227,7 +232,9 @@ def _step(run: Run, lessons: Lessons, plan: Plan) -> dict[str, float]:
     pixels, targets = lessons(run.step)
     with torch.random.fork_rng(devices=[]):                             # of the dropout
         torch.manual_seed(run.step)
-        loss = -(targets * run.tagger(pixels)).sum(1).mean()
+        with fast_products():
+            scores = run.tagger(pixels)                                 # [batch, tags]
+    loss = -(targets * scores).sum(1).mean()
     rate = min(1.0, (run.step + 1) / plan.warmup) * (1 - run.step / run.steps + 0.01)
     run.optimizer.param_groups[0]["lr"] = plan.learning_rate * rate
     run.optimizer.zero_grad(set_to_none=True)
@@ -235,6 +242,14 @@ def _step(run: Run, lessons: Lessons, plan: Plan) -> dict[str, float]:
     nn.utils.clip_grad_norm_(run.tagger.parameters(), 1.0)
     run.optimizer.step()
     return {"nats": loss.item()}
+
+
+def _validated(tagger: Tagger, valid: Named | None) -> dict[str, float]:
+    if valid is None:
+        return {}
+    found = fitting(tagger.eval(), valid)
+    tagger.train()
+    return {"valid": float(found.mean())} if len(found) else {}
 
 
 def _steps_in(minutes: float, run: Run, lessons: Lessons, plan: Plan) -> int:
@@ -250,11 +265,19 @@ def _steps_in(minutes: float, run: Run, lessons: Lessons, plan: Plan) -> int:
 
 
 @torch.no_grad()
-def _right(tagger: Tagger, held: Lessons) -> float:
-    """Share of the tags of held-out pictures that fit them, of as many as fit, in the pictures that have some."""
-    tagger.eval()
-    codes = torch.cat([tagger.codes(to_pixels(some)) for some in np.array_split(held.named.pictures, 8) if len(some)])
-    tagger.train()
-    found = held.targets.gather(1, codes).sum(1)                        # [pictures]
-    fit = held.targets.sum(1).clamp(max=TAGS_A_PICTURE)
-    return float((found[fit > 0] / fit[fit > 0]).mean()) if bool((fit > 0).any()) else 0.0
+def fitting(tagger: Tagger, named: Named) -> Tensor:
+    """For each picture that has some of the names: which share of its tags, of as many as could fit, do. [pictures]"""
+    pixels = [to_pixels(some) for some in np.array_split(named.pictures, 1 + len(named.pictures) // 64)]
+    return _share(torch.cat([tagger.codes(some) for some in pixels]), targets_of(named, tagger.names))
+
+
+def fitting_all(named: Named, tags: Sequence[str]) -> Tensor:
+    """The same if every picture had the tags that fit most of them: what a tagger that sees nothing can reach."""
+    targets = targets_of(named, tags)
+    return _share(targets.sum(0).topk(TAGS_A_PICTURE).indices.expand(len(targets), -1), targets)
+
+
+def _share(codes: Tensor, targets: Tensor) -> Tensor:
+    found = targets.gather(1, codes).sum(1)                             # [pictures]
+    fit = targets.sum(1).clamp(max=TAGS_A_PICTURE)
+    return found[fit > 0] / fit[fit > 0]

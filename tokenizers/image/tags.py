@@ -30,7 +30,7 @@ class Tagger(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         """pixels: [batch, 3, size, size] in 0..1. Returns log probabilities [batch, names]."""
         seen = self.see((2 * pixels - 1).contiguous(memory_format=torch.channels_last)).mean((2, 3))  # [batch, width]
-        return self.name(F.dropout(seen, 0.2, self.training)).log_softmax(-1)
+        return self.name(F.dropout(seen, 0.2, self.training)).float().log_softmax(-1)
 
     def codes(self, pixels: Tensor) -> Tensor:
         """The likeliest names, best first: long [batch, TAGS_A_PICTURE]."""

@@ -92,8 +92,8 @@ def test_a_training_that_was_cut_goes_on_bit_for_bit(tmp_path: Path, monkeypatch
 
 
 def test_sides_are_where_the_picture_went() -> None:
-    named = shapes(64, 4)
-    lessons = Lessons(named, tags_of(named.names), replace(PLAN, batch=64), seed=0)
+    named = shapes(256, 4)
+    lessons = Lessons(named, tags_of(named.names), replace(PLAN, batch=256), seed=0)
     pixels, targets = lessons(0)
     dark = 1 - pixels.mean(1)                                           # [batch, height, width]
     dark = torch.where(dark > 0.4, dark, 0.0)
