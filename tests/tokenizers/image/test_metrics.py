@@ -16,6 +16,7 @@ class Lossless:
     """The oracle: every picture is its own code."""
 
     tokens, codebook_size, picture_size = 4, 8, 16
+    tags = picture_tags = 0
 
     def __init__(self) -> None:
         self.seen: dict[tuple[int, ...], Tensor] = {}
