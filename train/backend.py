@@ -93,7 +93,8 @@ def make_optimizer(model: OmniTransformer, recipe: Recipe) -> AnyOptimizer:
         return Adafactor([{"params": part, "weight_decay": decay} for part, decay in decays], lr=plan.lr)
     rows = _stacked_rows(model)
     stacked = [(parameter, rows.get(id(parameter), [parameter.shape[0]])) for parameter in matrices]
-    return Muon(stacked, _adamw([{"params": others}], plan), plan.lr, plan.weight_decay, plan.momentum)
+    half = recipe.precision == "bf16"
+    return Muon(stacked, _adamw([{"params": others}], plan), plan.lr, plan.weight_decay, plan.momentum, half)
 
 
 def _dimensions(parameter: nn.Parameter) -> int:

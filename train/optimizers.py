@@ -46,7 +46,7 @@ class Muon(torch.optim.Optimizer):
     matrices: (parameter [rows, columns], rows of the independent matrices stacked in it). Queries, keys and values lie
     in one parameter, but are orthogonalised one by one. Updates have the root mean square of AdamW's, 0.2, so that one
     learning rate serves both (Liu et al. 2025, section 2.2). Each process works out its share of the matrices and keeps
-    their momentum; the updates are then exchanged, so every process must call `step`.
+    their momentum; the updates are then exchanged, so every process must call `step`. half: it works in bf16.
     """
 
     skip = False                                                        # a step does nothing while it is set
@@ -58,12 +58,14 @@ class Muon(torch.optim.Optimizer):
         lr: float,
         weight_decay: float,
         momentum: float = 0.95,
+        half: bool = False,
     ) -> None:
         defaults = {"lr": lr, "weight_decay": weight_decay, "momentum": momentum}
         super().__init__([{"params": [parameter for parameter, _ in matrices]}], defaults)
         self.rows = {parameter: list(rows) for parameter, rows in matrices}
         self.others = others
         self.param_groups += others.param_groups                        # the same dictionaries: one place for rates
+        self.half = half
         self.owner = _divide([parameter for parameter, _ in matrices])
 
     def zero_grad(self, set_to_none: bool = True) -> None:
@@ -97,7 +99,7 @@ class Muon(torch.optim.Optimizer):
         assert gradient is not None
         momentum.lerp_(gradient, 1 - decay)
         ahead = gradient.lerp(momentum, decay)                          # Nesterov
-        return torch.cat([orthogonal(part) for part in ahead.split(self.rows[parameter])])
+        return torch.cat([orthogonal(part, self.half) for part in ahead.split(self.rows[parameter])])
 
     def _exchange(self, parameters: Sequence[nn.Parameter], updates: Sequence[Tensor]) -> None:
         """Every process's own updates to all the others, in one message each."""
@@ -113,14 +115,14 @@ class Muon(torch.optim.Optimizer):
                 update.copy_(part.view_as(update))
 
 
-def orthogonal(matrix: Tensor) -> Tensor:
+def orthogonal(matrix: Tensor, half: bool = False) -> Tensor:
     """About U V^T of the singular value decomposition of [rows, columns], scaled to a root mean square of 0.2.
 
-    Newton-Schulz iterations; in bf16 on a GPU, where matrix products of it are fast.
+    Newton-Schulz iterations; half: in bf16, as they are on a GPU anyhow.
     """
     a, b, c = COEFFICIENTS
     wide = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
-    x = wide.bfloat16() if matrix.is_cuda else wide.float()
+    x = wide.bfloat16() if half or matrix.is_cuda else wide.float()
     x = x / x.norm().clamp(min=1e-7)                                    # no singular value above 1
     for _ in range(ITERATIONS):
         gram = x @ x.T                                                  # [short side, short side]

@@ -16,7 +16,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, z_loss: float) -> tuple[Tensor, Tensor]:
-        rows = hidden.shape[0]
+        rows, table = hidden.shape[0], weight.to(hidden.dtype)          # under autocast alone they differ
         losses = hidden.new_empty(rows, dtype=torch.float32)
         penalty = hidden.new_zeros((), dtype=torch.float32)
         needs_grad = ctx.needs_input_grad[0] or ctx.needs_input_grad[1]
@@ -24,7 +24,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         grad_weight = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None  # not of a frozen table
         for start in range(0, rows, CHUNK):
             part = slice(start, start + CHUNK)
-            logits = (hidden[part] @ weight.T).float()                  # [chunk, vocab]
+            logits = (hidden[part] @ table.T).float()                   # [chunk, vocab]
             target = targets[part, None]
             hit, most = logits.gather(1, target), logits.amax(dim=-1, keepdim=True)
             exponentials = logits.sub_(most).exp_()                     # in place, and computed once for both uses
@@ -36,9 +36,11 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 grad = exponentials.mul_((1 + 2 * z_loss * partition) / sums)
                 grad.scatter_add_(1, target, grad.new_full(target.shape, -1.0))
                 grad = grad.to(hidden.dtype)
-                torch.mm(grad, weight, out=grad_hidden[part])
-                if grad_weight is not None:
+                torch.mm(grad, table, out=grad_hidden[part])
+                if grad_weight is not None and table is weight:
                     grad_weight.addmm_(grad.T, hidden[part])
+                elif grad_weight is not None:
+                    grad_weight += grad.T @ hidden[part]
         if needs_grad:
             ctx.save_for_backward(grad_hidden, grad_weight)
         ctx.mark_non_differentiable(losses)

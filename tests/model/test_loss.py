@@ -39,6 +39,21 @@ def test_loss_and_gradients_equal_those_of_autograd(
         torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-5)
 
 
+def test_states_in_bf16_and_a_table_in_float32_work_together() -> None:
+    """As under autocast without ZeRO, where weights stay in float32."""
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(40, 16, generator=generator, requires_grad=True)
+    hidden = torch.randn(700, 16, generator=generator, requires_grad=True)  # more than a chunk
+    targets = torch.randint(40, (700,), generator=generator)
+    exact = torch.autograd.grad(linear_cross_entropy(hidden, weight, targets, 1e-4)[0], (hidden, weight))
+    with torch.autocast("cpu", torch.bfloat16):
+        total, _ = linear_cross_entropy(hidden.bfloat16(), weight, targets, 1e-4)
+    rough = torch.autograd.grad(total, (hidden, weight))
+    assert rough[1].dtype == torch.float32
+    for mine, other in zip(rough, exact, strict=True):
+        assert float((mine - other).norm() / other.norm()) < 0.02
+
+
 def packed(documents: list[torch.Tensor], prefixes: list[int], channels: int) -> Batch:
     """Documents [steps, channels] laid in one row, with three steps of padding."""
     steps = sum(map(len, documents)) + 3

@@ -18,12 +18,12 @@ import torch
 from torch import Tensor, nn
 
 from omni.errors import InputError
+from omni.precision import fast_products
 from omni.tokenizers.audio.augment import degraded
 from omni.tokenizers.audio.codec import Codec
 from omni.tokenizers.audio.config import CodecConfig
 from omni.tokenizers.audio.guidance import Alphabet, reading_loss
 from omni.tokenizers.audio.words import LETTERS_A_FRAME, MELS, Words, mel_bank, mels, nearest, roots
-from omni.tokenizers.precision import fast_products
 from omni.tokenizers.resuming import STATE, finish, finished, go_on, load_state, save_state
 
 TRACTS = tuple(np.linspace(0.82, 1.2, 20))                              # vocal tracts, from long to short

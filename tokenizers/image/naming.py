@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from omni.errors import InputError
+from omni.precision import fast_products
 from omni.tokenizers.image.autoencoder import ImageTokenizer
 from omni.tokenizers.image.pixels import to_pixels
 from omni.tokenizers.image.tags import TAGS_A_PICTURE, Tagger
-from omni.tokenizers.precision import fast_products
 from omni.tokenizers.resuming import STATE, finish, finished, go_on, load_state, save_state
 
 SIDES = ("left", "right", "top", "bottom")
