@@ -123,7 +123,7 @@ def count(script: Script, item: Item) -> Iterator[Dialogue]:
     reply = _results().get(item.id.removeprefix(f"{LINES}/"))
     draw = random.Random(f"{script.seed}/count/{item.id}")
     target = script.lines.get(reply or "")
-    for language in script.languages * 3:
+    for language in script.languages * (1 if script.typed else 3):
         if target and language in target.texts and language in item.texts:
             yield (script.asked(item, language, draw), *script.answer(target, language, draw))
 
@@ -141,14 +141,14 @@ def _results() -> dict[str, str]:
 
 
 def talk(script: Script, item: Item) -> Iterator[Dialogue]:
-    """Small talk: a line and the assistant's answer to it, several times in different voices."""
+    """Small talk: a line and the assistant's answer to it, twice in different voices."""
     group, topic, *_ = item.id.removeprefix(f"{LINES}/").split("/")
     if group != "talk" or item.id.endswith("/answer"):
         return
     draw = random.Random(f"{script.seed}/talk/{item.id}")
     (language,) = item.texts
     reply = script.lines[f"talk/{topic}/answer"]
-    for _ in range(8 if language in script.languages else 0):
+    for _ in range(0 if language not in script.languages else 1 if script.typed else 2):
         yield (script.asked(item, language, draw), *script.answer(reply, language, draw))
 
 

@@ -68,12 +68,12 @@ def test_answers_are_written_then_said_by_a_preset_in_the_same_words(script: Scr
         assert all(said.role == "user" for said in dialogue[:-2])
 
 
-def test_a_chat_asks_the_same_in_writing_and_nothing_is_spoken(script: Script) -> None:
+def test_a_chat_asks_the_same_in_writing_and_nobody_asks_or_answers_aloud(script: Script) -> None:
     found = [dialogue for _, dialogue in all_of(script, "chat")]
     kinds = [[said.face.kind for said in dialogue] for dialogue in found]
-    assert {tuple(one) for one in kinds} == {("picture", "text", "text"), ("text", "text")}
-    others = [dialogue for name in ("see", "count", "talk") for _, dialogue in all_of(script, name)]
-    assert len(found) == len(others) > 20
+    assert {tuple(one) for one in kinds} == {("picture", "text", "text"), ("speech", "text", "text"), ("text", "text")}
+    others = [dialogue for name in ("see", "count", "talk", "mind") for _, dialogue in all_of(script, name)]
+    assert 20 < len(found) <= len(others)
     assert {said[-1].item.id for said in found} <= {said[-1].item.id for said in others} | {"lines/word/no"}
 
 
