@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from omni.errors import InputError
 from omni.model.folder import load_model, save_model
@@ -43,11 +43,15 @@ def widen(folder: Path, tokenizers: Path, out: Path) -> None:
     bundle = Tokenizers.load(tokenizers)
     wide = Vocabulary.of(bundle, vocab.languages, vocab.layout, vocab.voices)
     words, tags = wide.codebooks - vocab.codebooks, wide.tags - vocab.tags
-    same = replace(wide, codebooks=vocab.codebooks, image=wide.image - tags, picture_tokens=vocab.picture_tokens,
-                   tags=vocab.tags, picture_tags=vocab.picture_tags, tokenizers=vocab.tokenizers)  # fmt: skip
-    vocab.check_same(same, str(folder), str(tokenizers))
-    if vocab.layout != "delay" or (words, bool(tags)) not in ((1, False), (0, True), (1, True)):
-        raise InputError(f"{tokenizers}: neither words nor tags that {folder} lacks, or it is not of the delay layout")
+    if (words, bool(tags)) not in ((1, False), (0, True), (1, True)) or (tags and vocab.tags):
+        raise InputError(f"{tokenizers}: neither words nor tags that {folder} lacks; name tokenizers that have some")
+    if words and vocab.layout != "delay":
+        raise InputError(f"{folder}: words are added to models of the delay layout, this one is {vocab.layout}")
+    narrow = replace(wide, codebooks=vocab.codebooks, image=wide.image - tags, tags=vocab.tags,
+                     picture_tokens=wide.picture_tokens - (wide.picture_tags if tags else 0),
+                     picture_tags=vocab.picture_tags, tokenizers=vocab.tokenizers)  # fmt: skip
+    vocab.check_same(narrow, str(folder), str(tokenizers))
+    _check_own(folder, bundle)
     torch.manual_seed(0)
     wider = OmniTransformer(model.config.for_vocabulary(wide))
     weights = wider.state_dict()
@@ -60,6 +64,20 @@ def widen(folder: Path, tokenizers: Path, out: Path) -> None:
         start_tags(wider, wide, bundle, torch.Generator().manual_seed(0))
     save_model(out, wider.state_dict(), wider.config, wide)
     shutil.copytree(tokenizers, out / "tokenizers", ignore=shutil.ignore_patterns("training.safetensors"))
+
+
+def _check_own(folder: Path, bundle: Tokenizers) -> None:
+    """The text and, where the model's tokenizers are beside it, what makes sounds and pictures are the model's own."""
+    own = Tokenizers.load(folder / "tokenizers") if (folder / "tokenizers").is_dir() else bundle
+    for name in ("text", "audio", "image"):
+        mine, theirs = getattr(own, name), getattr(bundle, name)
+        if isinstance(mine, nn.Module) and isinstance(theirs, nn.Module):
+            given = theirs.state_dict()
+            same = all(torch.equal(weight, given[key]) for key, weight in mine.state_dict().items() if key in given)
+        else:
+            same = getattr(mine, "fingerprint", None) == getattr(theirs, "fingerprint", None)
+        if not same:
+            raise InputError(f"{folder}: its {name} tokenizer is another one; widen it by what its own was given")
 
 
 def _grown(name: str, old: Tensor, new: Tensor, vocab: Vocabulary, words: bool) -> Tensor:

@@ -162,7 +162,8 @@ class ImageTokenizer(nn.Module):
         painted = self._encode(pixels)[1].flatten(1)                    # [batch, side * side]
         if self.tagger is None:
             return painted
-        return torch.cat((self.quantizer.codebook_size + self.tagger.codes(pixels), painted), 1)
+        named = self.tagger.eval().codes(pixels)                        # [batch, picture_tags]
+        return torch.cat((self.quantizer.codebook_size + named, painted), 1)
 
     @torch.no_grad()
     def decode(self, codes: Tensor) -> Tensor:
@@ -172,8 +173,16 @@ class ImageTokenizer(nn.Module):
         """
         if codes.ndim != 2 or codes.shape[1] != self.tokens:
             raise ValueError(f"codes must be [batch, {self.tokens}], got {list(codes.shape)}")
-        grid = codes[:, self.picture_tags :].unflatten(1, (self.config.side, self.config.side))
+        tags, painted = codes.split((self.picture_tags, self.config.side**2), dim=1)
+        if bool(((tags < self.quantizer.codebook_size) | (tags >= self.codebook_size)).any()):
+            raise ValueError(f"the first {self.picture_tags} codes must be tags, got {tags[0].tolist()}")
+        grid = painted.unflatten(1, (self.config.side, self.config.side))
         return self._decode(self.quantizer.vectors(grid)).clamp(0, 1)
+
+    def names(self, codes: Tensor) -> list[str]:
+        """What the tags of a picture's codes, long [tokens], say; nothing where the tokenizer has none."""
+        tags = codes[: self.picture_tags] - self.quantizer.codebook_size
+        return [self.config.tags[tag] for tag in tags.tolist()]
 
     def _encode(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         cell = self.config.patch // 2                                   # pixels along a cell of the fine grid

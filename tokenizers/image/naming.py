@@ -10,7 +10,7 @@ import json
 import re
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -68,34 +68,32 @@ class Named:
 
 def names_in(texts: Sequence[str]) -> frozenset[str]:
     """The words of texts that can name something: "A yellow hat." gives yellow and hat."""
-    words = {word for text in texts for word in re.findall(r"[^\W\d_]+", text.lower())}
-    return frozenset(word for word in words if len(word) > 1 and word not in _NO_NAMES.split())
+    words = {word for text in texts for word in re.findall(r"[^\W\d_]{2,}", text.lower())}
+    return frozenset(words.difference(_NO_NAMES.split()))
 
 
 def tags_of(names: Sequence[frozenset[str]]) -> tuple[str, ...]:
     """The sides, then the commonest names; a plural counts as its singular where there is one."""
     counts = Counter(name for some in names for name in some)
-    single = Counter[str]()
-    for name, count in counts.items():
-        single[_singular(name, counts)] += count
+    single = Counter(_singular(name, counts) for some in names for name in some)
     common = [name for name, count in single.most_common(MOST_TAGS) if count >= LEAST and name not in SIDES]
     return (*SIDES, *common[: MOST_TAGS - len(SIDES)])
 
 
-def _singular(name: str, known: Counter[str]) -> str:
+def _singular(name: str, known: Container[str]) -> str:
     for ending, instead in (("ies", "y"), ("es", ""), ("s", "")):
-        if name.endswith(ending) and known[name.removesuffix(ending) + instead]:
+        if name.endswith(ending) and name.removesuffix(ending) + instead in known:
             return name.removesuffix(ending) + instead
     return name
 
 
 def targets_of(named: Named, tags: Sequence[str]) -> Tensor:
-    """Which tags name which picture, 0 or 1: [pictures, tags]."""
+    """Which tags name which picture, 0 or 1: [pictures, tags]. No side does, for words say nothing of where it is."""
     number = {tag: index for index, tag in enumerate(tags)}
-    counts = Counter(name for some in named.names for name in some)
     targets = torch.zeros(len(named.names), len(tags))
     for row, some in zip(targets, named.names, strict=True):
-        row[[number[name] for name in {_singular(name, counts) for name in some} | some if name in number]] = 1
+        row[[number[name] for name in {_singular(name, number) for name in some} if name in number]] = 1
+    targets[:, : len(SIDES)] = 0
     return targets
 
 
@@ -225,13 +223,13 @@ def with_tags(tokenizer: ImageTokenizer, tags: tuple[str, ...], seed: int = 0) -
         torch.manual_seed(seed)
         more = ImageTokenizer(replace(tokenizer.config, tags=tags))
     more.load_state_dict(tokenizer.state_dict(), strict=False)
-    return more
+    return more.eval()
 
 
 def _step(run: Run, lessons: Lessons, plan: Plan) -> dict[str, float]:
     pixels, targets = lessons(run.step)
     with torch.random.fork_rng(devices=[]):                             # of the dropout
-        torch.manual_seed(run.step)
+        torch.manual_seed(lessons.seed + run.step)
         with fast_products():
             scores = run.tagger(pixels)                                 # [batch, tags]
     loss = -(targets * scores).sum(1).mean()

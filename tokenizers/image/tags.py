@@ -36,11 +36,6 @@ class Tagger(nn.Module):
         """The likeliest names, best first: long [batch, TAGS_A_PICTURE]."""
         return self(pixels).topk(TAGS_A_PICTURE).indices
 
-    def read(self, codes: Tensor) -> list[str]:
-        """The names of codes [n]."""
-        return [self.names[code] for code in codes.tolist()]
-
-
 class _Block(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()

@@ -93,6 +93,8 @@ def train_image_tokenizer(
     if (steps is None) == (minutes is None):
         raise ValueError("give either steps or minutes")
     _check_pictures(pictures, config)
+    if config.tags:
+        raise InputError("image training: tags are learnt apart; train without them, then `omni tokenizer train tags`")
     identity = {"config": config.saved(), "plan": asdict(plan), "seed": seed, "data": _fingerprint(pictures)}
     identity = json.loads(json.dumps({**identity, "steps": steps, "minutes": minutes}))
     if finished(out, identity, "an image"):

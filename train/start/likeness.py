@@ -59,7 +59,7 @@ def start_words(model: OmniTransformer, vocab: Vocabulary, tokenizers: Tokenizer
         size = LETTERS_A_FRAME, 1 + len(words.letters), table.shape[1]
         shown = torch.randn(size, generator=generator)                  # a direction for each letter, by its place
         if tokenizers.text is not None:
-            text = table.detach()[vocab["text"].start : vocab["text"].stop].float()
+            text = table.detach()[vocab["text"].start : vocab["text"].stop].float().cpu()
             rows = [text[tokenizers.text.encode(letter)].mean(0) for letter in words.letters]
             shown[:, 1:] += (torch.stack(rows) - text.mean(0)) / text.std()
         sounds = table[first + len(words.centres) : vocab["audio"].stop]
@@ -76,7 +76,7 @@ def start_tags(model: OmniTransformer, vocab: Vocabulary, tokenizers: Tokenizers
     for table in model.tables:
         named = torch.randn(vocab.tags, table.shape[1], generator=generator)
         if tokenizers.text is not None:
-            text = table.detach()[vocab["text"].start : vocab["text"].stop].float()
+            text = table.detach()[vocab["text"].start : vocab["text"].stop].float().cpu()
             named = torch.stack([text[tokenizers.text.encode(f" {name}")].mean(0) for name in tagger.names])
         painted = table[vocab["image"].start : first]
         _write(table, first, named, generator, float(painted.detach().std()))

@@ -13,6 +13,7 @@ from omni.tokenizers.image.autoencoder import ImageConfig, ImageTokenizer
 from omni.tokenizers.image.naming import Lessons, Named, Plan, names_in, tags_of, train_tags, with_tags
 from omni.tokenizers.image.pixels import to_pixels
 from omni.tokenizers.image.tags import TAGS_A_PICTURE
+from omni.tokenizers.image.training import train_image_tokenizer
 
 CONFIG = ImageConfig(32, 8, (4, 4), width=16, fine_width=8, encoder_layers=1, decoder_layers=1, fine_layers=0)
 COLOURS = {"red": (220, 30, 30), "green": (30, 180, 30), "blue": (30, 30, 220), "black": (0, 0, 0)}
@@ -51,8 +52,8 @@ def test_a_picture_begins_with_different_tags_and_is_painted_without_them() -> N
     assert int(tags.min()) >= 0 and int(tags.max()) < len(NAMES) == tagged.codebook_size - plain.codebook_size
     assert all(len(set(row.tolist())) == TAGS_A_PICTURE for row in tags)
     assert torch.equal(tagged.decode(codes), plain.decode(painted))
-    with pytest.raises(ValueError, match="codes must"):
-        tagged.decode(codes.flip(1))                                    # a name where something is painted
+    with pytest.raises(ValueError, match="must be tags"):
+        tagged.decode(codes.flip(1))                                    # something painted where a name should be
 
 
 def test_what_is_shown_is_named_from_pictures_never_seen(tmp_path: Path) -> None:
@@ -66,7 +67,8 @@ def test_what_is_shown_is_named_from_pictures_never_seen(tmp_path: Path) -> None
         own = scores[:, [number[name] for name in group]].argmax(1).tolist()
         right = [group[index] in names for index, names in zip(own, fresh.names, strict=True)]
         assert np.mean(right) > 0.8
-    assert again.tagger.read(again.tagger.codes(to_pixels(fresh.pictures[:1]))[0])[0] in again.tagger.names
+    said = again.names(again.encode(to_pixels(fresh.pictures[:1]))[0])
+    assert len(set(said)) == TAGS_A_PICTURE and set(said) & fresh.names[0]
 
 
 def test_a_training_that_was_cut_goes_on_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,6 +116,8 @@ def test_what_cannot_be_learnt_is_refused(tmp_path: Path) -> None:
         train_tags(tokenizer(), Named(shapes(8, 0).pictures, [frozenset({"one"})] * 8), tmp_path, steps=1)
     with pytest.raises(InputError, match="already"):
         train_tags(with_tags(tokenizer(), NAMES), shapes(40, 0), tmp_path, steps=1)
+    with pytest.raises(InputError, match="apart"):
+        train_image_tokenizer(shapes(4, 0).pictures, replace(CONFIG, tags=NAMES), tmp_path, steps=1)
     with pytest.raises(InputError, match="different names"):
         replace(CONFIG, tags=("a",) * 20)
     assert not list(tmp_path.iterdir())
