@@ -76,6 +76,10 @@ class Segment:
             raise ValueError(f"a picture is {vocab.picture_tokens} codes, got {len(self.codes)}")
         if self.modality == "video" and not 0 < len(self.codes) <= vocab.frames:
             raise ValueError(f"a video is 1..{vocab.frames} frames, got {len(self.codes)}")
+        if self.modality in ("image", "video") and vocab.tags:
+            named = self.codes.reshape(-1, vocab.picture_tokens) >= vocab.image - vocab.tags  # [pictures, tokens]
+            if (named != (np.arange(vocab.picture_tokens) < vocab.picture_tags)).any():
+                raise ValueError(f"a picture is {vocab.picture_tags} tags, then codes that are none")
 
 
 @dataclass(frozen=True)

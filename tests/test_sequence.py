@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -32,6 +34,16 @@ def segments(codebooks: int) -> st.SearchStrategy[list[Segment]]:
         )  # fmt: skip
 
     return st.lists(st.sampled_from(["text", "audio", "image", "video"]).flatmap(one), min_size=1, max_size=5)
+
+
+def test_a_picture_begins_with_its_tags_in_a_video_too() -> None:
+    vocab = replace(vocabulary("flat"), tags=3, picture_tags=2)
+    good, wrong = np.array([8, 10, 0, 7]), np.array([8, 0, 10, 7])
+    for segment in (Segment("image", good), Segment("video", np.stack([good, good]))):
+        assert parse(Sequence.of([segment], vocab).ids, vocab) == [segment]
+    for segment in (Segment("image", wrong), Segment("video", np.stack([good, wrong]))):
+        with pytest.raises(ValueError, match="2 tags"):
+            segment.payload(vocab)
 
 
 @given(st.data(), st.sampled_from(LAYOUTS), st.integers(1, 3))
