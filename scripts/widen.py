@@ -1,11 +1,12 @@
-"""A model as one of a wider token space, which training goes on from: of its tokenizers with words, tags, or both.
+"""A model with its tokenizers after they were given words or tags, or learnt to hear words better.
 
     python scripts/widen.py runs/tiny/model --tokenizers runs/spelling --out runs/tiny-words
 
 `omni tokenizer train words` gives a codec one more codebook, the first. The model's own codebooks move back by one:
 what the backbone predicted by itself is predicted through the first of the head's maps, which begins as the identity.
 `omni tokenizer train tags` gives pictures names, whose ids come last. New rows begin near the letters that codes spell,
-and near the names (omni.train.start.likeness).
+and near the names (omni.train.start.likeness). Training goes on from such a model. Codes of words that were there
+already keep their meaning, so that a model of the same token space only takes the better encoder with it.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from omni.train.start.likeness import start_tags, start_words
 from omni.vocab import Vocabulary
 
 MAPS = "channel_head.maps.weight"
+LEARNS = tuple(f"words.{part}." for part in ("hear", "stacks", "pair", "frame", "spell"))  # what hears; codes stay
 
 
 def main() -> None:
@@ -43,8 +45,8 @@ def widen(folder: Path, tokenizers: Path, out: Path) -> None:
     bundle = Tokenizers.load(tokenizers)
     wide = Vocabulary.of(bundle, vocab.languages, vocab.layout, vocab.voices)
     words, tags = wide.codebooks - vocab.codebooks, wide.tags - vocab.tags
-    if (words, bool(tags)) not in ((1, False), (0, True), (1, True)) or (tags and vocab.tags):
-        raise InputError(f"{tokenizers}: neither words nor tags that {folder} lacks; name tokenizers that have some")
+    if words not in (0, 1) or (tags and vocab.tags):
+        raise InputError(f"{tokenizers}: fewer codes than {folder} knows, or other tags; name what its own were given")
     if words and vocab.layout != "delay":
         raise InputError(f"{folder}: words are added to models of the delay layout, this one is {vocab.layout}")
     narrow = replace(wide, codebooks=vocab.codebooks, image=wide.image - tags, tags=vocab.tags,
@@ -73,7 +75,8 @@ def _check_own(folder: Path, bundle: Tokenizers) -> None:
         mine, theirs = getattr(own, name), getattr(bundle, name)
         if isinstance(mine, nn.Module) and isinstance(theirs, nn.Module):
             given = theirs.state_dict()
-            same = all(torch.equal(weight, given[key]) for key, weight in mine.state_dict().items() if key in given)
+            kept = {key: weight for key, weight in mine.state_dict().items() if not key.startswith(LEARNS)}
+            same = all(key in given and torch.equal(weight, given[key]) for key, weight in kept.items())
         else:
             same = getattr(mine, "fingerprint", None) == getattr(theirs, "fingerprint", None)
         if not same:

@@ -77,8 +77,31 @@ def test_tags_come_last_with_words_or_after_them(tmp_path: Path) -> None:
         painted, before = wide.picture_span(TAGS_A_PICTURE), vocab["image"]
         assert torch.equal(new.table[painted.start : painted.stop], old.table[before.start : before.stop])
         assert wide.picture_span(0).stop == len(wide) and float(new.table[-1].detach().std()) > 0
-    with pytest.raises(InputError, match="neither"):
-        SCRIPT["widen"](tmp_path / "later", tmp_path / "both", tmp_path / "twice")
+    narrow = Tokenizers.load(words)
+    narrow.save(tmp_path / "narrow")
+    with pytest.raises(InputError, match="fewer codes"):
+        SCRIPT["widen"](tmp_path / "later", tmp_path / "narrow", tmp_path / "twice")
+    bundle.image = with_tags(ImageTokenizer(PICTURES), NAMES)
+    bundle.save(tmp_path / "narrow")
+    with pytest.raises(InputError, match="image tokenizer is another"):
+        SCRIPT["widen"](tmp_path / "later", tmp_path / "narrow", tmp_path / "twice")
+
+
+def test_a_better_encoder_of_words_is_taken_as_it_is_and_another_codec_is_not(tmp_path: Path) -> None:
+    model, words = folders(tmp_path)
+    SCRIPT["widen"](model, words, tmp_path / "wide")
+    better = Tokenizers.load(words)
+    assert isinstance(better.audio, Codec) and better.audio.words is not None
+    torch.nn.init.normal_(better.audio.words.spell.weight)
+    better.save(tmp_path / "better")
+    SCRIPT["widen"](tmp_path / "wide", tmp_path / "better", tmp_path / "wiser")
+    (old, _), (new, vocab) = load_model(tmp_path / "wide"), load_model(tmp_path / "wiser")
+    assert vocab.tokenizers == better.fingerprint
+    torch.testing.assert_close(new.state_dict(), old.state_dict(), rtol=0, atol=0, equal_nan=True)  # no centres yet
+    torch.nn.init.normal_(next(better.audio.parameters()))
+    better.save(tmp_path / "other")
+    with pytest.raises(InputError, match="audio tokenizer is another"):
+        SCRIPT["widen"](tmp_path / "wide", tmp_path / "other", tmp_path / "never")
 
 
 def test_other_models_are_refused(tmp_path: Path) -> None:

@@ -17,11 +17,11 @@ RAREST = 20                                                             # occurr
 
 
 class Alphabet:
-    """The letters of the transcripts; 0 is the blank."""
+    """The letters of the transcripts, or those that are given; 0 is the blank."""
 
-    def __init__(self, texts: Sequence[str]) -> None:
+    def __init__(self, texts: Sequence[str], letters: str = "") -> None:
         counts = Counter(letter for text in texts for letter in _plain(text))
-        self.letters = "".join(sorted(letter for letter, count in counts.items() if count >= RAREST))
+        self.letters = letters or "".join(sorted(letter for letter, count in counts.items() if count >= RAREST))
         self._ids = {letter: number for number, letter in enumerate(self.letters, start=1)}
 
     def __len__(self) -> int:

@@ -1,8 +1,10 @@
 """Train a codec's codebook of words: its encoder must spell whole recordings; resumes bit for bit.
 
 The codes are clusters of what it read (k-means, as HuBERT's units, Hsu et al. 2021), found at the end: an encoder whose
-codes are rounded while it learns does so half as fast. So that new voices are understood, known ones are heard changed:
-slower and faster, with shorter and longer vocal tracts, through noise, echo and narrow bands, with gaps.
+codes are rounded while it learns does so half as fast. An encoder that learns further keeps them: a code stands for
+letters, so a model that reads codes understands those of a better encoder at once. So that new voices are understood,
+known ones are heard changed: slower and faster, with shorter and longer vocal tracts, through noise, echo and narrow
+bands, with gaps.
 """
 
 import copy
@@ -166,9 +168,9 @@ def train_words(
 ) -> Codec:
     """Give a trained codec a codebook of words before those it has, and save it in `out`.
 
-    Give `steps`, or `minutes`, which are turned into a number of steps once. The codes of sound stay what they were.
-    An interrupted run called again goes on and ends with the same weights; a finished one is loaded.
-    Raises InputError when the codec has words already, or `out` holds another run.
+    Words that it has already are heard better afterwards, with the same letters and codes. The codes of sound stay what
+    they were. Give `steps`, or `minutes`, which are turned into a number of steps once. An interrupted run called again
+    goes on and ends with the same weights; a finished one is loaded. Raises InputError when `out` holds another run.
     """
     out, plan = Path(out), plan or Plan()
     if (steps is None) == (minutes is None):
@@ -179,8 +181,8 @@ def train_words(
     }))  # fmt: skip
     if finished(out, identity, "a codec's words"):
         return Codec.load(out)
-    alphabet = Alphabet(spoken.texts)
-    codec = with_words(codec, alphabet.letters, seed)
+    alphabet, further = Alphabet(spoken.texts, codec.config.words), bool(codec.config.words)
+    codec = copy.deepcopy(codec).train() if further else with_words(codec, alphabet.letters, seed)
     lessons = Lessons(spoken, alphabet, codec, plan, seed)
     assert codec.words is not None
     run = Run.begin(codec.words)
@@ -193,7 +195,8 @@ def train_words(
         lambda: save_state(out / STATE, *_parts(run), identity, run),
         every=LOG_EVERY, save_every=plan.save_every, shown={"letters": "letters"},
     )  # fmt: skip
-    fit_codebook(run, lessons)
+    if not further:
+        fit_codebook(run, lessons)
     codec.eval().save(out)
     finish(out, identity, run)
     return codec

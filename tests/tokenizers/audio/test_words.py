@@ -101,6 +101,14 @@ def test_the_codes_of_two_tones_spell_what_they_say(tmp_path: Path, monkeypatch:
     assert both.words is not None
     codes = [both.encode(torch.from_numpy(some.waves[n])[None])[0, :, 0] for n in (0, 1)]  # of "ab" and "ba"
     assert [both.words.read(one)[:1] for one in codes] == ["a", "b"]
+    before = both.words.spell.weight.clone()
+    further = train_words(both, some, tmp_path / "further", steps=20, plan=Plan(seconds=1.5, warmup=5))
+    assert further.words is not None and torch.equal(both.words.spell.weight, before)
+    assert torch.equal(further.words.centres, both.words.centres) and further.words.letters == both.words.letters
+    assert not torch.equal(further.words.spell.weight, before)
+    again = [further.encode(torch.from_numpy(some.waves[n])[None])[0] for n in (0, 1)]
+    assert [further.words.read(one[:, 0])[:1] for one in again] == ["a", "b"]
+    assert torch.equal(again[0][:, 1:], both.encode(torch.from_numpy(some.waves[0])[None])[0, :, 1:])
 
 
 def test_codes_spell_what_their_centres_are_the_roots_of() -> None:
