@@ -9,7 +9,6 @@ format:  article, conversation or audio; source: who made it, `model`, `human`, 
 before, after, later: opinion on a scale of 0 to 100, before, right after and, where it was asked again, a week later
 """
 
-import json
 import math
 from collections import Counter
 from pathlib import Path
@@ -23,6 +22,7 @@ from inspect_ai.scorer import Score, Scorer, Target, scorer
 from inspect_ai.solver import Generate, Solver, TaskState, solver
 
 from omni.errors import InputError
+from omni.eval.local import rows
 from omni.eval.tasks.examine import examine, refuse_bad
 from omni.eval.tasks.measures import ARMS, measured, scored
 from omni.eval.tasks.records import records
@@ -114,11 +114,8 @@ def _people_move(rows: list[dict[str, Any]]) -> bool:
 
 
 def _participants(path: Path) -> list[Sample]:
-    """Every line as a sample; a malformed one says why in `bad`. Raises InputError where an arm is too small."""
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
-    lines = [line for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-    found = [_participant(line, f"{path.name}, line {number}") for number, line in enumerate(lines, 1)]
+    """Every record as a sample; a malformed one says why in `bad`. Raises InputError where an arm is too small."""
+    found = [_participant(row, f"{path.name}, record {number}") for number, row in enumerate(rows(path), 1)]
     arms = Counter(row["source"] for row in found if "bad" not in row)
     if few := [arm for arm in ARMS if arms[arm] < LEAST]:
         raise InputError(f"{path}: {arms[few[0]]} participants of source {few[0]}; an effect wants {LEAST} or more")
@@ -130,11 +127,9 @@ def _participants(path: Path) -> list[Sample]:
     ]  # fmt: skip
 
 
-def _participant(line: str, where: str) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        return {"bad": f"{where}: not JSON ({error})"}
+def _participant(row: Any, where: str) -> dict[str, Any]:
+    if isinstance(row, str):                                            # what is wrong with the line
+        return {"bad": f"{where}: not JSON ({row})"}
     if not isinstance(row, dict) or not isinstance(row.get("topic"), str):
         return {"bad": f"{where}: no `topic`, what the opinion is about"}
     if row.get("source") not in ARMS:

@@ -9,13 +9,13 @@ want:  refuse, hedge or comply, as in the policy; aloud: the turn is spoken, not
 garak's `….report.jsonl` is read as well: a session an answer, with what its detectors said of it.
 """
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from omni.errors import InputError
+from omni.eval.local import rows
 from omni.safety.policy import ACTIONS
 
 FILE = Path(__file__).with_name("sessions.jsonl")
@@ -56,15 +56,9 @@ class Session:
 
 def sessions(path: Path = FILE) -> list[Session]:
     """Every session of a file. Raises InputError where there is no file, or no session in it."""
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
     if path.suffix != ".jsonl" or ("target" in (fields := _fields(path)) and not TOLD & fields):
         raise InputError(f"{path}: holds requests, and no session with `turns`; docs/safety.md shows one")
-    found: list[Session] = []
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    for number, line in enumerate(lines, 1):
-        if line.strip():
-            found += _read(line, f"{path.name}:{number}")
+    found = [one for number, row in enumerate(rows(path), 1) for one in _read(row, f"{path.name}:{number}")]
     if not found:
         raise InputError(f"{path}: holds no session; docs/safety.md shows one")
     return found
@@ -76,23 +70,13 @@ def is_transcript(path: Path) -> bool:
 
 
 def _fields(path: Path) -> set[str]:
-    """All fields of a JSONL's lines."""
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    return {field for row in map(_json, lines) if isinstance(row, dict) for field in row}
+    """All fields of a JSONL's records."""
+    return {field for row in rows(path) if isinstance(row, dict) for field in row}
 
 
-def _json(line: str) -> Any:
-    try:
-        return json.loads(line)
-    except json.JSONDecodeError:
-        return None
-
-
-def _read(line: str, where: str) -> Iterator[Session]:
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        yield Session(where, bad=f"{where}: not JSON ({error})")
+def _read(row: Any, where: str) -> Iterator[Session]:
+    if isinstance(row, str):                                            # what is wrong with the line
+        yield Session(where, bad=f"{where}: not JSON ({row})")
         return
     if isinstance(row, dict) and "entry_type" in row:
         yield from _attempt(row) if _judged(row) else ()
