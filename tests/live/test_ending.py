@@ -37,7 +37,7 @@ def test_the_ear_hears_as_the_head_was_taught_whatever_was_said_before(pipeline:
 def test_of_a_long_turn_the_latest_counts(pipeline: Pipeline) -> None:
     head = Ending.load(shipped_model())
     assert head is not None
-    codes = np.random.default_rng(0).integers(0, 1000, size=(900, 4))
+    codes = np.random.default_rng(0).integers(0, 1000, size=(900, pipeline.vocab.codebooks))
     for frames in (FRAMES + 1, 499, 500, 501, 900):                     # however much was said before them
         alone = head.judged(pipeline, codes[frames - FRAMES : frames])
         assert head.judged(pipeline, codes[:frames]) == pytest.approx(alone, abs=1e-5)
@@ -45,7 +45,7 @@ def test_of_a_long_turn_the_latest_counts(pipeline: Pipeline) -> None:
 
 
 def test_recordings_are_heard_together_as_each_is_alone(pipeline: Pipeline) -> None:
-    codes = np.random.default_rng(1).integers(0, 1000, size=(60, 4))
+    codes = np.random.default_rng(1).integers(0, 1000, size=(60, pipeline.vocab.codebooks))
     said = [codes[:length] for length in (1, 3, 20, 60)]
     together = latest(pipeline.model, pipeline.vocab, said)
     for states, one in zip(together, said, strict=True):
