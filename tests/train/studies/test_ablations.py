@@ -57,20 +57,22 @@ def tokenized(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for task in TASKS:
             with ShardWriter(folder / split / task, vocab, task) as shard:
                 for number in range(count):
-                    shard.add(Sequence.of(conversation(task, number, draw), vocab), f"{split}/{number // 2}")
+                    shard.add(Sequence.of(conversation(vocab, task, number, draw), vocab), f"{split}/{number // 2}")
     write_json(folder / "choice.json", {})
     return folder
 
 
-def conversation(task: str, number: int, draw: np.random.Generator) -> list[Segment]:
+def conversation(vocab: Vocabulary, task: str, number: int, draw: np.random.Generator) -> list[Segment]:
     """Every fourth one answers in Greek, which the study leaves out; every eighth one is too long for `flat`."""
     language = "el" if number % 4 == 3 else "en"
     frames = 200 if number % 8 == 0 else 14
     text = Segment("text", draw.integers(0, 256, 5), "assistant", language)
-    speech = Segment("audio", draw.integers(0, 1000, (frames, 4)), "assistant", language, "clara")
-    picture = Segment("image", draw.integers(0, 1000, 64), "assistant", language)
+    sounds = draw.integers(0, vocab.codebook_size, (2, frames, vocab.codebooks))
+    speech = Segment("audio", sounds[0], "assistant", language, "clara")
+    shown = [draw.integers(0, span.size) + span.start for span in map(vocab.picture_span, range(vocab.picture_tokens))]
+    picture = Segment("image", vocab["image"].codes(np.array(shown)), "assistant", language)
     asked = Segment("text", draw.integers(0, 256, 4))
-    heard = Segment("audio", draw.integers(0, 1000, (frames, 4)))
+    heard = Segment("audio", sounds[1])
     answers = {"say": [speech], "tell": [text, speech], "draw": [picture]}
     return [heard if task == "transcribe" else asked, *answers.get(task, [text])]
 
