@@ -19,10 +19,10 @@ from omni.train.studies.tiny.verdicts import Runs
 
 PROTOCOL = """
 Data. Token shards of `omni data tokenize` with omni-tiny's tokenizers (25 frames a second, four codebooks of 1,000
-codes; since the fourth version a fifth, of words, and tags before pictures): their own splits, the answers in
-en, fr, es and ru. Of each task up to 180,000 steps to train on and 100
-documents of held-out items to measure (quick: 8,000 and 10). Every variant has the same documents, laid out in its
-own way; one that is longer than 512 steps in any of them is left out of all.
+codes; since the fourth version a fifth, of words, and tags before pictures): their own splits, the answers in en, fr,
+es and ru. Of each task up to 180,000 steps to train on and 100 documents of held-out items to measure (quick: 8,000
+and 10). Every variant has the same documents, laid out in its own way; one that is longer than 512 steps in any of
+them is left out of all.
 
 Base. omni-tiny's recipe from chance with 5.0 million parameters (d_model 192, 7 layers): layout delay; a spoken
 answer is written first, then said; joint mixture, the second stage of recipe tiny; QK-norm; z-loss 1e-4; text_weight
