@@ -40,7 +40,7 @@ def main() -> None:
 
 
 def widen(folder: Path, tokenizers: Path, out: Path) -> None:
-    """Raises InputError unless the tokenizers are the model's, of the delay layout, with words or tags besides."""
+    """Raises InputError unless the tokenizers are the model's own but for words, tags, or how well words are heard."""
     model, vocab = load_model(folder)
     bundle = Tokenizers.load(tokenizers)
     wide = Vocabulary.of(bundle, vocab.languages, vocab.layout, vocab.voices)

@@ -74,6 +74,17 @@ def go_on(
                 saved = time.monotonic()
 
 
+def timed(trial: Progress, step: Callable[[], object], times: int) -> list[float]:
+    """Seconds of each of the next steps of a trial that is thrown away, but for the first two, which warm up."""
+    seconds = []
+    for _ in range(times):
+        begun = time.perf_counter()
+        step()
+        trial.step += 1
+        seconds.append(time.perf_counter() - begun)
+    return seconds[2:]
+
+
 def finish(out: Path, identity: dict[str, Any], run: Progress) -> None:
     """Write the summary; the state is not needed any more."""
     write_json(out / SUMMARY, {"run": identity, "steps": run.steps, "history": run.history})

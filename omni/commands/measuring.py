@@ -56,13 +56,14 @@ def named_pictures(manifest: "Manifest", split: str) -> "Named":
     from omni.tokenizers.image.naming import Named, names_in
     from omni.train.tasks.colours import colour_of
 
-    names = []
-    for item in manifest.of(split=split):
-        folders = item.id.split("/")[1:-1]
-        said = names_in([*item.texts.get("en", "").split(), *item.keywords.get("en", []), *folders])
-        colours = [colour_of(manifest.picture(row)) for row in item.pictures]
-        names += [said | {colour} if colour else said for colour in colours]
-    return Named(manifest_pictures(manifest, split), names)
+    pictures = manifest_pictures(manifest, split)
+    said = [
+        names_in([item.texts.get("en", ""), *item.keywords.get("en", []), *item.id.split("/")[1:-1]])
+        for item in manifest.of(split=split)
+        for _ in item.pictures
+    ]
+    colours = map(colour_of, pictures)
+    return Named(pictures, [some | {hue} if hue else some for some, hue in zip(said, colours, strict=True)])
 
 
 def held_out_clips(manifest: "Manifest", most: int = MOST_CLIPS) -> "list[tuple[NDArray[np.float32], str | None]]":
@@ -151,10 +152,10 @@ def _eval_image(folder: Path, manifest: "Manifest") -> "Report":
 
 def _add_tags(report: "Report", tagger: "Tagger", named: "Named") -> None:
     """tags_right: share of a picture's tags, of as many as could fit, that do; tags_blind: if all had the same."""
+    from omni.tokenizers.image.metrics import add_mean
     from omni.tokenizers.image.naming import fitting, fitting_all
 
     found = fitting(tagger, named)
     if len(found):
-        mean, error = float(found.mean()), 1.96 * float(found.std()) / len(found) ** 0.5 if len(found) > 1 else 0.0
-        report.add("tags_right", mean, "share", low=mean - error, high=mean + error, n=len(found))
+        add_mean(report, "tags_right", found, "share")
         report.add("tags_blind", float(fitting_all(named, tagger.names).mean()), "share", n=len(found))

@@ -10,7 +10,6 @@ bands, with gaps.
 import copy
 import hashlib
 import json
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -26,7 +25,7 @@ from omni.tokenizers.audio.codec import Codec
 from omni.tokenizers.audio.config import CodecConfig
 from omni.tokenizers.audio.guidance import Alphabet, reading_loss
 from omni.tokenizers.audio.words import LETTERS_A_FRAME, MELS, Words, mel_bank, mels, nearest, roots
-from omni.tokenizers.resuming import STATE, finish, finished, go_on, load_state, save_state
+from omni.tokenizers.resuming import STATE, finish, finished, go_on, load_state, save_state, timed
 
 TRACTS = tuple(np.linspace(0.82, 1.2, 20))                              # vocal tracts, from long to short
 SPEEDS = (0.85, 1.18)
@@ -259,13 +258,8 @@ def _steps_in(minutes: float, lessons: Lessons) -> int:
     """How many steps fit into the time, by timing some on a copy that is thrown away."""
     assert lessons.codec.words is not None
     trial = Run.begin(copy.deepcopy(lessons.codec.words))
-    trial.steps, seconds = 1000, []
-    for _ in range(12):
-        begun = time.perf_counter()
-        _step(trial, lessons)
-        trial.step += 1
-        seconds.append(time.perf_counter() - begun)
-    return max(1, int(60 * minutes / float(np.mean(seconds[2:]))))
+    trial.steps = 1000
+    return max(1, int(60 * minutes / float(np.mean(timed(trial, lambda: _step(trial, lessons), 12)))))
 
 
 def _parts(run: Run) -> tuple[dict[str, nn.Module], dict[str, torch.optim.Optimizer]]:

@@ -3,9 +3,9 @@
 import copy
 import json
 import math
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from omni.tokenizers.audio.crops import Batch, Crops
 from omni.tokenizers.audio.discriminator import Critics
 from omni.tokenizers.audio.guidance import Alphabet, Reader, reading_loss
 from omni.tokenizers.audio.losses import SpectralLoss, pitch_loss, spread_loss
-from omni.tokenizers.resuming import STATE, finish, finished, go_on, load_state, save_state
+from omni.tokenizers.resuming import STATE, finish, finished, go_on, load_state, save_state, timed
 
 LOG_EVERY = 25                                                          # steps
 
@@ -229,13 +229,9 @@ def _steps_in(minutes: float, run: Run, lesson: Lesson) -> int:
     trial.steps = 1000
     seconds = []
     for adversarial in (False, True):
-        times = []
-        for _ in range(8 if not adversarial or plan.adversarial else 0):
-            begun = time.perf_counter()
-            _step(trial, lesson, adversarial)
-            trial.step += 1
-            times.append(time.perf_counter() - begun)
-        seconds.append(float(np.median(times[2:])) if times else 0.0)
+        times = 8 if not adversarial or plan.adversarial else 0
+        found = timed(trial, partial(_step, trial, lesson, adversarial), times)
+        seconds.append(float(np.median(found)) if found else 0.0)
     each = (1 - plan.adversarial) * seconds[0] + plan.adversarial * seconds[1]
     return max(1, math.floor(60 * minutes / each))
 

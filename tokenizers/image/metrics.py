@@ -105,9 +105,7 @@ def evaluate(
     others = None if distractors is None or not len(distractors) else to_pixels(distractors)
     report = Report("tokenizer eval image")
     for name, values, unit in (("psnr", psnr(made, pixels), "dB"), ("ssim", ssim(made, pixels), "-1..1")):
-        mean, n = float(values.mean()), len(values)
-        error = 1.96 * float(values.std()) / n**0.5 if n > 1 else 0.0
-        report.add(name, mean, unit, low=mean - error, high=mean + error, n=n)
+        add_mean(report, name, values, unit)
     own = retrieval(made, pixels, others)
     low, high = _wilson(int(own.sum()), len(own))
     report.add("retrieval_top1", float(own.float().mean()), "share", low=low, high=high, n=len(own))
@@ -119,6 +117,13 @@ def evaluate(
     report.add("code_entropy", float(-(share * share.log2()).sum()), "bits/token", n=codes.numel())
     report.add("tokens_per_picture", tokenizer.tokens, "tokens")
     return report
+
+
+def add_mean(report: Report, name: str, values: Tensor, unit: str) -> None:
+    """The mean of values [n] with its 95 % interval."""
+    mean, n = float(values.mean()), len(values)
+    error = 1.96 * float(values.std()) / n**0.5 if n > 1 else 0.0
+    report.add(name, mean, unit, low=mean - error, high=mean + error, n=n)
 
 
 def _wilson(hits: int, n: int) -> tuple[float, float]:

@@ -8,7 +8,6 @@ import copy
 import hashlib
 import json
 import re
-import time
 from collections import Counter
 from collections.abc import Container, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -25,7 +24,8 @@ from omni.precision import fast_products
 from omni.tokenizers.image.autoencoder import ImageTokenizer
 from omni.tokenizers.image.pixels import to_pixels
 from omni.tokenizers.image.tags import TAGS_A_PICTURE, Tagger
-from omni.tokenizers.resuming import STATE, finish, finished, go_on, load_state, save_state
+from omni.tokenizers.image.training import fingerprint_of, rows_of
+from omni.tokenizers.resuming import STATE, finish, finished, go_on, load_state, save_state, timed
 
 SIDES = ("left", "right", "top", "bottom")
 MIDDLE = 0.07                                                           # so far from it, a centre is on a side
@@ -60,10 +60,8 @@ class Named:
 
     @property
     def fingerprint(self) -> str:
-        digest = hashlib.sha256(json.dumps([sorted(names) for names in self.names]).encode())
-        for row in range(0, len(self.pictures), max(1, len(self.pictures) // 64)):
-            digest.update(np.ascontiguousarray(self.pictures[row]).tobytes())
-        return digest.hexdigest()
+        names = json.dumps([sorted(names) for names in self.names])
+        return hashlib.sha256(f"{names} {fingerprint_of(self.pictures)}".encode()).hexdigest()
 
 
 def names_in(texts: Sequence[str]) -> frozenset[str]:
@@ -107,9 +105,7 @@ class Lessons:
 
     def __call__(self, step: int) -> tuple[Tensor, Tensor]:
         """Pixels [batch, 3, size, size], changed in look, and how likely each tag is to be named [batch, tags]."""
-        a_round = len(self.named.pictures) // self.batch
-        order = np.random.default_rng((self.seed, 1, step // a_round)).permutation(len(self.named.pictures))
-        rows = np.sort(order[step % a_round * self.batch :][: self.batch])
+        rows = rows_of(step, len(self.named.pictures), self.batch, self.seed)
         chance = torch.Generator().manual_seed(int(np.random.default_rng((self.seed, step)).integers(2**62)))
         pixels, middle = _moved(to_pixels(self.named.pictures[rows]), chance)
         targets = self.targets[torch.from_numpy(rows)].clone()          # [batch, tags]
@@ -252,14 +248,9 @@ def _validated(tagger: Tagger, valid: Named | None) -> dict[str, float]:
 
 def _steps_in(minutes: float, run: Run, lessons: Lessons, plan: Plan) -> int:
     """How many steps fit into the time, by timing some on a copy that is thrown away."""
-    trial, seconds = Run.begin(copy.deepcopy(run.tagger), plan), []
+    trial = Run.begin(copy.deepcopy(run.tagger), plan)
     trial.steps = 1000
-    for _ in range(6):
-        begun = time.perf_counter()
-        _step(trial, lessons, plan)
-        trial.step += 1
-        seconds.append(time.perf_counter() - begun)
-    return max(1, int(60 * minutes / float(np.median(seconds[2:]))))
+    return max(1, int(60 * minutes / float(np.median(timed(trial, lambda: _step(trial, lessons, plan), 6)))))
 
 
 @torch.no_grad()

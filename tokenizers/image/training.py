@@ -18,7 +18,7 @@ from omni.errors import InputError
 from omni.progress import progress
 from omni.tokenizers.image.autoencoder import ImageConfig, ImageTokenizer
 from omni.tokenizers.image.pixels import to_pixels
-from omni.tokenizers.resuming import STATE, finish, finished, load_state, save_state
+from omni.tokenizers.resuming import STATE, finish, finished, load_state, save_state, timed
 
 LOG_EVERY = 50                                                          # steps
 Pictures = NDArray[np.uint8]
@@ -95,7 +95,7 @@ def train_image_tokenizer(
     _check_pictures(pictures, config)
     if config.tags:
         raise InputError("image training: tags are learnt apart; train without them, then `omni tokenizer train tags`")
-    identity = {"config": config.saved(), "plan": asdict(plan), "seed": seed, "data": _fingerprint(pictures)}
+    identity = {"config": config.saved(), "plan": asdict(plan), "seed": seed, "data": fingerprint_of(pictures)}
     identity = json.loads(json.dumps({**identity, "steps": steps, "minutes": minutes}))
     if finished(out, identity, "an image"):
         return ImageTokenizer.load(out)
@@ -119,20 +119,19 @@ class Batches:
     def __call__(self, step: int) -> Tensor:
         """Pixels of one step, float [batch, 3, size, size] in 0..1."""
         chance = np.random.default_rng((self.seed, step))
-        rows = np.sort(self._rows(step))                                # in file order: kind to a memory map
-        pixels = to_pixels(self.pictures[rows])
+        pixels = to_pixels(self.pictures[rows_of(step, len(self.pictures), self.batch, self.seed)])
         mirrored = torch.from_numpy(chance.random(self.batch) < 0.5)
         pixels = torch.where(mirrored[:, None, None, None], pixels.flip(3), pixels)
         size, most = pixels.shape[-1], self.plan.shift
         down, right = chance.integers(0, 2 * most + 1, 2)
         return F.pad(pixels, (most, most, most, most), value=1.0)[:, :, down : down + size, right : right + size]
 
-    def _rows(self, step: int) -> NDArray[np.int64]:
-        """Each picture once an epoch, in a new order every epoch."""
-        a_round = len(self.pictures) // self.batch
-        order = np.random.default_rng((self.seed, 1, step // a_round)).permutation(len(self.pictures))
-        first = step % a_round * self.batch
-        return order[first : first + self.batch]
+
+def rows_of(step: int, count: int, batch: int, seed: int) -> NDArray[np.int64]:
+    """Pictures of a step's batch: each once an epoch, which is drawn anew; in file order, kind to a memory map."""
+    a_round = count // batch
+    order = np.random.default_rng((seed, 1, step // a_round)).permutation(count)
+    return np.sort(order[step % a_round * batch :][:batch])
 
 
 def reconstruction_loss(made: Tensor, pixels: Tensor) -> Tensor:
@@ -200,13 +199,7 @@ def _steps_in(minutes: float, run: Run, batches: Batches, plan: Plan) -> int:
     """How many steps fit into the time, by timing some on a copy that is thrown away."""
     trial = Run(copy.deepcopy(run.model), run.optimizer, steps=1000)
     trial.optimizer = _optimizer(trial.model, plan)
-    seconds = []
-    for _ in range(8):
-        begun = time.perf_counter()
-        _step(trial, batches, plan)
-        trial.step += 1
-        seconds.append(time.perf_counter() - begun)
-    return max(1, int(60 * minutes / float(np.median(seconds[2:]))))
+    return max(1, int(60 * minutes / float(np.median(timed(trial, lambda: _step(trial, batches, plan), 8)))))
 
 
 def _save(run: Run, path: Path, identity: dict[str, Any]) -> None:
@@ -231,7 +224,7 @@ def _check_pictures(pictures: Pictures, config: ImageConfig) -> None:
         )
 
 
-def _fingerprint(pictures: Pictures) -> str:
+def fingerprint_of(pictures: Pictures) -> str:
     """Checksum of up to 64 pictures spread over the data, and of how many there are."""
     digest = hashlib.sha256(str(pictures.shape).encode())
     for row in range(0, len(pictures), max(1, len(pictures) // 64)):

@@ -37,13 +37,13 @@ def start_alike(model: OmniTransformer, vocab: Vocabulary, tokenizers: Tokenizer
         d_model = table.shape[1]
         if tokenizers.text is not None:
             _write(table, vocab["text"].start, piece_features(tokenizers.text, d_model, generator), generator)
-        for span, tokenizer in (("audio", tokenizers.audio), ("image", tokenizers.image)):
+        painted = vocab.picture_span(vocab.picture_tags)
+        for span, tokenizer in ((vocab["audio"], tokenizers.audio), (painted, tokenizers.image)):
             quantizer = getattr(tokenizer, "quantizer", None)
             if quantizer is None:
                 continue
             vectors = quantizer.vectors(torch.arange(quantizer.codebook_size)).float()  # [codebook_size, dims]
-            stop = vocab[span].stop - (vocab.tags if span == "image" else 0)
-            for start in range(vocab[span].start, stop, len(vectors)):  # one codebook after the other
+            for start in range(span.start, span.stop, len(vectors)):  # one codebook after the other
                 _write(table, start, code_features(vectors, d_model, generator), generator)
     start_words(model, vocab, tokenizers, generator)
     start_tags(model, vocab, tokenizers, generator)
@@ -72,14 +72,14 @@ def start_tags(model: OmniTransformer, vocab: Vocabulary, tokenizers: Tokenizers
     tagger = getattr(tokenizers.image, "tagger", None)
     if tagger is None:
         return
-    first = vocab["image"].stop - vocab.tags
+    tags, painted = vocab.picture_span(0), vocab.picture_span(vocab.picture_tags)
     for table in model.tables:
-        named = torch.randn(vocab.tags, table.shape[1], generator=generator)
+        named = torch.randn(tags.size, table.shape[1], generator=generator)
         if tokenizers.text is not None:
             text = table.detach()[vocab["text"].start : vocab["text"].stop].float().cpu()
             named = torch.stack([text[tokenizers.text.encode(f" {name}")].mean(0) for name in tagger.names])
-        painted = table[vocab["image"].start : first]
-        _write(table, first, named, generator, float(painted.detach().std()))
+        loud = float(table[painted.start : painted.stop].detach().std())
+        _write(table, tags.start, named, generator, loud)
 
 
 def _check_sizes(vocab: Vocabulary, tokenizers: Tokenizers) -> None:

@@ -147,8 +147,10 @@ def talk(script: Script, item: Item) -> Iterator[Dialogue]:
         return
     draw = random.Random(f"{script.seed}/talk/{item.id}")
     (language,) = item.texts
+    if language not in script.languages:
+        return
     reply = script.lines[f"talk/{topic}/answer"]
-    for _ in range(0 if language not in script.languages else 1 if script.typed else 2):
+    for _ in range(1 if script.typed else 2):
         yield (script.asked(item, language, draw), *script.answer(reply, language, draw))
 
 
