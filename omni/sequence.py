@@ -1,12 +1,17 @@
 """A conversation as one stream of ids: the type that training, serving and evaluation share.
 
-    <bos> { <role> { [<2xx>] [<voice:v>] <modality> payload </modality> }+ <turn> }+ <eos>
+    <bos> { <role> { [<2xx>] [<voice:v>] [letters] <modality> payload </modality> [letters] }+ <turn> }+ <eos>
 
 The language and voice tags and the opening token say what the following payload is to be: they are conditions,
 set by whoever asks, so they carry no loss. Payloads, closing tokens and `<turn>` of the assistant do.
+
+Where the codec has a codebook of words, speech is spelt beside its frames (omni.spelling): before what the assistant
+says stand the letters of the text that it says, if that is the segment before; behind what it hears those that the
+codes spell. They follow from the rest, so that nobody gives, predicts or is told them.
 """
 
 from collections.abc import Iterable
+from collections.abc import Sequence as Many
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -42,11 +47,24 @@ class Segment:
         theirs = (other.modality, other.role, other.language, other.voice)
         return ours == theirs and np.array_equal(self.codes, other.codes)
 
-    def header(self, vocab: Vocabulary) -> list[int]:
-        """Ids of the tags and the opening token."""
+    def header(self, vocab: Vocabulary, before: "Segment | None" = None) -> list[int]:
+        """Ids of the tags, the letters and the opening token. before: the segment that it follows, if any"""
         tags = [f"<2{self.language}>"] if self.language else []
         tags += [f"<voice:{self.voice}>"] if self.voice else []
-        return [vocab.control(name) for name in (*tags, f"<{self.modality}>")]
+        return [*map(vocab.control, tags), *self._to_say(vocab, before), vocab.control(f"<{self.modality}>")]
+
+    def _to_say(self, vocab: Vocabulary, before: "Segment | None") -> list[int]:
+        """Ids of the letters of what the assistant is to say."""
+        said = self.modality == "audio" and self.role == "assistant"
+        if vocab.spelling is None or not said or before is None or before.modality != "text" or before.role == "system":
+            return []
+        return vocab["text"].ids(vocab.spelling.spell(before.codes.tolist())).tolist()
+
+    def heard(self, vocab: Vocabulary) -> np.ndarray:
+        """Ids [letters] of what was heard, which stand behind the closing token."""
+        if vocab.spelling is None or self.modality != "audio" or self.role == "assistant":
+            return np.zeros(0, np.int64)
+        return vocab["text"].ids(vocab.spelling.read(self.codes))
 
     def payload(self, vocab: Vocabulary) -> np.ndarray:
         """Ids of the content, [steps, channels]. Raises ValueError for codes out of range or of the wrong shape."""
@@ -59,13 +77,16 @@ class Segment:
             return _first_channel(np.concatenate((times, frames), axis=1).reshape(-1), vocab)
         return _first_channel(vocab[self.modality].ids(self.codes.astype(np.int64)), vocab)
 
-    def laid(self, vocab: Vocabulary) -> np.ndarray:
-        """All of its ids, tags and closing token included: [steps, channels]. Raises ValueError as `payload` does."""
-        opening, payload = self.header(vocab), self.payload(vocab)
-        steps = _blank(len(opening) + len(payload) + 1, vocab)
+    def laid(self, vocab: Vocabulary, before: "Segment | None" = None) -> np.ndarray:
+        """All of its ids, tags, closing token and letters included: [steps, channels]. Raises ValueError as `payload`
+        does. before: the segment that it follows, if any
+        """
+        opening, payload, heard = self.header(vocab, before), self.payload(vocab), self.heard(vocab)
+        steps, end = _blank(len(opening) + len(payload) + 1 + len(heard), vocab), len(opening) + len(payload)
         steps[: len(opening), 0] = opening
-        steps[len(opening) : -1] = payload
-        steps[-1, 0] = vocab.control(f"</{self.modality}>")
+        steps[len(opening) : end] = payload
+        steps[end, 0] = vocab.control(f"</{self.modality}>")
+        steps[end + 1 :, 0] = heard
         return steps
 
     def _check_shape(self, vocab: Vocabulary) -> None:
@@ -102,14 +123,14 @@ class Sequence:
     def of(cls, segments: Iterable[Segment], vocab: Vocabulary, trained: Iterable[str] = ("assistant",)) -> "Sequence":
         """Lay segments out; segments of one role in a row form a turn. `trained` names the roles that carry loss."""
         segments, roles = list(segments), frozenset(trained)
-        laid = [segment.laid(vocab) for segment in segments]
-        ids = _joined(segments, laid, "<eos>", vocab)
+        ids = _joined(segments, laid := _laid(segments, vocab), "<eos>", vocab)
         loss, prefix, at = np.zeros(len(ids), bool), len(ids), 1
-        for role, said in groupby(zip(segments, laid, strict=True), lambda pair: pair[0].role):
+        steps_before = zip(segments, laid, [None, *segments[:-1]], strict=True)
+        for role, said in groupby(steps_before, lambda one: one[0].role):
             at += 1
-            for segment, steps in said:
-                payload, at = at + len(segment.header(vocab)), at + len(steps)
-                loss[payload:at] = role in roles
+            for segment, steps, before in said:
+                payload, at = at + len(segment.header(vocab, before)), at + len(steps)
+                loss[payload : at - len(segment.heard(vocab))] = role in roles
                 if role == "assistant":
                     prefix = min(prefix, payload)
             loss[at], at = role in roles, at + 1
@@ -128,9 +149,14 @@ def prompt(segments: Iterable[Segment], vocab: Vocabulary, laid: list[np.ndarray
     laid: what `Segment.laid` gives of each of them, where that is known
     """
     segments = list(segments)
-    if laid is None:
-        laid = [segment.laid(vocab) for segment in segments]
-    return _joined(segments, laid, "<assistant>", vocab)
+    return _joined(segments, _laid(segments, vocab) if laid is None else laid, "<assistant>", vocab)
+
+
+def unsure(segments: Many[Segment], vocab: Vocabulary) -> int:
+    """Steps at the end of their prompt that change while the last segment, of somebody who speaks, goes on: the last
+    ones of the delay layout, `</audio>`, the letters, `<turn>` and `<assistant>`.
+    """
+    return layout.waiting(vocab) + 3 + len(segments[-1].heard(vocab))
 
 
 def prompt_length(segments: Iterable[Segment], laid: list[np.ndarray]) -> int:
@@ -142,6 +168,11 @@ def prompt_length(segments: Iterable[Segment], laid: list[np.ndarray]) -> int:
 def parse(ids: np.ndarray, vocab: Vocabulary) -> list[Segment]:
     """Segments of a stream [steps, channels]. Raises ValueError where it is not well-formed."""
     return _Reader(ids, vocab).conversation()
+
+
+def _laid(segments: list[Segment], vocab: Vocabulary) -> list[np.ndarray]:
+    """The ids [steps, channels] of each."""
+    return [one.laid(vocab, before) for one, before in zip(segments, [None, *segments[:-1]], strict=True)]
 
 
 def _joined(segments: list[Segment], laid: list[np.ndarray], end: str, vocab: Vocabulary) -> np.ndarray:
@@ -209,16 +240,27 @@ class _Reader:
     def segment(self, role: str) -> Segment:
         language = self.tag("<2", ">")
         voice = self.tag("<voice:", ">")
+        spelt = self.skip_letters()
         modality = self.name()[1:-1]
-        if modality not in MODALITIES:
+        if modality not in MODALITIES or (spelt and modality != "audio"):
             raise ValueError(f"step {self.at}: expected an opening token, found {self.name() or 'a payload id'}")
         self.at += 1
         start, closing = self.at, self.vocab.control(f"</{modality}>")
         ends = np.flatnonzero(self.ids[start:, 0] == closing)
         if not len(ends):
             raise ValueError(f"step {start}: <{modality}> is never closed")
-        self.at = start + int(ends[0]) + 1
-        return Segment(modality, self.codes(modality, self.ids[start : self.at - 1]), role, language, voice)
+        stop = start + int(ends[0])
+        self.at = stop + 1
+        if modality == "audio":
+            self.skip_letters()
+        return Segment(modality, self.codes(modality, self.ids[start:stop]), role, language, voice)
+
+    def skip_letters(self) -> bool:
+        """Whether there were some."""
+        start = self.at
+        while self.vocab.spelling and self.at < len(self.ids) and self.vocab["text"].holds(self.ids[self.at, 0]):
+            self.at += 1
+        return self.at > start
 
     def tag(self, opening: str, closing: str) -> str | None:
         name = self.name()

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from omni.errors import InputError
 from omni.files import read_json, write_json
+from omni.spelling import Spelling
 
 if TYPE_CHECKING:
     from omni.tokenizers.bundle import Tokenizers
@@ -71,6 +72,7 @@ class Vocabulary:
     frames:         number of time tokens `<t0> ...`, the most frames a video can have
     layout:         how codebooks share the stream (omni.layout)
     tokenizers:     fingerprint of the tokenizers whose codes these are
+    spelling:       which letters codes of words and pieces of text have, where speech is spelt (omni.sequence)
     """
 
     text: int
@@ -85,6 +87,7 @@ class Vocabulary:
     tokenizers: str = ""
     tags: int = 0
     picture_tags: int = 0
+    spelling: Spelling | None = None
 
     def __post_init__(self) -> None:
         for name in ("text", "codebooks", "codebook_size", "image", "picture_tokens", "frames"):
@@ -94,6 +97,9 @@ class Vocabulary:
             raise ValueError("vocabulary: tags are fewer than the image codes, and than the tokens of a picture")
         if bool(self.tags) != bool(self.picture_tags):
             raise ValueError("vocabulary: a picture begins with tags exactly when there are some")
+        spelt = self.spelling
+        if spelt is not None and (len(spelt.pieces), len(spelt.codes)) != (self.text, self.codebook_size):
+            raise ValueError("vocabulary: spelling is that of other text codes, or of another codebook")
         if self.layout not in LAYOUTS:
             raise ValueError(f"vocabulary: unknown audio layout {self.layout!r}; use one of {', '.join(LAYOUTS)}")
         names = (*self.languages, *self.voices)
@@ -175,8 +181,9 @@ class Vocabulary:
 
     @property
     def _fields(self) -> dict[str, Any]:
-        """What is saved; without tags where there are none, as before there could be any."""
-        return {name: value for name, value in asdict(self).items() if value or name not in ("tags", "picture_tags")}
+        """What is saved; without tags and spelling where there are none, as before there could be any."""
+        late = ("tags", "picture_tags", "spelling")
+        return {name: value for name, value in asdict(self).items() if value or name not in late}
 
     @cached_property
     def hash(self) -> str:
@@ -209,6 +216,7 @@ class Vocabulary:
             voices=tuple(sorted(set(voices))),
             layout=layout,
             tokenizers=tokenizers.fingerprint,
+            spelling=Spelling.of(tokenizers),
         )
 
     def save(self, path: Path | str) -> None:
@@ -225,7 +233,8 @@ class Vocabulary:
         try:
             fields = dict(fields)
             expected = fields.pop("hash")
-            vocab = cls(**{**fields, "languages": tuple(fields["languages"]), "voices": tuple(fields["voices"])})
+            fields |= {name: tuple(fields[name]) for name in ("languages", "voices")}
+            vocab = cls(**{**fields, "spelling": Spelling.parse(fields.get("spelling"))})
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"{origin}: not a vocabulary file ({error}); save it again from its run") from None
         if vocab.hash != expected:

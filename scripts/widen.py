@@ -6,7 +6,8 @@
 what the backbone predicted by itself is predicted through the first of the head's maps, which begins as the identity.
 `omni tokenizer train tags` gives pictures names, whose ids come last. New rows begin near the letters that codes spell,
 and near the names (omni.train.start.likeness). Training goes on from such a model. Codes of words that were there
-already keep their meaning, so that a model of the same token space only takes the better encoder with it.
+already keep their meaning, so that a model of the same token space only takes the better encoder with it; one that was
+trained without letters beside its speech (omni.spelling) gets them, and is to be trained with them.
 """
 
 import argparse
@@ -51,7 +52,8 @@ def widen(folder: Path, tokenizers: Path, out: Path) -> None:
         raise InputError(f"{folder}: words are added to models of the delay layout, this one is {vocab.layout}")
     narrow = replace(wide, codebooks=vocab.codebooks, image=wide.image - tags, tags=vocab.tags,
                      picture_tokens=wide.picture_tokens - (wide.picture_tags if tags else 0),
-                     picture_tags=vocab.picture_tags, tokenizers=vocab.tokenizers)  # fmt: skip
+                     picture_tags=vocab.picture_tags, tokenizers=vocab.tokenizers,
+                     spelling=wide.spelling if vocab.spelling else None)  # fmt: skip
     vocab.check_same(narrow, str(folder), str(tokenizers))
     _check_own(folder, bundle)
     torch.manual_seed(0)

@@ -6,14 +6,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omni import layout
-from omni.sequence import Segment, Sequence, parse, prompt
+from omni.sequence import Segment, Sequence, parse, prompt, unsure
+from omni.spelling import Spelling
 from omni.vocab import LAYOUTS, ROLES, Vocabulary
 
+# Letters, an umlaut in two pieces, longer pieces and bytes that are no text.
+UMLAUT = "ä".encode().decode("latin-1")
+PIECES = (*"abcdefg 123AB.,", *UMLAUT, UMLAUT, " the", "ab", "\xff", *"hijklmnopqrstuvwxyz-!?;:()", "zz", "yy", "xx")
+SPELT = Spelling(PIECES, ("a_", "ab", "__", " _", "_a", "b ", "ä_"))
 
-def vocabulary(layout: str, codebooks: int = 3) -> Vocabulary:
+
+def vocabulary(layout: str, codebooks: int = 3, spelling: Spelling | None = None) -> Vocabulary:
     return Vocabulary(
         text=50, codebooks=codebooks, codebook_size=7, image=11, picture_tokens=4, frames=3,
-        languages=("en", "pt-br"), voices=("anna",), layout=layout,
+        languages=("en", "pt-br"), voices=("anna",), layout=layout, spelling=spelling,
     )  # fmt: skip
 
 
@@ -46,9 +52,11 @@ def test_a_picture_begins_with_its_tags_in_a_video_too() -> None:
             segment.payload(vocab)
 
 
-@given(st.data(), st.sampled_from(LAYOUTS), st.integers(1, 3))
-def test_a_conversation_comes_back_from_its_stream(data: st.DataObject, layout: str, codebooks: int) -> None:
-    vocab = vocabulary(layout, codebooks)
+@given(st.data(), st.sampled_from(LAYOUTS), st.integers(1, 3), st.sampled_from([None, SPELT]))
+def test_a_conversation_comes_back_from_its_stream(
+    data: st.DataObject, layout: str, codebooks: int, spelling: Spelling | None
+) -> None:
+    vocab = vocabulary(layout, codebooks, spelling)
     said = data.draw(segments(codebooks))
     sequence = Sequence.of(said, vocab)
     assert sequence.segments(vocab) == said
@@ -56,9 +64,11 @@ def test_a_conversation_comes_back_from_its_stream(data: st.DataObject, layout: 
     assert sequence.ids.min() >= 0 and sequence.ids.max() < len(vocab)
 
 
-@given(st.data(), st.sampled_from(LAYOUTS))
-def test_only_the_assistants_payloads_and_closings_carry_loss(data: st.DataObject, layout: str) -> None:
-    vocab = vocabulary(layout)
+@given(st.data(), st.sampled_from(LAYOUTS), st.sampled_from([None, SPELT]))
+def test_only_the_assistants_payloads_and_closings_carry_loss(
+    data: st.DataObject, layout: str, spelling: Spelling | None
+) -> None:
+    vocab = vocabulary(layout, spelling=spelling)
     sequence = Sequence.of(data.draw(segments(3)), vocab)
     speaker, inside = "", False
     for ids, loss in zip(sequence.ids[:, 0].tolist(), sequence.loss.tolist(), strict=True):
@@ -71,6 +81,17 @@ def test_only_the_assistants_payloads_and_closings_carry_loss(data: st.DataObjec
             inside = False
         elif name[1:-1] in ("text", "audio", "image", "video"):
             inside = True
+
+
+@given(st.data(), st.sampled_from(LAYOUTS), st.integers(0, 6))
+def test_what_is_certain_of_a_speaking_user_begins_what_follows(data: st.DataObject, layout: str, heard: int) -> None:
+    vocab = vocabulary(layout, spelling=SPELT)
+    before, whole = data.draw(segments(3)), data.draw(codes("audio", 3))
+    sure = [*before, Segment("audio", whole[:heard])]
+    ids = prompt(sure, vocab)
+    certain = ids[: len(ids) - unsure(sure, vocab)]
+    later = prompt([*before, Segment("audio", whole)], vocab)
+    assert np.array_equal(later[: len(certain)], certain)
 
 
 @given(st.data(), st.sampled_from(LAYOUTS))

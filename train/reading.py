@@ -25,6 +25,7 @@ class Reader:
     def __init__(self, plan: ReadingRecipe, layer: int, data: Dataset, tokenizer: TextTokenizer) -> None:
         self.weight, self.layer, self.tokenizer = plan.weight, layer, tokenizer
         self.text, self.audio = data.vocab["text"], data.vocab["audio"]
+        self.opens, self.closes = data.vocab.control("<text>"), data.vocab.control("</text>")
         self.tasks = np.array([task in plan.tasks for task in data.tasks])
         known = {piece.decode(): number for number, piece in enumerate(tokenizer.pieces()) if _is_letter(piece)}
         self.numbers = {letter: number for number, letter in enumerate(sorted(known), start=1)}
@@ -73,9 +74,10 @@ class Reader:
         for row in rows:
             ids, document = batch.ids[row], batch.document[row]
             first, speech = ids[:, 0], _within(ids, self.audio).any(dim=1)  # a frame's later codes may come later
+            written = ((first == self.opens).cumsum(0) > (first == self.closes).cumsum(0)) & _within(first, self.text)
             for number in range(1, int(document.max()) + 1):
                 mine = document == number
-                text = first[mine & _within(first, self.text)] - self.text.start
+                text = first[mine & written] - self.text.start
                 said = self._spell(self.tokenizer.decode(text.tolist()))
                 place = (mine & speech).nonzero().squeeze(1)
                 if said and len(place) >= _fewest_steps(said):

@@ -77,7 +77,8 @@ class Conversation:
         self.forgotten += seen.forgotten
         self.turns = [*self.turns, said][seen.forgotten :]
         self._stream.hear(seen.ids[None], seen.prefix)
-        self._answer = tell(self._stream, self._wants, tokenizers, vocab, self._sampler, self._generator, told=said)
+        speaks = self._sampler, self._generator, said, seen.segments[-1]
+        self._answer = tell(self._stream, self._wants, tokenizers, vocab, *speaks)
         return self._answer
 
     def stop(self) -> None:
@@ -114,7 +115,7 @@ class Window:
 
     def __init__(self, model: OmniTransformer, vocab: Vocabulary) -> None:
         self._model, self._vocab = model, vocab
-        self._laid: dict[int, tuple[Segment, np.ndarray]] = {}          # by identity: the segment, and its steps
+        self._laid: dict[tuple[int, int], tuple[Segment, Segment | None, np.ndarray]] = {}  # by identity of both
 
     def fit(self, turns: Sequence[Turn], wants: Sequence[Want], system: Turn | None = None) -> Seen:
         """As many of the latest turns as leave room for a whole answer, or for one of half the room if that is less.
@@ -134,11 +135,16 @@ class Window:
                 left = [*chain(*turns[forgotten:])]
         ids = prompt(left, vocab, self._lay(left))
         check_room(len(ids), wants, model, vocab)
-        self._laid = {id(segment): self._laid[id(segment)] for segment in left}
+        self._laid = {key: self._laid[key] for key in _pairs(left)}
         return Seen(forgotten, left, ids, Laid.of(left, vocab).prefix if model.config.prefix else 0)
 
     def _lay(self, segments: Turn) -> list[np.ndarray]:
-        for segment in segments:
-            if id(segment) not in self._laid:
-                self._laid[id(segment)] = segment, segment.laid(self._vocab)
-        return [self._laid[id(segment)][1] for segment in segments]
+        for key, segment, before in zip(_pairs(segments), segments, [None, *segments[:-1]], strict=True):
+            if key not in self._laid:
+                self._laid[key] = segment, before, segment.laid(self._vocab, before)
+        return [self._laid[key][2] for key in _pairs(segments)]
+
+
+def _pairs(segments: Turn) -> list[tuple[int, int]]:
+    """Which segment each is, and which one it follows."""
+    return [(id(one), id(before)) for one, before in zip(segments, [None, *segments[:-1]], strict=True)]

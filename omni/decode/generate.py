@@ -35,10 +35,17 @@ class Want:
     limit: int = 256
     sampler: Sampler | None = None
 
-    def opening(self, vocab: Vocabulary) -> np.ndarray:
-        """Its tags and opening token: [steps, channels]. Raises InputError for an unknown language or voice."""
+    def opening(self, vocab: Vocabulary, before: Segment | None = None, room: int | None = None) -> np.ndarray:
+        """Its tags, the letters that it is to say (omni.sequence) and its opening token: [steps, channels].
+
+        before: the segment that it follows; room: steps that there are for it and its payload, half of which letters
+        may take (there are fewer than two in a frame). Raises InputError for an unknown language or voice.
+        """
         empty = Segment(self.modality, np.zeros(0, np.int64), "assistant", self.language, self.voice)
-        steps = np.full((len(header := empty.header(vocab)), vocab.channels), vocab.control("<pad>"), np.int64)
+        plain, header = empty.header(vocab), empty.header(vocab, before)
+        spare = 2 * self.limit if room is None else min(2 * self.limit, (room - self.least(vocab)) // 2)
+        header = [*plain[:-1], *header[len(plain) - 1 : -1][: max(0, spare)], plain[-1]]
+        steps = np.full((len(header), vocab.channels), vocab.control("<pad>"), np.int64)
         steps[:, 0] = header
         return steps
 
@@ -53,8 +60,9 @@ class Want:
         return len(self.opening(vocab)) + longest(vocab, self.modality, min(self.limit, LEAST))
 
     def most(self, vocab: Vocabulary) -> int:
-        """Steps that this segment can take."""
-        return len(self.opening(vocab)) + longest(vocab, self.modality, self.limit)
+        """Steps that this segment can take, as fast as people speak."""
+        letters = self.limit if vocab.spelling is not None and self.modality == "audio" else 0
+        return len(self.opening(vocab)) + letters + longest(vocab, self.modality, self.limit)
 
 
 @dataclass(frozen=True)
@@ -84,25 +92,43 @@ def begin(
 
 
 def say(
-    stream: Stream, vocab: Vocabulary, wants: Sequence[Want], sampler: Sampler, generator: Generator | None = None
+    stream: Stream,
+    vocab: Vocabulary,
+    wants: Sequence[Want],
+    sampler: Sampler,
+    generator: Generator | None = None,
+    before: Segment | None = None,
 ) -> Iterator[Drawn]:
     """The answer of one conversation, want by want: the steps [channels] of its payload, each as soon as it is drawn.
 
     Take a payload to its end before the next one. A segment is cut where the model's room for steps ends. Afterwards
-    the stream has heard the closed segments too.
+    the stream has heard the closed segments too. before: the last segment that the stream has heard
     """
     for number, want in enumerate(wants):
-        stream.feed(want.opening(vocab)[None])
-        limit = _fitting(want, vocab, stream.room - sum(later.least(vocab) for later in wants[number + 1 :]))
+        later = sum(later.least(vocab) for later in wants[number + 1 :])
+        stream.feed(want.opening(vocab, before, stream.room - later)[None])
+        limit, said = _fitting(want, vocab, stream.room - later), list[np.ndarray]()
         drawn = payload(stream, vocab, want.modality, want.sampler or sampler, generator, limit)
-        yield Drawn(limit, (ids[0].cpu().numpy() for _, ids in drawn))
+        yield Drawn(limit, _noted((ids[0].cpu().numpy() for _, ids in drawn), said))
+        before = want.segment(said, vocab)
+
+
+def _noted(steps: Iterator[np.ndarray], into: list[np.ndarray]) -> Iterator[np.ndarray]:
+    for step in steps:
+        into.append(step)
+        yield step
 
 
 def answer(
-    stream: Stream, vocab: Vocabulary, wants: Sequence[Want], sampler: Sampler, generator: Generator | None = None
+    stream: Stream,
+    vocab: Vocabulary,
+    wants: Sequence[Want],
+    sampler: Sampler,
+    generator: Generator | None = None,
+    before: Segment | None = None,
 ) -> list[Segment]:
-    """The whole answer of one conversation."""
-    said = say(stream, vocab, wants, sampler, generator)
+    """The whole answer of one conversation. before: the last segment that the stream has heard"""
+    said = say(stream, vocab, wants, sampler, generator, before)
     return [want.segment(steps, vocab) for want, steps in zip(wants, said, strict=True)]
 
 
@@ -126,15 +152,15 @@ def generate_batch(
     if model.config.prefix and len(wants) > 1:                          # a later prompt must not make an answer visible
         for index in order:
             stream = begin(model, vocab, conversations[index], wants)
-            answers[index] = answer(stream, vocab, wants, sampler, generator)
+            answers[index] = answer(stream, vocab, wants, sampler, generator, conversations[index][-1])
         return answers
     for start in range(0, len(order), BATCH_ROWS):
         rows = order[start : start + BATCH_ROWS]
-        said = [prompts[index] for index in rows]
+        said, before = [prompts[index] for index in rows], [conversations[index][-1] for index in rows]
         for number, want in enumerate(wants):
             later = sum(want.least(vocab) for want in wants[number + 1 :])
-            said, segments = _extended(model, vocab, said, want, later, sampler, generator)
-            for index, segment in zip(rows, segments, strict=True):
+            said, before = _extended(model, vocab, said, before, want, later, sampler, generator)
+            for index, segment in zip(rows, before, strict=True):
                 answers[index].append(segment)
     return answers
 
@@ -154,16 +180,16 @@ def draw_many(
     """
     ids = prompt(segments, vocab)
     check_room(len(ids), [want], model, vocab)
-    limit = _fitting(want, vocab, model.config.max_steps - len(ids) - len(want.opening(vocab)))
-    room = len(want.opening(vocab)) + longest(vocab, want.modality, limit)
+    opening = want.opening(vocab, segments[-1], model.config.max_steps - len(ids))
+    limit = _fitting(want, vocab, model.config.max_steps - len(ids) - len(opening))
+    room = len(opening) + longest(vocab, want.modality, limit)
     said: list[list[np.ndarray]] = [[] for _ in range(draws)]
     for start in range(0, draws, DRAWN_ROWS):
         rows = min(DRAWN_ROWS, draws - start)
         stream = Stream(model, max_steps=len(ids) + room)
-        stream.feed(ids[None])
+        stream.feed(np.concatenate((ids, opening))[None])
         stream.state()                                                  # closes a visible prefix
         stream.keep(torch.zeros(rows, dtype=torch.long, device=model.table.device))
-        stream.feed(np.repeat(want.opening(vocab)[None], rows, axis=0))
         for numbers, step in payload(stream, vocab, want.modality, want.sampler or sampler, generator, limit):
             for number, one in zip(numbers.tolist(), step.cpu().numpy(), strict=True):
                 said[start + number].append(one)
@@ -174,13 +200,16 @@ def _extended(
     model: OmniTransformer,
     vocab: Vocabulary,
     said: Sequence[np.ndarray],
+    before: Sequence[Segment],
     want: Want,
     later: int,
     sampler: Sampler,
     generator: Generator | None,
 ) -> tuple[list[np.ndarray], list[Segment]]:
-    """Let every row say one more segment: the longer prompts, and the segments."""
-    said = [np.concatenate((ids, want.opening(vocab))) for ids in said]
+    """Let every row, which ends in the segment `before`, say one more: the longer prompts, and the segments."""
+    most = model.config.max_steps - later
+    openings = [want.opening(vocab, last, most - len(ids)) for ids, last in zip(said, before, strict=True)]
+    said = [np.concatenate(pair) for pair in zip(said, openings, strict=True)]
     room = model.config.max_steps - max(map(len, said))
     limit = _fitting(want, vocab, room - later)
     stream = Stream.of_prompts(model, said, min(room, longest(vocab, want.modality, limit)))

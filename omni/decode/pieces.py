@@ -46,14 +46,16 @@ def tell(
     sampler: Sampler,
     generator: torch.Generator,
     told: list[Segment],
+    before: Segment,
     cut: set[str] | None = None,
 ) -> Generator[Piece, None, None]:
     """Say the answer piece by piece. `told` gets its segments, the last one cut after the last piece that was taken.
 
     So who closes the iterator half way, or is interrupted anywhere, finds in `told` what was handed over and no more.
-    cut: gets the modalities of those that ended because there may be no more, or no room is left
+    before: the last segment that the stream has heard; cut: gets the modalities of those that ended because there may
+    be no more, or no room is left
     """
-    for want, drawn in zip(wants, generate.say(stream, vocab, wants, sampler, generator), strict=True):
+    for want, drawn in zip(wants, generate.say(stream, vocab, wants, sampler, generator, before), strict=True):
         reader, said, given, whole = _reader(want.modality, tokenizers, vocab), [], 0, False
         try:
             for step in drawn:

@@ -121,16 +121,23 @@ class Pipeline:
         Raises InputError for a file that cannot be read, for what this model does not know, and for a prompt too long.
         """
         wants, sampler, generator = self.asked(want, **how)
-        stream = generate.begin(self.model, self.vocab, self.segments(parts), wants, self.step)
-        return self.render(generate.answer(stream, self.vocab, wants, sampler, generator))
+        heard = self.segments(parts)
+        wants = self._with_thought(wants, [heard])
+        stream = generate.begin(self.model, self.vocab, heard, wants, self.step)
+        segments = generate.answer(stream, self.vocab, wants, sampler, generator, heard[-1])
+        return self.render(segments[-len(want) :])
 
     def stream(
         self, parts: Sequence[Part], want: Sequence[str] = ("text",), **how: Unpack[How]
     ) -> Iterator[Piece]:
         """The same answer, piece by piece while it is made: text by the letter, audio by the codec's frame."""
         wants, sampler, generator = self.asked(want, **how)
-        stream = generate.begin(self.model, self.vocab, self.segments(parts), wants, self.step)
-        yield from tell(stream, wants, self.tokenizers, self.vocab, sampler, generator, told=[])
+        heard = self.segments(parts)
+        wants = self._with_thought(wants, [heard])
+        stream = generate.begin(self.model, self.vocab, heard, wants, self.step)
+        for piece in tell(stream, wants, self.tokenizers, self.vocab, sampler, generator, [], heard[-1]):
+            if piece.modality in want:
+                yield piece
 
     def best_of(
         self, parts: Sequence[Part], want: Sequence[str] = ("text",), draws: int = 64,
@@ -179,8 +186,9 @@ class Pipeline:
         """The answers to many conversations, generated side by side."""
         wants, sampler, generator = self.asked(want, **how)
         heard = [self.segments(parts) for parts in conversations]
+        wants = self._with_thought(wants, heard)
         answers = generate.generate_batch(self.model, self.vocab, heard, wants, sampler, generator)
-        return [self.render(segments) for segments in answers]
+        return [self.render(segments[-len(want) :]) for segments in answers]
 
     def score(
         self, parts: Sequence[Part], answers: Sequence[Part], language: str | None = None, voice: str | None = None
@@ -227,6 +235,16 @@ class Pipeline:
                 raise InputError(f"this model has no {wanted.modality} tokenizer; leave {wanted.modality} out of want")
         shared = sampler if isinstance(sampler, Sampler) else Sampler()
         return wants, shared, torch.Generator(self.model.table.device).manual_seed(seed)
+
+    def _with_thought(self, wants: list[Want], conversations: Sequence[Sequence[Segment]]) -> list[Want]:
+        """What is wanted, after a text that nobody is given where speech alone is wanted that no text is there for: a
+        model whose speech is spelt (omni.sequence) must know what it is going to say.
+        """
+        reads = any(heard[-1].modality == "text" for heard in conversations)
+        writes = wants[0].modality != "audio" or "text" in [want.modality for want in wants]
+        if self.vocab.spelling is None or reads or writes:
+            return wants
+        return [Want("text", wants[0].language), *wants]
 
     @staticmethod
     def _want(

@@ -10,11 +10,10 @@ from talking import resampled, silence
 from omni.decode.pipeline import Pipeline
 from omni.decode.stream import Stream
 from omni.errors import InputError
-from omni.layout import waiting
 from omni.live.model.ending import FRAMES, Ending, latest
 from omni.live.model.memory import Memory
 from omni.live.model.talk import Talk
-from omni.sequence import Segment, prompt
+from omni.sequence import Segment, prompt, unsure
 from omni.shipped import shipped_model
 from omni.train.ending import heard
 
@@ -52,8 +51,8 @@ def test_recordings_are_heard_together_as_each_is_alone(pipeline: Pipeline) -> N
         (alone,) = latest(pipeline.model, pipeline.vocab, [one])
         torch.testing.assert_close(states, alone, atol=1e-4, rtol=1e-4)
         fresh = Stream(pipeline.model)
-        ids = prompt([Segment("audio", one[-FRAMES:])], pipeline.vocab)
-        fresh.feed(ids[None, : -waiting(pipeline.vocab) - 3])
+        ids = prompt(heard := [Segment("audio", one[-FRAMES:])], pipeline.vocab)
+        fresh.feed(ids[None, : -unsure(heard, pipeline.vocab)])
         torch.testing.assert_close(states[-1:], fresh.state(), atol=1e-4, rtol=1e-4)
 
 

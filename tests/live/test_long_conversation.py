@@ -16,7 +16,7 @@ from omni.layout import waiting
 from omni.live.engine import messages
 from omni.live.model.worker import Worker
 from omni.model.cache import Cache
-from omni.sequence import Segment, prompt
+from omni.sequence import Segment, prompt, unsure
 
 FRAME = 640                                                             # samples
 BRIEF = messages.Ask(("text",), {"max_tokens": 2})
@@ -106,7 +106,7 @@ def test_the_model_sees_what_it_would_see_afresh(pipeline: Pipeline) -> None:
 
     def same(first: int) -> bool:
         kept = [system, *chain(*(talk.items[name] for name in names[first:])), *heard]
-        ids = prompt(kept, vocab)[: -waiting(vocab) - 3]
+        ids = prompt(kept, vocab)[: -unsure(kept, vocab)]
         if len(ids) != len(talk._stream):
             return False
         afresh = Stream(pipeline.model)

@@ -72,6 +72,11 @@ class Words(nn.Module):
         """What codes, long [frames], spell by themselves, each moment's likeliest letter: half right at best."""
         return self.spelt(self.centres[codes].unflatten(1, (LETTERS_A_FRAME, -1)))
 
+    def table(self, blank: str) -> tuple[str, ...]:
+        """What each code spells by itself, its likeliest letters or blanks: [codes] of LETTERS_A_FRAME letters."""
+        best = self.centres.unflatten(1, (LETTERS_A_FRAME, -1)).argmax(-1)  # [codes, LETTERS_A_FRAME]
+        return tuple("".join((blank + self.letters)[letter] for letter in row) for row in best.tolist())
+
     def spelt(self, scores: Tensor) -> str:
         """The likeliest letters of [frames, LETTERS_A_FRAME, 1 + letters], without blanks and repetitions."""
         best = scores.flatten(0, 1).argmax(-1)

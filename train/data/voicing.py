@@ -39,6 +39,7 @@ _CROWD = ("f1", "f2", "f4", "f5", "m1", "m2", "m4", "m5", "m6", "m7", "klatt", "
 _RATES = (125, 145, 165, 185)
 READ = {"stamps": 1, "emoji": 0, "prompts": 8, "lines": 3, "catalogues": 1}  # sources: readers of the crowd
 READ_WORD = 12                                                          # of a line of one word: numbers, letters, ..
+ENGLISH = 0.35                                                          # of the messages: clara reads their English too
 APART = "@"                                                             # in the id of an unheard speaker's recording
 LONGEST_TEXT, LONGEST_MESSAGE = 100, 60                                 # characters
 _MESSAGE = re.compile(r"[^\W\d_]+([ ,:’'-]+[^\W\d_]+){1,8}[.!?…]?")     # words that can be read as they stand
@@ -128,14 +129,19 @@ def _readers(item: Item, text: str) -> int:
 
 def _message(item: Item, languages: Sequence[str], seed: int) -> list[Utterance]:
     """A program's message in one of its languages, by one of the crowd: no text is heard twice, so none can be learnt
-    by heart instead of being listened to."""
+    by heart instead of being listened to. The English of some that were read in another language is read by clara, for
+    English has few voices but espeak-ng's, and she few texts to learn to speak from.
+    """
     texts = {one: item.texts.get(one, "") for one in languages}
     readable = [one for one, text in texts.items() if len(text) <= LONGEST_MESSAGE and _MESSAGE.fullmatch(text)]
     if not readable or item.split == "test":                            # tests hear people, and flite
         return []
     draw = random.Random(f"{seed}/voice/{item.id}")
     language = draw.choice(readable)
-    return [_by_the_crowd(texts[language], language, draw)]
+    said = [_by_the_crowd(texts[language], language, draw)]
+    if "en" in readable and language != "en" and draw.random() < ENGLISH:
+        said.append(Utterance(texts["en"], "en", PRESETS["clara"], f"{PRESET}clara"))
+    return said
 
 
 def _by_the_crowd(text: str, language: str, draw: random.Random, pause: float = 0.0) -> Utterance:
@@ -252,6 +258,6 @@ def _check(data: Manifest, languages: Sequence[str], unheard: Sequence[str]) -> 
 
 def _code(languages: Sequence[str]) -> str:
     """What else the result depends on: the voices, and what the lines say."""
-    readers = READ, READ_WORD, RETOLD, PITCHES
+    readers = READ, READ_WORD, RETOLD, PITCHES, ENGLISH
     said = (PRESETS, _CROWD, _RATES, readers, HESITANT, HESITATION, [item.to_json() for item in line_items(languages)])
     return hashlib.sha256(repr(said).encode()).hexdigest()

@@ -2,6 +2,7 @@
 
 import random
 import tempfile
+import zlib
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache, partial
@@ -15,18 +16,21 @@ from omni.sequence import Segment
 from omni.sequence import Sequence as Stream
 from omni.tokenizers.bundle import Tokenizers
 from omni.train.data.engines import HERE, Engine, in_order, one_thread
-from omni.train.data.items import LINES, Manifest
+from omni.train.data.items import LINES, Item, Manifest
 from omni.train.data.shards import ShardWriter
 from omni.train.tasks.codes import Codes, checked, encode_pictures, opened
 from omni.train.tasks.dialogues import DIALOGUES, Script, concerns
+from omni.train.tasks.mishearing import letters_alone
 from omni.train.tasks.templates import TASKS, Task
 from omni.train.tasks.video import clips
 from omni.vocab import Vocabulary
 
 SPLITS = ("train", "valid", "test")
 CHOICE = "choice.json"
+VERSION = 2                                                             # of what tasks make of the same data
 TRAINED = dict.fromkeys(("count", "talk"), ("user", "assistant"))       # so it learns when somebody has done speaking
 MOVING = ("stamps", "emoji")                                            # whose pictures move in videos
+UNSOUNDED = 0.6                                                         # of what is heard in training: letters alone
 UNTAGGED, UNVOICED = 0.4, 0.2                                           # of the dialogues: nobody says what is wanted
 ITEMS, CLIPPED_ITEMS = 64, 8                                            # that a worker lays out at a time
 
@@ -71,7 +75,7 @@ def build_shards(
     sources = _checked(choice.sources, known, "source") or known
     Codes.of(manifest, tokenizers, sources, languages, out / "codes", hands)
     made = replace(choice, languages=tuple(languages), sources=tuple(sources))
-    key: dict[str, object] = {"data": manifest.fingerprint, "vocab": vocab.hash, **_plain(made)}
+    key: dict[str, object] = {"data": manifest.fingerprint, "vocab": vocab.hash, "tasks": VERSION, **_plain(made)}
     with tempfile.TemporaryDirectory(prefix=".tokenizers-", dir=out) as copy:
         tokenizers.save(copy)
         place = manifest.folder.resolve(), Path(copy).resolve(), out.resolve()
@@ -143,9 +147,11 @@ def task_streams(desk: Desk, task: Task, rows: Sequence[int]) -> list[tuple[str,
     manifest, codes = _codes(desk)
     found = []
     for item in (manifest.items[row] for row in rows):
+        chance = _chance(desk, task.name, item.id)
         for given, wanted in task.examples(item, desk.languages, desk.seed, desk.draws):
             said = [codes.segment(item, face, "assistant") for face in (wanted, *task.following(item, wanted))]
-            found.append((item.id, Stream.of([codes.segment(item, given, "user"), *said], desk.vocab)))
+            stream = Stream.of([codes.segment(item, given, "user", chance), *said], desk.vocab)
+            found.append((item.id, _heard(stream, desk, item, chance) if given.kind == "speech" else stream))
     return found
 
 
@@ -154,12 +160,26 @@ def dialogue_streams(desk: Desk, name: str, rows: Sequence[int]) -> list[tuple[s
     manifest, codes = _codes(desk)
     script, found = _script(desk), []
     for item in (manifest.items[row] for row in rows):
-        draw = random.Random(f"{desk.seed}/{name}/{item.id}/tags")
+        draw, learnt = random.Random(f"{desk.seed}/{name}/{item.id}/tags"), "user" in TRAINED.get(name, ())
+        chance = None if learnt else _chance(desk, name, item.id)       # nobody is to learn to say what was misheard
         for dialogue in DIALOGUES[name](script, item):
-            segments = [codes.segment(one.item, one.face, one.role) for one in dialogue]
+            segments = [codes.segment(one.item, one.face, one.role, chance) for one in dialogue]
             segments = _untagged(segments, draw.random() < UNTAGGED, draw.random() < UNVOICED)
-            found.append((item.id, Stream.of(segments, desk.vocab, TRAINED.get(name, ("assistant",)))))
+            stream = Stream.of(segments, desk.vocab, TRAINED.get(name, ("assistant",)))
+            found.append((item.id, _heard(stream, desk, item, chance)))
     return found
+
+
+def _chance(desk: Desk, name: str, item: str) -> np.random.Generator:
+    return np.random.default_rng(zlib.crc32(f"{desk.seed}/{name}/{item}/heard".encode()))
+
+
+def _heard(stream: Stream, desk: Desk, item: Item, chance: np.random.Generator | None) -> Stream:
+    """The stream, or in training perhaps only the letters of what is heard in it."""
+    spelt = desk.vocab.spelling is not None and item.split == "train"
+    if chance is None or not spelt or chance.random() >= UNSOUNDED:
+        return stream
+    return letters_alone(stream, desk.vocab)
 
 
 def _untagged(segments: list[Segment], language: bool, voice: bool) -> list[Segment]:
@@ -179,8 +199,8 @@ def video_streams(desk: Desk, rows: Sequence[int]) -> list[tuple[str, Stream]]:
         return []
     with one_thread():
         frames = encode_pictures(np.concatenate([clip.frames for _, clip in made]), codes.tokenizers)
-    found = []
-    for (item, clip), video in zip(made, np.split(frames, len(made)), strict=True):  # video: [frames, tokens]
+    found, ends = [], np.cumsum([len(clip.frames) for _, clip in made])
+    for (item, clip), video in zip(made, np.split(frames, ends[:-1]), strict=True):  # video: [frames, tokens]
         dialogue = [
             Segment("video", video.astype(np.int64)),
             Segment("text", codes.text(clip.question)),

@@ -19,6 +19,7 @@ from omni.tokenizers.image.pixels import to_pixels
 from omni.tokenizers.text import TextTokenizer
 from omni.train.data.engines import HERE, Engine, in_order, one_thread
 from omni.train.data.items import Item, Manifest, Recording
+from omni.train.tasks.mishearing import Mishearing
 from omni.train.tasks.templates import Face
 
 if TYPE_CHECKING:                                                       # else each worker would import transformers
@@ -61,6 +62,8 @@ class Codes:
         self.audio = np.load(folder / "audio.npy", mmap_mode="r")       # [frames, codebooks]
         starts, frames = np.load(folder / "recordings.npy")             # recording's first sample, its first frame
         self.first = dict(zip(starts.tolist(), frames.tolist(), strict=True))
+        words = getattr(tokenizers.audio, "words", None)
+        self.mishearing = None if words is None else Mishearing(words)
 
     @classmethod
     def of(
@@ -93,8 +96,11 @@ class Codes:
             _encode_all(manifest, tokenizers, recordings, key, folder, hands)
         return cls(folder, known)
 
-    def segment(self, item: Item, face: Face, role: str) -> Segment:
-        """A face of an item as a segment; the assistant's carries its language and voice as the instruction."""
+    def segment(self, item: Item, face: Face, role: str, chance: np.random.Generator | None = None) -> Segment:
+        """A face of an item as a segment; the assistant's carries its language and voice as the instruction.
+
+        chance: by which a training item's speech is misheard, if it is the user's
+        """
         language = face.language if role == "assistant" else None
         if face.kind == "text":
             assert face.language is not None
@@ -103,7 +109,11 @@ class Codes:
             return Segment("image", np.asarray(self.pictures[item.pictures[face.index]]), role, language)
         recording = item.recordings[face.index]
         voice = recording.preset if role == "assistant" else None
-        return Segment("audio", self.recording(recording), role, language, voice)
+        codes = self.recording(recording)
+        learnt = role == "user" and item.split == "train" and face.kind == "speech"
+        if self.mishearing is not None and chance is not None and learnt:
+            codes = self.mishearing(codes, chance)
+        return Segment("audio", codes, role, language, voice)
 
     def text(self, text: str) -> np.ndarray:
         return np.array(self.tokenizers.text.encode(text), np.int64)

@@ -18,7 +18,13 @@ from omni.train.tasks.templates import Face
 WRITTEN = 0.35                                                          # of the questions; the others are spoken
 ASKED = 8                                                               # questions about a picture, at most
 KINDS = {"animal": "animals", "plant": "plants", "vehicle": "vehicles", "food": "food"}  # what is asked: stamps' folder
-PEOPLE = "people"
+PEOPLE = "people"                                                       # stamps' folder; emoji by the first character
+PERSONS = (
+    range(0x1F466, 0x1F46A), range(0x1F46B, 0x1F479), range(0x1F481, 0x1F484), range(0x1F486, 0x1F488),
+    range(0x1F574, 0x1F576), range(0x1F645, 0x1F648), range(0x1F64B, 0x1F64F), range(0x1F6B4, 0x1F6B7),
+    range(0x1F930, 0x1F93A), range(0x1F9B8, 0x1F9BA), range(0x1F9CD, 0x1F9D0), range(0x1F9D1, 0x1F9DE),
+    (0x1F385, 0x1F57A, 0x1F926, 0x1F977),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -159,7 +165,7 @@ def mind(script: Script, item: Item) -> Iterator[Dialogue]:
 
     (Speaker identification, voice imitation and ungrounded inference are the GPT-4o System Card's.)
     """
-    if item.source != "stamps" or not script.languages:
+    if not concerns("mind", item) or not script.languages:
         return
     draw = random.Random(f"{script.seed}/mind/{item.id}")
     heard = [
@@ -171,7 +177,7 @@ def mind(script: Script, item: Item) -> Iterator[Dialogue]:
     for index, recording in draw.sample(heard, min(4, len(heard))):
         face = Face("speech", recording.language, index)
         shown.append(("voice", Said("user", item, face), recording.language))
-    if item.pictures and folder(item) == PEOPLE:
+    if item.pictures and shows_person(item):
         shown += [("person", Said("user", item, Face("picture", index=0)), None)] * 4
     for given, about, spoken in shown:
         for group in ("refuse", "comply"):
@@ -220,4 +226,14 @@ DIALOGUES: dict[str, Callable[[Script, Item], Iterator[Dialogue]]] = {
 def concerns(name: str, item: Item) -> bool:
     """Whether an item may give dialogues of this name; saves asking all the others."""
     shown = ("stamps", "emoji")
+    if name == "mind" and item.source == "emoji":                       # nobody recorded these
+        return shows_person(item)
     return item.source in {"see": shown, "mind": ("stamps",), "chat": (*shown, LINES)}.get(name, (LINES,))
+
+
+def shows_person(item: Item) -> bool:
+    """Whether its picture shows a person, as far as its folder or its character tells."""
+    if item.source == "emoji":
+        first = int(item.id.split("/")[1].split("-")[0], 16)
+        return any(first in some for some in PERSONS)
+    return folder(item) == PEOPLE

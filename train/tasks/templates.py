@@ -76,9 +76,13 @@ class Task:
 
 
 def spoken_by_assistant(item: Item) -> set[int]:
-    """Recordings that the assistant may say: in each language its preset voices, or all where there is none."""
+    """Recordings that the assistant may say: in each language its preset voices, or all where there is none; of a
+    program's message, which the crowd reads, the presets' alone.
+    """
     speech = [(index, one) for index, one in enumerate(item.recordings) if one.kind == "speech"]
     preset = {index for index, one in speech if one.preset}
+    if item.source == "catalogues":
+        return preset
     voiced = {item.recordings[index].language for index in preset}
     return preset | {index for index, one in speech if one.language not in voiced}
 
@@ -102,10 +106,10 @@ HEARD = (*READ, "catalogues")
 TASKS = (
     Task("caption", (Pair("picture", "text"),), PICTURES, limit=12),
     Task("draw", (Pair("text", "picture"),), PICTURES, limit=6),
-    Task("say", (Pair("text", "speech", "same"),), READ, limit=12),
+    Task("say", (Pair("text", "speech", "same"),), HEARD, limit=12),
     Task("transcribe", (Pair("speech", "text", "same"),), HEARD, limit=12),
     Task("translate", (Pair("text", "text", "other"),), ("stamps", "emoji", "catalogues", LINES), limit=12),
-    Task("translate_speech", (Pair("speech", "text", "other"),), ("stamps", "words", LINES), limit=12),
+    Task("translate_speech", (Pair("speech", "text", "other"),), ("stamps", "words", "prompts", LINES), limit=12),
     Task("interpret", (Pair("speech", "speech", "other"),), ("stamps", "words", LINES), limit=8),
     Task("describe", (Pair("picture", "speech"),), ("stamps", "words"), limit=8),
     Task("imagine", (Pair("speech", "picture"),), ("stamps", "words"), limit=8),
@@ -119,7 +123,7 @@ TASKS = (
     ),
     Task(
         "prompts",
-        (Pair("speech", "speech", "other"), Pair("speech", "text", "same"), Pair("text", "speech", "same")),
+        (Pair("speech", "text", "same"), Pair("text", "speech", "same")),
         ("prompts",),
         limit=12,
     ),

@@ -10,6 +10,7 @@ from PIL import Image
 from omni.train.data.items import Item, Manifest
 
 FRAMES = 4
+FEWEST = 2                                                              # of a clip in shards: short ones are cheap
 SPRITE = 0.5                                                            # side of the moving picture, of the frame's
 
 WHICH = {
@@ -61,19 +62,21 @@ def clips(item: Item, manifest: Manifest, languages: Collection[str], seed: int,
     picture = manifest.picture(item.pictures[0])
     for _ in range(draws):
         language, direction = draw.choice(spoken), draw.choice(list(DIRECTIONS))
-        yield Clip(moving(picture, direction), WHICH[language], item.texts[language], language)
+        frames = moving(picture, direction, draw.randint(FEWEST, FRAMES))
+        yield Clip(frames, WHICH[language], item.texts[language], language)
         language, direction = draw.choice(spoken), draw.choice(list(DIRECTIONS))
-        yield Clip(moving(picture, direction), WHERE[language], DIRECTIONS[direction][language], language)
+        frames = moving(picture, direction, draw.randint(FEWEST, FRAMES))
+        yield Clip(frames, WHERE[language], DIRECTIONS[direction][language], language)
 
 
-def moving(picture: np.ndarray, direction: tuple[int, int]) -> np.ndarray:
-    """The picture [size, size, 3], made small, crossing a white frame: [frames, size, size, 3] uint8."""
+def moving(picture: np.ndarray, direction: tuple[int, int], count: int = FRAMES) -> np.ndarray:
+    """The picture [size, size, 3], made small, crossing a white frame: [count, size, size, 3] uint8."""
     size = picture.shape[0]
     side = int(size * SPRITE)
     sprite = np.asarray(Image.fromarray(picture).resize((side, side), Image.Resampling.BOX))
-    frames = np.full((FRAMES, size, size, 3), 255, np.uint8)
+    frames = np.full((count, size, size, 3), 255, np.uint8)
     for number, frame in enumerate(frames):
-        way = 2 * number / (FRAMES - 1) - 1                             # -1 at the start, 1 at the end
+        way = 2 * number / (count - 1) - 1                             # -1 at the start, 1 at the end
         left, top = (round((size - side) / 2 * (1 + step * way)) for step in direction)
         frame[top : top + side, left : left + side] = sprite
     return frames

@@ -14,19 +14,28 @@ DRAWING = Sampler(temperature=0.9, top_p=0.9)
 
 
 def naming(subject: Subject) -> Result:
-    """name_picture_at10 by mean log-likelihood a token; name_picture_at10_free less the caption's mean over the ten."""
+    """name_picture_at10, the picture that makes its caption likelier than nine others do; name_caption_at10, the
+    caption that is likelier than nine others for its picture, by mean log-likelihood a token; and
+    name_caption_at10_free, the same less the caption's mean over the ten pictures.
+    """
+    pictures: list[bool] = []
     right: list[bool] = []
     freely: list[bool] = []
     result = Result()
     for ten in subject.tens(CAPTIONED, "naming"):
         asked = [Question((subject.picture(item),), ten.language) for item in ten.items]
         scores = np.stack([subject.likelihoods(question, ten.captions) for question in asked])  # [picture, caption]
+        pictures += chosen(scores.T)
         right += chosen(scores)
         freely += chosen_freely(scores)
         for item, row, caption in zip(ten.items, scores, ten.captions, strict=True):
             best = ten.captions[row.argmax()]
             result.examples.append({"asked": f"the picture {item.id}", "answered": best, "wanted": caption})
-    result.measures = {"name_picture_at10": share(right, 0.1), "name_picture_at10_free": share(freely, 0.1)}
+    result.measures = {
+        "name_picture_at10": share(pictures, 0.1),
+        "name_caption_at10": share(right, 0.1),
+        "name_caption_at10_free": share(freely, 0.1),
+    }
     return result
 
 

@@ -11,10 +11,9 @@ from torch import Tensor, nn
 from omni.decode.pipeline import Pipeline
 from omni.errors import InputError
 from omni.files import read_json
-from omni.layout import waiting
 from omni.model.cache import Cache
 from omni.model.transformer import OmniTransformer
-from omni.sequence import Segment, prompt
+from omni.sequence import Segment, prompt, unsure
 from omni.tokenizers import weights
 from omni.vocab import Vocabulary
 
@@ -90,8 +89,8 @@ def latest(model: OmniTransformer, vocab: Vocabulary, heard: Sequence[NDArray[np
     """
     rows = []
     for codes in heard:
-        ids = prompt([Segment("audio", codes[-FRAMES:])], vocab)
-        rows.append(ids[: len(ids) - waiting(vocab) - 3])               # without what may still change
+        ids = prompt(said := [Segment("audio", codes[-FRAMES:])], vocab)
+        rows.append(ids[: len(ids) - unsure(said, vocab)])
     batch = np.zeros((len(rows), max(map(len, rows)), vocab.channels), np.int64)
     for row, ids in zip(batch, rows, strict=True):
         row[: len(ids)] = ids                                           # what is behind it, no state here sees

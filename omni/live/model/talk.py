@@ -14,14 +14,13 @@ from omni.decode.pieces import Piece, tell
 from omni.decode.pipeline import Pipeline
 from omni.decode.stream import Stream
 from omni.errors import InputError
-from omni.layout import waiting
 from omni.live.engine import messages
 from omni.live.engine.messages import Wave
 from omni.live.model.ending import Ending
 from omni.live.model.listening import Listening
 from omni.live.model.memory import Memory
 from omni.live.model.writing import Writing
-from omni.sequence import Segment
+from omni.sequence import Segment, unsure
 
 PIECE = 64                                                              # steps of a long past between two looks around
 
@@ -63,7 +62,8 @@ class Talk:
         self.speech: Speech | None = None
         self.wants: list[Want] = []                                     # of the latest answer: room is left for another
         self._ending = None if pipeline.model.config.prefix else ending
-        self._listening = Listening(codec, pipeline.model.config.max_steps // 2)  # type: ignore[arg-type]
+        spelt = pipeline.vocab.spelling is not None                     # letters come on top of the frames
+        self._listening = Listening(codec, pipeline.model.config.max_steps // (3 if spelt else 2))  # type: ignore[arg-type]
         self._memory = memory
         self._past: Stream | None = None                                # questions over HTTP need none
         self._window = Window(pipeline.model, pipeline.vocab)
@@ -162,8 +162,8 @@ class Talk:
         room = len(seen.ids) + sum(want.most(vocab) for want in wants)
         stream = self._memory.aside(room) if alone else self._stream
         stream.hear(seen.ids[None], seen.prefix)
-        told, cut = list[Segment](), set[str]()
-        said_so = tell(stream, wants, self.pipeline.tokenizers, vocab, sampler, generator, told, cut)
+        told, cut, before = list[Segment](), set[str](), seen.segments[-1]
+        said_so = tell(stream, wants, self.pipeline.tokenizers, vocab, sampler, generator, told, before, cut)
         pieces = _unless(order.mute, said_so)
         speech = Speech(order.answer, stream, pieces, told, order.item, draft, _counted(seen.segments), cut)
         if not apart:
@@ -249,8 +249,7 @@ class Talk:
         if self.pipeline.model.config.prefix or not len(self._listening.codes):
             return
         seen = self._seen(self._known(), [self._listening.certain()], self.system, self.wants, self._window)
-        # What may still change: the delay layout's last steps, `</audio>`, `<turn>` and `<assistant>`.
-        self._stream.hear(seen.ids[None, : len(seen.ids) - waiting(self.pipeline.vocab) - 3], prefix=0)
+        self._stream.hear(seen.ids[None, : len(seen.ids) - unsure(seen.segments, self.pipeline.vocab)], prefix=0)
 
     def _known(self) -> dict[str, Turn]:
         """Items that the model still knows and that say something, in order."""

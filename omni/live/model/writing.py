@@ -35,8 +35,8 @@ class Writing:
         self.stream = memory.aside(len(seen.ids) + sum(want.most(pipeline.vocab) for want in wants))
         self.stream.hear(seen.ids[None], seen.prefix)
         yield ""
-        said, cut = list[Segment](), set[str]()
-        for piece in tell(self.stream, wants, pipeline.tokenizers, pipeline.vocab, sampler, generator, said, cut):
+        said, cut, how = list[Segment](), set[str](), (sampler, generator)
+        for piece in tell(self.stream, wants, pipeline.tokenizers, pipeline.vocab, *how, said, sound[-1], cut):
             yield piece.text or ""
         if cut and len(said[0].codes) < most:
             raise InputError(CUT)

@@ -22,14 +22,20 @@ def test_held_out_items_are_read_by_presets_alone_and_training_items_by_a_crowd_
 
 
 def test_a_message_is_read_once_by_the_crowd_and_only_if_it_is_words() -> None:
-    def read(texts: dict[str, str], split: str = "train") -> list[Utterance]:
-        return utterances(Item("catalogues/a", "catalogues", split, texts, {}, (), (), "", ""), ("en", "fr"), 0)
+    def read(texts: dict[str, str], split: str = "train", name: str = "a") -> list[Utterance]:
+        return utterances(Item(f"catalogues/{name}", "catalogues", split, texts, {}, (), (), "", ""), ("en", "fr"), 0)
 
-    both = {"en": "Open the file", "fr": "Ouvrir le fichier..."}
-    (said,) = read({**both, "it": "Apri il file"})
-    assert said.text == both[said.language]
-    assert not said.speaker.startswith(PRESET)
-    assert len(read(both, "valid")) == 1
+    both = {"en": "Open the file", "fr": "Ouvrir le fichier"}
+    seen = set()
+    for name in "abcdefghijklmnop":
+        said, *more = read({**both, "it": "Apri il file"}, name=name)
+        assert said.text == both[said.language]
+        assert not said.speaker.startswith(PRESET)
+        assert [(one.language, one.text, one.speaker) for one in more] in ([], [("en", both["en"], f"{PRESET}clara")])
+        assert not more or said.language == "fr"                        # no text is heard twice
+        seen.add((said.language, len(more)))
+    assert seen == {("en", 0), ("fr", 0), ("fr", 1)}
+    assert read(both, "valid")
     assert read(both, "test") == []
     (said,) = read({"en": "Save %s as", "fr": "Enregistrer sous"})
     assert said.language == "fr"

@@ -6,7 +6,7 @@ import pytest
 
 from omni.train.data.items import PRESET, Item, Manifest, Recording
 from omni.train.data.lines import line_items, numbers, table
-from omni.train.tasks.dialogues import DIALOGUES, Dialogue, Script, concerns
+from omni.train.tasks.dialogues import DIALOGUES, Dialogue, Script, concerns, mind, shows_person
 
 LANGUAGES = ("en", "fr", "es")
 
@@ -130,3 +130,14 @@ def test_what_is_refused_and_what_is_not_come_with_the_same_things(script: Scrip
 
 def _answers(row: dict[str, object]) -> list[tuple[str, str]]:
     return [(key, value[1]) for key, value in row.items() if isinstance(value, list)]
+
+
+def test_people_are_asked_about_in_emoji_too(script: Script) -> None:
+    texts = {"en": "woman scientist", "fr": "scientifique", "es": "científica"}
+    woman = Item("emoji/1f469-200d-1f52c", "emoji", "train", texts, {}, (0,), (), "", "")
+    assert shows_person(woman) and concerns("mind", woman)
+    asked = [dialogue[1].item.id.split("/")[1] for dialogue in mind(script, woman)]
+    assert asked.count("refuse") == asked.count("comply") == 4
+    for name in ("1f44b", "1f989", "23-20e3", "1f9e0"):                 # a hand, an owl, a key, a brain
+        other = replace(woman, id=f"emoji/{name}")
+        assert not shows_person(other) and not concerns("mind", other) and not list(mind(script, other))

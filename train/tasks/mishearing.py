@@ -1,0 +1,57 @@
+"""Speech that is hard to hear: codes of words that are taken for others, and letters without their sound.
+
+Of known voices the codebook of words spells most letters right, of unknown ones half of them, so that a model that
+learns from known voices alone trusts what it reads too much. In training some of what people say is misheard: codes
+become others near them, which spell what sounds alike, or nothing.
+
+What is heard stands in the stream twice, as frames and as the letters that they spell (omni.sequence). A model that was
+taught by frames goes on looking at them alone, so of many examples only the letters are left, in a third of the steps.
+"""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from omni.sequence import Sequence
+from omni.tokenizers.audio.words import Words
+from omni.vocab import ROLES, Vocabulary
+
+HALF = 0.5                                                              # of what is heard in training
+MOST = 0.5                                                              # of its codes, at most, are misheard
+NEAR = 40                                                               # codes that one is taken for
+SILENT = 0.3                                                            # of what is misheard is not heard at all
+
+
+class Mishearing:
+    """What the codes of some words are taken for."""
+
+    def __init__(self, words: Words) -> None:
+        table = words.table(" ")
+        centres = words.centres.float()                                 # [codes, dims]
+        spells = [number for number, letters in enumerate(table) if letters.strip()]
+        first, second = centres.chunk(2, dim=1)                         # [codes, 1 + letters] each, blanks first
+        self.blank = int((first[:, 0] + second[:, 0]).argmax())         # the surest of saying nothing
+        self.spells = np.isin(np.arange(len(table)), spells)            # [codes]
+        near = torch.cdist(centres, centres).argsort(dim=1)[:, 1 : NEAR + 1]
+        self.near: NDArray[np.int64] = near.numpy()                     # [codes, NEAR]
+
+    def __call__(self, codes: NDArray[np.integer], chance: np.random.Generator) -> NDArray[np.integer]:
+        """The codes [frames, codebooks] as they are, or a copy of them with some of the first codebook misheard."""
+        if not len(codes) or chance.random() >= HALF:
+            return codes
+        codes = codes.copy()
+        wrong = (chance.random(len(codes)) < chance.random() * MOST) & self.spells[codes[:, 0]]
+        other = self.near[codes[wrong, 0], chance.integers(self.near.shape[1], size=int(wrong.sum()))]
+        codes[wrong, 0] = np.where(chance.random(len(other)) < SILENT, self.blank, other)
+        return codes
+
+
+def letters_alone(stream: Sequence, vocab: Vocabulary) -> Sequence:
+    """The conversation without the frames of what the user says: `<audio> </audio>` and the letters."""
+    first, steps = stream.ids[:, 0], np.arange(len(stream))
+    opens, closes = (first == vocab.control(name) for name in ("<audio>", "</audio>"))
+    frames = (opens.cumsum() > closes.cumsum()) & ~opens                # [steps]
+    speaks = np.isin(first, [vocab.control(f"<{role}>") for role in ROLES])
+    role = first[np.maximum.accumulate(np.where(speaks, steps, 0))]     # [steps] whose turn it is
+    kept = ~(frames & (role == vocab.control("<user>")))
+    return Sequence(stream.ids[kept], stream.loss[kept], int(kept[: stream.prefix].sum()))
