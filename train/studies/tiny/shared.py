@@ -49,7 +49,8 @@ def prepare(data: Path, shared: Path, quick: bool) -> None:
         for split in ("train", "valid"):
             Dataset.load([shared / name / split], ROW)                  # packed once, which is kept beside the shards
     rows = Dataset.load([shared / "delay" / "train"], ROW).rows
-    stages = [vars(stage.mixture) for stage in Recipe.load("tiny").stages]
+    tiny = Recipe.load("tiny")
+    stages = [vars(mixture) for mixture in ([one.mixture for one in tiny.stages] or [tiny.mixture] * 2)]
     write_json(shared / ABOUT, {"sizes": sizes, "rows": rows, "held_out": held_out, "stages": stages})
 
 
