@@ -47,11 +47,14 @@ class Segment:
         theirs = (other.modality, other.role, other.language, other.voice)
         return ours == theirs and np.array_equal(self.codes, other.codes)
 
-    def header(self, vocab: Vocabulary, before: "Segment | None" = None) -> list[int]:
-        """Ids of the tags, the letters and the opening token. before: the segment that it follows, if any"""
+    def header(self, vocab: Vocabulary, before: "Segment | None" = None, most: int | None = None) -> list[int]:
+        """Ids of the tags, the letters and the opening token.
+
+        before: the segment that it follows, if any; most: letters that there may be
+        """
         tags = [f"<2{self.language}>"] if self.language else []
         tags += [f"<voice:{self.voice}>"] if self.voice else []
-        return [*map(vocab.control, tags), *self._to_say(vocab, before), vocab.control(f"<{self.modality}>")]
+        return [*map(vocab.control, tags), *self._to_say(vocab, before)[:most], vocab.control(f"<{self.modality}>")]
 
     def _to_say(self, vocab: Vocabulary, before: "Segment | None") -> list[int]:
         """Ids of the letters of what the assistant is to say."""
@@ -125,10 +128,9 @@ class Sequence:
         segments, roles = list(segments), frozenset(trained)
         ids = _joined(segments, laid := _laid(segments, vocab), "<eos>", vocab)
         loss, prefix, at = np.zeros(len(ids), bool), len(ids), 1
-        steps_before = zip(segments, laid, [None, *segments[:-1]], strict=True)
-        for role, said in groupby(steps_before, lambda one: one[0].role):
+        for role, said in groupby(zip(following(segments), laid, strict=True), lambda one: one[0][1].role):
             at += 1
-            for segment, steps, before in said:
+            for (before, segment), steps in said:
                 payload, at = at + len(segment.header(vocab, before)), at + len(steps)
                 loss[payload : at - len(segment.heard(vocab))] = role in roles
                 if role == "assistant":
@@ -170,9 +172,14 @@ def parse(ids: np.ndarray, vocab: Vocabulary) -> list[Segment]:
     return _Reader(ids, vocab).conversation()
 
 
+def following(segments: Many[Segment]) -> list[tuple[Segment | None, Segment]]:
+    """Each segment after the one that it follows."""
+    return list(zip([None, *segments], segments, strict=False))         # the last one is followed by none
+
+
 def _laid(segments: list[Segment], vocab: Vocabulary) -> list[np.ndarray]:
     """The ids [steps, channels] of each."""
-    return [one.laid(vocab, before) for one, before in zip(segments, [None, *segments[:-1]], strict=True)]
+    return [one.laid(vocab, before) for before, one in following(segments)]
 
 
 def _joined(segments: list[Segment], laid: list[np.ndarray], end: str, vocab: Vocabulary) -> np.ndarray:

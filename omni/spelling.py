@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from omni.tokenizers.letters import letters_in, plain
+
 if TYPE_CHECKING:
     from omni.tokenizers.bundle import Tokenizers
 
@@ -55,19 +57,13 @@ class Spelling:
     def spell(self, codes: Iterable[int]) -> np.ndarray:
         """The letters of a text [tokens], in small ones: text codes [letters]."""
         raw = "".join(self.pieces[code] for code in codes).encode("latin-1")
-        text = raw.decode(errors="ignore").lower()
-        plain = " ".join("".join(letter if letter.isalnum() else " " for letter in text).split())
-        return self._between_words([self.letters[letter] for letter in plain if letter in self.letters])
+        text = plain(raw.decode(errors="ignore"))
+        return self._between_words([self.letters[letter] for letter in text if letter in self.letters])
 
     @cached_property
     def letters(self) -> dict[str, int]:
         """The text code of each letter that has one."""
-        found = {}
-        for number, piece in enumerate(self.pieces):
-            letter = piece.encode("latin-1").decode(errors="replace")   # with more bytes than its own, more letters
-            if len(letter) == 1 and (letter == " " or (letter.isalnum() and letter == letter.lower())):
-                found[letter] = number
-        return found
+        return letters_in(piece.encode("latin-1") for piece in self.pieces)
 
     @cached_property
     def _table(self) -> np.ndarray:

@@ -161,3 +161,9 @@ def test_any_stream_parses_or_is_refused(ids: list[int]) -> None:
     except ValueError:
         return
     assert parsed == [] or (Sequence.of(parsed, vocab).ids[-2:] == stream[-2:]).all()
+
+
+def test_nothing_is_no_conversation() -> None:
+    for lay in (lambda: Sequence.of([], vocabulary("flat")), lambda: prompt([], vocabulary("flat", spelling=SPELT))):
+        with pytest.raises(ValueError, match="needs at least one segment"):
+            lay()

@@ -12,6 +12,7 @@ from torch import Tensor
 from omni.errors import InputError
 from omni.model.reading import Reading
 from omni.model.transformer import Batch
+from omni.tokenizers.letters import letters_in, plain
 from omni.tokenizers.text import TextTokenizer
 from omni.train.data.loader import Dataset
 from omni.train.recipe import ReadingRecipe, Recipe
@@ -27,7 +28,7 @@ class Reader:
         self.text, self.audio = data.vocab["text"], data.vocab["audio"]
         self.opens, self.closes = data.vocab.control("<text>"), data.vocab.control("</text>")
         self.tasks = np.array([task in plan.tasks for task in data.tasks])
-        known = {piece.decode(): number for number, piece in enumerate(tokenizer.pieces()) if _is_letter(piece)}
+        known = letters_in(tokenizer.pieces())
         self.numbers = {letter: number for number, letter in enumerate(sorted(known), start=1)}
         self.ids = torch.tensor([0, *(self.text.start + known[letter] for letter in self.numbers)])
 
@@ -84,17 +85,7 @@ class Reader:
                     yield row * steps + place, said
 
     def _spell(self, text: str) -> list[int]:
-        plain = "".join(letter if letter.isalnum() else " " for letter in text.lower())
-        return [self.numbers[letter] for letter in " ".join(plain.split()) if letter in self.numbers]
-
-
-def _is_letter(piece: bytes) -> bool:
-    """Whether a piece is one small letter, a digit or the space between words."""
-    try:
-        letter = piece.decode()
-    except UnicodeDecodeError:
-        return False
-    return len(letter) == 1 and (letter == " " or (letter.isalnum() and letter == letter.lower()))
+        return [self.numbers[letter] for letter in plain(text) if letter in self.numbers]
 
 
 def _within(ids: Tensor, span: Span) -> Tensor:

@@ -14,7 +14,7 @@ from omni.decode.pipeline import How, Pipeline
 from omni.decode.stream import Stream
 from omni.errors import InputError
 from omni.model.transformer import OmniTransformer
-from omni.sequence import Segment, prompt, prompt_length
+from omni.sequence import Segment, following, prompt, prompt_length
 from omni.sequence import Sequence as Laid
 from omni.vocab import Vocabulary
 
@@ -115,7 +115,7 @@ class Window:
 
     def __init__(self, model: OmniTransformer, vocab: Vocabulary) -> None:
         self._model, self._vocab = model, vocab
-        self._laid: dict[tuple[int, int], tuple[Segment, Segment | None, np.ndarray]] = {}  # by identity of both
+        self._laid: dict[tuple[int, int], tuple[Segment | None, Segment, np.ndarray]] = {}  # by identity of both
 
     def fit(self, turns: Sequence[Turn], wants: Sequence[Want], system: Turn | None = None) -> Seen:
         """As many of the latest turns as leave room for a whole answer, or for one of half the room if that is less.
@@ -135,16 +135,18 @@ class Window:
                 left = [*chain(*turns[forgotten:])]
         ids = prompt(left, vocab, self._lay(left))
         check_room(len(ids), wants, model, vocab)
-        self._laid = {key: self._laid[key] for key in _pairs(left)}
+        self._laid = {key: self._laid[key] for key in map(_key, following(left))}
         return Seen(forgotten, left, ids, Laid.of(left, vocab).prefix if model.config.prefix else 0)
 
     def _lay(self, segments: Turn) -> list[np.ndarray]:
-        for key, segment, before in zip(_pairs(segments), segments, [None, *segments[:-1]], strict=True):
-            if key not in self._laid:
-                self._laid[key] = segment, before, segment.laid(self._vocab, before)
-        return [self._laid[key][2] for key in _pairs(segments)]
+        pairs = following(segments)
+        for before, segment in pairs:
+            if (key := _key((before, segment))) not in self._laid:
+                self._laid[key] = before, segment, segment.laid(self._vocab, before)
+        return [self._laid[_key(pair)][2] for pair in pairs]
 
 
-def _pairs(segments: Turn) -> list[tuple[int, int]]:
-    """Which segment each is, and which one it follows."""
-    return [(id(one), id(before)) for one, before in zip(segments, [None, *segments[:-1]], strict=True)]
+def _key(pair: tuple[Segment | None, Segment]) -> tuple[int, int]:
+    """Which segment it is, after the one that it follows."""
+    before, segment = pair
+    return id(before), id(segment)

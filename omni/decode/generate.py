@@ -1,7 +1,7 @@
 """From a prompt to the assistant's answer, segment by segment."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -42,9 +42,10 @@ class Want:
         may take (there are fewer than two in a frame). Raises InputError for an unknown language or voice.
         """
         empty = Segment(self.modality, np.zeros(0, np.int64), "assistant", self.language, self.voice)
-        plain, header = empty.header(vocab), empty.header(vocab, before)
-        spare = 2 * self.limit if room is None else min(2 * self.limit, (room - self.least(vocab)) // 2)
-        header = [*plain[:-1], *header[len(plain) - 1 : -1][: max(0, spare)], plain[-1]]
+        letters = 2 * self.limit
+        if room is not None:
+            letters = max(0, min(letters, (room - self.least(vocab)) // 2))
+        header = empty.header(vocab, before, letters)
         steps = np.full((len(header), vocab.channels), vocab.control("<pad>"), np.int64)
         steps[:, 0] = header
         return steps
@@ -67,13 +68,18 @@ class Want:
 
 @dataclass(frozen=True)
 class Drawn:
-    """A payload while it is drawn: its steps [channels], and how many units it has at most where it is not whole."""
+    """A payload while it is drawn: its steps [channels], how many units it has at most where it is not whole, and
+    those that were drawn so far.
+    """
 
     limit: int
     steps: Iterator[np.ndarray]
+    said: list[np.ndarray] = field(default_factory=list)
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        return self.steps
+        for step in self.steps:
+            self.said.append(step)
+            yield step
 
 
 def begin(
@@ -107,16 +113,10 @@ def say(
     for number, want in enumerate(wants):
         later = sum(later.least(vocab) for later in wants[number + 1 :])
         stream.feed(want.opening(vocab, before, stream.room - later)[None])
-        limit, said = _fitting(want, vocab, stream.room - later), list[np.ndarray]()
-        drawn = payload(stream, vocab, want.modality, want.sampler or sampler, generator, limit)
-        yield Drawn(limit, _noted((ids[0].cpu().numpy() for _, ids in drawn), said))
-        before = want.segment(said, vocab)
-
-
-def _noted(steps: Iterator[np.ndarray], into: list[np.ndarray]) -> Iterator[np.ndarray]:
-    for step in steps:
-        into.append(step)
-        yield step
+        limit = _fitting(want, vocab, stream.room - later)
+        steps = payload(stream, vocab, want.modality, want.sampler or sampler, generator, limit)
+        yield (drawn := Drawn(limit, (ids[0].cpu().numpy() for _, ids in steps)))
+        before = want.segment(drawn.said, vocab)
 
 
 def answer(

@@ -56,18 +56,17 @@ def tell(
     be no more, or no room is left
     """
     for want, drawn in zip(wants, generate.say(stream, vocab, wants, sampler, generator, before), strict=True):
-        reader, said, given, whole = _reader(want.modality, tokenizers, vocab), [], 0, False
+        reader, given, whole = _reader(want.modality, tokenizers, vocab), 0, False
         try:
             for step in drawn:
-                said.append(step)
                 for piece in reader.push(step):
-                    given = len(said)
+                    given = len(drawn.said)
                     yield piece
-            given, whole = len(said), True
+            given, whole = len(drawn.said), True
             yield from reader.finish()
         finally:
             if given or whole:                                          # nothing given is nothing said
-                told.append(want.segment(said[:given], vocab))
+                told.append(want.segment(drawn.said[:given], vocab))
             if cut is not None and whole and want.modality != "image" and len(told[-1].codes) >= drawn.limit:
                 cut.add(want.modality)
 

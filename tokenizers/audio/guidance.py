@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from omni.tokenizers.letters import plain
+
 WIDTH = 160
 RAREST = 20                                                             # occurrences of a letter that is learnt
 
@@ -20,7 +22,7 @@ class Alphabet:
     """The letters of the transcripts, or those that are given; 0 is the blank."""
 
     def __init__(self, texts: Sequence[str], letters: str = "") -> None:
-        counts = Counter(letter for text in texts for letter in _plain(text))
+        counts = Counter(letter for text in texts for letter in plain(text))
         self.letters = letters or "".join(sorted(letter for letter, count in counts.items() if count >= RAREST))
         self._ids = {letter: number for number, letter in enumerate(self.letters, start=1)}
 
@@ -28,7 +30,7 @@ class Alphabet:
         return 1 + len(self.letters)
 
     def ids(self, text: str) -> list[int]:
-        return [self._ids[letter] for letter in _plain(text) if letter in self._ids]
+        return [self._ids[letter] for letter in plain(text) if letter in self._ids]
 
 
 class Reader(nn.Module):
@@ -59,7 +61,3 @@ def reading_loss(said: Tensor, texts: Sequence[Sequence[int]], steps: Sequence[i
     lengths = torch.tensor([len(texts[row]) for row in rows])
     present = torch.tensor([steps[row] for row in rows])
     return F.ctc_loss(said[rows].transpose(0, 1), targets, present, lengths, zero_infinity=True)
-
-
-def _plain(text: str) -> str:
-    return " ".join("".join(letter if letter.isalnum() else " " for letter in text.lower()).split())

@@ -147,11 +147,11 @@ def task_streams(desk: Desk, task: Task, rows: Sequence[int]) -> list[tuple[str,
     manifest, codes = _codes(desk)
     found = []
     for item in (manifest.items[row] for row in rows):
-        chance = _chance(desk, task.name, item.id)
+        chance = _chance(desk, task.name, item)
         for given, wanted in task.examples(item, desk.languages, desk.seed, desk.draws):
             said = [codes.segment(item, face, "assistant") for face in (wanted, *task.following(item, wanted))]
             stream = Stream.of([codes.segment(item, given, "user", chance), *said], desk.vocab)
-            found.append((item.id, _heard(stream, desk, item, chance) if given.kind == "speech" else stream))
+            found.append((item.id, _heard(stream, desk.vocab, chance) if given.kind == "speech" else stream))
     return found
 
 
@@ -161,25 +161,27 @@ def dialogue_streams(desk: Desk, name: str, rows: Sequence[int]) -> list[tuple[s
     script, found = _script(desk), []
     for item in (manifest.items[row] for row in rows):
         draw, learnt = random.Random(f"{desk.seed}/{name}/{item.id}/tags"), "user" in TRAINED.get(name, ())
-        chance = None if learnt else _chance(desk, name, item.id)       # nobody is to learn to say what was misheard
+        chance = None if learnt else _chance(desk, name, item)          # nobody is to learn to say what was misheard
         for dialogue in DIALOGUES[name](script, item):
             segments = [codes.segment(one.item, one.face, one.role, chance) for one in dialogue]
             segments = _untagged(segments, draw.random() < UNTAGGED, draw.random() < UNVOICED)
             stream = Stream.of(segments, desk.vocab, TRAINED.get(name, ("assistant",)))
-            found.append((item.id, _heard(stream, desk, item, chance)))
+            found.append((item.id, _heard(stream, desk.vocab, chance)))
     return found
 
 
-def _chance(desk: Desk, name: str, item: str) -> np.random.Generator:
-    return np.random.default_rng(zlib.crc32(f"{desk.seed}/{name}/{item}/heard".encode()))
+def _chance(desk: Desk, name: str, item: Item) -> np.random.Generator | None:
+    """By which what is said in a training item's examples is hard to hear; held-out items are heard as they are."""
+    if item.split != "train":
+        return None
+    return np.random.default_rng(zlib.crc32(f"{desk.seed}/{name}/{item.id}/heard".encode()))
 
 
-def _heard(stream: Stream, desk: Desk, item: Item, chance: np.random.Generator | None) -> Stream:
-    """The stream, or in training perhaps only the letters of what is heard in it."""
-    spelt = desk.vocab.spelling is not None and item.split == "train"
-    if chance is None or not spelt or chance.random() >= UNSOUNDED:
+def _heard(stream: Stream, vocab: Vocabulary, chance: np.random.Generator | None) -> Stream:
+    """The stream, or by chance only the letters of what is heard in it."""
+    if chance is None or vocab.spelling is None or chance.random() >= UNSOUNDED:
         return stream
-    return letters_alone(stream, desk.vocab)
+    return letters_alone(stream, vocab)
 
 
 def _untagged(segments: list[Segment], language: bool, voice: bool) -> list[Segment]:

@@ -99,7 +99,7 @@ class Codes:
     def segment(self, item: Item, face: Face, role: str, chance: np.random.Generator | None = None) -> Segment:
         """A face of an item as a segment; the assistant's carries its language and voice as the instruction.
 
-        chance: by which a training item's speech is misheard, if it is the user's
+        chance: by which the user's speech is misheard, None for held-out items
         """
         language = face.language if role == "assistant" else None
         if face.kind == "text":
@@ -110,8 +110,7 @@ class Codes:
         recording = item.recordings[face.index]
         voice = recording.preset if role == "assistant" else None
         codes = self.recording(recording)
-        learnt = role == "user" and item.split == "train" and face.kind == "speech"
-        if self.mishearing is not None and chance is not None and learnt:
+        if self.mishearing is not None and chance is not None and role == "user" and face.kind == "speech":
             codes = self.mishearing(codes, chance)
         return Segment("audio", codes, role, language, voice)
 

@@ -26,12 +26,10 @@ class Mishearing:
     """What the codes of some words are taken for."""
 
     def __init__(self, words: Words) -> None:
-        table = words.table(" ")
         centres = words.centres.float()                                 # [codes, dims]
-        spells = [number for number, letters in enumerate(table) if letters.strip()]
         first, second = centres.chunk(2, dim=1)                         # [codes, 1 + letters] each, blanks first
         self.blank = int((first[:, 0] + second[:, 0]).argmax())         # the surest of saying nothing
-        self.spells = np.isin(np.arange(len(table)), spells)            # [codes]
+        self.spells = np.array([bool(letters.strip()) for letters in words.table(" ")])  # [codes]
         near = torch.cdist(centres, centres).argsort(dim=1)[:, 1 : NEAR + 1]
         self.near: NDArray[np.int64] = near.numpy()                     # [codes, NEAR]
 
