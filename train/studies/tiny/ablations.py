@@ -25,9 +25,9 @@ and 10). Every variant has the same documents, laid out in its own way; one that
 them is left out of all.
 
 Base. omni-tiny's recipe from chance with 5.0 million parameters (d_model 192, 7 layers): layout delay; a spoken
-answer is written first, then said; joint mixture, the second stage of recipe tiny; QK-norm; z-loss 1e-4; text_weight
-8; no reading; Muon at 3e-3, wsd with 20 steps of warmup and a decay of 0.45, batches of 4 rows of 512 steps. Three
-seeds (quick 2); they draw weights and the order of rows.
+answer is written first, then said; joint mixture, the fourth omni-tiny's second stage; QK-norm; z-loss 1e-4;
+text_weight 8; no reading; Muon at 3e-3, wsd with 20 steps of warmup and a decay of 0.45, batches of 4 rows of 512
+steps. Three seeds (quick 2); they draw weights and the order of rows.
 
 Variants, each with one thing changed and one seed (`--axes`, `--seeds`: more).
 layout        flat (codebooks in a row in the one stream); depth (a small Transformer over the codebooks
@@ -35,7 +35,7 @@ layout        flat (codebooks in a row in the one stream); depth (a small Transf
 answers       speech alone (no text before it); interleaved (3 tokens, then 10 frames, in turns: about
               how long they take to say; a fixed ratio as in GLM-4-Voice, Zeng et al. 2024, since nobody
               knows which word is when)
-order         hearing first (3/8 of the steps with the first stage of recipe tiny, then joint); rich
+order         hearing first (3/8 of the steps with that version's first stage, then joint); rich
               first (3/8 with the five tasks that have most documents, by the root of their size, then
               joint; Choi et al. 2023); by size (each task in proportion to its steps in the whole data,
               throughout)

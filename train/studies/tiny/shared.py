@@ -9,7 +9,6 @@ from omni.shipped import shipped_model
 from omni.train.data.items import Manifest
 from omni.train.data.loader import Dataset
 from omni.train.data.shards import Shard, find_shards
-from omni.train.recipe import Recipe
 from omni.train.studies.tiny.arrange import ARRANGEMENTS, ROW, UNITS, Amounts, Choice, arrange
 from omni.train.tasks import build
 
@@ -28,7 +27,7 @@ def prepare(data: Path, shared: Path, quick: bool) -> None:
 
     data: shards of `omni data tokenize` with omni-tiny's tokenizers, or a prepared folder, of which they are made.
     about.json: of each task its steps in `data`, its rows as text first in the delay layout, and the items and amounts
-    of its held-out documents; the mixtures of recipe tiny's stages, which the next version of omni-tiny will change.
+    of its held-out documents.
     """
     from omni.tokenizers.bundle import Tokenizers
     from omni.train.tasks.codes import checked
@@ -49,9 +48,7 @@ def prepare(data: Path, shared: Path, quick: bool) -> None:
         for split in ("train", "valid"):
             Dataset.load([shared / name / split], ROW)                  # packed once, which is kept beside the shards
     rows = Dataset.load([shared / "delay" / "train"], ROW).rows
-    tiny = Recipe.load("tiny")
-    stages = [vars(mixture) for mixture in ([one.mixture for one in tiny.stages] or [tiny.mixture] * 2)]
-    write_json(shared / ABOUT, {"sizes": sizes, "rows": rows, "held_out": held_out, "stages": stages})
+    write_json(shared / ABOUT, {"sizes": sizes, "rows": rows, "held_out": held_out})
 
 
 def _shards(data: Path, tokenizers: "Tokenizers", shared: Path) -> Path:

@@ -15,6 +15,17 @@ from omni.train.studies.tiny.shared import ABOUT
 
 SPOKEN = ("tell", "see", "mind")                                        # tasks whose answers are written and said
 RICH = ("transcribe", "say", "translate", "caption", "draw")            # those with most documents
+UNUSED = {"interpret": 0.0, "describe": 0.0, "imagine": 0.0}
+HEARING = MixtureRecipe(2.0, {                                          # the stages of the fourth omni-tiny
+    "transcribe": 4.0, "translate": 1.5, "caption": 1.2, "see": 1.0, "prompts": 1.7, "mind": 1.1, "chat": 0.7,
+    "count": 2.0, "video": 0.5, "say": 0.5, "translate_speech": 0.4, "tell": 0.25, "draw": 0.2, "name_sound": 0.8,
+    "talk": 0.7, **UNUSED,
+})  # fmt: skip
+JOINT = MixtureRecipe(2.0, {
+    "transcribe": 4.0, "translate": 2.9, "caption": 1.7, "see": 2.4, "prompts": 2.3, "mind": 3.3, "chat": 1.9,
+    "count": 3.7, "video": 1.1, "say": 1.0, "translate_speech": 0.7, "tell": 0.7, "draw": 0.45, "name_sound": 1.5,
+    "talk": 2.1, **UNUSED, "interpret": 0.08,
+})  # fmt: skip
 FIRST = 0.375                                                           # of the steps, where there is a stage before
 SHAPES = {
     "5M": {"d_model": 192, "n_layers": 7, "n_heads": 3, "n_kv_heads": 3, "d_ff": 512},
@@ -68,11 +79,10 @@ AXES = tuple(dict.fromkeys(one.axis for one in VARIANTS))
 def mixtures(shared: Path) -> dict[str, list[tuple[float, MixtureRecipe]]]:
     """(share of the steps, mixture) of each stage, by name.
 
-    A mixture says how often a document comes, alike in every arrangement: shares of omni-tiny's own recipe, which
-    counts rows of the whole data, over the rows that a task has here.
+    A mixture says how often a document comes, alike in every arrangement: shares that count rows of the whole data,
+    over the rows that a task has here.
     """
     about = read_json(shared / ABOUT)
-    hearing, joint = (MixtureRecipe(**mixture) for mixture in about["stages"])
     rich = MixtureRecipe(2.0, {task: 0.0 for task in about["rows"] if task not in RICH})
 
     def here(mixture: MixtureRecipe) -> MixtureRecipe:
@@ -83,9 +93,9 @@ def mixtures(shared: Path) -> dict[str, list[tuple[float, MixtureRecipe]]]:
         return MixtureRecipe(1.0, weights)
 
     return {
-        "joint": [(1.0, here(joint))],
-        "hearing first": [(FIRST, here(hearing)), (1 - FIRST, here(joint))],
-        "rich first": [(FIRST, here(rich)), (1 - FIRST, here(joint))],
+        "joint": [(1.0, here(JOINT))],
+        "hearing first": [(FIRST, here(HEARING)), (1 - FIRST, here(JOINT))],
+        "rich first": [(FIRST, here(rich)), (1 - FIRST, here(JOINT))],
         "by size": [(1.0, here(MixtureRecipe()))],
     }
 
