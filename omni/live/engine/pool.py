@@ -164,13 +164,16 @@ class Pool:
 
     async def start(self) -> None:
         """Start them all and wait until they listen. Raises InputError, and stops them all, when one does not."""
+        failed: BaseException | None = None
         try:
             async with asyncio.TaskGroup() as group:
                 for process in self.processes:
                     group.create_task(process.start())
         except* InputError as errors:
             self.stop()
-            raise errors.exceptions[0] from None
+            failed = errors.exceptions[0]
+        if failed is not None:                                          # raised above, Python before 3.11.4 wraps it
+            raise failed
 
     def stop(self) -> None:
         for process in self.processes:
