@@ -174,7 +174,7 @@ def train_words(
     ]
     spoken = Spoken(
         manifest.waves([recording for recording, _ in said]), [recording.length for recording, _ in said],
-        [text for _, text in said], [recording.speaker or "" for recording, _ in said],
+        [text for _, text in said], [(recording.speaker or "").split("@")[0] for recording, _ in said],  # at any rate
     )  # fmt: skip
     bundle.audio = learn(bundle.audio, spoken, out / "audio", steps=steps, minutes=minutes, seed=seed)
     bundle.save(out)

@@ -3,8 +3,8 @@
 The codes are clusters of what it read (k-means, as HuBERT's units, Hsu et al. 2021), found at the end: an encoder whose
 codes are rounded while it learns does so half as fast. An encoder that learns further keeps them: a code stands for
 letters, so a model that reads codes understands those of a better encoder at once. So that new voices are understood,
-known ones are heard changed: slower and faster, with shorter and longer vocal tracts, through noise, echo and narrow
-bands, with gaps.
+known ones are heard changed: slower and faster, with shorter and longer vocal tracts of other shapes, through other
+microphones, noise, echo and narrow bands, with gaps.
 """
 
 import copy
@@ -27,7 +27,10 @@ from omni.tokenizers.audio.guidance import Alphabet, reading_loss
 from omni.tokenizers.audio.words import LETTERS_A_FRAME, MELS, Words, mel_bank, mels, nearest, roots
 from omni.tokenizers.resuming import STATE, finish, finished, go_on, load_state, save_state, timed
 
-TRACTS = tuple(np.linspace(0.82, 1.2, 20))                              # vocal tracts, from long to short
+TRACTS = tuple(np.linspace(0.82, 1.2, 40))                              # vocal tracts, from long to short
+SHAPE = 0.04                                                            # how far formants move apart from each other
+COLOUR = 0.2                                                            # of a microphone: some 7 dB
+KNOTS = 6                                                               # of a smooth curve
 SPEEDS = (0.85, 1.18)
 NEARBY = 192                                                            # recordings; those of like length are taken
 MOST_FRAMES = 100_000                                                   # of which the codes are clusters
@@ -85,7 +88,8 @@ class Lessons:
         heard = np.bincount(voice, weights=self.lengths)                # samples of each speaker
         self.upto = np.cumsum(self.lengths / np.sqrt(heard)[voice])
         bins = codec.config.analysis // 2 + 1
-        self.banks = [mel_bank(self.rate, bins, tract) for tract in TRACTS]
+        chance = np.random.default_rng((self.seed, len(TRACTS)))
+        self.banks = [mel_bank(self.rate, bins, tract * smooth(bins, SHAPE, chance).exp()) for tract in TRACTS]
 
     def __call__(self, step: int, ripe: float = 1.0) -> tuple[Tensor, list[int], list[list[int]]]:
         """Mel bands [batch, hops, MELS], frames of each row, and its letters; short recordings alone until `ripe`."""
@@ -113,12 +117,19 @@ class Lessons:
         wave = np.interp(places, np.arange(len(wave)), wave).astype(np.float32)
         wave, _ = degraded(wave * np.float32(10 ** chance.uniform(-0.6, 0.3)), self.rate, chance)
         bands = bands_of(self.codec, wave, self.banks[int(chance.integers(len(self.banks)))])
+        bands = (bands + smooth(MELS, COLOUR * chance.random(), chance)).clamp_min(SILENCE)
         silence = bands.mean()
         for axis, most in ((1, 12), (1, 12), (0, min(12, len(bands) // 12)), (0, min(12, len(bands) // 12))):
             width = int(chance.integers(most + 1))                      # SpecAugment (Park et al. 2019)
             first = int(chance.integers(bands.shape[axis] - width + 1))
             bands.narrow(axis, first, width).fill_(silence)
         return bands
+
+
+def smooth(size: int, spread: float, chance: np.random.Generator) -> Tensor:
+    """A curve that is drawn: [size], of zero mean and `spread` standard deviation over all curves."""
+    knots = chance.normal(0, spread, KNOTS)
+    return torch.from_numpy(np.interp(np.linspace(0, KNOTS - 1, size), np.arange(KNOTS), knots)).float()
 
 
 def bands_of(codec: Codec, wave: np.ndarray, bank: Tensor) -> Tensor:

@@ -99,8 +99,11 @@ def mels(power: Tensor, bank: Tensor) -> Tensor:
     return ((power @ bank) + 1e-4).log() / 4 + 0.5
 
 
-def mel_bank(sample_rate: int, bins: int, tract: float = 1.0) -> Tensor:
-    """Triangular filters, [bins, MELS]. tract: as if it were so many times as short (Jaitly and Hinton 2013)."""
+def mel_bank(sample_rate: int, bins: int, tract: "float | Tensor" = 1.0) -> Tensor:
+    """Triangular filters, [bins, MELS].
+
+    tract: as if it were so many times as short (Jaitly and Hinton 2013), everywhere or at each bin [bins]
+    """
     frequency = torch.linspace(0, sample_rate / 2, bins) / tract        # [bins]
     edges = torch.linspace(_mel(LOWEST), _mel(HIGHEST), MELS + 2)
     edges = 700 * (10 ** (edges / 2595) - 1)                            # [MELS + 2] Hz
