@@ -1,5 +1,6 @@
 """The head that tells the end of a turn, and what it listens to."""
 
+import copy
 import json
 
 import numpy as np
@@ -41,6 +42,14 @@ def test_of_a_long_turn_the_latest_counts(pipeline: Pipeline) -> None:
         alone = head.judged(pipeline, codes[frames - FRAMES : frames])
         assert head.judged(pipeline, codes[:frames]) == pytest.approx(alone, abs=1e-5)
     assert head.judged(pipeline, codes[:0]) is None
+
+
+def test_the_head_judges_the_states_of_a_model_of_another_precision(pipeline: Pipeline) -> None:
+    head = Ending.load(shipped_model())
+    assert head is not None
+    codes = np.random.default_rng(0).integers(0, 1000, size=(40, pipeline.vocab.codebooks))
+    exact = Pipeline(copy.deepcopy(pipeline.model).double(), pipeline.vocab, pipeline.tokenizers)
+    assert head.judged(exact, codes) == pytest.approx(head.judged(pipeline, codes), abs=1e-3)
 
 
 def test_recordings_are_heard_together_as_each_is_alone(pipeline: Pipeline) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from talking import finish, opened
+from talking import Talking, finish, opened
 from torch import Tensor
 
 from omni.decode.parts import Audio, Text
@@ -45,6 +45,7 @@ def work(worker: Worker) -> None:
 def after(pipeline: Pipeline, turns: int) -> Worker:
     """A conversation of so many turns of 1.3 s, 38 steps each with their marks, that were answered once."""
     random, (worker, told) = np.random.default_rng(turns), opened(pipeline, "a")
+    worker.take(messages.Instruct("a", "Be brief."))
     for number in range(turns):
         worker.take(messages.Put("a", f"said {number}", (Audio(sound(random, 1.3), 16_000),)))
         work(worker)
@@ -52,6 +53,33 @@ def after(pipeline: Pipeline, turns: int) -> Worker:
     work(worker)
     assert not any(isinstance(one, messages.Failed) for one in told)
     return worker
+
+
+def test_instructions_are_heard_before_the_user_has_spoken(pipeline: Pipeline) -> None:
+    computed: list[int] = []
+    talking = Talking(counting(pipeline, computed))
+    by_hand = {"input": {"turn_detection": None}}
+    session = {"type": "realtime", "instructions": "Be kind and brief. " * 8, "audio": by_hand}
+    talking.say("session.update", session=session)
+    talking.hear(sound(np.random.default_rng(0), 3.0))
+    work(talking.worker)
+    talking.say("input_audio_buffer.commit")
+    assert sum(computed) > 3 * 25
+    computed.clear()
+    talking.say("response.create")
+    assert max(computed) < 20                                           # what was uncertain; then letter by letter
+
+
+def test_instructions_of_one_answer_leave_the_past_as_it_is(pipeline: Pipeline) -> None:
+    computed: list[int] = []
+    worker = after(counting(pipeline, computed), 20)
+    worker.take(messages.Answer("a", "loud", BRIEF, "shouted", system="Shout."))
+    work(worker)
+    assert sum(computed) > 2 * 20 * 38                                  # it was heard anew, aside
+    computed.clear()
+    worker.take(messages.Hear("a", sound(np.random.default_rng(0), 0.4)))
+    work(worker)
+    assert sum(computed) < 40                                           # the answer, and what is being said
 
 
 @pytest.mark.parametrize("turns", [5, 60])

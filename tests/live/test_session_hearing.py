@@ -8,7 +8,7 @@ FRAMES = 25                                                             # of the
 
 
 def detecting(talking: Talking, **detection: object) -> None:
-    vad = {"type": "server_vad", **detection} if detection else None
+    vad = {"type": "server_vad"} | detection if detection else None
     talking.say("session.update", session={"type": "realtime", "audio": {"input": {"turn_detection": vad}}})
 
 
@@ -47,6 +47,16 @@ def test_what_was_half_said_is_forgotten_where_the_client_changes_how_it_is_hear
     talking.hear(silence(0.4))
     talking.say("input_audio_buffer.commit")
     assert heard(talking) == [pytest.approx(0.4 * FRAMES, abs=1)]
+
+
+@pytest.mark.parametrize("kind", ["server_vad", "semantic_vad"])
+def test_the_model_judges_a_pause_where_its_word_counts(talking: Talking, spoken: np.ndarray, kind: str) -> None:
+    judged = []
+    judge = talking.talk.judge
+    talking.talk.judge = lambda: judged.append(judge()) or judged[-1]
+    detecting(talking, type=kind)
+    talking.hear(np.concatenate((silence(0.3), spoken, silence(0.6))))
+    assert bool(judged) is (kind == "semantic_vad")
 
 
 @pytest.mark.parametrize("spoken_to", [False, True])

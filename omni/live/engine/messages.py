@@ -32,6 +32,13 @@ class Close(Told):
 
 
 @dataclass(frozen=True)
+class Instruct(Told):
+    """Instructions that go before all that is said, so that the model has heard them when the user has spoken."""
+
+    system: str
+
+
+@dataclass(frozen=True)
 class Hear(Told):
     """More of what the user is saying: samples at the codec's rate. The model hears it at once."""
 
@@ -94,7 +101,7 @@ class Answer(Told):
     item:    what the answer will be called in the conversation; None leaves no trace
     draft:   what is being said counts as said, under this name; nothing is kept until `Keep`
     parts:   what is answered instead of the conversation; a str names an item of it
-    system:  instructions that go before it all
+    system:  instructions that go before it all; where they are not the conversation's, it is heard anew for them
     mute:    a text with this in it is not read out
     """
 

@@ -52,7 +52,8 @@ class Ending(nn.Module):
         """Probability that all was said, of what is certain of the turn so far [frames, codebooks]; None of nothing."""
         if not len(codes):
             return None
-        return float(self(latest(pipeline.model, pipeline.vocab, [codes])).sigmoid())
+        states = latest(pipeline.model, pipeline.vocab, [codes])        # [1, STATES, d_model], where the model is
+        return float(self(states.to(self.mean)).sigmoid())
 
     def config(self) -> dict[str, object]:
         shape = {"d_model": self.d_model, "states": STATES, "frames": FRAMES, "hidden": HIDDEN}

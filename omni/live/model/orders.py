@@ -74,7 +74,7 @@ def _size(message: Told) -> int:
     if isinstance(message, messages.Hear):
         return message.samples.nbytes
     parts = message.parts if isinstance(message, messages.Put | messages.Answer) else None
-    return sum(map(_size_of, parts or ()))
+    return sum(map(_size_of, parts or ())) + len(getattr(message, "system", ""))
 
 
 def _size_of(part: Part | str) -> int:

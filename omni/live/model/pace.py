@@ -11,6 +11,7 @@ from omni.decode.parts import Text
 from omni.decode.pipeline import Pipeline
 from omni.errors import InputError
 from omni.live.engine import messages
+from omni.live.model.ending import Ending
 from omni.live.model.worker import Worker
 
 SPOKEN = 0.75                                                           # of real time; the rest is for all but speaking
@@ -32,16 +33,23 @@ class Pace:
         return max(1, min(MOST, 1 + int((SPOKEN - self.alone) / self.further)))
 
 
-def warm(pipeline: Pipeline) -> None:
-    """Say something once, so that nobody waits for what is only slow the first time."""
-    worker = Worker(pipeline, lambda _: None)
+def warm(pipeline: Pipeline, ending: Ending | None = None) -> None:
+    """Hear, judge and say something once, so that nobody waits for what is only slow the first time.
+
+    Raises InputError for a model that cannot do it here.
+    """
+    told: list[messages.Told] = []
+    worker = Worker(pipeline, told.append, ending)
     ask = messages.Ask(("text", "audio"), {"max_tokens": 4, "max_seconds": 0.4})
     worker.take(messages.Open("warm"))
     for _ in range(10):
         worker.take(messages.Hear("warm", np.zeros(1600, np.float32)))
+    worker.take(messages.Judge("warm", 1))
     worker.take(messages.Answer("warm", "warm", ask, "warm", draft="heard"))
     while worker.busy:
         worker.work()
+    for failed in (one for one in told if isinstance(one, messages.Failed)):
+        raise InputError(f"the model cannot be served here: {failed.message}")
 
 
 def measured(pipeline: Pipeline) -> Pace:

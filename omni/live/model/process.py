@@ -77,7 +77,7 @@ def run(
     if pipeline.tokenizers.audio is None:
         raise InputError(f"{folder}: this model neither hears nor speaks; serve one with an audio tokenizer")
     memory = share(pipeline.model.table.device, models)
-    warm(pipeline)
+    warm(pipeline, ending)
     serve(door, pipeline, model or NAME, measured(pipeline) if measure else None, ending, memory)
 
 

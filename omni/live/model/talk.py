@@ -77,6 +77,10 @@ class Talk:
 
     # ---- hearing
 
+    def instruct(self, system: str) -> Generator[None, None, None]:
+        """What goes before all that is said from now on. Raises InputError for more than the model can be given."""
+        self.system = yield from self._segments((Text(system, "system"),) if system else ())
+
     def hear(self, samples: Wave) -> None:
         """The user goes on speaking. The model's past follows, unless an answer is using it."""
         self._listening.hear(samples)
@@ -144,6 +148,7 @@ class Talk:
         """
         self._draft = (order.answer, order.draft) if order.draft is not None else self._draft
         system = yield from self._segments((Text(order.system, "system"),) if order.system else ())
+        usual = system == self.system                                   # others would change all of the past
         said = None if order.parts is None else (yield from self._segments(order.parts))
         apart = order.item is None                                      # leaves the conversation's past alone
         if not apart:
@@ -155,10 +160,11 @@ class Talk:
         if not (system or turns or last):
             raise InputError("nothing to answer; say something, add an item to the conversation, or give instructions")
         if not apart:
-            self.system, self.wants = system, wants
+            self.wants = wants
         model, vocab = self.pipeline.model, self.pipeline.vocab
-        alone = apart or order.parts is not None
-        seen = self._seen(turns, last, system, wants, Window(model, vocab) if alone else self._window)
+        alone = apart or order.parts is not None or not usual
+        window = Window(model, vocab) if alone else self._window
+        seen = self._seen(turns, last, self.system if usual else system, wants, window)
         room = len(seen.ids) + sum(want.most(vocab) for want in wants)
         stream = self._memory.aside(room) if alone else self._stream
         stream.hear(seen.ids[None], seen.prefix)

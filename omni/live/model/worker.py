@@ -88,6 +88,8 @@ class Worker:
 
     def _do(self, talk: Talk, message: messages.Told) -> Doing:
         match message:
+            case messages.Instruct():
+                yield from talk.instruct(message.system)
             case messages.Hear():
                 talk.hear(message.samples)
             case messages.Judge():

@@ -83,6 +83,8 @@ class Session:
         old, new = (each.session["audio"]["output"]["voice"] for each in (before, after))
         if self.speaking.voiced and old != new:
             raise RefusedError("the voice cannot change once it was heard; open a new session", "cannot_update_voice")
+        if before.system != after.system:
+            self.line.tell(messages.Instruct(self.line.name, after.system))
         self.settings = after
         heard_anew = before.rules != after.rules or before.input_format != after.input_format
         if heard_anew or before.answers_turns != after.answers_turns:   # what a pause drew up is not said
@@ -257,8 +259,10 @@ class Session:
 
     def _speculate(self) -> None:
         """The user pauses: let the model judge whether that was all, and begin an answer in case it was."""
-        self._judged += 1
-        self.line.tell(messages.Judge(self.line.name, self._judged))
+        rules = self.settings.rules
+        if rules is not None and rules.silence_ms is None:              # otherwise its word is not asked for
+            self._judged += 1
+            self.line.tell(messages.Judge(self.line.name, self._judged))
         if self.settings.answers_turns and self.speaking.current is None:
             self.speaking.draw_up(self.settings, self._turn)
 

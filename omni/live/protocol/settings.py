@@ -141,6 +141,13 @@ class Settings:
         return wanted if wanted in self.facts.languages else None
 
     @property
+    def system(self) -> str:
+        """What goes before the conversation: the instructions, and which functions there are and how to call them."""
+        must = self.session["tool_choice"] not in ("auto", "none")
+        functions = tools.instructions(tools.offered(self.session), must)
+        return "\n".join(filter(None, (self.session["instructions"], functions)))
+
+    @property
     def ask(self) -> Ask:
         """How the model is to answer."""
         limit = self.session["max_output_tokens"]

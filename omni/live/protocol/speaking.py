@@ -181,13 +181,10 @@ class Speaking:
         return response
 
     def _order(self, response: Response, draft: str | None, said: tuple[Part | str, ...] | None) -> None:
-        session = response.settings.session
-        must = session["tool_choice"] not in ("auto", "none")
-        functions = tools.instructions(tools.offered(session), must)
-        system = "\n".join(filter(None, (session["instructions"], functions)))
+        settings = response.settings
         item = response.item if response.in_conversation else None
-        mute = tools.OPENING if functions else ""
-        order = messages.Answer(self._line.name, response.id, response.settings.ask, item, draft, said, system, mute)
+        mute = tools.OPENING if tools.offered(settings.session) else ""
+        order = messages.Answer(self._line.name, response.id, settings.ask, item, draft, said, settings.system, mute)
         self._line.tell(order)
 
     def _went_on(self, response: Response, reason: str | None) -> None:
