@@ -11,6 +11,8 @@ from pathlib import Path
 from prometheus_client import generate_latest
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route, WebSocketRoute
@@ -183,7 +185,9 @@ def application(pool: Pool, door: Door, guards: Guards | None = None, page: bool
     ]
     if page:
         routes += [Route("/", index), Route("/about.json", voices), Mount("/page", StaticFiles(directory=PAGE))]
-    return Starlette(routes=routes)
+    # Browsers ask beforehand, without the key, whether a page of another origin may send one.
+    named = Middleware(CORSMiddleware, allow_origins=door.origins, allow_methods=("GET", "POST"), allow_headers=("*",))
+    return Starlette(routes=routes, middleware=[named] if door.origins else [])
 
 
 # Nothing from or to elsewhere, and no script or style in the page itself.
