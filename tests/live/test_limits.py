@@ -139,8 +139,10 @@ def test_who_does_not_read_keeps_no_place_and_is_hung_up_on(pipeline: Pipeline) 
             assert not process.listeners                                # while the reader still waits
             await asyncio.sleep(60)
 
+    body = iter([{"type": "http.request", "body": json.dumps({**HELLO, "stream": True}).encode()}])
+
     async def receive() -> Any:
-        return {"type": "http.request", "body": json.dumps({**HELLO, "stream": True}).encode()}
+        return next(body, None) or await asyncio.Event().wait()
 
     scope = {
         "type": "http", "method": "POST", "path": "/v1/chat/completions", "query_string": b"", "root_path": "",

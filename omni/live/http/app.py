@@ -11,7 +11,9 @@ from pathlib import Path
 from prometheus_client import generate_latest
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
@@ -29,6 +31,7 @@ from omni.live.http.speech import Sounds
 log = logging.getLogger("omni.live")
 PAGE = Path(__file__).parent.parent / "page"
 Endpoint = Callable[[Request], Awaitable[Response]]
+HUNG_UP = 499                                                           # what nginx calls a client that went away
 
 
 @dataclass(frozen=True)
@@ -63,10 +66,12 @@ class Guarded:
             async with asyncio.timeout(self.door.idle):
                 with self._let_in(request):
                     await self.door.allowance(request.state.key).take()
-                    response = await self.endpoint(bounded(request))
+                    response = await self._answered(request)
                     await response(scope, receive, sending)
         except RefusedRequestError as error:
             await refuse(error)
+        except ClientDisconnect:                                        # nobody is left to be told
+            status = status or HUNG_UP
         except HTTPException as error:                                  # a form that is none
             await refuse(RefusedRequestError(error.detail, error.status_code))
         except RecursionError:
@@ -79,6 +84,37 @@ class Guarded:
             await refuse(fault(error))
         finally:
             self.metrics.requests.labels(self.path, str(status)).inc()
+
+    async def _answered(self, request: Request) -> Response:
+        """What the endpoint answers. It is cancelled, and ClientDisconnect raised, once the client has hung up.
+
+        Only one at a time may listen to the client: the endpoint until the body is whole, then this, at last the
+        response, if it is streamed.
+        """
+        whole = asyncio.Event()
+
+        async def receive() -> Message:
+            message = await request.receive()
+            if not message.get("more_body"):
+                whole.set()
+            return message
+
+        async def hung_up() -> None:
+            await whole.wait()
+            while (await request.receive())["type"] != "http.disconnect":
+                pass
+
+        asked = asyncio.ensure_future(self.endpoint(bounded(Request(request.scope, receive))))
+        gone = asyncio.ensure_future(hung_up())
+        try:
+            await asyncio.wait((asked, gone), return_when=asyncio.FIRST_COMPLETED)
+        finally:                                                        # the request's time may be over, too
+            asked.cancel()
+            gone.cancel()
+            await asyncio.gather(asked, gone, return_exceptions=True)
+        if asked.cancelled():
+            raise ClientDisconnect
+        return asked.result()
 
     def _let_in(self, request: Request) -> AbstractContextManager[None]:
         """Have `request.state.key` say who asks. Raises RefusedRequestError for who may not come in."""
@@ -149,7 +185,9 @@ def application(pool: Pool, door: Door, guards: Guards | None = None, page: bool
     ]
     if page:
         routes += [Route("/", index), Route("/about.json", voices), Mount("/page", StaticFiles(directory=PAGE))]
-    return Starlette(routes=routes)
+    # Browsers ask beforehand, without the key, whether a page of another origin may send one.
+    named = Middleware(CORSMiddleware, allow_origins=door.origins, allow_methods=("GET", "POST"), allow_headers=("*",))
+    return Starlette(routes=routes, middleware=[named] if door.origins else [])
 
 
 # Nothing from or to elsewhere, and no script or style in the page itself.

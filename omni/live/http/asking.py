@@ -302,11 +302,14 @@ class Known:
             raise RefusedRequestError(str(error), param=param) from None
 
     def language(self, name: object) -> str | None:
-        """One of its languages, English where none is named. Raises RefusedRequestError for any other."""
-        known = self._facts().languages
-        if name is not None and name not in known:
+        """One of its languages, by its code or as that of a region, such as fr-FR; None, the model's choice, where none
+        is named. Raises RefusedRequestError for any other.
+        """
+        known, tag = self._facts().languages, name.lower() if isinstance(name, str) else ""
+        found = next((str(one) for one in (name, tag.partition("-")[0], tag) if one in known), None)
+        if found is None and name is not None:
             raise RefusedRequestError(f"language {name!r} is not one of the model's", param="language")
-        return str(name) if name else ("en" if "en" in known else None)
+        return found
 
     def _facts(self) -> messages.Ready:
         if self.pool.facts is None:
