@@ -135,7 +135,7 @@ class Speaking:
         if response is None or not response.speaks:
             return
         heard = response.heard(now)
-        if heard < response.sent or (stopped is not None and not heard):  # one that was only thought was not heard
+        if stopped is not None or heard < response.sent:                # one that was stopped may be made beyond `sent`
             self.shorten(response.item, heard, response.skipped)
 
     def truncate(self, item: str, seconds: float) -> None:
