@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from talking import Talking, kinds, only, refused, silence, text
 
-from omni.live.model.talk import _cut
+from omni.live import transcript
 from omni.live.protocol.settings import Settings
 
 
@@ -30,6 +30,32 @@ def test_an_interrupted_answer_is_forgotten_from_where_it_was_not_heard(talking:
     assert len(kept["audio"].codes) <= (0.08 + response.skipped) * 25 + 1 if kept else True
     item = only(talking.say("conversation.item.retrieve", item_id=response.item), "conversation.item.retrieved")["item"]
     assert item["content"] == [{"type": "output_audio", "transcript": None}]
+
+
+@pytest.mark.parametrize("by", ["client", "user", "a user on a busy server"])
+def test_of_an_answer_that_is_stopped_the_model_remembers_no_text_that_was_not_spoken(talking, spoken, by: str) -> None:
+    """All of the text is there before any of the sound."""
+    talking.say("conversation.item.create", item=text("How are you?"))
+    talking.raw(json.dumps({"type": "response.create"}), steps=1)
+    response = talking.session.speaking.current
+    while response.sent < 0.6:
+        talking.work(1)
+    assert not talking.talk.speech.over
+    if by == "client":
+        talking.raw(json.dumps({"type": "response.cancel"}), steps=0)
+    else:
+        response.first_audio -= 99 if "busy" in by else 0               # all that was sent was heard, or less
+        talking.hear(np.concatenate((silence(0.1), spoken[:12_000])), steps=0)
+    assert response.status == "cancelled"
+    kept, room = "", 0.0
+    if talking.talk.items[response.item]:
+        written, sound = talking.talk.items[response.item]
+        kept, room = talking.worker.pipeline.tokenizers.text.decode(written.codes), len(sound.codes) / 25 * 16
+    assert response.text.startswith(kept) and len(kept) <= room < len(response.text)
+    if by != "user":                                                    # nor less, by words
+        words = response.text.split()
+        begun = [" ".join(words[:count]) for count in range(len(words))]
+        assert kept == max((some for some in begun if len(some) <= room), key=len) != ""
 
 
 def test_an_answer_that_is_interrupted_before_its_first_sound_was_not_given(talking: Talking, spoken) -> None:
@@ -73,7 +99,7 @@ def test_an_earlier_answer_can_be_truncated_and_what_was_not_spoken_cannot(talki
     ("share", "expected"), [(1.0, "a red owl"), (0.99, "a red"), (0.5, "a"), (0.0, ""), (5 / 9, "a red")]
 )
 def test_the_text_that_is_kept_is_whole_words(share: float, expected: str) -> None:
-    assert _cut("a red owl", share) == expected
+    assert transcript.spoken("a red owl", share) == expected
 
 
 def test_a_bill_out_of_band_tells_how_much_of_an_answer_is_kept(talking: Talking) -> None:

@@ -20,6 +20,7 @@ from omni.live.model.ending import Ending
 from omni.live.model.listening import Listening
 from omni.live.model.memory import Memory
 from omni.live.model.writing import Writing
+from omni.live.transcript import least_seconds, spoken
 from omni.sequence import Segment, unsure
 
 PIECE = 64                                                              # steps of a long past between two looks around
@@ -68,6 +69,7 @@ class Talk:
         self._past: Stream | None = None                                # questions over HTTP need none
         self._window = Window(pipeline.model, pipeline.vocab)
         self._draft: tuple[str, str] | None = None                      # one not kept or stopped yet; its question
+        self._shortened: tuple[Turn, Turn, float] = [], [], 0.0         # the latest such answer, as it was; its frames
         self._forgotten: set[str] = set()                               # items that the model's past had no room for
 
     @property
@@ -124,21 +126,13 @@ class Talk:
 
     def truncate(self, item: str, seconds: float) -> None:
         """Of an answer only `seconds` were heard: forget the rest, and of its text as much in proportion, by words."""
-        turn, codec = self.items.get(item, []), self._listening.codec
-        audio = next((segment for segment in turn if segment.modality == "audio"), None)
-        length = 0 if audio is None else len(audio.codes)
-        frames = min(length, int(seconds * codec.frame_rate))
-        share, kept = frames / max(length, 1), []
-        for segment in turn:
-            if segment.modality == "audio":
-                segment = Segment("audio", segment.codes[:frames], segment.role, segment.language, segment.voice)
-            elif segment.modality == "text":
-                text = _cut(self._text(segment), share)
-                codes = np.array(self.pipeline.tokenizers.text.encode(text), np.int64)  # type: ignore[union-attr]
-                segment = Segment("text", codes, segment.role, segment.language)
-            kept.append(segment)
         if item in self.items:
-            self.items[item] = kept if frames else []
+            turn, (shortened, said, whole) = self.items[item], self._shortened
+            if turn is not shortened:
+                said, whole = turn, _frames(turn)
+            frames = min(_frames(turn), int(seconds * self._listening.codec.frame_rate))
+            self.items[item] = turn = self._begun(said, frames, whole)
+            self._shortened = turn, said, whole
 
     # ---- answering
 
@@ -204,10 +198,16 @@ class Talk:
             self._draft = None
 
     def stop(self) -> None:
-        """Say no more; what was handed over has been said."""
-        if self.speech is not None:
-            self.speech.pieces.close()
-            self.speech = None
+        """Say no more; what was handed over has been said, but of its text only what its sound has come to."""
+        speech, self.speech = self.speech, None
+        if speech is not None:
+            speech.pieces.close()
+        if speech is not None and not speech.over and any(want.modality == "audio" for want in self.wants):
+            said, frames, rate = [*speech.said], _frames(speech.said), self._listening.codec.frame_rate
+            text = "".join(self._text(segment) for segment in said if segment.modality == "text")
+            whole = max(frames, least_seconds(text) * rate)
+            speech.said[:] = self._begun(said, frames, whole)
+            self._shortened = speech.said, said, whole
 
     def finished(self, speech: Speech) -> None:
         """All pieces were taken. A draft stays until it is kept or stopped."""
@@ -271,6 +271,19 @@ class Talk:
             self._forgotten.update([*turns][: seen.forgotten])
         return seen
 
+    def _begun(self, turn: Turn, frames: int, whole: float) -> Turn:
+        """An answer's first `frames` of the `whole` that it takes, and as much of its text; nothing without sound."""
+        kept: Turn = []
+        for segment in turn if frames else ():
+            if segment.modality == "audio":
+                segment = Segment("audio", segment.codes[:frames], segment.role, segment.language, segment.voice)
+            elif segment.modality == "text":
+                text = spoken(self._text(segment), frames / whole)
+                codes = np.array(self.pipeline.tokenizers.text.encode(text), np.int64)  # type: ignore[union-attr]
+                segment = Segment("text", codes, segment.role, segment.language)
+            kept.append(segment)
+        return kept
+
     def _text(self, segment: Segment) -> str:
         assert self.pipeline.tokenizers.text is not None
         return self.pipeline.tokenizers.text.decode(segment.codes.tolist())
@@ -301,18 +314,12 @@ def _refuse_endless(part: Part, pipeline: Pipeline) -> None:
             raise InputError(f"{seconds:.0f} s of audio are more than this model can hear ({longest:.0f} s); cut it")
 
 
+def _frames(turn: Turn) -> int:
+    return sum(len(segment.codes) for segment in turn if segment.modality == "audio")
+
+
 def _counted(segments: list[Segment]) -> dict[str, int]:
     counts: dict[str, int] = {}
     for segment in segments:
         counts[segment.modality] = counts.get(segment.modality, 0) + int(segment.codes.size)
     return counts
-
-
-def _cut(text: str, share: float) -> str:
-    """The words that lie wholly within this share of the letters."""
-    if share >= 1:
-        return text
-    limit, kept = share * len(text), text[: int(share * len(text))]
-    if limit < len(text) and not text[int(limit)].isspace() and " " in text:
-        kept = kept[: kept.rfind(" ") + 1]
-    return kept.rstrip()

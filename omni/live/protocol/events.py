@@ -32,6 +32,7 @@ log = logging.getLogger("omni.live")
 
 Event = dict[str, Any]
 SLICE = 32_000                                                          # letters of base64: half a second of PCM16
+EXACT = 2**53                                                           # up to which a float is every whole number
 
 KINDS: dict[str, type[BaseModel]] = {
     "session.update": SessionUpdateEvent,
@@ -74,7 +75,7 @@ class RefusedError(Exception):
 def read(text: str | bytes) -> Event:
     """A client event as JSON, known to be of one of `KINDS` and of its shape. Raises RefusedError."""
     try:
-        event = json.loads(text, parse_constant=_no_constant)
+        event = json.loads(text, parse_constant=_no_constant, parse_float=_number)
     except (ValueError, RecursionError) as error:
         raise RefusedError(f"the message is not JSON ({error}); send one event a message", "invalid_json") from None
     if not isinstance(event, dict):
@@ -185,9 +186,9 @@ def _check_one(kinds: Mapping[str, type[BaseModel] | None], value: Any, where: s
 
 def _check(model: type[BaseModel], value: Any, prefix: str) -> None:
     try:
-        model.model_validate(value)
+        model.model_validate(value, strict=True)                        # what is used is what was sent, not its cast
     except ValidationError as error:
-        first = min(error.errors(include_url=False), key=lambda found: len(found["loc"]))
+        first = min(error.errors(include_url=False), key=lambda found: _distance(found["loc"]))
         names = [str(part) for part in first["loc"] if isinstance(part, int) or _is_name(part)]
         where = prefix + ".".join(names)
         kind = "missing_required_parameter" if first["type"] == "missing" else "invalid_value"
@@ -214,9 +215,20 @@ def _without_input(event: Event) -> Event:
     return {**event, "response": {**response, "input": None}}
 
 
+def _distance(where: tuple[int | str, ...]) -> tuple[int, bool]:
+    """From what is most probably meant: a union's members that the value is not meant for complain of its type."""
+    return len(where), where[-1:] == ("type",)
+
+
 def _is_name(part: str) -> bool:
     """Whether it names a field, and not a type that the value was tried as."""
     return part.isidentifier() and part.islower() and part not in ("bool", "float", "int", "str")
+
+
+def _number(text: str) -> float:
+    """JSON has one kind of number: 500.0 is 500."""
+    value = float(text)
+    return int(value) if value.is_integer() and abs(value) < EXACT else value
 
 
 def _no_constant(name: str) -> Any:

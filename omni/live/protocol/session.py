@@ -269,6 +269,7 @@ class Session:
     def _end_turn(self, respond: bool, at: int | None = None) -> None:
         """What the user said is an item now; `respond`: and is to be answered, as far as the client wants that."""
         name, self._turn = self._turn, events.fresh("item")
+        self.speaking.finished = None                                   # no silence counts before the next answer
         if at is not None:
             self.send(server("input_audio_buffer.speech_stopped", audio_end_ms=milliseconds(at), item_id=name))
         draft = self.speaking.keep_draft()

@@ -25,8 +25,8 @@ class Speaking:
     """Responses of one session.
 
     current: the one that speaks in the conversation; last: the latest that did; draft: begun in a pause of the user's,
-    told to nobody yet; voiced: whether any was heard; finished: when `last` was over, time.monotonic(); asked: what
-    they answer, as far as no guard has looked at it
+    told to nobody yet; voiced: whether any was heard; finished: when `last` was over, time.monotonic(), None once the
+    user had a turn since; asked: what they answer, as far as no guard has looked at it
     """
 
     def __init__(
@@ -135,7 +135,7 @@ class Speaking:
         if response is None or not response.speaks:
             return
         heard = response.heard(now)
-        if heard < response.sent or (stopped is not None and not heard):  # one that was only thought was not heard
+        if stopped is not None or heard < response.sent:                # one that was stopped may be made beyond `sent`
             self.shorten(response.item, heard, response.skipped)
 
     def truncate(self, item: str, seconds: float) -> None:
@@ -168,7 +168,9 @@ class Speaking:
         return self._spoken.get(item)
 
     def quiet_for(self) -> float | None:
-        """Seconds since the user can have heard the end of the latest answer; None before one and during one."""
+        """Seconds since the user can have heard the end of the latest answer; None before one, during one and once the
+        user had a turn since, be it silence: whoever has been spoken to is not spoken to again before an answer.
+        """
         if self.current is not None or self.last is None or self.finished is None:
             return None
         return time.monotonic() - max(self.finished, (self.last.first_audio or 0.0) + self.last.sent)

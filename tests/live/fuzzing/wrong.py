@@ -12,6 +12,10 @@ from websockets.exceptions import ConnectionClosed
 
 from omni.live.protocol.events import KINDS
 
+DETECTION = (
+    "type", "threshold", "prefix_padding_ms", "silence_duration_ms", "idle_timeout_ms", "eagerness", "create_response",
+    "interrupt_response",
+)  # fmt: skip
 SOUND = base64.b64encode(bytes(9600)).decode()
 LIMIT = 16 * MEBIBYTE                                                   # of one message (omni.live.http.door)
 TOO_BIG = 1009                                                          # close code (RFC 6455, 7.4.1)
@@ -45,7 +49,7 @@ def wrong(draw: random.Random) -> str:
         ["audio", "item", "item_id", "response", "session", "content_index", "audio_end_ms", "previous_item_id"], 4
     ):
         event[name] = value(draw, 0)
-    match draw.randrange(12):
+    match draw.randrange(13):
         case 0:
             return draw.choice(["", "{", "null", "7", '"x"', "[" * 5000, '{"type":', "\u0000", "{}", '{"type": []}'])
         case 1:
@@ -63,7 +67,17 @@ def wrong(draw: random.Random) -> str:
             return json.dumps({"type": draw.choice(list(KINDS))})
         case 7 | 8:
             return json.dumps(draw.choice(MISPLACED))
+        case 9:
+            return json.dumps({"type": "session.update", "session": mistyped(draw)})
     return json.dumps(event)
+
+
+def mistyped(draw: random.Random) -> dict[str, Any]:
+    """A session with fields of the right names."""
+    kind = draw.choice(["server_vad", "semantic_vad"])
+    vad = {"type": kind, **{name: value(draw, 3) for name in draw.sample(DETECTION, 2)}}
+    rest = {draw.choice(["max_output_tokens", "instructions", "tools", "tool_choice"]): value(draw, 3)}
+    return {"type": "realtime", "audio": {"input": {"turn_detection": vad}}, **rest}
 
 
 def value(draw: random.Random, depth: int) -> Any:
@@ -73,7 +87,10 @@ def value(draw: random.Random, depth: int) -> Any:
             {name: value(draw, depth + 1) for name in draw.sample(names, 3)},
             [value(draw, depth + 1) for _ in range(3)],
         ])  # fmt: skip
-    return draw.choice([None, True, -1, 10**30, 1e308, "", "x", "\ud800", "\u202e", "message", "user", SOUND, [], {}])
+    return draw.choice([
+        None, True, -1, 10**30, 1e308, 500.0, 0.5, "", "x", "0.7", "500", "false", "\ud800", "\u202e", "message",
+        "user", SOUND, [], {},
+    ])  # fmt: skip
 
 
 async def events(url: str, count: int, seed: int) -> None:
