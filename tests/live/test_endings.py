@@ -17,7 +17,10 @@ from omni.live.engine.pool import Pool
 from omni.live.http.app import application
 from omni.live.http.door import Door
 
-ASKED = {"messages": [{"role": "user", "content": "Tell me about yourself."}], "temperature": 0, "max_tokens": 40}
+ASKED = {
+    "messages": [{"role": "user", "content": "Tell me about yourself."}], "temperature": 0, "max_tokens": 40,
+    "language": "en",
+}  # fmt: skip
 TOOL = {"type": "function", "function": {"name": "x", "parameters": {"type": "object"}}}
 SPEECH = {"input": "one two", "voice": "clara"}
 

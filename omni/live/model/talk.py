@@ -14,14 +14,15 @@ from omni.decode.pieces import Piece, tell
 from omni.decode.pipeline import Pipeline
 from omni.decode.stream import Stream
 from omni.errors import InputError
+from omni.live.cut import begun, frames_of, least_seconds
 from omni.live.engine import messages
 from omni.live.engine.messages import Wave
 from omni.live.model.ending import Ending
 from omni.live.model.listening import Listening
 from omni.live.model.memory import Memory
 from omni.live.model.writing import Writing
-from omni.live.transcript import least_seconds, spoken
 from omni.sequence import Segment, unsure
+from omni.tokenizers.text import TextTokenizer
 
 PIECE = 64                                                              # steps of a long past between two looks around
 
@@ -129,9 +130,9 @@ class Talk:
         if item in self.items:
             turn, (shortened, said, whole) = self.items[item], self._shortened
             if turn is not shortened:
-                said, whole = turn, _frames(turn)
-            frames = min(_frames(turn), int(seconds * self._listening.codec.frame_rate))
-            self.items[item] = turn = self._begun(said, frames, whole)
+                said, whole = turn, frames_of(turn)
+            frames = min(frames_of(turn), int(seconds * self._listening.codec.frame_rate))
+            self.items[item] = turn = begun(said, frames, whole, self._tokenizer)
             self._shortened = turn, said, whole
 
     # ---- answering
@@ -203,10 +204,9 @@ class Talk:
         if speech is not None:
             speech.pieces.close()
         if speech is not None and not speech.over and any(want.modality == "audio" for want in self.wants):
-            said, frames, rate = [*speech.said], _frames(speech.said), self._listening.codec.frame_rate
-            text = "".join(self._text(segment) for segment in said if segment.modality == "text")
-            whole = max(frames, least_seconds(text) * rate)
-            speech.said[:] = self._begun(said, frames, whole)
+            said, frames, rate = [*speech.said], frames_of(speech.said), self._listening.codec.frame_rate
+            whole = max(frames, least_seconds(said, self._tokenizer) * rate)
+            speech.said[:] = begun(said, frames, whole, self._tokenizer)
             self._shortened = speech.said, said, whole
 
     def finished(self, speech: Speech) -> None:
@@ -228,6 +228,11 @@ class Talk:
         if self._past is None:
             self._past = self._memory.own()
         return self._past
+
+    @property
+    def _tokenizer(self) -> TextTokenizer:
+        assert self.pipeline.tokenizers.text is not None
+        return self.pipeline.tokenizers.text
 
     def _drafted(self, name: str | None) -> tuple[str, Segment] | None:
         segment = self._listening.segment() if name is not None else None
@@ -271,22 +276,6 @@ class Talk:
             self._forgotten.update([*turns][: seen.forgotten])
         return seen
 
-    def _begun(self, turn: Turn, frames: int, whole: float) -> Turn:
-        """An answer's first `frames` of the `whole` that it takes, and as much of its text; nothing without sound."""
-        kept: Turn = []
-        for segment in turn if frames else ():
-            if segment.modality == "audio":
-                segment = Segment("audio", segment.codes[:frames], segment.role, segment.language, segment.voice)
-            elif segment.modality == "text":
-                text = spoken(self._text(segment), frames / whole)
-                codes = np.array(self.pipeline.tokenizers.text.encode(text), np.int64)  # type: ignore[union-attr]
-                segment = Segment("text", codes, segment.role, segment.language)
-            kept.append(segment)
-        return kept
-
-    def _text(self, segment: Segment) -> str:
-        assert self.pipeline.tokenizers.text is not None
-        return self.pipeline.tokenizers.text.decode(segment.codes.tolist())
 
 
 def _unless(mute: str, pieces: Generator[Piece, None, None]) -> Generator[Piece, None, None]:
@@ -312,10 +301,6 @@ def _refuse_endless(part: Part, pipeline: Pipeline) -> None:
         if seconds * codec.frame_rate > most:
             longest = most / codec.frame_rate
             raise InputError(f"{seconds:.0f} s of audio are more than this model can hear ({longest:.0f} s); cut it")
-
-
-def _frames(turn: Turn) -> int:
-    return sum(len(segment.codes) for segment in turn if segment.modality == "audio")
 
 
 def _counted(segments: list[Segment]) -> dict[str, int]:

@@ -38,9 +38,7 @@ class Session:
         kind: str = "realtime",
     ) -> None:
         """seconds: how long the session may last; aside: where the guards work; limits: what the client may still send,
-        told with every response.
-
-        kind: its type as long as no session.update changes it, realtime or transcription
+        told with every response; kind: realtime or transcription, as long as no session.update changes it
         """
         self.line, self.send, self._aside = line, send, aside
         self.settings = Settings(line.facts, seconds, kind)
@@ -68,8 +66,7 @@ class Session:
             self._give_due()
             return str(event["type"])
         except RefusedError as refused:
-            cause = events.event_id(text)
-            self.send(events.error(str(refused), refused.code, refused.param, cause))
+            self.send(events.error(str(refused), refused.code, refused.param, events.event_id(text)))
         except Exception as error:
             self.send(events.fault(error, events.event_id(text)))
         return None
@@ -259,8 +256,7 @@ class Session:
 
     def _speculate(self) -> None:
         """The user pauses: let the model judge whether that was all, and begin an answer in case it was."""
-        rules = self.settings.rules
-        if rules is not None and rules.silence_ms is None:              # otherwise its word is not asked for
+        if (rules := self.settings.rules) and rules.silence_ms is None:  # otherwise its word is not asked for
             self._judged += 1
             self.line.tell(messages.Judge(self.line.name, self._judged))
         if self.settings.answers_turns and self.speaking.current is None:
