@@ -103,42 +103,6 @@ def test_what_a_pause_drew_up_is_not_said_where_turns_are_not_answered_any_more(
     assert "response.created" not in kinds(talking.hear(silence(1.5)))
 
 
-@pytest.mark.parametrize("answered", [True, False])
-def test_a_user_who_says_nothing_after_an_answer_is_spoken_to_once(talking, spoken, monkeypatch, answered) -> None:
-    detection = {"type": "server_vad", "idle_timeout_ms": 1000, "create_response": answered}
-    talking.say("session.update", session={"type": "realtime", "audio": {"input": {"turn_detection": detection}}})
-    talking.say("conversation.item.create", item=text("Hello"))
-    talking.say("response.create")
-    last = talking.session.speaking.last
-    assert last.sent > 0.2
-    monkeypatch.setattr(last, "sent", 20.0)                             # made long before it is heard
-    clock = [0.0]
-    monkeypatch.setattr("omni.live.protocol.speaking.time.monotonic", lambda: last.first_audio + clock[0])
-    for clock[0] in (19.0, 20.9):
-        assert not talking.hear(silence(0.1))
-    clock[0] = 21.1
-    events = talking.hear(silence(1.4), 33_600)
-    assert kinds(events)[:3] == [
-        "input_audio_buffer.timeout_triggered", "input_audio_buffer.committed", "conversation.item.added",
-    ]  # fmt: skip
-    triggered = events[0]
-    assert triggered["audio_end_ms"] - triggered["audio_start_ms"] == 1000
-    assert triggered["item_id"] == only(events, "input_audio_buffer.committed")["item_id"]
-    if answered:
-        assert only(events, "response.done")["response"]["status"] == "completed"
-        return
-    clock[0] = 60.0
-    assert not talking.hear(silence(0.3))                               # before the client has it answered
-    talking.say("response.create")
-    turn = talking.hear(np.concatenate((spoken, silence(0.1))))
-    clock[0] = 99.0
-    turn += talking.hear(silence(1.0))
-    assert "input_audio_buffer.committed" in kinds(turn) and triggered["type"] not in kinds(turn)
-    talking.say("response.create")
-    clock[0] = 140.0
-    assert only(talking.hear(silence(0.3)), triggered["type"])["item_id"] != triggered["item_id"]
-
-
 def test_a_response_out_of_band_leaves_the_conversation_alone(talking: Talking) -> None:
     said = {"conversation": "none", "output_modalities": ["text"], "input": [text("Hello")], "metadata": {"a": "b"}}
     events = talking.say("response.create", response=said)

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from talking import Talking, kinds, only, refused, silence, text
 
-from omni.live import transcript
+from omni.live.cut import begun
 from omni.live.protocol.settings import Settings
+from omni.sequence import Segment
 
 
 def test_an_interrupted_answer_is_forgotten_from_where_it_was_not_heard(talking: Talking, spoken: np.ndarray) -> None:
@@ -98,8 +99,12 @@ def test_an_earlier_answer_can_be_truncated_and_what_was_not_spoken_cannot(talki
 @pytest.mark.parametrize(
     ("share", "expected"), [(1.0, "a red owl"), (0.99, "a red"), (0.5, "a"), (0.0, ""), (5 / 9, "a red")]
 )
-def test_the_text_that_is_kept_is_whole_words(share: float, expected: str) -> None:
-    assert transcript.spoken("a red owl", share) == expected
+def test_the_text_that_is_kept_is_whole_words(talking: Talking, share: float, expected: str) -> None:
+    tokenizer = talking.talk.pipeline.tokenizers.text
+    words, sound = np.array(tokenizer.encode("a red owl"), np.int64), np.zeros((2, 5), np.int64)
+    said = [Segment("text", words, "assistant"), Segment("audio", sound, "assistant")]
+    kept = begun(said, 2, 2 / share if share else 1e9, tokenizer)
+    assert tokenizer.decode(kept[0].codes.tolist()) == expected and len(kept[1].codes) == 2
 
 
 def test_a_bill_out_of_band_tells_how_much_of_an_answer_is_kept(talking: Talking) -> None:
