@@ -61,6 +61,10 @@ class TextTokenizer:
         """Ids of one text; lone surrogates, which no UTF-8 text can hold, become U+FFFD."""
         return self._core.encode(_valid(text)).ids
 
+    def encode_letters(self, text: str) -> list[int]:
+        """Ids of a text letter by letter: one for each, or those of its bytes where it has none of its own."""
+        return [number for letter in _valid(text) for number in self._core.encode(letter).ids]
+
     def cut(self, text: str, letters: int) -> Iterator[str]:
         """A text in parts of so many letters or some more, whose ids, one after another, are those of the whole."""
         start = 0

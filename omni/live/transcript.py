@@ -2,7 +2,7 @@
 for that. One that reaches that length loops, and stands as it is: more of it would say no more.
 """
 
-TOKENS_A_SECOND = 16                                                    # fast speech has some 10
+TOKENS_A_SECOND = 32                                                    # fast speech has some 20 letters
 LEAST = 64                                                              # that one of a short turn may have
 CUT = "the transcript ends before the recording, which is too long for this model; send it in pieces"
 

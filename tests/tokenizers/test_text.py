@@ -37,6 +37,17 @@ def test_any_text_comes_back_exactly(text: str, tokenizer: TextTokenizer) -> Non
     assert all(0 <= i < len(tokenizer) for i in ids)
 
 
+@settings(deadline=None, max_examples=300)
+@given(text=st.text())
+@example(text="e\u0301 é नि क्षि 👩‍🚀🏳️‍🌈\U0010ffff\ufffe")
+def test_a_text_letter_by_letter_comes_back_exactly_and_no_piece_is_two_letters(
+    text: str, tokenizer: TextTokenizer
+) -> None:
+    ids, pieces = tokenizer.encode_letters(text), tokenizer.pieces()
+    assert tokenizer.decode(ids) == text
+    assert all(len(pieces[number].decode(errors="ignore")) <= 1 for number in ids)
+
+
 @settings(deadline=None)
 @given(text=st.text(alphabet=st.characters(categories=["Cs"]), min_size=1, max_size=5))
 def test_a_lone_surrogate_becomes_the_replacement_character(text: str, tokenizer: TextTokenizer) -> None:

@@ -27,7 +27,7 @@ from omni.vocab import Vocabulary
 
 SPLITS = ("train", "valid", "test")
 CHOICE = "choice.json"
-VERSION = 2                                                             # of what tasks make of the same data
+VERSION = 3                                                             # of what tasks make of the same data
 TRAINED = dict.fromkeys(("count", "talk"), ("user", "assistant"))       # so it learns when somebody has done speaking
 MOVING = ("stamps", "emoji")                                            # whose pictures move in videos
 UNSOUNDED = 0.6                                                         # of what is heard in training: letters alone
@@ -149,7 +149,9 @@ def task_streams(desk: Desk, task: Task, rows: Sequence[int]) -> list[tuple[str,
     for item in (manifest.items[row] for row in rows):
         chance = _chance(desk, task.name, item)
         for given, wanted in task.examples(item, desk.languages, desk.seed, desk.draws):
-            said = [codes.segment(item, face, "assistant") for face in (wanted, *task.following(item, wanted))]
+            letters = desk.vocab.spelling is not None and given.written_as(wanted)
+            said = [codes.segment(item, wanted, "assistant", letters=letters)]
+            said += [codes.segment(item, face, "assistant") for face in task.following(item, wanted)]
             stream = Stream.of([codes.segment(item, given, "user", chance), *said], desk.vocab)
             found.append((item.id, _heard(stream, desk.vocab, chance) if given.kind == "speech" else stream))
     return found

@@ -21,6 +21,11 @@ class Face:
     index: int = 0
 
 
+    def written_as(self, wanted: "Face") -> bool:
+        """Whether this is speech and `wanted` the text that is said in it."""
+        return self.kind == "speech" and wanted.kind == "text" and self.language == wanted.language
+
+
 @dataclass(frozen=True)
 class Pair:
     """Kinds of the given and the wanted face; `language` says whether theirs is the `same`, `other`, or `any`."""

@@ -4,15 +4,20 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from omni.files import sha256
+from omni.tokenizers.audio.codec import Codec
+from omni.tokenizers.audio.spelling import with_words
 from omni.tokenizers.bundle import Tokenizers
 from omni.train.data.engines import Here, open_engine
 from omni.train.data.items import Manifest
+from omni.train.data.shards import Shard
 from omni.train.tasks import build, codes
 from omni.train.tasks.build import Choice, build_shards
 from omni.train.tasks.codes import encode_piece
+from omni.vocab import Vocabulary
 
 CHOICE = Choice(max_steps=1000)
 
@@ -39,6 +44,29 @@ def test_shards_are_the_same_from_one_process_and_from_two(prepared: Path, token
         made[workers] = checksums(out)
     assert made[1] == made[2] and "train/caption/tokens.npy" in made[1] and "codes/audio.npy" in made[1]
     assert not list(tmp_path.rglob(".tokenizers-*")) and not list(tmp_path.rglob("codes-*"))
+
+
+@pytest.mark.slow
+def test_what_is_heard_is_written_letter_by_letter_and_nothing_else_is(
+    prepared: Path, tokenizers: Path, tmp_path: Path
+) -> None:
+    bundle, manifest = Tokenizers.load(tokenizers), Manifest.load(prepared)
+    assert isinstance(bundle.audio, Codec) and bundle.text is not None
+    for spelt in (False, True):
+        if spelt:
+            bundle.audio = with_words(bundle.audio, "abcdefghijklmnopqrstuvwxyz ")
+        vocab = build_shards(manifest, bundle, out := tmp_path / str(spelt), CHOICE)
+        for task in ("transcribe", "translate_speech"):
+            shard = Shard.load(out / "train" / task)
+            written = [text_of(shard.sequence(number).ids[:, 0], vocab) for number in range(len(shard))]
+            pieces = bundle.text.encode if not spelt or task != "transcribe" else bundle.text.encode_letters
+            assert written and all(codes == pieces(bundle.text.decode(codes)) for codes in written)
+
+
+def text_of(first: np.ndarray, vocab: Vocabulary) -> list[int]:
+    """Text codes that the assistant wrote."""
+    opens, closes = (np.flatnonzero(first == vocab.control(name))[-1] for name in ("<text>", "</text>"))
+    return (first[opens + 1 : closes] - vocab["text"].start).tolist()
 
 
 @pytest.mark.slow
