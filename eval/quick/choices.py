@@ -66,7 +66,7 @@ def forced_choice(
 def choose(model: OmniTransformer, vocab: Vocabulary, codes: Codes, group: Sequence[Example]) -> np.ndarray:
     """Index of the chosen answer for every prompt of the group: [size]."""
     given = [codes.segment(example.item, example.given, "user") for example in group]
-    wanted = [codes.segment(example.item, example.wanted, "assistant") for example in group]
+    wanted = [codes.answer(example.item, example.given, example.wanted) for example in group]
     streams = [Stream.of([x, y], vocab) for x in given for y in wanted]
     scores = log_likelihoods(model, streams).reshape(len(group), len(group))  # [prompt, answer]
     return (scores - scores.mean(axis=0, keepdims=True)).argmax(axis=1)

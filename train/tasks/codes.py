@@ -96,17 +96,24 @@ class Codes:
             _encode_all(manifest, tokenizers, recordings, key, folder, hands)
         return cls(folder, known)
 
-    def segment(
-        self, item: Item, face: Face, role: str, chance: np.random.Generator | None = None, letters: bool = False
-    ) -> Segment:
+    def answer(self, item: Item, given: Face, wanted: Face) -> Segment:
+        """The wanted face as the assistant gives it. Where speech is spelt (omni.spelling), what is heard is written
+        letter by letter: letters can be copied, pieces of text would have to be spelt first.
+        """
+        if self.mishearing is None or not given.written_as(wanted):
+            return self.segment(item, wanted, "assistant")
+        letters = self.tokenizers.text.encode_letters(item.texts[wanted.language or ""])
+        return Segment("text", np.array(letters, np.int64), "assistant", wanted.language)
+
+    def segment(self, item: Item, face: Face, role: str, chance: np.random.Generator | None = None) -> Segment:
         """A face of an item as a segment; the assistant's carries its language and voice as the instruction.
 
-        chance: by which the user's speech is misheard, None for held-out items; letters: a text letter by letter
+        chance: by which the user's speech is misheard, None for held-out items
         """
         language = face.language if role == "assistant" else None
         if face.kind == "text":
             assert face.language is not None
-            return Segment("text", self.text(item.texts[face.language], letters), role, language)
+            return Segment("text", self.text(item.texts[face.language]), role, language)
         if face.kind == "picture":
             return Segment("image", np.asarray(self.pictures[item.pictures[face.index]]), role, language)
         recording = item.recordings[face.index]
@@ -116,10 +123,8 @@ class Codes:
             codes = self.mishearing(codes, chance)
         return Segment("audio", codes, role, language, voice)
 
-    def text(self, text: str, letters: bool = False) -> np.ndarray:
-        """Codes of a text [tokens], in pieces or letter by letter."""
-        tokenizer = self.tokenizers.text
-        return np.array(tokenizer.encode_letters(text) if letters else tokenizer.encode(text), np.int64)
+    def text(self, text: str) -> np.ndarray:
+        return np.array(self.tokenizers.text.encode(text), np.int64)
 
     def recording(self, recording: Recording) -> np.ndarray:
         """Codes of a recording: [frames, codebooks]."""
