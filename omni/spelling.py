@@ -66,6 +66,11 @@ class Spelling:
         return letters_in(piece.encode("latin-1") for piece in self.pieces)
 
     @cached_property
+    def longer(self) -> np.ndarray:
+        """Whether the piece of each text code is more than one letter, of any kind, or a part of one: [codes] bool."""
+        return np.array([_is_longer(piece.encode("latin-1")) for piece in self.pieces])
+
+    @cached_property
     def _table(self) -> np.ndarray:
         """Text codes that each code spells, -1 for blanks and letters without one: [codes, letters of a frame]."""
         return np.array([[self.letters.get(letter, -1) for letter in code] for code in self.codes], np.int64)
@@ -77,3 +82,9 @@ class Spelling:
             if letter != space or (kept and kept[-1] != space):
                 kept.append(letter)
         return np.array(kept[:-1] if kept and kept[-1] == space else kept, np.int64)
+
+
+def _is_longer(piece: bytes) -> bool:
+    """Than one letter, or than a part of one; nothing at all is no letter either."""
+    whole = piece.decode(errors="ignore")
+    return not piece or (bool(whole) and whole[:1].encode() != piece)

@@ -15,7 +15,7 @@ from omni.decode.conversation import Conversation
 from omni.decode.generate import Want, draw_many, generate_batch
 from omni.decode.parts import Audio, Text
 from omni.decode.pipeline import Pipeline
-from omni.decode.samplers import GREEDY
+from omni.decode.samplers import GREEDY, Sampler
 from omni.decode.stream import Stream
 from omni.sequence import Segment, prompt
 from omni.spelling import Spelling
@@ -162,3 +162,30 @@ def test_speech_alone_is_thought_first_and_its_text_kept_back(spelt: Spelt) -> N
     pieces = list(pipeline.stream([Audio(WAVE)], ["audio"], **HOW))
     assert {piece.modality for piece in pieces} == {"audio"} and alone.audio is not None
     assert sum(len(piece.audio) for piece in pieces if piece.audio is not None) == len(alone.audio)
+
+
+@given(TEXTS)
+def test_letters_of_a_text_are_never_longer_pieces(text: str) -> None:
+    tokenizer, _, spelling = reader()
+    assert not spelling.longer[tokenizer.encode_letters(text)].any()
+    assert spelling.longer[tokenizer.encode("abc de")].any() and not spelling.longer.all()
+
+
+@pytest.mark.parametrize("drawn", ["alone", "together", "many"])
+def test_what_is_written_verbatim_is_written_in_letters(spelt: Spelt, drawn: str) -> None:
+    pipeline = spelt("delay")
+    sampler, heard = Sampler(temperature=30.0), [Segment("text", np.array([1, 2, 3]))]
+    found = {}
+    for verbatim in (False, True):
+        want = Want("text", limit=200, verbatim=verbatim)
+        how = sampler, torch.Generator().manual_seed(0)
+        if drawn == "alone":
+            said = pipeline([Text("ab")], ["text"], sampler=sampler, max_tokens=200, verbatim=verbatim).segments
+        elif drawn == "together":
+            said = [one for (one,) in generate_batch(pipeline.model, pipeline.vocab, [heard, heard], [want], *how)]
+        else:
+            said = draw_many(pipeline.model, pipeline.vocab, heard, want, 3, *how)
+        codes = np.concatenate([segment.codes for segment in said])
+        assert len(codes) > 5
+        found[verbatim] = pipeline.vocab.spelling.longer[codes].any()
+    assert found == {False: True, True: False}

@@ -116,7 +116,9 @@ class Subject:
             if speech and is_human(one) and one.length <= LONGEST_HEARD * self.manifest.sample_rate:
                 yield one
 
-    def answers(self, questions: Sequence[Question], want: Sequence[str], sampler: Samplers) -> list[Answer]:
+    def answers(
+        self, questions: Sequence[Question], want: Sequence[str], sampler: Samplers, verbatim: bool = False
+    ) -> list[Answer]:
         """One answer to each question, those of a language side by side; speech is said in the language's preset."""
         rows: dict[str | None, list[int]] = defaultdict(list)
         for row, question in enumerate(questions):
@@ -124,7 +126,7 @@ class Subject:
         made: dict[int, Answer] = {}
         for language, numbers in rows.items():
             conversations = [questions[row].parts for row in numbers]
-            said = self.pipeline.batch(conversations, want, **self._how(language, want, sampler))
+            said = self.pipeline.batch(conversations, want, **self._how(language, want, sampler, verbatim))
             made |= dict(zip(numbers, said, strict=True))
         return [made[row] for row in range(len(questions))]
 
@@ -132,15 +134,15 @@ class Subject:
         """The answer to one question by itself, as a person waits for it."""
         return self.pipeline(question.parts, want, **self._how(question.language, want, sampler))
 
-    def _how(self, language: str | None, want: Sequence[str], sampler: Samplers) -> How:
+    def _how(self, language: str | None, want: Sequence[str], sampler: Samplers, verbatim: bool = False) -> How:
         return How(
             language=language, voice=self.voice(language) if "audio" in want else None, sampler=sampler,
-            seed=self.seed, max_tokens=MOST_TOKENS, max_seconds=MOST_SECONDS,
+            seed=self.seed, max_tokens=MOST_TOKENS, max_seconds=MOST_SECONDS, verbatim=verbatim,
         )  # fmt: skip
 
-    def texts(self, questions: Sequence[Question]) -> list[str]:
-        """The most probable text that answers each question."""
-        return [answer.text or "" for answer in self.answers(questions, ["text"], GREEDY)]
+    def texts(self, questions: Sequence[Question], verbatim: bool = False) -> list[str]:
+        """The most probable text that answers each question, or (verbatim) what is heard in it."""
+        return [answer.text or "" for answer in self.answers(questions, ["text"], GREEDY, verbatim)]
 
     def likelihoods(self, question: Question, choices: Sequence[str]) -> NDArray[np.float64]:
         """Mean log-likelihood of a token of each choice, the tokens that end the answer among them: [choices]."""

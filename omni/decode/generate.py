@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from torch import Generator
+from torch import Generator, Tensor
 
 from omni import layout
 from omni.decode.payload import longest, payload
@@ -26,7 +26,8 @@ DRAWN_ROWS = 64                                                         # answer
 class Want:
     """A segment that the assistant is to give: text of at most `limit` tokens, audio of `limit` frames, or an image.
 
-    sampler: how it is drawn, where not as the rest of the answer
+    sampler: how it is drawn, where not as the rest of the answer; verbatim: a text is what is heard, written down and
+    not answered: letter by letter, as models whose speech is spelt are taught it (omni.spelling), otherwise as any text
     """
 
     modality: str
@@ -34,6 +35,13 @@ class Want:
     voice: str | None = None
     limit: int = 256
     sampler: Sampler | None = None
+    verbatim: bool = False
+
+    def barred(self, vocab: Vocabulary) -> Tensor | None:
+        """Codes that it is not made of, [codes] bool; None where it may be made of all."""
+        if not self.verbatim or vocab.spelling is None or self.modality != "text":
+            return None
+        return torch.from_numpy(vocab.spelling.longer)
 
     def opening(self, vocab: Vocabulary, before: Segment | None = None, room: int | None = None) -> np.ndarray:
         """Its tags, the letters that it is to say (omni.sequence) and its opening token: [steps, channels].
@@ -114,7 +122,7 @@ def say(
         later = sum(later.least(vocab) for later in wants[number + 1 :])
         stream.feed(want.opening(vocab, before, stream.room - later)[None])
         limit = _fitting(want, vocab, stream.room - later)
-        steps = payload(stream, vocab, want.modality, want.sampler or sampler, generator, limit)
+        steps = payload(stream, vocab, want.modality, want.sampler or sampler, generator, limit, want.barred(vocab))
         yield (drawn := Drawn(limit, (ids[0].cpu().numpy() for _, ids in steps)))
         before = want.segment(drawn.said, vocab)
 
@@ -190,7 +198,8 @@ def draw_many(
         stream.feed(np.concatenate((ids, opening))[None])
         stream.state()                                                  # closes a visible prefix
         stream.keep(torch.zeros(rows, dtype=torch.long, device=model.table.device))
-        for numbers, step in payload(stream, vocab, want.modality, want.sampler or sampler, generator, limit):
+        how = want.sampler or sampler, generator, limit, want.barred(vocab)
+        for numbers, step in payload(stream, vocab, want.modality, *how):
             for number, one in zip(numbers.tolist(), step.cpu().numpy(), strict=True):
                 said[start + number].append(one)
     return [want.segment(steps, vocab) for steps in said]
@@ -214,7 +223,8 @@ def _extended(
     limit = _fitting(want, vocab, room - later)
     stream = Stream.of_prompts(model, said, min(room, longest(vocab, want.modality, limit)))
     steps: list[list[np.ndarray]] = [[] for _ in said]
-    for numbers, ids in payload(stream, vocab, want.modality, want.sampler or sampler, generator, limit):
+    how = want.sampler or sampler, generator, limit, want.barred(vocab)
+    for numbers, ids in payload(stream, vocab, want.modality, *how):
         for number, step in zip(numbers.tolist(), ids.cpu().numpy(), strict=True):
             steps[number].append(step)
     closing = np.full((1, vocab.channels), vocab.control("<pad>"), np.int64)

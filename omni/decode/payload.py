@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from omni.decode.samplers import Sampler
 from omni.decode.stream import Stream
@@ -48,14 +48,17 @@ def longest(vocab: Vocabulary, modality: str, limit: int) -> int:
 
 @torch.inference_mode()
 def payload(
-    stream: Stream, vocab: Vocabulary, modality: str, sampler: Sampler, generator: Generator | None, limit: int
-) -> Iterator[tuple[Tensor, Tensor]]:
+    stream: Stream, vocab: Vocabulary, modality: str, sampler: Sampler, generator: Generator | None, limit: int,
+    barred: Tensor | None = None,
+) -> Iterator[tuple[Tensor, Tensor]]:  # fmt: skip
     """Draw the payload that follows an opening token just fed, and its closing token, and feed both.
 
     Yields each step of the rows that have not ended: their numbers [n] and ids [n, channels].
     A batch leaves its stream unfit for more: rows end at different steps, and those that ended are dropped.
+
+    barred: codes of the span that are not drawn, [codes] bool
     """
-    writer = _Writer(stream, vocab, modality, sampler, generator)
+    writer = _Writer(stream, vocab, modality, sampler, generator, barred)
     step = 0
     while len(writer.numbers):
         ids, live = writer.step(rule(vocab, modality, step, limit), step)
@@ -70,14 +73,16 @@ class _Writer:
     """Draws the steps of one payload. `ended` [rows] is the step at which the first channel ended, -1 before."""
 
     def __init__(
-        self, stream: Stream, vocab: Vocabulary, modality: str, sampler: Sampler, generator: Generator | None
-    ) -> None:
+        self, stream: Stream, vocab: Vocabulary, modality: str, sampler: Sampler, generator: Generator | None,
+        barred: Tensor | None,
+    ) -> None:  # fmt: skip
         self.stream, self.vocab, self.sampler, self.generator = stream, vocab, sampler, generator
         self.closing = vocab.control(f"</{modality}>")
         self.wait = vocab.control("<wait>")
         self.tail = waiting(vocab) if modality == "audio" else 0        # steps from channel 0's end to the closing
         self.audio = modality == "audio"
         device = stream.model.table.device
+        self.barred = None if barred is None else nn.functional.pad(barred, (0, 1)).to(device)  # the end is not
         self.numbers = torch.arange(stream.batch, device=device)
         self.ended = torch.full_like(self.numbers, -1)
 
@@ -110,7 +115,8 @@ class _Writer:
         """The first channel, scored over the allowed ids alone: [rows, d_model] to [rows]."""
         if rule.must_end:
             return self.numbers.new_full((len(state),), end)
-        return draw(self.stream.model, state, rule.span, end if rule.may_end else None, self.sampler, self.generator)
+        model, ends = self.stream.model, end if rule.may_end else None
+        return draw(model, state, rule.span, ends, self.sampler, self.generator, self.barred)
 
     def _rest(self, ids: Tensor, state: Tensor, step: int, live: Tensor) -> None:
         """Fill channels 1 .. of an audio step in place; channel k of the delay layout lags k steps behind the first."""
@@ -126,10 +132,16 @@ class _Writer:
 
 
 def draw(
-    model: OmniTransformer, state: Tensor, span: Span, end: int | None, sampler: Sampler, generator: Generator | None
-) -> Tensor:
-    """Draw from a span and, where given, one id beside it: states [rows, d_model] to ids [rows]."""
-    pick = sampler(scores(model, state, span, end), generator)
+    model: OmniTransformer, state: Tensor, span: Span, end: int | None, sampler: Sampler, generator: Generator | None,
+    barred: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """Draw from a span and, where given, one id beside it: states [rows, d_model] to ids [rows]. barred: which of the
+    span's ids are not drawn, and then that one, [size + 1] bool
+    """
+    found = scores(model, state, span, end)
+    if barred is not None:
+        found = found.masked_fill(barred[: found.shape[-1]], -torch.inf)
+    pick = sampler(found, generator)
     return torch.where(pick == span.size, end if end is not None else 0, pick + span.start)
 
 

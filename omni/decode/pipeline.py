@@ -1,7 +1,7 @@
 """A trained model behind one call: any mix of text, audio, pictures and video in; text, audio and pictures out."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
@@ -40,6 +40,7 @@ class How(TypedDict, total=False):
     language:    of text and audio, such as "fr" (default: the model's choice); voice: whose voice
     sampler:     how ids are drawn (default: Sampler(), the model's own distribution), or how by modality; seed: 0
     max_seconds: longest audio (10); max_tokens: longest text (256)
+    verbatim:    the text is what is heard, written down and not answered (False)
     """
 
     language: str | None
@@ -48,6 +49,7 @@ class How(TypedDict, total=False):
     seed: int
     max_seconds: float
     max_tokens: int
+    verbatim: bool
 
 
 @dataclass(frozen=True)
@@ -218,6 +220,7 @@ class Pipeline:
         seed: int = 0,
         max_seconds: float = 10.0,
         max_tokens: int = 256,
+        verbatim: bool = False,
     ) -> tuple[list[Want], Sampler, torch.Generator]:
         """What is asked for, checked against what this model can give."""
         if not want or len(set(want)) < len(want) or set(want) - set(WANTED):
@@ -229,6 +232,7 @@ class Pipeline:
         limits = {"text": max_tokens, "audio": frames, "image": self.vocab.picture_tokens}
         own = sampler if isinstance(sampler, Mapping) else {}
         wants = [self._want(modality, language, voice, limits[modality], own.get(modality)) for modality in want]
+        wants = [replace(wanted, verbatim=verbatim) for wanted in wants]
         for wanted in wants:
             wanted.opening(self.vocab)                                  # raises for an unknown language or voice
             if getattr(self.tokenizers, wanted.modality) is None:

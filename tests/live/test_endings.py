@@ -18,7 +18,7 @@ from omni.live.http.app import application
 from omni.live.http.door import Door
 
 ASKED = {
-    "messages": [{"role": "user", "content": "Tell me about yourself."}], "temperature": 0, "max_tokens": 40,
+    "messages": [{"role": "user", "content": "Who are you?"}], "temperature": 0, "max_tokens": 40,
     "language": "en",
 }  # fmt: skip
 TOOL = {"type": "function", "function": {"name": "x", "parameters": {"type": "object"}}}

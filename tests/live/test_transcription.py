@@ -85,7 +85,7 @@ def test_a_long_turn_may_have_a_long_transcript(talking: Talking, monkeypatch) -
     asked = pipeline.asked
     monkeypatch.setattr(pipeline, "asked", lambda *want, **how: wanted.append(how) or asked(*want, **how))
     talk = talking.talk
-    for seconds, most in ((2, 64), (20, 320)):
+    for seconds, most in ((2, 64), (20, 640)):
         talk.hear(0.1 * np.random.default_rng(0).standard_normal(seconds * 16_000).astype(np.float32))
         talk.commit("said")
         letter = next(talk.transcription("said", None).letters)
@@ -163,7 +163,7 @@ def test_over_http_a_transcript_is_as_long_as_the_recording_or_none(pipeline, sp
 
     assert transcribed().status_code == 200
     (order,) = (one for one in orders if isinstance(one, messages.Answer))
-    assert order.ask.how["max_tokens"] == 40 * 16
+    assert order.ask.how["max_tokens"] == 40 * 32
     with monkeypatch.context() as patch:                                # one that reaches its limit loops, and stands
         patch.setattr("omni.live.http.asking.most_tokens", lambda seconds: 2)
         assert transcribed().status_code == 200 and '"transcript.text.done"' in transcribed(streamed=True).text

@@ -61,7 +61,7 @@ def _transcribed(subject: Subject, found: Sequence[Heard], name: str) -> Result:
     found = [one for one in found if any(map(str.isalnum, one[2]))]
     if not found:
         raise InputError("the data have no recordings of people in the model's languages")
-    said = subject.texts([Question((wave,), language) for wave, language, _ in found])
+    said = subject.texts([Question((wave,), language) for wave, language, _ in found], verbatim=True)
     counts = [character_errors(text, reference) for text, (_, _, reference) in zip(said, found, strict=True)]
     result = Result({name: error_rate(counts)})
     for language in sorted({language for _, language, _ in found}):

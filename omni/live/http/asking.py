@@ -234,7 +234,7 @@ async def transcribing(pool: Pool, heard: Audio, language: str | None) -> AsyncI
     """What is said in a recording, piece by piece. Raises RefusedRequestError too where a part of it has no room."""
     seconds = len(np.asarray(heard.source)) / (heard.sample_rate or Known(pool).rate)
     most = most_tokens(seconds)
-    how = {"language": language, "sampler": GREEDY, "max_tokens": most}
+    how = {"language": language, "sampler": GREEDY, "max_tokens": most, "verbatim": True}
     async for message in answer(pool, (heard,), Ask(("text",), how)):
         if isinstance(message, messages.Ended) and message.cut and message.said.get("text", 0) < most:
             raise RefusedRequestError(CUT, code="input_too_long")

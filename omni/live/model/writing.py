@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from omni.decode.conversation import Window
 from omni.decode.pieces import tell
-from omni.decode.pipeline import Pipeline
+from omni.decode.pipeline import How, Pipeline
 from omni.decode.samplers import GREEDY
 from omni.decode.stream import Stream
 from omni.errors import InputError
@@ -30,13 +30,14 @@ class Writing:
         """The letters, or none where others may go first. Raises InputError where they end for want of room."""
         assert pipeline.tokenizers.audio is not None
         most = most_tokens(sum(len(segment.codes) for segment in sound) / pipeline.tokenizers.audio.frame_rate)
-        wants, sampler, generator = pipeline.asked(("text",), language=language, sampler=GREEDY, max_tokens=most)
+        how = How(language=language, sampler=GREEDY, max_tokens=most, verbatim=True)
+        wants, sampler, generator = pipeline.asked(("text",), **how)
         seen = Window(pipeline.model, pipeline.vocab).fit([sound], wants)
         self.stream = memory.aside(len(seen.ids) + sum(want.most(pipeline.vocab) for want in wants))
         self.stream.hear(seen.ids[None], seen.prefix)
         yield ""
-        said, cut, how = list[Segment](), set[str](), (sampler, generator)
-        for piece in tell(self.stream, wants, pipeline.tokenizers, pipeline.vocab, *how, said, sound[-1], cut):
+        said, cut, drawn = list[Segment](), set[str](), (sampler, generator)
+        for piece in tell(self.stream, wants, pipeline.tokenizers, pipeline.vocab, *drawn, said, sound[-1], cut):
             yield piece.text or ""
         if cut and len(said[0].codes) < most:
             raise InputError(CUT)
