@@ -23,7 +23,7 @@ class Wish:
     """An answer of these modalities, or which of `choices` the model finds likeliest.
 
     language: of text and speech; voice: of speech; choices: compared by mean log-likelihood a token; score: a text
-    whose log-likelihood is all that is asked for
+    whose log-likelihood is all that is asked for; verbatim: what is heard, written down and not answered
     """
 
     want: tuple[str, ...] = ("text",)
@@ -35,6 +35,7 @@ class Wish:
     max_tokens: int = MOST_TOKENS
     max_seconds: float = MOST_SECONDS
     seed: int = 0
+    verbatim: bool = False
 
     @property
     def drawn(self) -> bool:
@@ -45,19 +46,19 @@ class Wish:
     def how(self) -> How:
         return How(
             language=self.language, voice=self.voice, sampler=dict(self.sampler), seed=self.seed,
-            max_tokens=self.max_tokens, max_seconds=self.max_seconds,
+            max_tokens=self.max_tokens, max_seconds=self.max_seconds, verbatim=self.verbatim,
         )  # fmt: skip
 
 
 def body(
     want: Sequence[str] = ("text",), language: str | None = None, voice: str | None = None,
-    choices: Sequence[str] = (), score: str | None = None,
+    choices: Sequence[str] = (), score: str | None = None, verbatim: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
     """`extra_body` of a request; modalities and voice are written as OpenAI's chat completions have them."""
     asked: dict[str, Any] = {"modalities": list(want)}
     if "audio" in want:
         asked["audio"] = {"format": "wav", **({"voice": voice} if voice else {})}
-    optional = {"language": language, "choices": list(choices), "score": score}
+    optional = {"language": language, "choices": list(choices), "score": score, "verbatim": verbatim}
     return asked | {name: value for name, value in optional.items() if value}
 
 
@@ -75,4 +76,5 @@ def wish(config: GenerateConfig) -> Wish:
         want, asked.get("language"), (asked.get("audio") or {}).get("voice"), tuple(asked.get("choices", ())),
         asked.get("score"), tuple(samplers.items()), config.max_tokens or MOST_TOKENS,
         float(asked.get("max_seconds", MOST_SECONDS)), config.seed or 0,
+        bool(asked.get("verbatim", False)),
     )  # fmt: skip

@@ -31,15 +31,17 @@ def examine(
 
 
 @solver
-def ask(want: Sequence[str] = ("text",)) -> Solver:
-    """Ask for an answer in some modalities; where the record has choices, for one of them."""
+def ask(want: Sequence[str] = ("text",), verbatim: bool = False) -> Solver:
+    """Ask for an answer in some modalities; where the record has choices, for one of them. verbatim: for what is heard
+    in it, and no answer
+    """
 
     async def solve(state: TaskState, generate: Generate) -> TaskState:
         meta = state.metadata
         refuse_bad(meta)
         choices = meta.get("choices") or []
         if state.model.api == OURS:
-            asked = body(want, meta.get("language"), choices=choices)
+            asked = body(want, meta.get("language"), choices=choices, verbatim=verbatim)
             return await generate(state, extra_body=asked)
         if choices:
             show_choices(state, choices)

@@ -9,7 +9,7 @@ from inspect_ai import Task, task
 from omni.eval.abilities.scoring import normal
 from omni.eval.abilities.subject import LONGEST_HEARD, is_human
 from omni.eval.inspected.messages import sound
-from omni.eval.tasks.examine import examine
+from omni.eval.tasks.examine import ask, examine
 from omni.eval.tasks.records import Given, Record, drawn, held_out, records
 from omni.eval.tasks.scorers import characters, right, translation, translation_by_words, words
 from omni.train.data.items import Item, Manifest, Recording
@@ -22,7 +22,7 @@ SOUND_CHOICES = 10
 def transcribe(data: str | None = None, n: int | None = 100, seed: int = 0) -> Task:
     """Recordings that people made of held-out captions and prompts, written down; baseline: a frequent caption."""
     found = records(data, _transcripts, n, seed)
-    return examine("transcribe", found, [characters(), words()])
+    return examine("transcribe", found, [characters(), words()], by=ask(verbatim=True))
 
 
 @task

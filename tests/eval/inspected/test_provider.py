@@ -101,6 +101,15 @@ def test_the_likeliest_choice_answers_and_a_score_is_the_models_own(provider: Om
     assert scored.metadata == {"log_likelihood": pytest.approx(sums[0])} and scored.completion == ""
 
 
+def test_what_is_to_be_written_down_is_asked_for_verbatim(provider: OmniModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(provider.pipeline, "asked", lambda *want, **how: asked.append(how) or _asked(*want, **how))
+    _asked = type(provider.pipeline).asked.__get__(provider.pipeline)
+    for verbatim in (False, True):
+        answers(provider, [[ContentText(text="owl")]], settings(verbatim=verbatim))
+    assert [how["verbatim"] for how in asked] == [False, True]
+
+
 def test_what_our_tags_say_is_not_said_again_in_words(provider: OmniModel) -> None:
     told = [ContentText(text="owl"), instruction("Translate this.")]
     silent, loud = answers(provider, [[told[0]], told], settings(language="fr"))
