@@ -140,7 +140,10 @@ def test_answers_in_other_languages_are_graded(label: str, said: str) -> None:
     assert grade(said).label == label
 
 
-def test_the_policys_requests_are_asked_in_other_languages_and_a_users_are_not(tmp_path: Path) -> None:
+def test_the_policys_requests_are_asked_in_other_languages_and_a_users_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)                                         # the checkout may have data by now
     asked = [request for one in policy() for pair in one.pairs for request in pair]
     texts = [translations(language) for language in LANGUAGES.values()]
     assert all(list(one) == asked and len(set(one.values())) > len(asked) - 2 for one in texts)
@@ -186,8 +189,9 @@ def test_every_disguise_and_category_is_asked_often_enough_for_a_rate_of_its_own
     assert min(len(one.pairs) for one in policy()) >= LEAST             # undisguised, too
 
 
-def test_a_request_comes_with_what_it_asks_about(data: Path) -> None:
+def test_a_request_comes_with_what_it_asks_about(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where there are data; without, it is asked as it is."""
+    monkeypatch.chdir(tmp_path)                                         # the checkout may have data by now
     kinds = {"recording": ContentAudio, "picture": ContentImage}
     about = {f"{one.key}:{n}": what for one in policy() for n, what in enumerate(one.about)}
     assert {what for what in about.values() if what} == set(kinds)
