@@ -41,7 +41,7 @@ def beam_search(
     while longest(vocab, "text", limit) > stream.room:
         limit -= 1
     said: list[list[int]] = [[]]
-    sums, found = torch.zeros(1), list[Found]()                         # [hypotheses] log-probabilities
+    sums, found = stream.model.table.new_zeros(1).float(), list[Found]()  # [hypotheses] log-probabilities
     for step in range(limit + 1):
         allowed = rule(vocab, "text", step, limit)
         logits = scores(stream.model, stream.state(), allowed.span, end).float()  # [hypotheses, text ids + 1]
