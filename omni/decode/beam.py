@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -51,7 +52,8 @@ def beam_search(
         rows, picks, sums = _best(logs, 2 * beams)
         ended = picks == allowed.span.size
         for row, total in zip(rows[ended].tolist(), sums[ended].tolist(), strict=True):
-            steps = torch.tensor(said[row], dtype=torch.long)[:, None].numpy()  # [steps, 1]
+            steps = np.zeros((len(said[row]), vocab.channels), np.int64)  # `<pad>` on the channels that say nothing
+            steps[:, 0] = said[row]
             found.append(Found(want.segment(steps, vocab), total, total / (len(said[row]) + 1) ** penalty))
         found = sorted(found, key=lambda one: -one.score)[:best]
         rows, picks, sums = (kept[~ended][:beams] for kept in (rows, picks, sums))

@@ -75,6 +75,14 @@ def test_a_beam_of_one_is_greedy() -> None:
         assert (found.segment.codes == greedy[0].codes[: len(found.segment.codes)]).all()
 
 
+@pytest.mark.parametrize("layout", ["flat", "delay", "depth"])
+def test_models_of_every_layout_have_beams(models: Callable[..., Path], layout: str) -> None:
+    pipeline, parts = omni.load(models(layout)), [omni.Text("hello")]
+    (found,) = pipeline.most_probable(parts, 1, 0.0, max_tokens=9)
+    greedy, codes = pipeline(parts, sampler=GREEDY, max_tokens=9).segments[0].codes, found.segments[0].codes
+    assert (codes == greedy[: len(codes)]).all()
+
+
 def test_what_beam_search_cannot_do_is_refused() -> None:
     built = model(0)
     for want, beams, best in ((Want("audio"), 2, 1), (Want("text"), 0, 1), (Want("text"), 2, 3)):
