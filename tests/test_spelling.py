@@ -171,10 +171,13 @@ def test_letters_of_a_text_are_never_longer_pieces(text: str) -> None:
     assert spelling.longer[tokenizer.encode("abc de")].any() and not spelling.longer.all()
 
 
-@pytest.mark.parametrize("drawn", ["alone", "together", "many"])
+@pytest.mark.parametrize("drawn", ["alone", "together", "many", "by beams"])
 def test_what_is_written_verbatim_is_written_in_letters(spelt: Spelt, drawn: str) -> None:
     pipeline = spelt("delay")
     sampler, heard = Sampler(temperature=30.0), [Segment("text", np.array([1, 2, 3]))]
+    longer = int(pipeline.vocab.spelling.longer.argmax())               # which is likelier than all others
+    with torch.no_grad():
+        pipeline.model.table[pipeline.vocab["text"].start + longer] *= 9.0
     found = {}
     for verbatim in (False, True):
         want = Want("text", limit=200, verbatim=verbatim)
@@ -183,6 +186,8 @@ def test_what_is_written_verbatim_is_written_in_letters(spelt: Spelt, drawn: str
             said = pipeline([Text("ab")], ["text"], sampler=sampler, max_tokens=200, verbatim=verbatim).segments
         elif drawn == "together":
             said = [one for (one,) in generate_batch(pipeline.model, pipeline.vocab, [heard, heard], [want], *how)]
+        elif drawn == "by beams":
+            said = [one.segments[0] for one in pipeline.most_probable([Text("ab")], max_tokens=9, verbatim=verbatim)]
         else:
             said = draw_many(pipeline.model, pipeline.vocab, heard, want, 3, *how)
         codes = np.concatenate([segment.codes for segment in said])

@@ -38,14 +38,14 @@ def beam_search(
     if not 1 <= best <= beams or not 0 <= penalty < float("inf"):
         raise InputError(f"beams={beams}, best={best}, penalty={penalty}: must be 1 <= best <= beams and penalty >= 0")
     stream.feed(want.opening(vocab)[None])
-    end, limit = vocab.control("</text>"), want.limit
+    end, limit, barred = vocab.control("</text>"), want.limit, want.barred(vocab, stream.model.table.device)
     while longest(vocab, "text", limit) > stream.room:
         limit -= 1
     said: list[list[int]] = [[]]
     sums, found = stream.model.table.new_zeros(1).float(), list[Found]()  # [hypotheses] log-probabilities
     for step in range(limit + 1):
         allowed = rule(vocab, "text", step, limit)
-        logits = scores(stream.model, stream.state(), allowed.span, end).float()  # [hypotheses, text ids + 1]
+        logits = scores(stream.model, stream.state(), allowed.span, end, barred).float()  # [hypotheses, text ids + 1]
         if allowed.must_end:
             logits[:, :-1] = float("-inf")
         logs = logits.log_softmax(dim=-1) + sums[:, None]

@@ -37,11 +37,11 @@ class Want:
     sampler: Sampler | None = None
     verbatim: bool = False
 
-    def barred(self, vocab: Vocabulary) -> Tensor | None:
+    def barred(self, vocab: Vocabulary, device: torch.device) -> Tensor | None:
         """Codes that it is not made of, [codes] bool; None where it may be made of all."""
         if not self.verbatim or vocab.spelling is None or self.modality != "text":
             return None
-        return torch.from_numpy(vocab.spelling.longer)
+        return torch.from_numpy(vocab.spelling.longer).to(device)
 
     def opening(self, vocab: Vocabulary, before: Segment | None = None, room: int | None = None) -> np.ndarray:
         """Its tags, the letters that it is to say (omni.sequence) and its opening token: [steps, channels].
@@ -122,7 +122,7 @@ def say(
         later = sum(later.least(vocab) for later in wants[number + 1 :])
         stream.feed(want.opening(vocab, before, stream.room - later)[None])
         limit = _fitting(want, vocab, stream.room - later)
-        steps = payload(stream, vocab, want.modality, want.sampler or sampler, generator, limit, want.barred(vocab))
+        steps = _payload(stream, vocab, want, sampler, generator, limit)
         yield (drawn := Drawn(limit, (ids[0].cpu().numpy() for _, ids in steps)))
         before = want.segment(drawn.said, vocab)
 
@@ -198,8 +198,7 @@ def draw_many(
         stream.feed(np.concatenate((ids, opening))[None])
         stream.state()                                                  # closes a visible prefix
         stream.keep(torch.zeros(rows, dtype=torch.long, device=model.table.device))
-        how = want.sampler or sampler, generator, limit, want.barred(vocab)
-        for numbers, step in payload(stream, vocab, want.modality, *how):
+        for numbers, step in _payload(stream, vocab, want, sampler, generator, limit):
             for number, one in zip(numbers.tolist(), step.cpu().numpy(), strict=True):
                 said[start + number].append(one)
     return [want.segment(steps, vocab) for steps in said]
@@ -223,14 +222,21 @@ def _extended(
     limit = _fitting(want, vocab, room - later)
     stream = Stream.of_prompts(model, said, min(room, longest(vocab, want.modality, limit)))
     steps: list[list[np.ndarray]] = [[] for _ in said]
-    how = want.sampler or sampler, generator, limit, want.barred(vocab)
-    for numbers, ids in payload(stream, vocab, want.modality, *how):
+    for numbers, ids in _payload(stream, vocab, want, sampler, generator, limit):
         for number, step in zip(numbers.tolist(), ids.cpu().numpy(), strict=True):
             steps[number].append(step)
     closing = np.full((1, vocab.channels), vocab.control("<pad>"), np.int64)
     closing[0, 0] = vocab.control(f"</{want.modality}>")
     longer = [np.concatenate((ids, _stacked(row, vocab), closing)) for ids, row in zip(said, steps, strict=True)]
     return longer, [want.segment(row, vocab) for row in steps]
+
+
+def _payload(
+    stream: Stream, vocab: Vocabulary, want: Want, sampler: Sampler, generator: Generator | None, limit: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """The payload of a want, drawn as it says, of at most `limit` units."""
+    barred = want.barred(vocab, stream.model.table.device)
+    return payload(stream, vocab, want.modality, want.sampler or sampler, generator, limit, barred)
 
 
 def check_room(steps: int, wants: Sequence[Want], model: OmniTransformer, vocab: Vocabulary) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 
 from omni.decode.samplers import Sampler
 from omni.decode.stream import Stream
@@ -76,13 +76,12 @@ class _Writer:
         self, stream: Stream, vocab: Vocabulary, modality: str, sampler: Sampler, generator: Generator | None,
         barred: Tensor | None,
     ) -> None:  # fmt: skip
-        self.stream, self.vocab, self.sampler, self.generator = stream, vocab, sampler, generator
+        self.stream, self.vocab, self.sampler, self.generator, self.barred = stream, vocab, sampler, generator, barred
         self.closing = vocab.control(f"</{modality}>")
         self.wait = vocab.control("<wait>")
         self.tail = waiting(vocab) if modality == "audio" else 0        # steps from channel 0's end to the closing
         self.audio = modality == "audio"
         device = stream.model.table.device
-        self.barred = None if barred is None else nn.functional.pad(barred, (0, 1)).to(device)  # the end is not
         self.numbers = torch.arange(stream.batch, device=device)
         self.ended = torch.full_like(self.numbers, -1)
 
@@ -135,17 +134,19 @@ def draw(
     model: OmniTransformer, state: Tensor, span: Span, end: int | None, sampler: Sampler, generator: Generator | None,
     barred: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
-    """Draw from a span and, where given, one id beside it: states [rows, d_model] to ids [rows]. barred: which of the
-    span's ids are not drawn, and then that one, [size + 1] bool
-    """
-    found = scores(model, state, span, end)
-    if barred is not None:
-        found = found.masked_fill(barred[: found.shape[-1]], -torch.inf)
-    pick = sampler(found, generator)
+    """Draw from a span and, where given, one id beside it, as `scores` has them: states [rows, d_model] to ids [rows]."""
+    pick = sampler(scores(model, state, span, end, barred), generator)
     return torch.where(pick == span.size, end if end is not None else 0, pick + span.start)
 
 
-def scores(model: OmniTransformer, state: Tensor, span: Span, end: int | None) -> Tensor:
-    """Scores of a span's ids and, last and where given, of one id beside it: [rows, d_model] to [rows, size (+ 1)]."""
+def scores(
+    model: OmniTransformer, state: Tensor, span: Span, end: int | None, barred: Tensor | None = None
+) -> Tensor:
+    """Scores of a span's ids and, last and where given, of one id beside it: [rows, d_model] to [rows, size (+ 1)].
+
+    barred: ids of the span that are not to be had, [size] bool
+    """
     found = state @ model.table[span.start : span.stop].T               # [rows, size]
+    if barred is not None:
+        found = found.masked_fill(barred, -torch.inf)
     return found if end is None else torch.cat((found, state @ model.table[end, :, None]), dim=-1)

@@ -1,7 +1,7 @@
 """A trained model behind one call: any mix of text, audio, pictures and video in; text, audio and pictures out."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
@@ -231,8 +231,9 @@ class Pipeline:
         frames = max(1, int(max_seconds * audio.frame_rate)) if audio else 0
         limits = {"text": max_tokens, "audio": frames, "image": self.vocab.picture_tokens}
         own = sampler if isinstance(sampler, Mapping) else {}
-        wants = [self._want(modality, language, voice, limits[modality], own.get(modality)) for modality in want]
-        wants = [replace(wanted, verbatim=verbatim) for wanted in wants]
+        wants = [
+            self._want(modality, language, voice, limits[modality], own.get(modality), verbatim) for modality in want
+        ]
         for wanted in wants:
             wanted.opening(self.vocab)                                  # raises for an unknown language or voice
             if getattr(self.tokenizers, wanted.modality) is None:
@@ -252,11 +253,12 @@ class Pipeline:
 
     @staticmethod
     def _want(
-        modality: str, language: str | None, voice: str | None, limit: int, sampler: Sampler | None = None
-    ) -> Want:
+        modality: str, language: str | None, voice: str | None, limit: int, sampler: Sampler | None = None,
+        verbatim: bool = False,
+    ) -> Want:  # fmt: skip
         """Pictures have no language, and only audio has a voice."""
         spoken = language if modality != "image" else None
-        return Want(modality, spoken, voice if modality == "audio" else None, limit, sampler)
+        return Want(modality, spoken, voice if modality == "audio" else None, limit, sampler, verbatim)
 
     @torch.inference_mode()
     def render(self, segments: Sequence[Segment]) -> Answer:
