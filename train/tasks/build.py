@@ -149,8 +149,8 @@ def task_streams(desk: Desk, task: Task, rows: Sequence[int]) -> list[tuple[str,
     for item in (manifest.items[row] for row in rows):
         chance = _chance(desk, task.name, item)
         for given, wanted in task.examples(item, desk.languages, desk.seed, desk.draws):
-            said = [codes.answer(item, given, wanted)]
-            said += [codes.segment(item, face, "assistant") for face in task.following(item, wanted)]
+            then = (codes.segment(item, face, "assistant") for face in task.following(item, wanted))
+            said = [codes.answer(item, given, wanted), *then]
             stream = Stream.of([codes.segment(item, given, "user", chance), *said], desk.vocab)
             found.append((item.id, _heard(stream, desk.vocab, chance) if given.kind == "speech" else stream))
     return found

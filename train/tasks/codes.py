@@ -20,7 +20,7 @@ from omni.tokenizers.text import TextTokenizer
 from omni.train.data.engines import HERE, Engine, in_order, one_thread
 from omni.train.data.items import Item, Manifest, Recording
 from omni.train.tasks.mishearing import Mishearing
-from omni.train.tasks.templates import Face
+from omni.train.tasks.templates import WRITTEN, Face
 
 if TYPE_CHECKING:                                                       # else each worker would import transformers
     from omni.tokenizers.audio.codec import Codec
@@ -100,9 +100,10 @@ class Codes:
         """The wanted face as the assistant gives it. Where speech is spelt (omni.spelling), what is heard is written
         letter by letter: letters can be copied, pieces of text would have to be spelt first.
         """
-        if self.mishearing is None or not given.written_as(wanted):
+        if self.mishearing is None or not WRITTEN.fits(given, wanted):
             return self.segment(item, wanted, "assistant")
-        letters = self.tokenizers.text.encode_letters(item.texts[wanted.language or ""])
+        assert wanted.language is not None
+        letters = self.tokenizers.text.encode_letters(item.texts[wanted.language])
         return Segment("text", np.array(letters, np.int64), "assistant", wanted.language)
 
     def segment(self, item: Item, face: Face, role: str, chance: np.random.Generator | None = None) -> Segment:

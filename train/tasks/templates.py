@@ -21,11 +21,6 @@ class Face:
     index: int = 0
 
 
-    def written_as(self, wanted: "Face") -> bool:
-        """Whether this is speech and `wanted` the text that is said in it."""
-        return self.kind == "speech" and wanted.kind == "text" and self.language == wanted.language
-
-
 @dataclass(frozen=True)
 class Pair:
     """Kinds of the given and the wanted face; `language` says whether theirs is the `same`, `other`, or `any`."""
@@ -107,12 +102,13 @@ def faces(item: Item, languages: Collection[str]) -> list[Face]:
 PICTURES = ("stamps", "emoji", "clipart")
 READ = (*PICTURES, "words", LINES)
 HEARD = (*READ, "catalogues")
+WRITTEN = Pair("speech", "text", "same")                                # down, as it is said
 
 TASKS = (
     Task("caption", (Pair("picture", "text"),), PICTURES, limit=12),
     Task("draw", (Pair("text", "picture"),), PICTURES, limit=6),
     Task("say", (Pair("text", "speech", "same"),), HEARD, limit=12),
-    Task("transcribe", (Pair("speech", "text", "same"),), HEARD, limit=12),
+    Task("transcribe", (WRITTEN,), HEARD, limit=12),
     Task("translate", (Pair("text", "text", "other"),), ("stamps", "emoji", "catalogues", LINES), limit=12),
     Task("translate_speech", (Pair("speech", "text", "other"),), ("stamps", "words", "prompts", LINES), limit=12),
     Task("interpret", (Pair("speech", "speech", "other"),), ("stamps", "words", LINES), limit=8),
@@ -128,7 +124,7 @@ TASKS = (
     ),
     Task(
         "prompts",
-        (Pair("speech", "text", "same"), Pair("text", "speech", "same")),
+        (WRITTEN, Pair("text", "speech", "same")),
         ("prompts",),
         limit=12,
     ),
