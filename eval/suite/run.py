@@ -31,7 +31,9 @@ EVALUATION = (
 )  # fmt: skip
 ROOT = Path(__file__).parents[2]                                        # of the package
 QUESTIONS = ("train/data", "train/tasks")
-ANSWERS = ("decode", "model", "tokenizers", "sequence.py", "vocab.py", "layout.py", "native.py", "native.h")
+ANSWERS = (
+    "decode", "model", "tokenizers", "sequence.py", "spelling.py", "vocab.py", "layout.py", "native.py", "native.h",
+)  # fmt: skip
 ASKING = ("eval/inspected", "eval/abilities/subject.py")
 
 

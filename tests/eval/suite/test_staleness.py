@@ -101,7 +101,7 @@ def test_all_code_that_figures_depend_on_is_in_the_key(monkeypatch: pytest.Monke
     monkeypatch.setattr(run, "code", lambda sources: listed.extend(sources) or "checksum")
     run.code_of([Path("own")])
     root = Path(run.__file__).parents[2]
-    answering = ("decode", "tokenizers", "sequence.py", "vocab.py", "layout.py", "native.py", "native.h")
+    answering = ("decode", "tokenizers", "sequence.py", "spelling.py", "vocab.py", "layout.py", "native.py", "native.h")
     parts = ("eval/abilities/scoring.py", "eval/statistics.py", "eval/local.py", "eval/live", *answering)
     assert {root / part for part in parts} <= set(listed) and Path("own") in listed
     assert all(path.exists() for path in listed[:-1])                   # a name that is wrong would be silent
