@@ -48,8 +48,7 @@ def warm(pipeline: Pipeline, ending: Ending | None = None) -> None:
     worker.take(messages.Answer("warm", "warm", ask, "warm", draft="heard"))
     while worker.busy:
         worker.work()
-    for failed in (one for one in told if isinstance(one, messages.Failed)):
-        raise InputError(f"the model cannot be served here: {failed.message}")
+    _refuse_failures(told, "the model cannot be served here")
 
 
 def measured(pipeline: Pipeline) -> Pace:
@@ -75,12 +74,17 @@ def _share(pipeline: Pipeline, count: int) -> float:
     before, begun = _length(told), clock()
     while worker.busy:
         worker.work()
-    for failed in (one for one in told if isinstance(one, messages.Failed)):  # which is no quick answer
-        raise InputError(f"the model's pace cannot be measured: {failed.message}")
+    _refuse_failures(told, "the model's pace cannot be measured")       # a failure is no quick answer
     codec = pipeline.tokenizers.audio
     assert codec is not None
     samples = max(_length(told) - before, codec.samples_per_frame)      # of one that falls silent at once, too
     return count * (clock() - begun) * codec.sample_rate / samples
+
+
+def _refuse_failures(told: Sequence[messages.Told], what: str) -> None:
+    """Raise InputError where something asked for was not done."""
+    for failed in (one for one in told if isinstance(one, messages.Failed)):
+        raise InputError(f"{what}: {failed.message}")
 
 
 def _sounds(told: Sequence[messages.Told]) -> list[messages.Said]:

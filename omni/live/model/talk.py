@@ -143,7 +143,6 @@ class Talk:
         """
         self._draft = (order.answer, order.draft) if order.draft is not None else self._draft
         system = yield from self._segments((Text(order.system, "system"),) if order.system else ())
-        usual = system == self.system                                   # others would change all of the past
         said = None if order.parts is None else (yield from self._segments(order.parts))
         apart = order.item is None                                      # leaves the conversation's past alone
         if not apart:
@@ -157,9 +156,9 @@ class Talk:
         if not apart:
             self.wants = wants
         model, vocab = self.pipeline.model, self.pipeline.vocab
-        alone = apart or order.parts is not None or not usual
+        alone = apart or order.parts is not None or system != self.system  # others would change all of the past
         window = Window(model, vocab) if alone else self._window
-        seen = self._seen(turns, last, self.system if usual else system, wants, window)
+        seen = self._seen(turns, last, system if alone else self.system, wants, window)
         room = len(seen.ids) + sum(want.most(vocab) for want in wants)
         stream = self._memory.aside(room) if alone else self._stream
         stream.hear(seen.ids[None], seen.prefix)
@@ -201,9 +200,10 @@ class Talk:
     def stop(self) -> None:
         """Say no more; what was handed over has been said, but of its text only what its sound has come to."""
         speech, self.speech = self.speech, None
-        if speech is not None:
-            speech.pieces.close()
-        if speech is not None and not speech.over and any(want.modality == "audio" for want in self.wants):
+        if speech is None:
+            return
+        speech.pieces.close()
+        if not speech.over and any(want.modality == "audio" for want in self.wants):
             said, frames, rate = [*speech.said], frames_of(speech.said), self._listening.codec.frame_rate
             whole = max(frames, least_seconds(said, self._tokenizer) * rate)
             speech.said[:] = begun(said, frames, whole, self._tokenizer)
@@ -275,7 +275,6 @@ class Talk:
         if window is self._window:
             self._forgotten.update([*turns][: seen.forgotten])
         return seen
-
 
 
 def _unless(mute: str, pieces: Generator[Piece, None, None]) -> Generator[Piece, None, None]:
