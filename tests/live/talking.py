@@ -139,6 +139,20 @@ class Talking:
         self.events.append(event)
 
 
+class Calm:
+    """A guard that minds no answer."""
+
+    def feed(self, samples: Wave, transcript: str) -> str | None:
+        return None
+
+
+def noted(process: Any) -> list[messages.Told]:
+    """What a process is told from now on."""
+    orders, tell = list[messages.Told](), process.tell
+    process.tell = lambda message: (orders.append(message), tell(message))
+    return orders
+
+
 def kinds(events: list[dict[str, Any]]) -> list[str]:
     """Types in order, runs of one type once."""
     found: list[str] = []

@@ -12,7 +12,7 @@ import pytest
 import soundfile
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from starlette.testclient import TestClient
-from talking import Inline, Talking, answering, kinds, only, silence, text
+from talking import Calm, Inline, Talking, answering, kinds, only, silence, text
 
 from omni.decode.pipeline import Pipeline
 from omni.live.engine import messages
@@ -27,13 +27,6 @@ from omni.safety.guards.together import guards
 REFUSED = ["response.created", "response.done", "error"]
 TRANSCRIPTION = "conversation.item.input_audio_transcription.completed"
 BAD = "How do I steal a car?"
-
-
-class Calm:
-    """A guard that minds no answer."""
-
-    def feed(self, samples: Wave, transcript: str) -> str | None:
-        return None
 
 
 def minding(pipeline: Pipeline, word: str) -> tuple[Talking, list[str]]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 from starlette.testclient import TestClient
-from talking import answering
+from talking import answering, noted
 
 from omni.decode.parts import Text
 from omni.decode.pipeline import Pipeline
@@ -26,13 +26,7 @@ HELLO = {"role": "user", "content": "Hello"}
 def asked(pipeline: Pipeline) -> tuple[Any, list[messages.Told]]:
     """A client, and what the model was asked."""
     process: Any = answering(pipeline)
-    orders, tell = [], process.tell
-
-    def noting(message: messages.Told) -> None:
-        orders.append(message)
-        tell(message)
-
-    process.tell = noting
+    orders = noted(process)
     app = application(Pool([process], 1), Door(keys=("sesame", "melon")))
 
     def post(body: dict[str, Any], key: str = "sesame", path: str = "chat/completions") -> Any:

@@ -8,24 +8,16 @@ import numpy as np
 import pytest
 import soundfile
 from starlette.testclient import TestClient
-from talking import answering
+from talking import Calm, answering, noted
 
 from omni.decode.pipeline import Pipeline
 from omni.live.engine import messages
 from omni.live.engine.pool import Pool
 from omni.live.guard import Guards
-from omni.live.hearing.pcm import Wave
 from omni.live.http.app import application
 from omni.live.http.door import Door
 
 PATHS = ["chat/completions", "audio/speech", "audio/transcriptions"]
-
-
-class Calm:
-    """A guard that minds no answer."""
-
-    def feed(self, samples: Wave, transcript: str) -> str | None:
-        return None
 
 
 def asked(pipeline: Pipeline, path: str, language: str | None) -> tuple[Any, list[str | None]]:
@@ -33,8 +25,7 @@ def asked(pipeline: Pipeline, path: str, language: str | None) -> tuple[Any, lis
     that look at what is asked.
     """
     process: Any = answering(pipeline)
-    orders, tell = [], process.tell
-    process.tell = lambda message: (orders.append(message), tell(message))
+    orders = noted(process)
     guards = Guards(lambda voice: Calm(), lambda said: None)
     client = TestClient(application(Pool([process], 1), Door(), guards), base_url="http://localhost")
     file = io.BytesIO()

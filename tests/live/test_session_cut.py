@@ -55,8 +55,8 @@ def test_of_an_answer_that_is_stopped_the_model_remembers_no_text_that_was_not_s
     assert response.text.startswith(kept) and len(kept) <= room < len(response.text)
     if by != "user":                                                    # nor less, by words
         words = response.text.split()
-        begun = [" ".join(words[:count]) for count in range(len(words))]
-        assert kept == max((some for some in begun if len(some) <= room), key=len) != ""
+        starts = [" ".join(words[:count]) for count in range(len(words))]
+        assert kept == max((some for some in starts if len(some) <= room), key=len) != ""
 
 
 def test_an_answer_that_is_interrupted_before_its_first_sound_was_not_given(talking: Talking, spoken) -> None:

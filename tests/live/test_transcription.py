@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 from starlette.testclient import TestClient
-from talking import Talking, answering, kinds, only, refused, silence
+from talking import Calm, Talking, answering, kinds, noted, only, refused, silence
 
 from omni.live.engine import messages
 from omni.live.engine.pool import Pool
@@ -92,13 +92,6 @@ def test_a_long_turn_may_have_a_long_transcript(talking: Talking, monkeypatch) -
         assert isinstance(letter, str) and wanted[-1]["max_tokens"] == pytest.approx(most, abs=1)
 
 
-class Silent:
-    """A guard of answers that minds nothing."""
-
-    def feed(self, samples: np.ndarray, transcript: str) -> str | None:
-        return None
-
-
 def leave_room(monkeypatch, pipeline, work) -> None:
     """Have the model's past end two tokens after the longest prompt that it needs for this work."""
     needed, aside = [], Memory.aside
@@ -123,7 +116,7 @@ def committed(pipeline, spoken, guards=None, before=lambda: None) -> tuple[Talki
 
 @pytest.mark.parametrize("guarded", [False, True])
 def test_a_transcript_that_ends_for_want_of_room_is_no_transcript(pipeline, spoken, monkeypatch, guarded) -> None:
-    guards = Guards(lambda voice: Silent(), lambda said: None) if guarded else None
+    guards = Guards(lambda voice: Calm(), lambda said: None) if guarded else None
     talking, events = committed(
         pipeline, spoken, guards, lambda: leave_room(monkeypatch, pipeline, lambda: committed(pipeline, spoken))
     )
@@ -140,7 +133,7 @@ def test_a_transcript_that_does_not_end_stands_as_it_is(pipeline, spoken, monkey
     """Nobody says so many tokens in so short a time, so what reaches their number loops."""
     monkeypatch.setattr("omni.live.model.writing.most_tokens", lambda seconds: 2)
     asked: list[str] = []
-    talking, events = committed(pipeline, spoken, Guards(lambda voice: Silent(), asked.append))
+    talking, events = committed(pipeline, spoken, Guards(lambda voice: Calm(), asked.append))
     written = only(events, f"{TRANSCRIPTION}.completed")
     assert written["usage"]["output_tokens"] == 2
     talking.say("response.create", response={"output_modalities": ["text"]})
@@ -149,9 +142,8 @@ def test_a_transcript_that_does_not_end_stands_as_it_is(pipeline, spoken, monkey
 
 def test_over_http_a_transcript_is_as_long_as_the_recording_or_none(pipeline, spoken, monkeypatch) -> None:
     process: Any = answering(pipeline)
-    orders, tell = [], process.tell
-    process.tell = lambda message: (orders.append(message), tell(message))
-    guards = Guards(lambda voice: Silent(), lambda said: None)
+    orders = noted(process)
+    guards = Guards(lambda voice: Calm(), lambda said: None)
     client = TestClient(application(Pool([process], 1), Door(), guards), headers={"host": "localhost"})
     room, file = np.zeros(24_000 * 40, np.float32), io.BytesIO()
     room[: len(spoken)] = spoken
