@@ -134,7 +134,7 @@ def draw(
     model: OmniTransformer, state: Tensor, span: Span, end: int | None, sampler: Sampler, generator: Generator | None,
     barred: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
-    """Draw from a span and, where given, one id beside it, as `scores` has them: states [rows, d_model] to ids [rows]."""
+    """Draw from a span and, where given, one id beside it (`scores`): states [rows, d_model] to ids [rows]."""
     pick = sampler(scores(model, state, span, end, barred), generator)
     return torch.where(pick == span.size, end if end is not None else 0, pick + span.start)
 
