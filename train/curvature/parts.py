@@ -39,7 +39,10 @@ class PartOf:
 
 
 def examine_parts(trainer: Trainer) -> list[PartOf]:
-    """The sharpest first, on one row of the data, where some steps on one process have just ended."""
+    """The sharpest first, on one row of the data, where some steps on one process have just ended.
+
+    A part that nothing moves, or that the row does not use, is left out.
+    """
     model = trainer.engine.module.model
     named = {name: one for name, one in model.named_parameters() if one.requires_grad}
     batch = Loader(trainer.data, trainer.stages.order, Share(1, 1)).batch(0)
@@ -50,7 +53,7 @@ def examine_parts(trainer: Trainer) -> list[PartOf]:
         for name, span in progress(list(spans(list(named)).items()), "parts", unit="part"):
             try:
                 found.append(PartOf(name, *_condition(Scaled(hessian.block(*span), scale.block(*span)))))
-            except FlatError:                                           # no row of the batch uses it
+            except FlatError:                                           # no row of the batch uses it, or its rate is 0
                 continue
             except CurvatureError as error:
                 print(f"omni: {name} is left out: {error}", file=sys.stderr, flush=True)

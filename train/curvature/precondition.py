@@ -30,7 +30,9 @@ STEEPEST = COEFFICIENTS[0] ** ITERATIONS                                # most b
 
 @dataclass(frozen=True)
 class Preconditioner:
-    """roots: of each parameter, P^-1/2 / threshold^1/2 at its rate; sizes: their numbers; threshold: of the first"""
+    """roots: of each parameter, P^-1/2 / threshold^1/2 at its rate, 0 where that is 0; shapes: theirs
+    threshold: of the first that moves, infinite where none does
+    """
 
     roots: Sequence[Root]
     shapes: Sequence[torch.Size]
@@ -55,8 +57,10 @@ class Preconditioner:
 
         Raises CurvatureError where no step has been taken yet.
         """
-        roots = [_root(*each) for each in zip(parameters, states, groups, strict=True)]
-        return cls(roots, [parameter.shape for parameter in parameters], _threshold(states[0], groups[0]))
+        limits = [_threshold(*each) for each in zip(states, groups, strict=True)]
+        roots = [_root(*each) for each in zip(parameters, states, groups, limits, strict=True)]
+        moving = next(filter(math.isfinite, limits), math.inf)
+        return cls(roots, [parameter.shape for parameter in parameters], moving)
 
     @classmethod
     def of_optimizer(cls, optimizer: optim.Optimizer) -> "Preconditioner":
@@ -85,8 +89,9 @@ def _state(optimizer: optim.Optimizer, parameter: nn.Parameter) -> State:
     return {**state, "rows": optimizer.rows[parameter], "step": steps} if steps else {}
 
 
-def _root(parameter: Tensor, state: State, group: State) -> Root:
-    limit = math.sqrt(_threshold(state, group))
+def _root(parameter: Tensor, state: State, group: State, limit: float) -> Root:
+    """limit: the threshold, whose infinity makes a root that is zero"""
+    limit = math.sqrt(limit)
     if "momentum" in state:
         return _muon(state["momentum"] / (1 - group["momentum"] ** state["step"]), state["rows"], limit)
     diagonal = _diagonal(parameter, state, group)

@@ -1,5 +1,6 @@
 """The curvature of a run while it goes: a fixed batch, looked at every so many steps by all processes together."""
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -27,28 +28,30 @@ ALARM = 2.0                                                             # times 
 
 @dataclass(frozen=True)
 class Look:
-    """What a probe saw. The ratio is that of the preconditioned sharpness to the threshold of the step's rate."""
+    """What a probe saw. The ratio is that of the preconditioned sharpness to the threshold of the step's rate; at a
+    rate of 0, where nothing can become unstable, there is none.
+    """
 
     sharpness: Eigenpair
-    ratio: Eigenpair
+    ratio: Eigenpair | None
     threshold: float
     converged: bool
     seconds: float
 
     def record(self, ahead: float) -> dict[str, Any]:
         """As log.jsonl has it. ahead: the largest rate before the next probe, as a multiple of this one's."""
-        return {
-            "sharpness": self.sharpness.value,
-            "sharpness_error": self.sharpness.error,
-            "preconditioned": self.ratio.value * self.threshold,
-            "threshold": self.threshold,
-            "ratio": self.ratio.value,
-            "ratio_error": self.ratio.error,
-            "ratio_ahead": self.ratio.value * ahead,
-            "converged": self.converged,
-            "products": self.sharpness.products + self.ratio.products,
-            "seconds": self.seconds,
-        }
+        found = {"sharpness": self.sharpness.value, "sharpness_error": self.sharpness.error}
+        products = self.sharpness.products
+        if self.ratio:
+            products += self.ratio.products
+            found |= {
+                "preconditioned": self.ratio.value * self.threshold,
+                "threshold": self.threshold,
+                "ratio": self.ratio.value,
+                "ratio_error": self.ratio.error,
+                "ratio_ahead": self.ratio.value * ahead,
+            }
+        return {**found, "converged": self.converged, "products": products, "seconds": self.seconds}
 
 
 class Probe:
@@ -74,7 +77,9 @@ class Probe:
             hessian = Hessian(self.parts, list(self.parameters.values()), total, self.keep)
             sharpness, sure = self._top("plain", hessian)
             scale = preconditioner_of(self.engine, self.optimizer, self.zero)
-            ratio, sure_too = self._top("scaled", Scaled(hessian, scale))
+            ratio, sure_too = None, True
+            if math.isfinite(scale.threshold):
+                ratio, sure_too = self._top("scaled", Scaled(hessian, scale))
         return Look(sharpness, ratio, scale.threshold, sure and sure_too, time.monotonic() - began)
 
     @classmethod
@@ -94,10 +99,10 @@ class Probe:
         """
         rates = [stages.factor(at) for at in range(step - 1, step + self.every)]
         try:
-            record = {"step": step, **self.look().record(max(rates) / rates[0])}
+            record = {"step": step, **self.look().record(max(rates) / rates[0] if rates[0] else 0.0)}
         except CurvatureError as error:
             return {"step": step, "warning": str(error)}
-        if record["ratio_ahead"] <= ALARM:
+        if record.get("ratio_ahead", 0.0) <= ALARM:
             return record
         sharp = f"the loss is {record['ratio_ahead']:.1f} times as sharp as the steps to come can follow"
         if not isinstance(self.optimizer, Muon):

@@ -1,5 +1,6 @@
 """The curvature above which an optimizer's steps grow on a quadratic: where its training stops being stable."""
 
+import math
 from typing import Literal
 
 Momentum = Literal["ema", "heavy-ball", "nesterov", "nesterov-ema"]
@@ -18,10 +19,12 @@ def threshold(lr: float, momentum: float = 0.0, kind: Momentum = "ema", weight_d
 
     weight_decay: decoupled, x <- (1 - lr weight_decay) x before the step; the curve bends less by it, so that the
     threshold is (2 - lr weight_decay)/2 of that without. Where it is part of the loss, it is in the Hessian instead.
-    Raises ValueError for lr <= 0 or momentum outside [0, 1).
+    Infinite at a rate of 0, where nothing moves. Raises ValueError for lr < 0 or momentum outside [0, 1).
     """
-    if lr <= 0 or not 0 <= momentum < 1:
-        raise ValueError(f"lr must be positive and momentum lie in [0, 1), got {lr} and {momentum}")
+    if not (lr >= 0 and 0 <= momentum < 1):
+        raise ValueError(f"lr must be 0 or more and momentum lie in [0, 1), got {lr} and {momentum}")
+    if lr == 0:
+        return math.inf
     weight = 1 - momentum if kind.endswith("ema") else 1.0              # of a new gradient in m
     ahead = 1 + 2 * momentum if kind.startswith("nesterov") else 1.0
     return (2 - lr * weight_decay) * (1 + momentum) / (weight * ahead * lr)

@@ -122,11 +122,12 @@ def draw_losses(records: list[dict[str, Any]], path: Path) -> None:
 
 
 def draw_curvature(records: list[dict[str, Any]], axes: "Axes") -> None:
-    """Sharpness, preconditioned sharpness and the threshold of the latter, by step."""
-    steps = [record["step"] for record in records]
+    """Sharpness, preconditioned sharpness and the threshold of the latter, by step, where a look has them."""
     for name, style in (("sharpness", ":"), ("preconditioned", "-"), ("threshold", "--")):
         color = "0.4" if name == "threshold" else None
-        axes.plot(steps, [record[name] for record in records], style, lw=1.2, color=color, label=name)
+        seen = [record for record in records if name in record]
+        steps, values = [record["step"] for record in seen], [record[name] for record in seen]
+        axes.plot(steps, values, style, lw=1.2, color=color, label=name)
     axes.set(xlabel="step", ylabel="largest eigenvalue", title="curvature", yscale="log")
     axes.grid(alpha=0.3)
 

@@ -59,8 +59,8 @@ class Run:
         return Curve(self.name, [(step, value) for step, value in values if value is not None])
 
     def curvature(self, key: str) -> Curve:
-        """A figure of the looks at the curvature, by step."""
-        return Curve(self.name, [(record["step"], record[key]) for record in self.sharp], marks=True)
+        """A figure of the looks at the curvature, by step; one at a rate of 0 has only the sharpness."""
+        return Curve(self.name, [(record["step"], record[key]) for record in self.sharp if key in record], marks=True)
 
     def losses(self, kind: str, name: str) -> Curve:
         """Validation losses of a task or modality by step; training losses where nothing was validated."""

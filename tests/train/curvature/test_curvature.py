@@ -191,6 +191,17 @@ def test_threshold_of_adam_is_38() -> None:
     assert threshold(1.0, 0.9) == pytest.approx(38) and threshold(0.1) == pytest.approx(20)
 
 
+def test_what_does_not_move_has_no_threshold() -> None:
+    """And what moves beside it is felt as if it were alone."""
+    weights = [torch.ones(2, requires_grad=True) for _ in range(2)]
+    optimizer = torch.optim.SGD([{"params": weights[:1], "lr": 0.0}, {"params": weights[1:]}], lr=0.1)
+    scale = Preconditioner.of_optimizer(optimizer)
+    assert threshold(0.0, 0.9) == math.inf and scale.threshold == pytest.approx(20)
+    assert scale(torch.ones(4)).tolist() == pytest.approx([0, 0, 20**-0.5, 20**-0.5])
+    with pytest.raises(ValueError, match="0 or more"):
+        threshold(-0.1)
+
+
 @pytest.mark.parametrize("more", [{}, {"dampening": 0.9}, {"nesterov": True}])
 def test_sgd_of_torch_is_stable_up_to_its_threshold(more: dict[str, Any]) -> None:
     """On a x^2 / 2 at a little less and a little more."""

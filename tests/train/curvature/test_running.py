@@ -12,6 +12,7 @@ from torch import Tensor
 from omni.errors import InputError
 from omni.files import read_json
 from omni.model.twice import twice_differentiable
+from omni.train.curvature.parts import examine_parts
 from omni.train.data.loader import GlobalBatch, Loader, Share
 from omni.train.engine import Trainer
 from omni.train.monitor.log import Monitor, draw_losses, read_log
@@ -34,6 +35,10 @@ def losses(run: Path) -> list[float]:
 def learnt(run: Path) -> list[float]:
     """Mean cosines of the tasks' gradients, that GradVac keeps."""
     return read_json(next((run / "checkpoints").glob("step-*/state.json")))["multitask"]["gradvac"]
+
+
+def train_rate(run: Path, step: int) -> float:
+    return next(record["lr"] for record in read_log(run) if (record["kind"], record["step"]) == ("train", step))
 
 
 def watched(recipe: Path, run: Path, kind: type[Trainer] = Trainer, **overrides: str) -> Trainer:
@@ -130,6 +135,22 @@ def test_a_rate_that_is_too_high_is_told_before_it_diverges(
     draw_losses(records, tmp_path / "marked.png")
     draw_losses([{k: v for k, v in one.items() if k != "warning"} for one in records], tmp_path / "plain.png")
     assert (tmp_path / "marked.png").read_bytes() != (tmp_path / "plain.png").read_bytes()
+
+
+def test_a_rate_of_zero_has_no_ratio(recipe_file: Path, tmp_path: Path) -> None:
+    """At the end of a schedule, whose last look has the sharpness alone; the plot and the report leave the rest out."""
+    run = tmp_path / "run"
+    trainer = watched(recipe_file, run, zero="0", schedule__final="0", **{"optimizer__groups": "{embedding.*: 0}"})
+    before, last = looks(run)
+    assert {"threshold", "preconditioned", "ratio", "ratio_ahead"} < set(before) and before["ratio"] > 0
+    assert before["threshold"] == pytest.approx(38 / train_rate(run, 2), rel=0.01)  # of what moves, the embedding not
+    assert last["sharpness"] > 0 and not {"threshold", "preconditioned", "ratio", "ratio_ahead"} & set(last)
+    assert not any("warning" in record for record in read_log(run))
+    write_report([run], tmp_path / "page.html")
+    assert examine_parts(trainer) == []
+    for group in trainer.optimizer.param_groups:
+        group["lr"] = 0.01 * group["rate"]
+    assert {part.name for part in examine_parts(trainer)} == {"blocks.0.attention", "blocks.0.feed_forward", "norm"}
 
 
 def test_a_warning_without_a_look_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
