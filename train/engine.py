@@ -126,7 +126,7 @@ class Trainer:
                 if rows and (last or (every and self.step % every == 0)):
                     self._validate(rows, monitor)
                 if self.probe and self._due(self.recipe.monitor.curvature):
-                    found = self.probe.report(self.stages, self.step)
+                    found = self.probe.report(self.stages, self.step, self.gradient_norm)
                     if monitor:
                         monitor.curvature(found)
                 if save:

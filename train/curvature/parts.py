@@ -49,7 +49,7 @@ def examine_parts(trainer: Trainer) -> list[PartOf]:
     micro, found = batch.micro[0].to(trainer.device), []
     with twice_differentiable():
         hessian = Hessian([lambda: model(micro).total / max(1, batch.trained)], list(named.values()))
-        scale = preconditioner_of(trainer.engine, trainer.optimizer, 0)
+        scale = preconditioner_of(trainer.recipe, trainer.engine, trainer.optimizer, trainer.gradient_norm)
         for name, span in progress(list(spans(list(named)).items()), "parts", unit="part"):
             try:
                 found.append(PartOf(name, *_condition(Scaled(hessian.block(*span), scale.block(*span)))))

@@ -51,13 +51,16 @@ class Preconditioner:
         return replace(self, roots=self.roots[first:last], shapes=self.shapes[first:last])
 
     @classmethod
-    def of(cls, parameters: Sequence[Tensor], states: Sequence[State], groups: Sequence[State]) -> "Preconditioner":
+    def of(
+        cls, parameters: Sequence[Tensor], states: Sequence[State], groups: Sequence[State], kept: float = 1.0
+    ) -> "Preconditioner":
         """states: of the optimizer for each parameter, gradient descent's where it has none of MOMENTS
         groups: the settings of each, with its rate now
+        kept: of a gradient, what clipping leaves; a step follows the curvature by as much less
 
         Raises CurvatureError where no step has been taken yet.
         """
-        limits = [_threshold(*each) for each in zip(states, groups, strict=True)]
+        limits = [_threshold(*each) / kept for each in zip(states, groups, strict=True)]
         roots = [_root(*each) for each in zip(parameters, states, groups, limits, strict=True)]
         moving = next(filter(math.isfinite, limits), math.inf)
         return cls(roots, [parameter.shape for parameter in parameters], moving)

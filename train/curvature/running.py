@@ -28,8 +28,8 @@ ALARM = 2.0                                                             # times 
 
 @dataclass(frozen=True)
 class Look:
-    """What a probe saw. The ratio is that of the preconditioned sharpness to the threshold of the step's rate; at a
-    rate of 0, where nothing can become unstable, there is none.
+    """What a probe saw. The ratio is that of the preconditioned sharpness to the threshold of the step's rate, as far
+    as its gradient was clipped; at a rate of 0, where nothing can become unstable, there is none.
     """
 
     sharpness: Eigenpair
@@ -57,26 +57,25 @@ class Look:
 class Probe:
     """Sharpness of a run's loss on one batch, plain and as its optimizer feels it; each look starts from the last."""
 
-    def __init__(
-        self, engine: Any, optimizer: AnyOptimizer, zero: int, batch: GlobalBatch, keep: bool, every: int
-    ) -> None:
-        """engine: of DeepSpeed around the model; batch: this process's share of the rows that are looked at
-        keep: the recorded gradient between products, for speed; without it less memory is needed
-        every: steps between looks
-        """
-        self.engine, self.optimizer, self.zero, self.keep, self.every = engine, optimizer, zero, keep, every
+    def __init__(self, recipe: Recipe, engine: Any, optimizer: AnyOptimizer, batch: GlobalBatch) -> None:
+        """engine: of DeepSpeed around the model; batch: this process's share of the rows that are looked at"""
+        self.recipe, self.engine, self.optimizer = recipe, engine, optimizer
+        self.keep = not recipe.activation_checkpointing                 # the gradient's record, for speed
         self.parts = [self._part(micro, batch.trained) for micro in batch.micro]
         self.parameters = {n: p for n, p in engine.module.model.named_parameters() if p.requires_grad}
         self.last: dict[str, Tensor] = {}
         self.noted = False                                              # a Muon's ratio has been spoken of
 
-    def look(self) -> Look:
-        """Every process calls it. Raises CurvatureError where there is no curvature to see, alike in all of them."""
+    def look(self, norm: float) -> Look:
+        """Every process calls it. norm: of the last gradient, before it was clipped
+
+        Raises CurvatureError where there is no curvature to see, alike in all of them.
+        """
         began = time.monotonic()
         with twice_differentiable():
             hessian = Hessian(self.parts, list(self.parameters.values()), total, self.keep)
             sharpness, sure = self._top("plain", hessian)
-            scale = preconditioner_of(self.engine, self.optimizer, self.zero)
+            scale = preconditioner_of(self.recipe, self.engine, self.optimizer, norm)
             ratio, sure_too = None, True
             if math.isfinite(scale.threshold):
                 ratio, sure_too = self._top("scaled", Scaled(hessian, scale))
@@ -91,15 +90,15 @@ class Probe:
             return None
         mine = Share(recipe.monitor.rows, share.micro, share.rank, share.world)
         batch = Loader(data, stages.order, mine).batch(0)
-        return cls(engine, optimizer, recipe.zero, batch, not recipe.activation_checkpointing, recipe.monitor.curvature)
+        return cls(recipe, engine, optimizer, batch)
 
-    def report(self, stages: Stages, step: int) -> dict[str, Any]:
+    def report(self, stages: Stages, step: int, norm: float) -> dict[str, Any]:
         """A look's record after `step` steps, as log.jsonl has it; with `warning` or `note` where there is something
-        to say. Every process calls it.
+        to say. norm: as `look`. Every process calls it.
         """
-        rates = [stages.factor(at) for at in range(step - 1, step + self.every)]
+        rates = [stages.factor(at) for at in range(step - 1, step + self.recipe.monitor.curvature)]
         try:
-            record = {"step": step, **self.look().record(max(rates) / rates[0] if rates[0] else 0.0)}
+            record = {"step": step, **self.look(norm).record(max(rates) / rates[0] if rates[0] else 0.0)}
         except CurvatureError as error:
             return {"step": step, "warning": str(error)}
         if record.get("ratio_ahead", 0.0) <= ALARM:
@@ -138,12 +137,24 @@ def total(vector: Tensor) -> Tensor:
     return vector
 
 
-def preconditioner_of(engine: Any, optimizer: AnyOptimizer, zero: int) -> Preconditioner:
-    """Of a run's optimizer as it stands, whose state ZeRO 0 to 2 may have divided. Every process calls it."""
+def preconditioner_of(recipe: Recipe, engine: Any, optimizer: AnyOptimizer, norm: float) -> Preconditioner:
+    """Of a run's optimizer as it stands, whose state ZeRO 0 to 2 may have divided. Every process calls it.
+
+    norm: of the last gradient, before it was clipped
+    """
     named = {name: one for name, one in engine.module.model.named_parameters() if one.requires_grad}
-    groups = _groups(engine, optimizer, zero)
-    states = _states(engine, optimizer, zero, named)
-    return Preconditioner.of(list(named.values()), states, [groups[id(one)] for one in named.values()])
+    groups = _groups(engine, optimizer, recipe.zero)
+    states = _states(engine, optimizer, recipe.zero, named)
+    mine = [groups[id(one)] for one in named.values()]
+    return Preconditioner.of(list(named.values()), states, mine, kept_of(recipe.optimizer.clip, norm))
+
+
+def kept_of(clip: float, norm: float) -> float:
+    """The share of a gradient of a norm that clipping leaves. clip: largest norm, or 0
+
+    All of one that is not finite: no step is taken with it.
+    """
+    return clip / norm if 0 < clip < norm < math.inf else 1.0
 
 
 def _groups(engine: Any, optimizer: AnyOptimizer, zero: int) -> dict[int, dict[str, Any]]:

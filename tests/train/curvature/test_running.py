@@ -37,8 +37,8 @@ def learnt(run: Path) -> list[float]:
     return read_json(next((run / "checkpoints").glob("step-*/state.json")))["multitask"]["gradvac"]
 
 
-def train_rate(run: Path, step: int) -> float:
-    return next(record["lr"] for record in read_log(run) if (record["kind"], record["step"]) == ("train", step))
+def train_record(run: Path, step: int) -> dict[str, Any]:
+    return next(record for record in read_log(run) if (record["kind"], record["step"]) == ("train", step))
 
 
 def watched(recipe: Path, run: Path, kind: type[Trainer] = Trainer, **overrides: str) -> Trainer:
@@ -76,16 +76,22 @@ class Watched(Trainer):
         self.rate = self.optimizer.param_groups[0]["lr"]
 
 
-def test_a_look_is_that_of_dense_algebra(recipe_file: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("clip", [0.0, 0.01])
+def test_a_look_is_that_of_dense_algebra(recipe_file: Path, tmp_path: Path, clip: float) -> None:
+    """A step whose gradient was clipped is the step at as much less of the rate."""
     small = {"model__d_model": "8", "model__d_ff": "4", "freeze": "[embedding.*]", "schedule__steps": "2"}
-    trainer = watched(recipe_file, tmp_path, Watched, zero="0", **small)
+    trainer = watched(recipe_file, tmp_path, Watched, zero="0", optimizer__clip=str(clip), **small)
     assert isinstance(trainer, Watched)
     (record,) = looks(tmp_path)
     expected = float(torch.linalg.eigvalsh(trainer.hessian.double())[-1])
     assert abs(record["sharpness"] - expected) < max(record["sharpness_error"], 0.01 * expected)
     p = (trainer.moments.double() / (1 - 0.95 ** trainer.steps[0])).sqrt() + 1e-8
     scaled = float(torch.linalg.eigvalsh(trainer.hessian.double() / (p[:, None] * p).sqrt())[-1])
-    limit = 2 * 1.9 / (0.1 * trainer.rate)                              # decay of 0.1 moves it by 5e-5
+    norm = train_record(tmp_path, 2)["gradient_norm"]
+    kept = clip / norm if clip else 1.0
+    assert kept < 0.5 or not clip
+    limit = 2 * 1.9 / (0.1 * trainer.rate * kept)                       # decay of 0.1 moves it by 5e-5
+    assert record["threshold"] == pytest.approx(limit, rel=1e-3)
     assert record["preconditioned"] == pytest.approx(scaled, rel=0.05)
     assert record["ratio"] == pytest.approx(scaled / limit, rel=0.05)
 
@@ -140,10 +146,12 @@ def test_a_rate_that_is_too_high_is_told_before_it_diverges(
 def test_a_rate_of_zero_has_no_ratio(recipe_file: Path, tmp_path: Path) -> None:
     """At the end of a schedule, whose last look has the sharpness alone; the plot and the report leave the rest out."""
     run = tmp_path / "run"
-    trainer = watched(recipe_file, run, zero="0", schedule__final="0", **{"optimizer__groups": "{embedding.*: 0}"})
+    chosen = {"schedule__final": "0", "optimizer__clip": "0", "optimizer__groups": "{embedding.*: 0}"}
+    trainer = watched(recipe_file, run, zero="0", **chosen)
     before, last = looks(run)
     assert {"threshold", "preconditioned", "ratio", "ratio_ahead"} < set(before) and before["ratio"] > 0
-    assert before["threshold"] == pytest.approx(38 / train_rate(run, 2), rel=0.01)  # of what moves, the embedding not
+    limit = 38 / train_record(run, 2)["lr"]                             # of what moves, which the embedding does not
+    assert before["threshold"] == pytest.approx(limit, rel=0.01)
     assert last["sharpness"] > 0 and not {"threshold", "preconditioned", "ratio", "ratio_ahead"} & set(last)
     assert not any("warning" in record for record in read_log(run))
     write_report([run], tmp_path / "page.html")
