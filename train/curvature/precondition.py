@@ -1,9 +1,9 @@
 """What an optimizer makes of curvature: the Hessian as its steps feel it, measured against where they are stable.
 
-The steps of an optimizer are -lr P^-1 m with some average m of gradients. On a quadratic they are stable while every
-eigenvalue of P^-1/2 H P^-1/2 lies below a threshold (Cohen et al. 2022). Here each parameter's P^-1/2 is divided by the
-root of its own threshold, so that the largest eigenvalue of the result is the ratio to the threshold itself, also where
-parameters have rates, decay or optimizers of their own.
+The steps of an optimizer are -lr P^-1 m with some average m of gradients, whose bias P corrects. On a quadratic they
+are stable while every eigenvalue of P^-1/2 H P^-1/2 lies below a threshold (Cohen et al. 2022). Here each parameter's
+P^-1/2 is divided by the root of its own threshold, so that the largest eigenvalue of the result is the ratio to the
+threshold itself, also where parameters have rates, decay or optimizers of their own.
 """
 
 import math
@@ -106,12 +106,13 @@ def _root(parameter: Tensor, state: State, group: State, limit: float) -> Root:
 
 def _diagonal(parameter: Tensor, state: State, group: State) -> Tensor | None:
     """P of a parameter, or None for 1."""
-    if "exp_avg_sq" in state:                                           # Adam, with its bias corrected
+    if "exp_avg_sq" in state:                                           # Adam, with the bias of both moments corrected
         steps = float(state["step"])
         if steps < 1:
             raise CurvatureError(NO_STEP)
         second = state.get("max_exp_avg_sq", state["exp_avg_sq"])       # AMSGrad: the largest yet
-        return (second / (1 - group["betas"][1] ** steps)).sqrt() + group["eps"]
+        first, seconds = (1 - float(beta) ** steps for beta in group["betas"])
+        return first * ((second / seconds).sqrt() + group["eps"])
     if "square_avg" in state:                                           # RMSProp, which does not correct it
         second = state["square_avg"]
         if "grad_avg" in state:                                         # centered
@@ -172,5 +173,5 @@ def _threshold(state: State, group: State) -> float:
     momentum = float(group.get("momentum", 0.0))                        # the decay of SGD and RMSprop is in the loss
     if group.get("nesterov"):
         return threshold(lr, momentum, "nesterov")
-    averaged = momentum and group.get("dampening", 0.0) == momentum
-    return threshold(lr, momentum, "ema" if averaged else "heavy-ball")
+    dampening = float(group.get("dampening", 0.0)) if momentum else 0.0  # torch has none without momentum
+    return threshold(lr * (1 - dampening), momentum, "heavy-ball")

@@ -10,7 +10,7 @@ def threshold(lr: float, momentum: float = 0.0, kind: Momentum = "ema", weight_d
     """Largest stable eigenvalue of the (preconditioned) Hessian (Cohen et al. 2022, section 2).
 
     2/lr for gradient descent, (2 + 2b)/((1 - b) lr) for an averaged gradient as in Adam, which is 38/lr at b = 0.9, and
-    2 (1 + b)/lr for the heavy ball and 2 (1 + b)/((1 + 2 b) lr) for Nesterov's.
+    2 (1 + b)/lr for the heavy ball (dampening d makes its rate (1 - d) lr) and 2 (1 + b)/((1 + 2 b) lr) for Nesterov's.
 
     ema           m <- b m + (1 - b) g,  x <- x - lr m
     heavy-ball    m <- b m + g,          x <- x - lr m

@@ -202,17 +202,41 @@ def test_what_does_not_move_has_no_threshold() -> None:
         threshold(-0.1)
 
 
-@pytest.mark.parametrize("more", [{}, {"dampening": 0.9}, {"nesterov": True}])
+@pytest.mark.parametrize(
+    "more", [{}, {"dampening": 0.9}, {"dampening": 0.5}, {"nesterov": True}, {"momentum": 0.0, "dampening": 0.5}]
+)
 def test_sgd_of_torch_is_stable_up_to_its_threshold(more: dict[str, Any]) -> None:
     """On a x^2 / 2 at a little less and a little more."""
     for share, stable in ((0.9, True), (1.1, False)):
         x = torch.ones(1, dtype=torch.float64, requires_grad=True)
-        optimizer = torch.optim.SGD([x], lr=0.1, momentum=0.9, **more)
+        optimizer = torch.optim.SGD([x], lr=0.1, **{"momentum": 0.9, **more})
         bend = share * Preconditioner.of_optimizer(optimizer).threshold
         for _ in range(100):
             x.grad = bend * x.detach()
             optimizer.step()
         assert (float(x.detach().abs()) < 1) == stable
+
+
+@pytest.mark.parametrize("kind", [torch.optim.Adam, torch.optim.AdamW])
+@pytest.mark.parametrize("step", [1, 3, 1000])
+@pytest.mark.parametrize("b1", [0.5, 0.9])
+def test_adam_of_torch_is_stable_up_to_its_threshold(kind: Any, step: int, b1: float) -> None:
+    """On a x^2 / 2 at a little less and a little more, if all steps were like step `step`: so near to x = 0, P is eps
+    but for the bias of the momentum.
+    """
+    for share, stable in ((0.98, True), (1.02, False)):
+        x = torch.full((1,), 1e-20, dtype=torch.float64, requires_grad=True)
+        optimizer = kind([x], lr=0.1, betas=(b1, 0.9), eps=1.0, weight_decay=0.0)
+        x.grad = torch.zeros_like(x)
+        optimizer.step()                                                # goes nowhere
+        count = optimizer.state[x]["step"].fill_(step)
+        scale = Preconditioner.of_optimizer(optimizer)
+        bend = share / float(scale(scale(torch.ones(1, dtype=torch.float64))))
+        for _ in range(200):
+            x.grad = bend * x.detach()
+            count.fill_(step - 1)
+            optimizer.step()
+        assert (float(x.detach().abs()) < 1e-20) == stable
 
 
 def test_decay_in_the_loss_moves_no_threshold() -> None:

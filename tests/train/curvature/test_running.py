@@ -85,7 +85,8 @@ def test_a_look_is_that_of_dense_algebra(recipe_file: Path, tmp_path: Path, clip
     (record,) = looks(tmp_path)
     expected = float(torch.linalg.eigvalsh(trainer.hessian.double())[-1])
     assert abs(record["sharpness"] - expected) < max(record["sharpness_error"], 0.01 * expected)
-    p = (trainer.moments.double() / (1 - 0.95 ** trainer.steps[0])).sqrt() + 1e-8
+    first, second = (1 - beta ** trainer.steps[0] for beta in (0.9, 0.95))
+    p = first * ((trainer.moments.double() / second).sqrt() + 1e-8)
     scaled = float(torch.linalg.eigvalsh(trainer.hessian.double() / (p[:, None] * p).sqrt())[-1])
     norm = train_record(tmp_path, 2)["gradient_norm"]
     kept = clip / norm if clip else 1.0
