@@ -5,6 +5,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -13,6 +14,7 @@ from omni.train.studies.dynamics import edge, instability, multitask, remedies
 from omni.train.studies.dynamics.descent import descend
 from omni.train.studies.dynamics.problems import problem
 from omni.train.studies.dynamics.residual import BatchNorm
+from omni.train.studies.harness.claims import mean
 from omni.train.studies.harness.study import Cell, Result
 from omni.train.studies.table import load_study
 
@@ -114,6 +116,20 @@ def test_the_gain_over_a_front() -> None:
     assert multitask.gain(front, [[1.0, 1.0]], [0]) == pytest.approx(0, abs=1e-9)
     assert multitask.gain(front, [[0.8, 0.8]], [0]) == pytest.approx(0.2)
     assert multitask.gain(front, [[1.5, 1.0]], [0]) <= 0
+
+
+def test_the_interval_of_a_gain_is_students() -> None:
+    """Exactly, where the gain is the mean of what each seed gains; and it holds a planted gain as often as it says."""
+    front, losses = [[[1.0, 1.0], [1.2, 1.2], [0.9, 0.9]]], [[0.5, 0.5], [0.9, 0.9], [0.6, 0.6]]
+    found, expected = multitask.estimate(front, losses, 0.1), mean([5.0, 3.0, 3.0])
+    for one, other in ((found.value, expected.value), (found.low, expected.low), (found.high, expected.high)):
+        assert one == pytest.approx(other)
+    random, held = np.random.default_rng(0), 0
+    for _ in range(400):                                                # five below the front, from five seeds
+        drawn = [(1 + 0.1 * random.standard_normal((5, 2)) + at).tolist() for at in ([-1, 1], [-0.5, -0.5], [1, -1])]
+        of = multitask.estimate([drawn[0], drawn[2]], drawn[1], 0.1)
+        held += of.low <= 5 <= of.high
+    assert held > 0.92 * 400
 
 
 def test_every_method_of_the_library_is_in_the_full_study() -> None:
