@@ -40,7 +40,7 @@ class Gramian:
         groups = list(divided(shared, self.most // len(losses)))
         if len(groups) == 1:
             return self._at_once(losses, shared, own)
-        products = sum((_products(rows_of(losses, group)) for group in groups), torch.zeros(()))
+        products = torch.stack([products_of(rows_of(losses, group)) for group in groups]).sum(dim=0)
         weights = self.weighting(checked(products))
         _add_plain(losses, own)
         _add(shared, torch.autograd.grad(weights @ torch.stack(list(losses)), shared, materialize_grads=True))
@@ -49,7 +49,7 @@ class Gramian:
     def _at_once(self, losses: Sequence[Tensor], shared: Sequence[Tensor], own: Sequence[Tensor]) -> Tensor:
         both = [*shared, *own]
         rows = [torch.autograd.grad(one, both, retain_graph=True, materialize_grads=True) for one in losses]
-        weights = self.weighting(checked(_products([row[: len(shared)] for row in rows])))
+        weights = self.weighting(checked(products_of([row[: len(shared)] for row in rows])))
         scales = weights.tolist()
         for at, parameter in enumerate(both):
             pairs = zip(rows, scales if at < len(shared) else [1.0] * len(rows), strict=True)
@@ -60,7 +60,7 @@ class Gramian:
         self, losses: Sequence[Tensor], shared: Sequence[Tensor], own: Sequence[Tensor], features: Sequence[Tensor]
     ) -> Tensor:
         rows = rows_of(losses, features)
-        weights = self.weighting(checked(_products(rows)))
+        weights = self.weighting(checked(products_of(rows)))
         _add_plain(losses, own)
         scales = weights.tolist()
         along = [_weighted(list(zip(column, scales, strict=True))) for column in zip(*rows, strict=True)]
@@ -88,7 +88,7 @@ class Elementwise:
             for parameter, *column in zip(group, *rows, strict=True):
                 matrix = checked(torch.stack([one.flatten() for one in column]))
                 _add([parameter], [self.combined(matrix).view_as(parameter)])
-        return torch.ones(len(losses))
+        return torch.ones_like(torch.stack(list(losses)))
 
     def combined(self, matrix: Tensor) -> Tensor:
         """[tasks, numbers] to [numbers]."""
@@ -123,9 +123,11 @@ def rows_of(losses: Sequence[Tensor], sources: Sequence[Tensor]) -> list[tuple[T
     return [torch.autograd.grad(one, sources, retain_graph=True, materialize_grads=True) for one in losses]
 
 
-def _products(rows: Sequence[Sequence[Tensor]]) -> Tensor:
-    """[tasks, tasks], source by source, nothing copied."""
-    found = torch.zeros(len(rows), len(rows), dtype=torch.promote_types(rows[0][0].dtype, torch.float32))
+def products_of(rows: Sequence[Sequence[Tensor]]) -> Tensor:
+    """Of the tasks' gradients with each other, [tasks, tasks], source by source, nothing copied."""
+    first = rows[0][0]
+    kind = torch.promote_types(first.dtype, torch.float32)
+    found = torch.zeros(len(rows), len(rows), dtype=kind, device=first.device)
     for column in zip(*rows, strict=True):
         flat = [one.detach().reshape(-1) for one in column]
         for i, left in enumerate(flat):

@@ -34,12 +34,16 @@ class Scalarization:
     ) -> Tensor:
         """Add to .grad of whatever the losses depend on. Returns the weights [tasks] that the losses had."""
         stacked = torch.stack(list(losses))
-        leaf = checked(stacked.detach()).requires_grad_()
+        leaf = checked(stacked.detach())
+        if self.parameters:                                             # of a few numbers, wherever the model is
+            leaf = leaf.to(self.parameters[0].device)
+        leaf.requires_grad_()
         total = self.combine(leaf)
         (weights,) = torch.autograd.grad(total, leaf, retain_graph=bool(self.parameters))
         if self.parameters:
             for parameter, slope in zip(self.parameters, torch.autograd.grad(total, self.parameters), strict=True):
                 parameter.grad = slope if parameter.grad is None else parameter.grad + slope
+        weights = weights.to(stacked.device)
         stacked.backward(weights)
         return weights
 

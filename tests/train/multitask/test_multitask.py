@@ -8,11 +8,13 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torchjd import aggregation
 from torchjd.autojac import jac_to_grad, mtl_backward
 
 from omni.errors import InputError
 from omni.train.multitask import METHODS, GradNorm, RandomWeights, Scalarization, method, temperature_weights
+from omni.train.multitask.gradients import products_of
 
 AGGREGATORS = {
     "mgda": aggregation.MGDA,
@@ -97,6 +99,26 @@ def test_every_method_lowers_the_losses() -> None:
             combine.backward(losses, list(model.trunk.parameters()), list(model.heads.parameters()), [z])
             optimizer.step()
         assert all(float(new) < old for new, old in zip(model.losses()[1], first, strict=True)), name
+
+
+def test_products_stay_where_the_gradients_are() -> None:
+    """By torch's own rules of what may be mixed; nothing is computed, and no GPU is needed."""
+    with FakeTensorMode():
+        rows = [[torch.ones(shape, device="cuda") for shape in ((3, 2), (4,))] for _ in range(2)]
+        assert products_of(rows).device.type == "cuda"
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="what is compared is a GPU's")
+@pytest.mark.parametrize("name", sorted({*METHODS} - {"graddrop", "rlw-normal"}))  # whose chance is the device's own
+@pytest.mark.parametrize("most", [10**9, 60])
+def test_a_gpu_combines_as_the_cpu_does(name: str, most: int) -> None:
+    here, there = Two(), Two()
+    there.cuda()
+    there.x, there.y = there.x.cuda(), there.y.cuda()
+    (mine, weights), (theirs, others) = here.combined(name, most), there.combined(name, most)
+    assert all(one.is_cuda for one in (*theirs, others))
+    for one, other in zip((*mine, weights), (*theirs, others), strict=True):
+        assert torch.allclose(one, other.cpu(), rtol=1e-2, atol=1e-3)
 
 
 @given(st.lists(st.floats(0.01, 10), min_size=2, max_size=4))
