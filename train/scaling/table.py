@@ -18,21 +18,35 @@ def read_points(paths: Sequence[Path]) -> dict[str, Points]:
     Raises InputError for what cannot be read.
     """
     if all(path.is_dir() for path in paths):
-        rows = [row for path in paths for row in _of_run(path)]
+        rows = [(str(path), row) for path in paths for row in _of_run(path)]
     elif len(paths) == 1:
-        rows = _of_json(paths[0]) if paths[0].suffix == ".json" else _of_csv(paths[0])
+        read = _of_json(paths[0]) if paths[0].suffix == ".json" else _of_csv(paths[0])
+        rows = [(f"{paths[0]}: row {number}", row) for number, row in enumerate(read, 1)]
     else:
         raise InputError("give one CSV or JSON file, or one or more folders of `omni train`, not both")
     if not rows:
         raise InputError(f"{paths[0]}: holds no rows")
-    by_task: dict[str, Points] = {}
-    for number, row in enumerate(rows, 1):
-        points = by_task.setdefault(str(row.get(TASK, "all")), {name: [] for name in row if name != TASK})
-        if set(row) - {TASK} != set(points):
-            raise InputError(f"{paths[0]}: row {number} has other columns than those before it")
+    by_task, first = dict[str, Points](), dict[str, str]()
+    for place, row in rows:
+        task = str(row.get(TASK, "all"))
+        points = by_task.setdefault(task, {name: [] for name in row if name != TASK})
+        _check_alike(place, set(row) - {TASK}, first.setdefault(task, place), set(points))
         for name, values in points.items():
             values.append(row[name])
     return by_task
+
+
+def _check_alike(place: str, columns: set[str], first: str, expected: set[str]) -> None:
+    """Raises InputError where a point has other columns than the first of its task, saying which and where both are."""
+    if columns == expected:
+        return
+    more, less = columns - expected, expected - columns
+    having, lacking, names = (place, first, more) if more else (first, place, less)
+    told = " and ".join(sorted(map(str, names)))
+    raise InputError(
+        f"{place}: has other columns than {first}: {lacking} has no {told}, but {having} has;"
+        " fit them apart, or give all the same"
+    )
 
 
 def _of_csv(path: Path) -> list[dict[str, Any]]:

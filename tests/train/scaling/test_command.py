@@ -127,6 +127,28 @@ def test_shares_of_runs_are_rounded_but_never_to_nothing_or_all(
     assert (points["fr"]["weight"], points["is"]["weight"]) == ([weights[0]], [weights[1]])
 
 
+@pytest.mark.parametrize("order", [("old", "new"), ("new", "old")])
+def test_a_run_of_other_columns_is_the_one_that_is_named(
+    order: tuple[str, str], models: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The log of an older omni does not say how often the data were seen, so that it has no column `data`."""
+    for name in order:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model").symlink_to(models("flat"))
+        train = {"kind": "train", "step": 10, "loss": 3.0, "seconds_per_step": 0.5, "tokens_per_second": 100,
+                 "mixture": {"fr": 3}, "tasks": {}, **({"epochs": {"fr": 1.0}} if name == "new" else {})}  # fmt: skip
+        records = (train, {"kind": "valid", "step": 10, "loss": 3.0, "tasks": {"fr": 2.0}})
+        (tmp_path / name / "log.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    folders = [str(tmp_path / name) for name in order]
+    assert main(["scaling", "fit", *folders]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{folders[1]}: has other columns than {folders[0]}: " in line
+    assert f"{tmp_path / 'old'} has no data, but {tmp_path / 'new'} has" in line
+    (tmp_path / "rows.json").write_text(json.dumps([{"size": 1, "loss": 2}, {"size": 1}]))
+    assert main(["scaling", "fit", str(tmp_path / "rows.json")]) == 2
+    assert "rows.json: row 2: has other columns than" in capsys.readouterr().err
+
+
 def test_run_folders_give_a_point_a_task(models: Callable[..., Path], tmp_path: Path) -> None:
     """Size without embeddings, the share of the rows consumed, tokens without repeats, and the last validation loss."""
     from omni.model.folder import load_shape
