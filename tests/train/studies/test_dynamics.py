@@ -75,6 +75,22 @@ def test_instability_judges_highest_rates() -> None:
     assert falls.value == pytest.approx(math.log2(500 / 12.5), rel=0.05)
 
 
+def test_the_way_of_the_sharpness_is_shown_at_the_highest_rate_that_trains() -> None:
+    """Of the seeds that train: no remedy never does, and clipping in all seeds but one."""
+
+    def result(cell: Cell) -> Result:
+        rate, alone = cell.params["lr"], cell.params["remedies"] == ["clipping"]
+        trains = rate <= 0.04 and (cell.seed > 0 if alone else bool(cell.params["remedies"]))
+        way = {"0": 500.0, "10": 400.0 + cell.seed, "25": None, "50": 3 / rate, "100": 2 / rate, "400": 1 / rate}
+        return Result(cell.params, cell.seed, {"loss": 0.01 if trains else None, "sharpness": way}, 1.0)
+
+    (table,) = instability.tables([result(cell) for cell in instability.cells(False)]).values()
+    rows = {remedy: row for remedy, *row in table}
+    assert rows["remedy"] == ["seeds", "rate", "step 0", "step 10", "step 25", "step 50", "step 100", "step 400"]
+    assert rows["none"] == ["0", *["–"] * 7] and len(rows) == 1 + len(instability.SINGLE)
+    assert rows["clipping"] == ["4", "0.04", "500", "402", "–", "75", "50", "25"]
+
+
 def test_a_cell_of_instability_diverges_or_trains() -> None:
     settings: dict[str, Any] = {"remedies": [], "steps": 60}
     assert instability.run({**settings, "lr": 1.0}, 0, Path())["loss"] is None

@@ -21,7 +21,7 @@ from omni.train.studies.dynamics.remedies import (
 )
 from omni.train.studies.dynamics.residual import INITS, NORMS, residual
 from omni.train.studies.harness.claims import Claim, Estimate, mean
-from omni.train.studies.harness.study import Cell, Result, Results, Study
+from omni.train.studies.harness.study import Cell, Result, Results, Study, Table
 
 PROTOCOL = """
 Problem. A residual network of ReLU (4 branches of two layers, width 32) that tells the first 512 digits of scikit-learn
@@ -170,6 +170,24 @@ def plot(results: Results, folder: Path) -> Mapping[str, Path]:
     }
 
 
+def tables(results: Results) -> dict[str, Table]:
+    """How the sharpness goes early in training, at the highest rate that trains: medians of the seeds that do."""
+    marks = [str(step) for step in (*MARKS, results[0].params["steps"])]
+    rows: list[list[str]] = [["remedy", "seeds", "rate", *(f"step {step}" for step in marks)]]
+    for remedy, runs in _alone(results).items():
+        top = highest(runs)
+        best = [one for one in runs if one.params["lr"] == top[one.seed] and trains(one)]
+        rates = [one.params["lr"] for one in best]
+        paths = [[one.values["sharpness"].get(mark) for one in best] for mark in marks]
+        rows.append([remedy, str(len(best)), *(_median(values) for values in (rates, *paths))])
+    return {"Sharpness on the way, at the highest rate that trains": rows}
+
+
+def _median(values: Sequence[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    return f"{statistics.median(known):.3g}" if known else "–"
+
+
 STUDY = Study(
     "Loss curvature and training instability",
     "Gilmer, Ghorbani, Garg, Kudugunta, Neyshabur, Cardoze, Dahl, Nado and Firat 2021",
@@ -178,4 +196,5 @@ STUDY = Study(
     run,
     judge,
     plot,
+    tables=tables,
 )
