@@ -14,6 +14,7 @@ from omni.errors import InputError
 from omni.eval.statistics import holm, mcnemar, paired_difference, randomization
 from omni.eval.suite.run import logs_of
 from omni.eval.tasks.measures import KINDS, kind_of, over_epochs, table_of
+from omni.files import read_json
 
 OTHERS, OF_VOICES = "graders_error", "_asked_wer"                       # what grader and synthesizer err: no model's
 
@@ -54,8 +55,8 @@ def _read(folder: Path) -> tuple[dict[str, dict[str, Score]], dict[str, dict[str
     """Of a folder's samples the scores, by TASK_SCORER, and what was asked and wanted, by task, as a checksum."""
     scores: dict[str, dict[str, list[Score]]] = {}
     asked: dict[str, dict[str, str]] = {}
-    for task, header in logs_of(folder / "logs").items():
-        for sample in read_eval_log(header.location).samples or []:
+    for task, log in _logs(folder).items():
+        for sample in read_eval_log(log).samples or []:
             asked.setdefault(task, {})[str(sample.id)] = _question(sample)
             for name, score in ({} if sample.error else sample.scores or {}).items():
                 scores.setdefault(f"{task}_{name}", {}).setdefault(str(sample.id), []).append(score)
@@ -63,6 +64,20 @@ def _read(folder: Path) -> tuple[dict[str, dict[str, Score]], dict[str, dict[str
         raise InputError(f"{folder}: no logs of `omni eval suite` there")
     return {name: {one: over_epochs((one, score) for score in some)[0] for one, some in by.items()}
             for name, by in scores.items()}, asked  # fmt: skip
+
+
+def _logs(folder: Path) -> dict[str, str]:
+    """The log of each task: that which suite.json rests on, and not a newer one, such as of a run that was broken off.
+
+    Without a suite.json the newest. Raises InputError where one that is named is gone.
+    """
+    if not (folder / "suite.json").is_file():
+        return {task: header.location for task, header in logs_of(folder / "logs").items()}
+    tasks = read_json(folder / "suite.json")["tasks"]
+    found = {one["task"]: folder / "logs" / one["log"] for one in tasks if one["log"]}
+    if gone := [path for path in found.values() if not path.is_file()]:
+        raise InputError(f"{gone[0]}: {folder / 'suite.json'} names this log, and it is gone; run the suite again")
+    return {task: str(path) for task, path in found.items()}
 
 
 def _question(sample: EvalSample) -> str:
