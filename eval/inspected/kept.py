@@ -16,7 +16,10 @@ from inspect_ai.tool import ToolChoice, ToolInfo
 
 from omni.files import write_text
 
-READ = {"temperature", "top_k", "top_p", "max_tokens", "seed", "extra_body"}  # settings that our providers heed
+READ = {                                                                # settings that our providers heed
+    "temperature", "top_k", "top_p", "max_tokens", "seed", "stop_seqs", "frequency_penalty", "presence_penalty",
+    "logit_bias", "extra_body",
+}  # fmt: skip
 
 APART = 1_000_003                                                       # seeds of epochs; attempts take the next ones
 
