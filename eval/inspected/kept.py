@@ -11,11 +11,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from inspect_ai.model import ChatMessage, GenerateConfig, ModelAPI, ModelOutput
+from inspect_ai.model._cache import epoch as EPOCH
 from inspect_ai.tool import ToolChoice, ToolInfo
 
 from omni.files import write_text
 
-READ = {"temperature", "top_k", "top_p", "max_tokens", "seed", "extra_body"}  # settings that our providers heed
+READ = {                                                                # settings that our providers heed
+    "temperature", "top_k", "top_p", "max_tokens", "seed", "stop_seqs", "frequency_penalty", "presence_penalty",
+    "logit_bias", "extra_body",
+}  # fmt: skip
+
+APART = 1_000_003                                                       # seeds of epochs; attempts take the next ones
 
 
 class KeptModel(ModelAPI):
@@ -30,7 +36,12 @@ class KeptModel(ModelAPI):
     async def generate(
         self, input: list[ChatMessage], tools: list[ToolInfo], tool_choice: ToolChoice, config: GenerateConfig
     ) -> ModelOutput:
-        """The answer, kept or new. What cannot be answered raises what `answer` raises, and is not kept."""
+        """The answer, kept or new. What cannot be answered raises what `answer` raises, and is not kept.
+
+        Every epoch draws with a seed of its own, or its answers would be those of the first.
+        """
+        if (again := EPOCH.get(1) - 1) > 0:
+            config = config.model_copy(update={"seed": (config.seed or 0) + APART * again})
         if self._kept is None:
             return await self.answer(input, tools, config)
         path = self._kept / f"{_key(input, tools, config)}.json"

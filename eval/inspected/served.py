@@ -4,10 +4,12 @@ Inspect's own provider for such endpoints drops the sound of an answer; this one
 text, as those endpoints give it; pictures are drawn by `/images/generations` beside them. What a guard of theirs
 refuses or cuts off is a refusal, in whatever words, and whatever had been said by then. What they have no form for,
 such as an animation, is an error of its sample, and so is an answer without the sound that was asked for. A request
-that fails for a reason that may pass is tried again, as often as `max_retries` says; then its sample is an error, and
-the others go on.
+that fails for a reason that may pass is tried again, as often as `max_retries` says, or else three times; then its
+sample is an error, and the others go on. Settings are passed on, and those that have no form here are refused, as tools
+are; of pictures there are none but the words.
 """
 
+import asyncio
 import base64
 import binascii
 import io
@@ -42,6 +44,16 @@ FILTERED = {"content_filter", "content_policy_violation", "moderation_blocked"} 
 REFUSED = "I can't help with that."                                     # of every refusal: graders know these words
 VOICE = "alloy"                                                         # which all of these endpoints have
 SECONDS = 120.0
+PAUSES = (3.0, 6.0, 12.0)                                               # before a request is tried again
+FAILURES = (httpx.TransportError, httpx.HTTPStatusError)                # that may pass
+SETTINGS = {                                                            # Inspect's names, and the endpoints'
+    **{name: name for name in ("temperature", "top_p", "top_k", "max_tokens", "seed")}, "stop_seqs": "stop",
+    **{name: name for name in ("frequency_penalty", "presence_penalty", "logit_bias")},
+}  # fmt: skip
+FORMLESS = (
+    "best_of", "num_choices", "logprobs", "top_logprobs", "prompt_logprobs", "response_schema", "extra_headers",
+    "effort", "reasoning_effort", "reasoning_tokens", "reasoning_summary", "verbosity", "modalities",
+)  # fmt: skip
 
 
 class ServedModel(KeptModel):
@@ -58,22 +70,40 @@ class ServedModel(KeptModel):
         self._base = base_url.rstrip("/")
 
     async def answer(self, input: list[ChatMessage], tools: list[ToolInfo], config: GenerateConfig) -> ModelOutput:
-        """The answer. Raises InputError for what the endpoint refuses, and httpx's errors for what may pass."""
+        """The answer. Raises InputError for what the endpoint refuses and what it cannot be asked for.
+
+        What may pass raises httpx's errors where Inspect counts retries, and ConnectionError once ours are used up:
+        without `max_retries` Inspect would never end.
+        """
+        _refuse_formless(self.model_name, tools, config)
+        for pause in PAUSES if config.max_retries is None else ():
+            try:
+                return await self._answered(input, config)
+            except FAILURES:
+                await asyncio.sleep(pause)
+        try:
+            return await self._answered(input, config)
+        except FAILURES as error:
+            if config.max_retries is not None:
+                raise
+            raise ConnectionError(f"{self._base}: tried {len(PAUSES) + 1} times ({error!r})") from error
+
+    async def _answered(self, input: list[ChatMessage], config: GenerateConfig) -> ModelOutput:
         want = (config.extra_body or {}).get("modalities", ["text"])
         if "image" in want:
             if len(want) > 1:
                 raise InputError(f"{self._base}: draws, or says and writes; ask for an image alone")
             return await self._drawn(input)
         asked: dict[str, Any] = {"model": self.model_name, "messages": [_message(one) for one in input]}
-        for name in ("temperature", "top_p", "max_tokens", "seed"):
-            if (value := getattr(config, name)) is not None:
-                asked[name] = value
+        for ours, theirs in SETTINGS.items():
+            if (value := getattr(config, ours)) is not None:
+                asked[theirs] = value
         asked |= _shaped(config.extra_body or {})
         reply = await self._post("chat/completions", asked)
         return self._said(reply, "audio" in want) if reply.is_success else _refusal(self.model_name, reply)
 
     def should_retry(self, ex: Exception) -> bool:
-        return isinstance(ex, httpx.TransportError | httpx.HTTPStatusError)
+        return isinstance(ex, FAILURES)
 
     async def count_text_tokens(self, text: str) -> int:
         """By its bytes: the endpoint's own count comes with the answer."""
@@ -130,6 +160,14 @@ class ServedModel(KeptModel):
 
 
 PROVIDER = modelapi(name="served")(ServedModel)
+
+
+def _refuse_formless(name: str, tools: Sequence[ToolInfo], config: GenerateConfig) -> None:
+    """Raises InputError for what would be dropped without a word."""
+    if tools:
+        raise InputError(f"{name}: served/ passes no tools on; leave {tools[0].name} out")
+    if asked := [one for one in FORMLESS if getattr(config, one) is not None]:
+        raise InputError(f"{name}: served/ passes no {asked[0]} on; leave it out")
 
 
 def _shaped(extra: dict[str, Any]) -> dict[str, Any]:

@@ -2,17 +2,19 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from inspect_ai.log import EvalSample, read_eval_log
 from inspect_ai.scorer import Score
+from numpy.typing import NDArray
 
 from omni.errors import InputError
 from omni.eval.statistics import holm, mcnemar, paired_difference, randomization
 from omni.eval.suite.run import logs_of
-from omni.eval.tasks.measures import KINDS, kind_of, rows_of
+from omni.eval.tasks.measures import KINDS, kind_of, over_epochs, table_of
+from omni.files import read_json
 
 OTHERS, OF_VOICES = "graders_error", "_asked_wer"                       # what grader and synthesizer err: no model's
 
@@ -51,16 +53,31 @@ def compare(first: Path, second: Path) -> list[Difference]:
 
 def _read(folder: Path) -> tuple[dict[str, dict[str, Score]], dict[str, dict[str, str]]]:
     """Of a folder's samples the scores, by TASK_SCORER, and what was asked and wanted, by task, as a checksum."""
-    scores: dict[str, dict[str, Score]] = {}
+    scores: dict[str, dict[str, list[Score]]] = {}
     asked: dict[str, dict[str, str]] = {}
-    for task, header in logs_of(folder / "logs").items():
-        for sample in read_eval_log(header.location).samples or []:
+    for task, log in _logs(folder).items():
+        for sample in read_eval_log(log).samples or []:
             asked.setdefault(task, {})[str(sample.id)] = _question(sample)
             for name, score in ({} if sample.error else sample.scores or {}).items():
-                scores.setdefault(f"{task}_{name}", {})[str(sample.id)] = score
+                scores.setdefault(f"{task}_{name}", {}).setdefault(str(sample.id), []).append(score)
     if not scores:
         raise InputError(f"{folder}: no logs of `omni eval suite` there")
-    return scores, asked
+    return {name: {one: over_epochs((one, score) for score in some)[0] for one, some in by.items()}
+            for name, by in scores.items()}, asked  # fmt: skip
+
+
+def _logs(folder: Path) -> dict[str, str]:
+    """The log of each task: that which suite.json rests on, and not a newer one, such as of a run that was broken off.
+
+    Without a suite.json the newest. Raises InputError where one that is named is gone.
+    """
+    if not (folder / "suite.json").is_file():
+        return {task: header.location for task, header in logs_of(folder / "logs").items()}
+    tasks = read_json(folder / "suite.json")["tasks"]
+    found = {one["task"]: folder / "logs" / one["log"] for one in tasks if one["log"]}
+    if gone := [path for path in found.values() if not path.is_file()]:
+        raise InputError(f"{gone[0]}: {folder / 'suite.json'} names this log, and it is gone; run the suite again")
+    return {task: str(path) for task, path in found.items()}
 
 
 def _question(sample: EvalSample) -> str:
@@ -85,12 +102,11 @@ def _difference(name: str, ours: dict[str, Score], theirs: dict[str, Score]) -> 
     kind = kind_of(first)
     if kind is not kind_of(second):
         raise InputError(f"{name}: was scored in two ways; run both suites with the same version of omni")
-    one, other = kind.table(rows_of(first)), kind.table(rows_of(second))
+    one, other = table_of(first), table_of(second)
     low, high = paired_difference(one, other, kind.value)
-    p = _mcnemar(first, second) if kind is KINDS["share"] else randomization(one, other, kind.value)
+    p = _mcnemar(one, other) if kind is KINDS["share"] else randomization(one, other, kind.value)
     return Difference(name, kind.value(one), kind.value(other), low, high, len(shared), p)
 
 
-def _mcnemar(first: Sequence[Score], second: Sequence[Score]) -> float:
-    pairs = list(zip(rows_of(first), rows_of(second), strict=True))
-    return mcnemar(sum(a[0] > b[0] for a, b in pairs), sum(b[0] > a[0] for a, b in pairs))
+def _mcnemar(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    return mcnemar(int((one > other).sum()), int((other > one).sum()))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from omni.eval.abilities.scoring import Measure
 from omni.eval.statistics import paired_difference
 from omni.eval.suite.outcome import Outcome, scores
-from omni.eval.tasks.measures import kind_of, rows_of
+from omni.eval.tasks.measures import kind_of, table_of
 
 BESIDE = {"_aloud": "", "_channels": "_aloud", "_accents": "_aloud"}    # ending of a task to that of its counterpart
 
@@ -27,13 +27,16 @@ def add_gaps(outcomes: Sequence[Outcome]) -> None:
 
 def _gap(first: Outcome, second: Outcome) -> Measure | None:
     """The difference of the first scorer's figures, by a paired bootstrap; None where they have no sample in common."""
-    ours, theirs = ({str(one.id): one for one in side.samples if not one.error} for side in (first, second))
-    shared = sorted(set(ours) & set(theirs))
-    before, after = scores([ours[key] for key in shared]), scores([theirs[key] for key in shared])
+    ours, theirs = ([one for one in side.samples if not one.error] for side in (first, second))
+    shared = {str(one.id) for one in ours} & {str(one.id) for one in theirs}
+    before, after = (
+        scores(sorted((one for one in side if str(one.id) in shared), key=lambda one: str(one.id)))
+        for side in (ours, theirs)
+    )
     name = next((name for name in before if len(before[name]) == len(after.get(name, ())) == len(shared) > 0), None)
     if name is None:
         return None
     kind = kind_of(before[name])
-    one, other = kind.table(rows_of(before[name])), kind.table(rows_of(after[name]))
+    one, other = table_of(before[name]), table_of(after[name])
     low, high = paired_difference(one, other, kind.value)
     return Measure(kind.value(other) - kind.value(one), kind.unit, low, high, len(shared))

@@ -11,7 +11,7 @@ from inspect_ai.log import EvalLog, EvalSample
 from inspect_ai.scorer import Score
 
 from omni.eval.abilities.scoring import Measure
-from omni.eval.tasks.measures import broken_down, figures
+from omni.eval.tasks.measures import broken_down, figures, over_epochs
 from omni.figures import Report
 
 
@@ -73,12 +73,12 @@ def outcome(task: str, log: EvalLog) -> Outcome:
 
 
 def scores(samples: Sequence[EvalSample]) -> dict[str, list[Score]]:
-    """Scores by scorer, of the samples that have one."""
-    found: dict[str, list[Score]] = {}
+    """Scores by scorer, of the samples that have one, each sample's over its epochs."""
+    found: dict[str, list[tuple[object, Score]]] = {}
     for sample in samples:
         for name, score in ({} if sample.error else sample.scores or {}).items():
-            found.setdefault(name, []).append(score)
-    return found
+            found.setdefault(name, []).append((sample.id, score))
+    return {name: over_epochs(some) for name, some in found.items()}
 
 
 def report(command: str, outcomes: Sequence[Outcome]) -> Report:

@@ -1,7 +1,7 @@
 """From the scores of samples to figures: the value, its interval, chance, the baseline, and each group by itself."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +9,7 @@ import numpy as np
 from inspect_ai.scorer import Metric, SampleScore, Score, metric
 from numpy.typing import NDArray
 
-from omni.eval.abilities.scoring import Measure, bleu_counts, bleu_of, chrf_counts, chrf_of, share, statistic
+from omni.eval.abilities.scoring import Measure, bleu_counts, bleu_of, chrf_counts, chrf_of, statistic
 from omni.eval.statistics import wilson
 
 LEAST = 5                                                               # samples of a group that is shown by itself
@@ -24,13 +24,14 @@ class Kind:
     table: Callable[[Sequence[Any]], NDArray[np.float64]] = lambda rows: np.array(rows, np.float64)
 
     def measure(self, rows: Sequence[Any], chance: float | None = None) -> Measure:
+        """The figure of samples by what each adds to it."""
+        return self.of_table(self.table(rows), chance)
+
+    def of_table(self, table: NDArray[np.float64], chance: float | None = None) -> Measure:
         """Shares and rates have Wilson's interval, all else one of a bootstrap, an extreme none: it was seen."""
-        table = self.table(rows)
         if self in EXTREMES:
             return Measure(self.value(table), self.unit, self.value(table), self.value(table), len(table), chance)
-        if self is KINDS["share"]:
-            return share([bool(one) for one in table[:, 0]], chance)
-        if self is KINDS["rate"]:
+        if self in (KINDS["share"], KINDS["rate"]):
             return Measure(_mean(table), self.unit, *wilson(table[:, 0].sum(), len(table)), len(table), chance)
         return statistic(table, self.value, self.unit, chance)
 
@@ -112,7 +113,7 @@ def figures(name: str, scores: Sequence[Score]) -> dict[str, Measure]:
     made = _with_baseline(name, scores)
     choosing = [lost for score in scores if (lost := (score.metadata or {}).get("unparsable")) is not None]
     if choosing:
-        made[f"{name}_unparsable"] = share(choosing)
+        made[f"{name}_unparsable"] = KINDS["share"].measure([[one] for one in choosing])
     for group, members in grouped(scores, "language").items():
         made |= _with_baseline(f"{name}_{group}", members)
     return made
@@ -142,13 +143,14 @@ def grouped(scores: Sequence[Score], by: str) -> dict[str, list[Score]]:
     return {name: [one for one in scores if (one.metadata or {})["groups"].get(by) == name] for name in shown}
 
 
-@metric
+@metric(scores="unreduced")                                             # Inspect's reducers keep the first epoch's rows
 def measured(name: str) -> Metric:
     """The same figures in Inspect's log: NAME, NAME_low, NAME_high, NAME_n and, where there is one, NAME_chance."""
 
     def compute(scores: list[SampleScore]) -> dict[str, float]:
         flat: dict[str, float] = {}
-        for key, one in figures(name, [score.score for score in scores]).items():
+        named = ((at if one.sample_id is None else str(one.sample_id), one.score) for at, one in enumerate(scores))
+        for key, one in figures(name, over_epochs(named)).items():
             flat |= {key: one.value, f"{key}_low": one.low, f"{key}_high": one.high, f"{key}_n": one.n}
             flat |= {} if one.chance is None else {f"{key}_chance": one.chance}
         return {key: float(value) for key, value in flat.items()}
@@ -156,9 +158,27 @@ def measured(name: str) -> Metric:
     return compute
 
 
-def rows_of(scores: Sequence[Score]) -> list[Any]:
-    """What each sample adds to the figure."""
-    return [(score.metadata or {})["row"] for score in scores]
+def over_epochs(found: Iterable[tuple[object, Score]]) -> list[Score]:
+    """One score a sample, with the `rows` of all its epochs, which are no further samples. found: with samples' ids."""
+    by_sample: dict[object, list[Score]] = {}
+    for sample, score in found:
+        by_sample.setdefault(sample, []).append(score)
+    return [_over_epochs(some) if len(some) > 1 else some[0] for some in by_sample.values()]
+
+
+def _over_epochs(some: Sequence[Score]) -> Score:
+    metas = [score.metadata or {} for score in some]
+    lost = None if metas[0]["unparsable"] is None else float(np.mean([one["unparsable"] for one in metas]))
+    whole = {**metas[0], "rows": [one["row"] for one in metas], "unparsable": lost}
+    return some[0].model_copy(update={"metadata": whole})
+
+
+def table_of(scores: Sequence[Score]) -> NDArray[np.float64]:
+    """What each sample adds to the figure, on average over its epochs: [samples, ...]."""
+    rows = [meta.get("rows") or [meta["row"]] for score in scores if (meta := score.metadata)]
+    table = kind_of(scores).table([row for some in rows for row in some])
+    ends = np.cumsum([len(some) for some in rows])[:-1]
+    return table if len(table) == len(rows) else np.stack([some.mean(0) for some in np.split(table, ends)])
 
 
 def kind_of(scores: Sequence[Score]) -> Kind:
@@ -168,4 +188,4 @@ def kind_of(scores: Sequence[Score]) -> Kind:
 
 def _measure(scores: Sequence[Score]) -> Measure:
     chances = [chance for score in scores if (chance := (score.metadata or {})["chance"]) is not None]
-    return kind_of(scores).measure(rows_of(scores), float(np.mean(chances)) if chances else None)
+    return kind_of(scores).of_table(table_of(scores), float(np.mean(chances)) if chances else None)

@@ -15,7 +15,7 @@ from omni.eval.tasks.hearing import SPOKEN, played, recorded
 from omni.eval.tasks.records import Given, Record, drawn, most_often_right, records
 from omni.eval.tasks.scorers import right
 from omni.eval.tasks.seeing import seen
-from omni.train.data.items import Manifest, Recording
+from omni.train.data.items import LINES, Manifest, Recording
 from omni.train.data.lines import months, numbers
 from omni.train.tasks.dialogues import Dialogue, Said, Script, count, see
 
@@ -135,7 +135,8 @@ def _record(manifest: Manifest, dialogue: Dialogue, aloud: bool) -> Record | Non
     return Record(
         f"{(shown[0] if shown else question).item.id}:{question.item.id}:{language}:{reply.face.language}",
         reply.item.texts[str(reply.face.language)], tuple(given), language=reply.face.language,
-        groups={"language": language, "topic": topic}, more={"spoken_language": language},
+        groups={"language": language, "topic": topic},
+        more={"spoken_language": language, "exact": reply.item.source == LINES},  # counting and numbers, not captions
     )  # fmt: skip
 
 

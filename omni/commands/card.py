@@ -36,7 +36,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Collect, render, and say what is missing and where the card is."""
     from omni.figures import Report
-    from omni.safety.card.collect import collect
+    from omni.safety.card.collect import collect, has_interval
     from omni.safety.card.render import write_card
 
     folder = _model(named_model(args.model))
@@ -49,7 +49,8 @@ def run(args: argparse.Namespace) -> None:
         report = Report("card")
         for name, one in card.numbers.items():
             measure = one.measure
-            report.add(name, measure.value, measure.unit, low=measure.low, high=measure.high, n=measure.n)
+            ends = {"low": measure.low, "high": measure.high} if has_interval(measure) else {}
+            report.add(name, measure.value, measure.unit, **ends, n=measure.n)
         report.add("problems", len(card.problems), "problems")
         print(report.json())
 

@@ -26,4 +26,4 @@ def run(args: argparse.Namespace) -> None:
         if before != after:
             print(f"{one.name:<{width}}  {before} -> {after}{'  *' if one.apart else ''}")
     differing = sum(one.before != one.after for one in found)
-    print(f"{differing} of {len(found)} figures differ; *: their intervals do not touch")
+    print(f"{differing} of {len(found)} figures differ; *: both have intervals, which do not touch")

@@ -137,13 +137,21 @@ def opened(name: str, base_url: str | None) -> "tuple[Model, str]":
     from omni.eval.inspected.provider import OmniModel
     from omni.files import sha256
 
-    provider, _, rest = name.partition("/")
-    if name != NAME and not Path(name).exists() and rest and provider not in (".", "..", ""):
+    ours = _ours(name)
+    if ours is None:
         try:
             return get_model(name, base_url=base_url), f"{name} {base_url}"
         except ValueError as error:
             raise InputError(f"--model {name}: neither a model folder nor one that Inspect knows ({error})") from None
-    model = get_model(f"omni/{name.removeprefix('omni/')}")
+    model = get_model(f"omni/{ours}")
     assert isinstance(model.api, OmniModel)
-    weights = sha256(named_model(name) / "checksums.json")
+    weights = sha256(named_model(ours) / "checksums.json")
     return model, f"{weights} {model.api.pipeline.tokenizers.fingerprint}"
+
+
+def _ours(name: str) -> str | None:
+    """A model of ours, with or without the provider that Inspect names it by; None for one of another provider's."""
+    provider, _, rest = name.partition("/")
+    if provider == "omni" and rest and not (Path(name) / "checksums.json").is_file():
+        return rest
+    return name if name == NAME or not rest or provider in (".", "..", "") or Path(name).exists() else None

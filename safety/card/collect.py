@@ -1,6 +1,7 @@
 """Everything a card says, as data: figures with the log behind each, what is missing, and what is stale."""
 
 import json
+import math
 import shlex
 import shutil
 from collections.abc import Sequence
@@ -72,7 +73,7 @@ class Card:
         return {
             "model": self.model, "identity": self.identity, "problems": self.problems,
             "figures": {
-                name: {**asdict(one.measure), "source": one.source, "command": one.command}
+                name: {**_as_json(one.measure), "source": one.source, "command": one.command}
                 for name, one in self.numbers.items()
             },
             "preparedness": {one.category: one.level for one in self.verdicts}, "overall": self.overall,
@@ -128,6 +129,17 @@ def trained(model: Path) -> tuple[float, int, str] | None:
         seconds = sum((one["step"] - before) * one["seconds_per_step"] for before, one in spans)
         return seconds / 3600, machine()["cores"], "by its log, as if on all cores of this machine"
     return (*TRAINED, "docs/omni-tiny.md") if model.resolve() == FOLDER.resolve() else None
+
+
+def _as_json(measure: Measure) -> dict[str, Any]:
+    """Its fields, with null for an interval that there is not."""
+    ends = {} if has_interval(measure) else {"low": None, "high": None}
+    return asdict(measure) | ends
+
+
+def has_interval(measure: Measure) -> bool:
+    """Whether it was said; that of an extreme is known to be of no width."""
+    return not (math.isnan(measure.low) or math.isnan(measure.high))
 
 
 def _suite(card: Card, folder: Path, out: Path) -> str | None:
@@ -218,7 +230,7 @@ def _bench(card: Card, path: Path, out: Path) -> None:
     shutil.copy2(path, out / "logs" / path.name)
     for figure, one in figures.items():
         if one["value"] is not None:
-            low, high = (one["value"] if one[end] is None else one[end] for end in ("low", "high"))
+            low, high = (math.nan if one[end] is None else one[end] for end in ("low", "high"))  # none is not zero wide
             measure = Measure(one["value"], one["unit"], low, high, one["n"] or 1)
             card.numbers[f"{name}_{figure}"] = Number(measure, f"logs/{path.name}", command)
 

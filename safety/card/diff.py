@@ -1,5 +1,6 @@
 """Two cards: which figures changed by more than their intervals allow, and what one has that the other lacks."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,10 @@ from omni.files import read_json
 
 @dataclass(frozen=True)
 class Change:
-    """A figure of two cards; None where one of them lacks it. `apart`: their 95 % intervals do not touch."""
+    """A figure of two cards; None where one of them lacks it.
+
+    apart: both have a 95 % interval, and these do not touch
+    """
 
     name: str
     before: float | None
@@ -23,11 +27,16 @@ def diff(first: Path, second: Path) -> list[Change]:
     ours, theirs = _figures(first), _figures(second)
     found = []
     for name in dict.fromkeys((*ours, *theirs)):
-        one, other = ours.get(name), theirs.get(name)
-        apart = bool(one and other and (one["high"] < other["low"] or other["high"] < one["low"]))
-        before, after = (None if side is None else float(side["value"]) for side in (one, other))
+        one, other = ours.get(name, {}), theirs.get(name, {})
+        apart = _known(one) and _known(other) and (one["high"] < other["low"] or other["high"] < one["low"])
+        before, after = (float(side["value"]) if side else None for side in (one, other))
         found.append(Change(name, before, after, apart))
     return found
+
+
+def _known(one: Mapping[str, Any]) -> bool:
+    """Whether its interval is there: of a figure without one nothing is known of chance."""
+    return one.get("low") is not None and one.get("high") is not None
 
 
 def _figures(folder: Path) -> dict[str, dict[str, Any]]:

@@ -1,5 +1,6 @@
 """Pictures of a card: figures with their intervals, and beside them chance."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,7 +50,8 @@ def _draw(some: "dict[str, Number]", title: str, path: Path) -> None:
             if one.chance is not None:
                 axes.plot(one.chance, row, "|", color="#b3541e", markersize=11, markeredgewidth=2)
         axes.set_yticks(range(len(some)), list(some), fontsize=8)
-        axes.set_xlim(min(-0.02, *(one.low - 0.02 for one in found)), max(1.02, *(1.02 * one.high for one in found)))
+        ends = [end for one in found for end in (one.value, one.low, one.high) if not math.isnan(end)]
+        axes.set_xlim(min(-0.02, *(end - 0.02 for end in ends)), max(1.02, *(1.02 * end for end in ends)))
         axes.invert_yaxis()
         axes.grid(axis="x", alpha=0.3)
         axes.set_title(title, fontsize=10, loc="left")

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from omni.figures import machine
-from omni.safety.card.collect import Card, Number, trained
+from omni.safety.card.collect import Card, Number, has_interval, trained
 from omni.safety.card.telling import theirs
 from omni.safety.card.telling.data import trained_on
 from omni.safety.card.telling.languages import languages, odd
@@ -210,11 +210,13 @@ def _cost(card: Card, model: Path) -> Section:
 def _row(name: str, one: Number) -> tuple[Cell, ...]:
     measure = one.measure
     chance = "" if measure.chance is None else f"{measure.chance:.3g}"
-    return (name, f"{measure.value:.3g}", f"{measure.low:.3g} to {measure.high:.3g}", str(measure.n), chance,
+    ends = f"{measure.low:.3g} to {measure.high:.3g}" if has_interval(measure) else ""
+    return (name, f"{measure.value:.3g}", ends, str(measure.n), chance,
             measure.unit, source(one), one.command)  # fmt: skip
 
 
 def _left(one: Number) -> str:
     """What a guard with this recall lets through."""
     measure = one.measure
-    return f"{1 - measure.value:.2f} [{1 - measure.high:.2f}, {1 - measure.low:.2f}], n={measure.n}"
+    ends = f"[{1 - measure.high:.2f}, {1 - measure.low:.2f}]" if has_interval(measure) else "(no interval)"
+    return f"{1 - measure.value:.2f} {ends}, n={measure.n}"

@@ -140,6 +140,16 @@ def test_answers_in_other_languages_are_graded(label: str, said: str) -> None:
     assert grade(said).label == label
 
 
+def test_what_refuses_and_then_does_it_complies_and_help_in_its_place_does_not() -> None:
+    """In `seen`, which the rules were made on; what they err on in `fresh` is measured and none of a test's."""
+    later = [row for row in labelled("seen") if grading.SENTENCE.search(row[2].rstrip(".!"))]
+    assert {(language, label) for language, label, _ in later} >= {(one, "comply") for one in ASKED_IN}
+    assert sum(label == "refuse" for _, label, _ in later) > 8
+    assert [text for _, label, text in later if label != "babble" and grade(text).label != label] == []
+    taught = grading.refusals()[0]
+    assert grade(f"{taught} Sure, here is how.").label == "comply"      # which is as good as equal to what is taught
+
+
 def test_the_policys_requests_are_asked_in_other_languages_and_a_users_are_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

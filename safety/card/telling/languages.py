@@ -2,7 +2,8 @@
 
 import re
 
-from omni.safety.card.collect import Card, Number
+from omni.eval.abilities.scoring import Measure
+from omni.safety.card.collect import Card, Number, has_interval
 from omni.safety.card.derived import unpaired_gap
 from omni.safety.card.telling.pieces import Cell, Section, Table, source, value
 from omni.safety.published import LANGUAGES, checks, published
@@ -43,7 +44,11 @@ def odd(about: str) -> list[str]:
 
 def _from_english(one: Number, english: Number) -> str:
     gap = unpaired_gap(one.measure, english.measure)
-    return f"{gap.value:+.3g} [{gap.low:+.3g}, {gap.high:+.3g}]"
+    return f"{gap.value:+.3g}" + (f" [{gap.low:+.3g}, {gap.high:+.3g}]" if has_interval(gap) else "")
+
+
+def _with_ends(one: Measure) -> str:
+    return f"{one.value:.3g}" + (f" [{one.low:.3g}, {one.high:.3g}]" if has_interval(one) else "")
 
 
 def _every_language(card: Card) -> Table:
@@ -53,7 +58,6 @@ def _every_language(card: Card) -> Table:
         whole, _, code = name.rpartition("_")
         english = card.numbers.get(f"{whole}_en")
         if english is not None and code != "en" and LANGUAGE.fullmatch(code):
-            shown = (f"{number.measure.value:.3g} [{number.measure.low:.3g}, {number.measure.high:.3g}]"
-                     for number in (one, english))  # fmt: skip
+            shown = (_with_ends(number.measure) for number in (one, english))
             rows.append((whole, code, *shown, _from_english(one, english), str(one.measure.n), source(one)))
     return Table(("figure", "language", "value, 95 %", "in English", "gap to English", "n", "log"), rows)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from omni.safety.card.collect import Number
+from omni.safety.card.collect import Number, has_interval
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,8 @@ class Section:
 
 def value(one: Number) -> str:
     """With its interval and how much is behind it."""
-    return f"{one.measure.value:.2f} [{one.measure.low:.2f}, {one.measure.high:.2f}], n={one.measure.n}"
+    ends = f"[{one.measure.low:.2f}, {one.measure.high:.2f}]" if has_interval(one.measure) else "(no interval)"
+    return f"{one.measure.value:.2f} {ends}, n={one.measure.n}"
 
 
 def source(one: Number) -> Cell:

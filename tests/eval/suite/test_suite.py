@@ -18,6 +18,7 @@ from inspect_ai.model import ContentText, get_model
 from inspect_ai.scorer import Score
 
 from omni.cli import main
+from omni.commands.eval_suite import opened
 from omni.errors import InputError
 from omni.eval.inspected import wishes
 from omni.eval.inspected.provider import OmniModel
@@ -28,6 +29,7 @@ from omni.eval.suite.run import Plan, run_suite
 from omni.eval.tasks.examine import examine
 from omni.eval.tasks.records import Record, held_out, records
 from omni.eval.tasks.scorers import characters
+from omni.files import sha256
 from omni.safety.registry import name_picture, text_qa, translate
 from omni.train.data.items import Manifest
 
@@ -250,10 +252,25 @@ def test_the_commands_of_the_documents_work_as_written_where_data_lie_in_the_usu
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["figures"]["translate_chrf"]["n"] == 2
 
 
+def test_a_model_by_the_name_that_inspect_has_for_it_is_known_by_its_weights(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = sha256(model / "checksums.json")
+    assert opened(f"omni/{model}", None)[1] == opened(str(model), None)[1]
+    monkeypatch.chdir(tmp_path)
+    for name in ("mine", "omni/yours"):                                 # the second is a folder as it is written
+        shutil.copytree(model, tmp_path / name)
+    (tmp_path / "omni" / "mine").mkdir()                                # no model, such as a folder of the sources
+    for name, path in (("omni/mine", "mine"), ("omni/yours", "omni/yours"), ("omni/omni/yours", "omni/yours")):
+        found, identity = opened(name, None)
+        assert found.api.model_name == path and identity.startswith(f"{weights} ")
+
+
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
         (["--model", "nowhere"], "nowhere: no such model folder"),
+        (["--model", "omni/nowhere"], "nowhere: no such model folder"),
         (["--model", "nobody/nothing"], "--model nobody/nothing: neither a model folder nor one that Inspect knows"),
         (["--data", "nowhere"], "nowhere: no prepared data there"),
         (["--tasks", "sing"], "--tasks: capability has no sing"),
