@@ -5,9 +5,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from omni.errors import InputError
 from omni.files import atomic_path, read_json, write_json
@@ -28,8 +29,22 @@ def save_weights(folder: Path | str, kind: str, config: dict[str, Any], module: 
     """Write the weights, then the config with the fingerprint of both; each file whole or not at all."""
     folder = Path(folder)
     with atomic_path(folder / WEIGHTS) as scratch:
-        save_file({name: value.contiguous() for name, value in module.state_dict().items()}, scratch)
+        save_file({name: _smallest(value) for name, value in module.state_dict().items()}, scratch)
     write_json(folder / CONFIG, {"kind": kind, **config, "fingerprint": fingerprint(config, module)})
+
+
+def _smallest(value: Tensor) -> Tensor:
+    """The tensor in 16 bits where they say all of it."""
+    half = value.half() if value.dtype == torch.float32 else value
+    return (half if torch.equal(half.to(value.dtype), value) else value).contiguous()
+
+
+@torch.no_grad()
+def round_to_half(module: nn.Module) -> None:
+    """Round weights to what 16 bits can say, which halves their file: when training ends, before there are codes."""
+    for value in module.state_dict().values():
+        if value.dtype == torch.float32:
+            value.copy_(value.half())
 
 
 def read_config(folder: Path, kind: str, what: str, train: str) -> tuple[dict[str, Any], str | None]:

@@ -115,6 +115,9 @@ def measure_throughput(recipe: Recipe, nproc: int = 1, steps: int = 8) -> Throug
 
 def _check(recipe: Recipe, run: Path, nproc: int, mode: str) -> None:
     """Everything that can be refused before a process starts; packs the data, which every rank then reads."""
+    import torch
+
+    from omni.precision import processor_has_bf16
     from omni.train.stages import Stages
     from omni.train.start.given import load_data, load_valid, share_of, state_of
     from omni.train.start.initial import shape_of
@@ -129,6 +132,8 @@ def _check(recipe: Recipe, run: Path, nproc: int, mode: str) -> None:
     if data.dropped:
         print(f"{data.dropped} sequences are longer than {recipe.sequence_length} steps and left out", file=sys.stderr)
     load_valid(recipe, data)
+    if recipe.precision == "bf16" and not torch.cuda.is_available() and not processor_has_bf16():
+        print("omni: this processor imitates bf16, many times as slow as fp32; give --precision fp32", file=sys.stderr)
     check_names(recipe, shape_of(recipe, data.vocab))
     share_of(recipe, 0, nproc)
     Stages.of(recipe, data)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)                                # of the quintic iteration (Jordan et al. 2024)
 ITERATIONS = 5
+SMALL = 1 << 20                                                         # numbers of a matrix that keeps no GPU busy
 
 
 class _Skippable(torch.optim.Optimizer):
@@ -79,9 +80,20 @@ class Muon(torch.optim.Optimizer):
         group = self.param_groups[0]
         mine = dist.get_rank() if dist.is_initialized() else 0
         updates = [torch.zeros_like(parameter) for parameter in group["params"]]
+        small: dict[torch.Size, list[tuple[Tensor, Tensor]]] = {}
         for parameter, update in zip(group["params"], updates, strict=True):
-            if self.owner[parameter] == mine and parameter.grad is not None:
-                update.copy_(self._update(parameter, group["momentum"]))
+            if self.owner[parameter] != mine or parameter.grad is None:
+                continue
+            ahead, rows = self._ahead(parameter, group["momentum"]), self.rows[parameter]
+            for matrix, place in zip(ahead.split(rows), update.split(rows), strict=True):
+                if matrix.is_cuda and matrix.numel() <= SMALL:
+                    small.setdefault(matrix.shape, []).append((matrix, place))
+                else:
+                    place.copy_(orthogonal(matrix, self.half))
+        for alike in small.values():
+            together = orthogonal(torch.stack([matrix for matrix, _ in alike]), self.half)
+            for (_, place), solved in zip(alike, together, strict=True):
+                place.copy_(solved)
         self._exchange(group["params"], updates)
         for parameter, update in zip(group["params"], updates, strict=True):
             parameter.mul_(1 - group["lr"] * group["weight_decay"]).sub_(update, alpha=group["lr"])
@@ -94,12 +106,12 @@ class Muon(torch.optim.Optimizer):
             state["momentum"] = torch.zeros_like(parameter)
         return state["momentum"]
 
-    def _update(self, parameter: nn.Parameter, decay: float) -> Tensor:
+    def _ahead(self, parameter: nn.Parameter, decay: float) -> Tensor:
+        """Nesterov's momentum [rows, columns] of a parameter, its own brought up to date."""
         gradient, momentum = parameter.grad, self.momentum_of(parameter)
         assert gradient is not None
         momentum.lerp_(gradient, 1 - decay)
-        ahead = gradient.lerp(momentum, decay)                          # Nesterov
-        return torch.cat([orthogonal(part, self.half) for part in ahead.split(self.rows[parameter])])
+        return gradient.lerp(momentum, decay)
 
     def _exchange(self, parameters: Sequence[nn.Parameter], updates: Sequence[Tensor]) -> None:
         """Every process's own updates to all the others, in one message each."""
@@ -115,20 +127,23 @@ class Muon(torch.optim.Optimizer):
                 update.copy_(part.view_as(update))
 
 
-def orthogonal(matrix: Tensor, half: bool = False) -> Tensor:
-    """About U V^T of the singular value decomposition of [rows, columns], scaled to a root mean square of 0.2.
+def orthogonal(matrices: Tensor, half: bool = False) -> Tensor:
+    """About U V^T of the singular value decomposition of [..., rows, columns], scaled to a root mean square of 0.2.
 
-    Newton-Schulz iterations; half: in bf16, as they are on a GPU anyhow.
+    Newton-Schulz iterations; half: in bf16, as they are on a GPU anyhow. Of small matrices a GPU takes many at once:
+    one after the other it waits for hundreds of launches, a third of a step of omni-tiny's.
     """
     a, b, c = COEFFICIENTS
-    wide = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
-    x = wide.bfloat16() if half or matrix.is_cuda else wide.float()
-    x = x / x.norm().clamp(min=1e-7)                                    # no singular value above 1
+    tall = matrices.shape[-2] > matrices.shape[-1]
+    wide = matrices.mT if tall else matrices
+    x = wide.bfloat16() if half or matrices.is_cuda else wide.float()
+    x = x / x.norm(dim=(-2, -1), keepdim=True).clamp(min=1e-7)          # no singular value above 1
+    multiply = torch.baddbmm if x.ndim == 3 else torch.addmm
     for _ in range(ITERATIONS):
-        gram = x @ x.T                                                  # [short side, short side]
-        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    x = x.T if matrix.shape[0] > matrix.shape[1] else x
-    return x.to(matrix.dtype) * (0.2 * max(matrix.shape) ** 0.5)
+        gram = x @ x.mT                                                 # [..., short side, short side]
+        x = multiply(x, multiply(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    x = x.mT if tall else x
+    return x.to(matrices.dtype) * (0.2 * max(matrices.shape[-2:]) ** 0.5)
 
 
 def _divide(parameters: Sequence[nn.Parameter]) -> dict[nn.Parameter, int]:

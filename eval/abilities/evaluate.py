@@ -21,7 +21,8 @@ from omni.eval.abilities.parts import (
 )
 from omni.eval.abilities.scoring import Measure, Result
 from omni.eval.abilities.subject import Subject
-from omni.files import read_json, sha256, write_json
+from omni.eval.answering import ANSWERS
+from omni.files import code, read_json, sha256, write_json
 from omni.progress import progress
 
 SHOWN = 8                                                               # examples that are kept of a part
@@ -71,9 +72,8 @@ def evaluate(subject: Subject, key: dict[str, Any], out: Path, parts: tuple[Part
 def identity(model: Path, subject: Subject) -> dict[str, Any]:
     """What the results of an examination depend on, this code included."""
     weights = sha256(model / "checksums.json")
-    code = b"".join(file.read_bytes() for file in sorted(Path(__file__).parent.rglob("*.py")))
     return {
-        "code": hashlib.sha256(code).hexdigest(),
+        "code": code([Path(__file__).parent, *ANSWERS]),
         "model": hashlib.sha256(f"{weights} {subject.pipeline.tokenizers.fingerprint}".encode()).hexdigest(),
         "data": subject.manifest.fingerprint,
         "languages": list(subject.languages),

@@ -15,6 +15,7 @@ from inspect_ai.log import EvalLog, EvalSample, list_eval_logs, read_eval_log
 from inspect_ai.model import Model
 
 from omni.errors import InputError
+from omni.eval.answering import ANSWERS, ROOT
 from omni.eval.inspected.kept import KeptModel
 from omni.eval.local import SUFFIXES, beside
 from omni.eval.suite.outcome import Outcome, outcome
@@ -29,11 +30,7 @@ EVALUATION = (
     "eval/inspected", "eval/tasks", "eval/suite", "eval/aloud", "eval/live", "eval/abilities/scoring.py",
     "eval/abilities/subject.py", "eval/local.py", "eval/statistics.py",
 )  # fmt: skip
-ROOT = Path(__file__).parents[2]                                        # of the package
 QUESTIONS = ("train/data", "train/tasks")
-ANSWERS = (
-    "decode", "model", "tokenizers", "sequence.py", "spelling.py", "vocab.py", "layout.py", "native.py", "native.h",
-)  # fmt: skip
 ASKING = ("eval/inspected", "eval/abilities/subject.py")
 
 
@@ -165,9 +162,9 @@ def code_of(sources: Sequence[Path] = ()) -> str:
 
     The evaluation's own, what makes questions of items, and what makes answers.
     """
-    return code([*(ROOT / part for part in (*EVALUATION, *QUESTIONS, *ANSWERS)), *sources])
+    return code([*(ROOT / part for part in (*EVALUATION, *QUESTIONS)), *ANSWERS, *sources])
 
 
 def _answering(plan: Plan) -> str:
     """The model, and the code by which it answers."""
-    return f"{plan.identity} {code([ROOT / part for part in (*ANSWERS, *ASKING)])}"
+    return f"{plan.identity} {code([*ANSWERS, *(ROOT / part for part in ASKING)])}"

@@ -8,6 +8,7 @@ import torch
 from torch import Generator, Tensor
 
 from omni import layout
+from omni.decode.heard import Ear, Heard, last_sound
 from omni.decode.payload import longest, payload
 from omni.decode.samplers import Sampler
 from omni.decode.step import Step
@@ -27,7 +28,8 @@ class Want:
     """A segment that the assistant is to give: text of at most `limit` tokens, audio of `limit` frames, or an image.
 
     sampler: how it is drawn, where not as the rest of the answer; verbatim: a text is what is heard, written down and
-    not answered: letter by letter, as models whose speech is spelt are taught it (omni.spelling), otherwise as any text
+    not answered: letter by letter, as models whose speech is spelt are taught it (omni.spelling), otherwise as any
+    text; ear: what it is then held to
     """
 
     modality: str
@@ -36,12 +38,20 @@ class Want:
     limit: int = 256
     sampler: Sampler | None = None
     verbatim: bool = False
+    ear: Ear | None = None
 
     def barred(self, vocab: Vocabulary, device: torch.device) -> Tensor | None:
         """Codes that it is not made of, [codes] bool; None where it may be made of all."""
         if not self.verbatim or vocab.spelling is None or self.modality != "text":
             return None
         return torch.from_numpy(vocab.spelling.longer).to(device)
+
+    def heard(self, before: Sequence[Segment | None]) -> list[Heard] | None:
+        """What is written down of the segments that rows end in; None where nothing is."""
+        if not self.verbatim or self.ear is None:
+            return None
+        sounds = [segment for segment in before if segment is not None and segment.modality == "audio"]
+        return [self.ear.hear(sound) for sound in sounds] if len(sounds) == len(before) else None
 
     def opening(self, vocab: Vocabulary, before: Segment | None = None, room: int | None = None) -> np.ndarray:
         """Its tags, the letters that it is to say (omni.sequence) and its opening token: [steps, channels].
@@ -122,7 +132,7 @@ def say(
         later = sum(later.least(vocab) for later in wants[number + 1 :])
         stream.feed(want.opening(vocab, before, stream.room - later)[None])
         limit = _fitting(want, vocab, stream.room - later)
-        steps = _payload(stream, vocab, want, sampler, generator, limit)
+        steps = _payload(stream, vocab, want, sampler, generator, limit, [before])
         yield (drawn := Drawn(limit, (ids[0].cpu().numpy() for _, ids in steps)))
         before = want.segment(drawn.said, vocab)
 
@@ -160,11 +170,11 @@ def generate_batch(
     if model.config.prefix and len(wants) > 1:                          # a later prompt must not make an answer visible
         for index in order:
             stream = begin(model, vocab, conversations[index], wants)
-            answers[index] = answer(stream, vocab, wants, sampler, generator, conversations[index][-1])
+            answers[index] = answer(stream, vocab, wants, sampler, generator, last_sound(conversations[index]))
         return answers
     for start in range(0, len(order), BATCH_ROWS):
         rows = order[start : start + BATCH_ROWS]
-        said, before = [prompts[index] for index in rows], [conversations[index][-1] for index in rows]
+        said, before = [prompts[index] for index in rows], [last_sound(conversations[index]) for index in rows]
         for number, want in enumerate(wants):
             later = sum(want.least(vocab) for want in wants[number + 1 :])
             said, before = _extended(model, vocab, said, before, want, later, sampler, generator)
@@ -198,7 +208,7 @@ def draw_many(
         stream.feed(np.concatenate((ids, opening))[None])
         stream.state()                                                  # closes a visible prefix
         stream.keep(torch.zeros(rows, dtype=torch.long, device=model.table.device))
-        for numbers, step in _payload(stream, vocab, want, sampler, generator, limit):
+        for numbers, step in _payload(stream, vocab, want, sampler, generator, limit, [last_sound(segments)] * rows):
             for number, one in zip(numbers.tolist(), step.cpu().numpy(), strict=True):
                 said[start + number].append(one)
     return [want.segment(steps, vocab) for steps in said]
@@ -222,7 +232,7 @@ def _extended(
     limit = _fitting(want, vocab, room - later)
     stream = Stream.of_prompts(model, said, min(room, longest(vocab, want.modality, limit)))
     steps: list[list[np.ndarray]] = [[] for _ in said]
-    for numbers, ids in _payload(stream, vocab, want, sampler, generator, limit):
+    for numbers, ids in _payload(stream, vocab, want, sampler, generator, limit, before):
         for number, step in zip(numbers.tolist(), ids.cpu().numpy(), strict=True):
             steps[number].append(step)
     closing = np.full((1, vocab.channels), vocab.control("<pad>"), np.int64)
@@ -232,11 +242,12 @@ def _extended(
 
 
 def _payload(
-    stream: Stream, vocab: Vocabulary, want: Want, sampler: Sampler, generator: Generator | None, limit: int
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """The payload of a want, drawn as it says, of at most `limit` units."""
-    barred = want.barred(vocab, stream.model.table.device)
-    return payload(stream, vocab, want.modality, want.sampler or sampler, generator, limit, barred)
+    stream: Stream, vocab: Vocabulary, want: Want, sampler: Sampler, generator: Generator | None, limit: int,
+    before: Sequence[Segment | None],
+) -> Iterator[tuple[Tensor, Tensor]]:  # fmt: skip
+    """The payload of a want, drawn as it says, of at most `limit` units, after the segment that each row ends in."""
+    barred, heard = want.barred(vocab, stream.model.table.device), want.heard(before)
+    return payload(stream, vocab, want.modality, want.sampler or sampler, generator, limit, barred, heard)
 
 
 def check_room(steps: int, wants: Sequence[Want], model: OmniTransformer, vocab: Vocabulary) -> None:

@@ -1,11 +1,13 @@
 """Generating the payload of one segment: every step is drawn from the ids that the grammar allows there, no others."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from omni.decode.heard import TRUST, Heard
 from omni.decode.samplers import Sampler
 from omni.decode.stream import Stream
 from omni.layout import waiting
@@ -49,16 +51,16 @@ def longest(vocab: Vocabulary, modality: str, limit: int) -> int:
 @torch.inference_mode()
 def payload(
     stream: Stream, vocab: Vocabulary, modality: str, sampler: Sampler, generator: Generator | None, limit: int,
-    barred: Tensor | None = None,
+    barred: Tensor | None = None, heard: Sequence[Heard] | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:  # fmt: skip
     """Draw the payload that follows an opening token just fed, and its closing token, and feed both.
 
     Yields each step of the rows that have not ended: their numbers [n] and ids [n, channels].
     A batch leaves its stream unfit for more: rows end at different steps, and those that ended are dropped.
 
-    barred: codes of the span that are not drawn, [codes] bool
+    barred: codes of the span that are not drawn, [codes] bool; heard: what each row writes down (omni.decode.heard)
     """
-    writer = _Writer(stream, vocab, modality, sampler, generator, barred)
+    writer = _Writer(stream, vocab, modality, sampler, generator, barred, heard)
     step = 0
     while len(writer.numbers):
         ids, live = writer.step(rule(vocab, modality, step, limit), step)
@@ -74,9 +76,10 @@ class _Writer:
 
     def __init__(
         self, stream: Stream, vocab: Vocabulary, modality: str, sampler: Sampler, generator: Generator | None,
-        barred: Tensor | None,
+        barred: Tensor | None, heard: Sequence[Heard] | None,
     ) -> None:  # fmt: skip
-        self.stream, self.vocab, self.sampler, self.generator, self.barred = stream, vocab, sampler, generator, barred
+        self.stream, self.vocab, self.sampler, self.generator = stream, vocab, sampler, generator
+        self.barred, self.heard = barred, heard
         self.closing = vocab.control(f"</{modality}>")
         self.wait = vocab.control("<wait>")
         self.tail = waiting(vocab) if modality == "audio" else 0        # steps from channel 0's end to the closing
@@ -115,7 +118,18 @@ class _Writer:
         if rule.must_end:
             return self.numbers.new_full((len(state),), end)
         model, ends = self.stream.model, end if rule.may_end else None
-        return draw(model, state, rule.span, ends, self.sampler, self.generator, self.barred)
+        if self.heard is None:
+            return draw(model, state, rule.span, ends, self.sampler, self.generator, self.barred)
+        return self._written(scores(model, state, rule.span, end, self.barred), rule.span, end, self.heard)
+
+    def _written(self, own: Tensor, span: Span, end: int, heard: Sequence[Heard]) -> Tensor:
+        """The next letters, by the model's scores [rows, size + 1] and what is heard: ids [rows]."""
+        rows = [heard[number] for number in self.numbers.tolist()]
+        spelt = torch.from_numpy(np.stack([row.scores() for row in rows])).to(own.device, torch.float32)
+        pick = self.sampler(TRUST * own.float().log_softmax(-1) + spelt, self.generator)
+        for row, code in zip(rows, pick.tolist(), strict=True):
+            row.write(code)
+        return torch.where(pick == span.size, end, pick + span.start)
 
     def _rest(self, ids: Tensor, state: Tensor, step: int, live: Tensor) -> None:
         """Fill channels 1 .. of an audio step in place; channel k of the delay layout lags k steps behind the first."""

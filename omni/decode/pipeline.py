@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from omni.decode import generate
 from omni.decode.generate import Want
+from omni.decode.heard import Ear, last_sound
 from omni.decode.parts import Part
 from omni.decode.pieces import Piece, tell
 from omni.decode.samplers import Sampler, Samplers
@@ -126,7 +128,7 @@ class Pipeline:
         heard = self.segments(parts)
         wants = self._with_thought(wants, [heard])
         stream = generate.begin(self.model, self.vocab, heard, wants, self.step)
-        segments = generate.answer(stream, self.vocab, wants, sampler, generator, heard[-1])
+        segments = generate.answer(stream, self.vocab, wants, sampler, generator, last_sound(heard))
         return self.render(segments[-len(want) :])
 
     def stream(
@@ -137,7 +139,7 @@ class Pipeline:
         heard = self.segments(parts)
         wants = self._with_thought(wants, [heard])
         stream = generate.begin(self.model, self.vocab, heard, wants, self.step)
-        for piece in tell(stream, wants, self.tokenizers, self.vocab, sampler, generator, [], heard[-1]):
+        for piece in tell(stream, wants, self.tokenizers, self.vocab, sampler, generator, [], last_sound(heard)):
             if piece.modality in want:
                 yield piece
 
@@ -251,14 +253,18 @@ class Pipeline:
             return wants
         return [Want("text", wants[0].language), *wants]
 
-    @staticmethod
     def _want(
-        modality: str, language: str | None, voice: str | None, limit: int, sampler: Sampler | None = None,
+        self, modality: str, language: str | None, voice: str | None, limit: int, sampler: Sampler | None = None,
         verbatim: bool = False,
     ) -> Want:  # fmt: skip
         """Pictures have no language, and only audio has a voice."""
         spoken = language if modality != "image" else None
-        return Want(modality, spoken, voice if modality == "audio" else None, limit, sampler, verbatim)
+        ear = self._ear if verbatim and modality == "text" else None
+        return Want(modality, spoken, voice if modality == "audio" else None, limit, sampler, verbatim, ear)
+
+    @cached_property
+    def _ear(self) -> Ear | None:
+        return Ear.of(self.tokenizers)
 
     @torch.inference_mode()
     def render(self, segments: Sequence[Segment]) -> Answer:

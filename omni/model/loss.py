@@ -8,7 +8,7 @@ from torch import Tensor
 
 from omni.model.twice import once, wanted_twice
 
-CHUNK = 512                                                             # rows of logits alive at a time
+CHUNK = {"cpu": 512, "cuda": 8192}                                      # rows of logits alive at a time
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
@@ -17,13 +17,14 @@ class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, z_loss: float) -> tuple[Tensor, Tensor]:
         rows, table = hidden.shape[0], weight.to(hidden.dtype)          # under autocast alone they differ
+        chunk = CHUNK["cpu" if hidden.device.type == "cpu" else "cuda"]
         losses = hidden.new_empty(rows, dtype=torch.float32)
         penalty = hidden.new_zeros((), dtype=torch.float32)
         needs_grad = ctx.needs_input_grad[0] or ctx.needs_input_grad[1]
         grad_hidden = torch.empty_like(hidden) if needs_grad else None
         grad_weight = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None  # not of a frozen table
-        for start in range(0, rows, CHUNK):
-            part = slice(start, start + CHUNK)
+        for start in range(0, rows, chunk):
+            part = slice(start, start + chunk)
             logits = (hidden[part] @ table.T).float()                   # [chunk, vocab]
             target = targets[part, None]
             hit, most = logits.gather(1, target), logits.amax(dim=-1, keepdim=True)

@@ -20,7 +20,7 @@ def test_loss_and_gradients_equal_those_of_autograd(
     rows: int, vocab: int, z_loss: float, chunk: int, seed: int
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loss, "CHUNK", chunk)                             # so that few rows already make several chunks
+        patch.setattr(loss, "CHUNK", {"cpu": chunk})                    # so that few rows already make several chunks
         generator = torch.Generator().manual_seed(seed)
         hidden = torch.randn(rows, 5, dtype=torch.float64, generator=generator, requires_grad=True)
         weight = torch.randn(vocab, 5, dtype=torch.float64, generator=generator, requires_grad=True)

@@ -57,7 +57,7 @@ def reading_loss(said: Tensor, texts: Sequence[Sequence[int]], steps: Sequence[i
     rows = [row for row, text in enumerate(texts) if len(text)]
     if not rows:
         return said.new_zeros(())
-    targets = torch.tensor([letter for row in rows for letter in texts[row]])
+    targets = torch.tensor([letter for row in rows for letter in texts[row]], device=said.device)
     lengths = torch.tensor([len(texts[row]) for row in rows])
     present = torch.tensor([steps[row] for row in rows])
     return F.ctc_loss(said[rows].transpose(0, 1), targets, present, lengths, zero_infinity=True)

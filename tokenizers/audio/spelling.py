@@ -10,7 +10,8 @@ microphones, noise, echo and narrow bands, with gaps.
 import copy
 import hashlib
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -26,14 +27,18 @@ from omni.tokenizers.audio.config import CodecConfig
 from omni.tokenizers.audio.guidance import Alphabet, reading_loss
 from omni.tokenizers.audio.words import LETTERS_A_FRAME, MELS, Words, mel_bank, mels, nearest, roots
 from omni.tokenizers.resuming import STATE, finish, finished, go_on, load_state, save_state, timed
+from omni.tokenizers.weights import round_to_half
 
 TRACTS = tuple(np.linspace(0.82, 1.2, 40))                              # vocal tracts, from long to short
 SHAPE = 0.04                                                            # how far formants move apart from each other
 COLOUR = 0.2                                                            # of a microphone: some 7 dB
 KNOTS = 6                                                               # of a smooth curve
+GAP_EVERY = 100                                                         # hops, beside two gaps in every recording
 SPEEDS = (0.85, 1.18)
 NEARBY = 192                                                            # recordings; those of like length are taken
+NEARBY_A_SECOND = 10                                                    # of a batch, where that is more
 MOST_FRAMES = 100_000                                                   # of which the codes are clusters
+SECONDS = {"cpu": 20.0, "cuda": 160.0}                                  # of audio in a batch
 LOG_EVERY = 100                                                         # steps
 SILENCE = float(mels(torch.zeros(1, 1), torch.zeros(1, 1)))
 
@@ -45,7 +50,7 @@ class Plan:
     seconds: of audio in a batch; short: share of the steps, at the beginning, in which long recordings are yet to come
     """
 
-    seconds: float = 20.0
+    seconds: float
     learning_rate: float = 1.5e-3
     warmup: int = 200
     short: float = 0.1
@@ -77,6 +82,9 @@ class Spoken:
         return digest.hexdigest()
 
 
+Lesson = tuple[Tensor, list[int], list[list[int]]]
+
+
 class Lessons:
     """Batches by step: each is a pure function of (seed, step)."""
 
@@ -91,12 +99,13 @@ class Lessons:
         chance = np.random.default_rng((self.seed, len(TRACTS)))
         self.banks = [mel_bank(self.rate, bins, tract * smooth(bins, SHAPE, chance).exp()) for tract in TRACTS]
 
-    def __call__(self, step: int, ripe: float = 1.0) -> tuple[Tensor, list[int], list[list[int]]]:
+    def __call__(self, step: int, ripe: float = 1.0) -> Lesson:
         """Mel bands [batch, hops, MELS], frames of each row, and its letters; short recordings alone until `ripe`."""
         chance = np.random.default_rng((self.seed, step))
-        near = np.searchsorted(self.upto, chance.random(NEARBY) * self.upto[-1])
+        drawn = max(NEARBY, int(NEARBY_A_SECOND * self.plan.seconds))
+        near = np.searchsorted(self.upto, chance.random(drawn) * self.upto[-1])
         near = near[np.argsort(self.lengths[near], kind="stable")]      # short ones are aligned first
-        length = self.lengths[near[int(chance.random() * min(1.0, 0.1 + ripe) * NEARBY)]]
+        length = self.lengths[near[int(chance.random() * min(1.0, 0.1 + ripe) * drawn)]]
         rows = max(1, int(self.plan.seconds * self.rate / length))
         near = near[np.argsort(np.abs(self.lengths[near] - length), kind="stable")[:rows]]
         heard, texts = [], []
@@ -119,7 +128,9 @@ class Lessons:
         bands = bands_of(self.codec, wave, self.banks[int(chance.integers(len(self.banks)))])
         bands = (bands + smooth(MELS, COLOUR * chance.random(), chance)).clamp_min(SILENCE)
         silence = bands.mean()
-        for axis, most in ((1, 12), (1, 12), (0, min(12, len(bands) // 12)), (0, min(12, len(bands) // 12))):
+        longest = min(15, len(bands) // 12)
+        gaps = [(0, longest)] * (2 + len(bands) // GAP_EVERY)
+        for axis, most in ((1, 12), (1, 12), *gaps):
             width = int(chance.integers(most + 1))                      # SpecAugment (Park et al. 2019)
             first = int(chance.integers(bands.shape[axis] - width + 1))
             bands.narrow(axis, first, width).fill_(silence)
@@ -161,7 +172,7 @@ class Run:
 
     def loss(self, bands: Tensor, frames: list[int], texts: list[list[int]]) -> Tensor:
         """Nats a letter."""
-        with fast_products():
+        with fast_products(bands.device):
             scores = self.scores(bands)
         return reading_loss(scores.flatten(1, 2), texts, [LETTERS_A_FRAME * count for count in frames])
 
@@ -182,7 +193,8 @@ def train_words(
     they were. Give `steps`, or `minutes`, which are turned into a number of steps once. An interrupted run called again
     goes on and ends with the same weights; a finished one is loaded. Raises InputError when `out` holds another run.
     """
-    out, plan = Path(out), plan or Plan()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    out, plan = Path(out), plan or Plan(seconds=SECONDS[device.type])
     if (steps is None) == (minutes is None):
         raise ValueError("give either steps or minutes")
     identity = json.loads(json.dumps({
@@ -195,18 +207,21 @@ def train_words(
     codec = copy.deepcopy(codec).train() if further else with_words(codec, alphabet.letters, seed)
     lessons = Lessons(spoken, alphabet, codec, plan, seed)
     assert codec.words is not None
-    run = Run.begin(codec.words)
+    run = Run.begin(copy.deepcopy(codec.words).to(device))
     load_state(out / STATE, *_parts(run), identity, run, "a codec's words")
     if not run.steps:
-        run.steps = steps if steps is not None else _steps_in(minutes or 0.0, lessons)
+        run.steps = steps if steps is not None else _steps_in(minutes or 0.0, lessons, device)
+    batches = _ahead(lessons, run, device)
     go_on(
         run, "words",
-        lambda: {"letters": _step(run, lessons)},
+        lambda: {"letters": _step(run, plan, next(batches))},
         lambda: save_state(out / STATE, *_parts(run), identity, run),
         every=LOG_EVERY, save_every=plan.save_every, shown={"letters": "letters"},
     )  # fmt: skip
     if not further:
         fit_codebook(run, lessons)
+    codec.words.load_state_dict(run.words.state_dict())
+    round_to_half(codec.words)
     codec.eval().save(out)
     finish(out, identity, run)
     return codec
@@ -226,9 +241,27 @@ def with_words(codec: Codec, letters: str, seed: int = 0) -> Codec:
     return more
 
 
-def _step(run: Run, lessons: Lessons) -> float:
-    plan = lessons.plan
-    loss = run.loss(*lessons(run.step, run.step / run.steps / plan.short))
+class _Planned(torch.utils.data.Dataset[Lesson]):
+    """The batch of every step of a run."""
+
+    def __init__(self, lessons: Lessons, steps: int) -> None:
+        self.lessons, self.steps = lessons, steps
+
+    def __getitem__(self, step: int) -> Lesson:
+        return self.lessons(step, step / self.steps / self.lessons.plan.short)
+
+
+def _ahead(lessons: Lessons, run: Run, device: torch.device) -> Iterator[Lesson]:
+    """The batches from the run's step on. A GPU takes them faster than one process can change recordings."""
+    hands = 0 if device.type == "cpu" else max(1, (os.cpu_count() or 1) - 1)
+    planned, left = _Planned(lessons, run.steps), range(run.step, run.steps)
+    made = torch.utils.data.DataLoader(planned, batch_size=None, sampler=left, num_workers=hands)
+    return iter(made)
+
+
+def _step(run: Run, plan: Plan, lesson: Lesson) -> float:
+    bands, frames, texts = lesson
+    loss = run.loss(bands.to(run.words.hear.weight.device), frames, texts)
     if loss.requires_grad:                                              # else nothing had room for its letters
         run.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -244,9 +277,10 @@ def _step(run: Run, lessons: Lessons) -> float:
 def fit_codebook(run: Run, lessons: Lessons) -> None:
     """The centres, of what is heard in training."""
     heard: list[Tensor] = []
+    device = run.words.hear.weight.device
     for step in range(run.steps, 2 * run.steps):
         bands, lengths, _ = lessons(step)
-        heard += [points[:length] for points, length in zip(roots(run.scores(bands)), lengths, strict=True)]
+        heard += [points[:length] for points, length in zip(roots(run.scores(bands.to(device))), lengths, strict=True)]
         if sum(map(len, heard)) >= MOST_FRAMES:
             break
     run.words.centres.copy_(centres_of(torch.cat(heard), len(run.words.centres), lessons.seed))
@@ -265,12 +299,14 @@ def centres_of(points: Tensor, count: int, seed: int, rounds: int = 25) -> Tenso
     return centres
 
 
-def _steps_in(minutes: float, lessons: Lessons) -> int:
+def _steps_in(minutes: float, lessons: Lessons, device: torch.device) -> int:
     """How many steps fit into the time, by timing some on a copy that is thrown away."""
     assert lessons.codec.words is not None
-    trial = Run.begin(copy.deepcopy(lessons.codec.words))
+    trial = Run.begin(copy.deepcopy(lessons.codec.words).to(device))
     trial.steps = 1000
-    return max(1, int(60 * minutes / float(np.mean(timed(trial, lambda: _step(trial, lessons), 12)))))
+    batches = _ahead(lessons, trial, device)
+    seconds = timed(trial, lambda: _step(trial, lessons.plan, next(batches)), 12)
+    return max(1, int(60 * minutes / float(np.mean(seconds))))
 
 
 def _parts(run: Run) -> tuple[dict[str, nn.Module], dict[str, torch.optim.Optimizer]]:

@@ -20,6 +20,7 @@ from omni.tokenizers.audio.discriminator import Critics
 from omni.tokenizers.audio.guidance import Alphabet, Reader, reading_loss
 from omni.tokenizers.audio.losses import SpectralLoss, pitch_loss, spread_loss
 from omni.tokenizers.resuming import STATE, finish, finished, go_on, load_state, save_state, timed
+from omni.tokenizers.weights import round_to_half
 
 LOG_EVERY = 25                                                          # steps
 
@@ -108,6 +109,7 @@ def train_codec(
     if not run.steps:
         run.steps = steps if steps is not None else _steps_in(minutes or 0.0, run, lesson)
     _train(run, lesson, valid, out / STATE, identity)
+    round_to_half(run.codec)
     run.codec.eval().save(out)
     finish(out, identity, run)
     return run.codec

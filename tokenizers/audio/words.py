@@ -16,8 +16,8 @@ from omni.tokenizers.audio.blocks import CausalStack
 
 MELS = 80
 LOWEST, HIGHEST = 60.0, 7600.0                                          # Hz
-WIDTHS = (128, 192, 288)                                                # a hop, two hops, a frame
-DEPTHS = (2, 3, 5)
+WIDTHS = (144, 224, 384)                                                # a hop, two hops, a frame
+DEPTHS = (2, 3, 8)
 KERNELS = (7, 7, 9)
 LETTERS_A_FRAME = 2                                                     # that can be spelt
 

@@ -26,6 +26,7 @@ from omni.tokenizers.image.pixels import to_pixels
 from omni.tokenizers.image.tags import TAGS_A_PICTURE, Tagger
 from omni.tokenizers.image.training import fingerprint_of, rows_of
 from omni.tokenizers.resuming import STATE, finish, finished, go_on, load_state, save_state, timed
+from omni.tokenizers.weights import round_to_half
 
 SIDES = ("left", "right", "top", "bottom")
 MIDDLE = 0.07                                                           # so far from it, a centre is on a side
@@ -208,6 +209,7 @@ def train_tags(
         every=LOG_EVERY, save_every=plan.save_every, shown={"nats": "nats"},
         more=lambda: _validated(run.tagger, valid),
     )  # fmt: skip
+    round_to_half(run.tagger)
     tagged.eval().save(out)
     finish(out, identity, run)
     return tagged

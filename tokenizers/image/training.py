@@ -19,6 +19,7 @@ from omni.progress import progress
 from omni.tokenizers.image.autoencoder import ImageConfig, ImageTokenizer
 from omni.tokenizers.image.pixels import to_pixels
 from omni.tokenizers.resuming import STATE, finish, finished, load_state, save_state, timed
+from omni.tokenizers.weights import round_to_half
 
 LOG_EVERY = 50                                                          # steps
 Pictures = NDArray[np.uint8]
@@ -104,6 +105,7 @@ def train_image_tokenizer(
     if not run.steps:
         run.steps = steps if steps is not None else _steps_in(minutes or 0.0, run, batches, plan)
     _train(run, batches, plan, valid, out / STATE, identity)
+    round_to_half(run.model)
     run.model.eval().save(out)
     finish(out, identity, run)
     return run.model

@@ -99,7 +99,7 @@ def memory(
         activations=kept,
         recomputed=recomputed,
         loss=wide * (table + trained * config.d_model),
-        logits=min(CHUNK, trained) * config.vocab_size * (4 if wide == 4 else 6),
+        logits=min(CHUNK["cuda" if device == "gpu" else "cpu"], trained) * config.vocab_size * (4 if wide == 4 else 6),
         scaled=wide * table,
         buffers=gathered + autocast + rope_bytes(config),
         bucket=size * reduce_bucket(config) if stage else 0.0,

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from omni.decode.conversation import Window
+from omni.decode.heard import last_sound
 from omni.decode.pieces import tell
 from omni.decode.pipeline import How, Pipeline
 from omni.decode.samplers import GREEDY
@@ -37,7 +38,8 @@ class Writing:
         self.stream.hear(seen.ids[None], seen.prefix)
         yield ""
         said, cut, drawn = list[Segment](), set[str](), (sampler, generator)
-        for piece in tell(self.stream, wants, pipeline.tokenizers, pipeline.vocab, *drawn, said, sound[-1], cut):
+        spoken, known = last_sound(sound), (pipeline.tokenizers, pipeline.vocab)
+        for piece in tell(self.stream, wants, *known, *drawn, said, spoken, cut):
             yield piece.text or ""
         if cut and len(said[0].codes) < most:
             raise InputError(CUT)

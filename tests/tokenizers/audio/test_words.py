@@ -133,10 +133,10 @@ def test_an_interrupted_run_ends_with_the_same_weights(tmp_path: Path, monkeypat
     monkeypatch.setattr(spelling, "LOG_EVERY", 2)
     step = spelling._step
 
-    def interrupted(run: spelling.Run, lessons: Lessons) -> float:
+    def interrupted(run: spelling.Run, plan: Plan, lesson: spelling.Lesson) -> float:
         if run.step == 5:
             raise KeyboardInterrupt
-        return step(run, lessons)
+        return step(run, plan, lesson)
 
     monkeypatch.setattr(spelling, "_step", interrupted)
     with pytest.raises(KeyboardInterrupt):
