@@ -131,11 +131,11 @@ def test_a_transcript_that_ends_for_want_of_room_is_no_transcript(pipeline, spok
 
 def test_a_transcript_that_does_not_end_stands_as_it_is(pipeline, spoken, monkeypatch) -> None:
     """Nobody says so many tokens in so short a time, so what reaches their number loops."""
-    monkeypatch.setattr("omni.live.model.writing.most_tokens", lambda seconds: 2)
+    monkeypatch.setattr("omni.live.model.writing.most_tokens", lambda seconds: 1)
     asked: list[str] = []
     talking, events = committed(pipeline, spoken, Guards(lambda voice: Calm(), asked.append))
     written = only(events, f"{TRANSCRIPTION}.completed")
-    assert written["usage"]["output_tokens"] == 2
+    assert written["usage"]["output_tokens"] == 1
     talking.say("response.create", response={"output_modalities": ["text"]})
     assert asked == [written["transcript"].strip()]
 
