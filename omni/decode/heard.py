@@ -32,7 +32,7 @@ class Ear:
 
     chances: of the blank and each letter, twice a frame, of every code: [codes, LETTERS_A_FRAME, 1 + letters]
     letter: of each text code and, last, of the end of the text: [text codes + 1]. 0 is the end, SILENT what nobody
-    hears, such as a full stop, and UNHEARD a letter that the codes cannot spell
+    hears, such as a full stop, and UNHEARD a letter, or a part of one, that the codes cannot spell
     """
 
     chances: NDArray[np.float64]
@@ -60,7 +60,7 @@ class Ear:
 def _letter(piece: str, known: dict[str, int]) -> int:
     if piece and piece in BETWEEN:
         return known.get(" ", SILENT)
-    return known.get(piece.lower(), UNHEARD if any(map(str.isalnum, piece)) else SILENT)
+    return known.get(piece.lower(), SILENT if piece and not any(map(str.isalnum, piece)) else UNHEARD)
 
 
 class Heard:
@@ -75,6 +75,7 @@ class Heard:
     def __init__(self, letter: NDArray[np.int64], moments: NDArray[np.float64]) -> None:
         self.letter, self.moments = letter, moments
         self.last = 0                                                   # letter written
+        self.paused = False                                             # by what nobody hears
         self.sounding = np.zeros(1 + len(moments))
         self.silent: NDArray[np.float64] = np.concatenate(([1.0], np.cumprod(moments[:, 0])))
 
@@ -85,13 +86,15 @@ class Heard:
         begins[0] = self.silent[-1] + self.sounding[-1]                 # nothing more
         found = np.log(np.maximum(begins / max(begins.sum(), LEAST), LEAST))
         spelt = found[np.maximum(self.letter, 0)]
-        spelt[self.letter == SILENT] = found.max()                      # the model alone decides
+        # the model alone decides, but not twice: a model that loops there would come to no end
+        spelt[self.letter == SILENT] = found.min() if self.paused else found.max()
         spelt[self.letter == UNHEARD] = found.min()
         return spelt
 
     def write(self, code: int) -> None:
         """Text code `code` is written down; the end changes nothing."""
         letter = int(self.letter[code])
+        self.paused = letter == SILENT
         if letter <= 0:
             return
         before = (self.silent if letter == self.last else self.silent + self.sounding).tolist()
