@@ -11,7 +11,7 @@ from typing import Any
 import inspect_ai
 from inspect_ai import Task
 from inspect_ai._util.error import PrerequisiteError
-from inspect_ai.log import EvalLog, EvalSample, list_eval_logs, read_eval_log
+from inspect_ai.log import EvalLog, EvalLogInfo, EvalSample, list_eval_logs, read_eval_log
 from inspect_ai.model import Model
 
 from omni.errors import InputError
@@ -90,8 +90,13 @@ def logs_of(folder: Path) -> dict[str, EvalLog]:
 
 def _headers(folder: Path) -> Iterator[EvalLog]:
     """All logs below a folder, the oldest first, without their samples."""
-    for info in sorted(list_eval_logs(str(folder)), key=lambda info: info.name) if folder.is_dir() else []:
+    for info in sorted(list_eval_logs(str(folder)), key=_begun) if folder.is_dir() else []:
         yield read_eval_log(info, header_only=True)
+
+
+def _begun(info: EvalLogInfo) -> tuple[str, float]:
+    """A log's name says when it began, in whole seconds; of two in one second the one written first is older."""
+    return Path(info.name).name.partition("_")[0], info.mtime or 0.0
 
 
 def _finished(name: str, plan: Plan, key: dict[str, Any], logs: Path) -> EvalLog | None:
