@@ -75,6 +75,18 @@ def test_a_stamp_has_picture_captions_speech_and_sound(tmp_path: Path) -> None:
     assert sum(outcome.dropped.values()) == 2  # the mirror image, the long sound
 
 
+def test_a_recording_that_is_too_short_for_its_caption_is_left_out(tmp_path: Path) -> None:
+    root = tmp_path / stamps.STAMPS
+    write_picture(root / "rook.png", "black")
+    (root / "rook.txt").write_text("A rook, which moves along rows.\nca.utf8=Una torre, que es mou per files.\n")
+    write_sound(root / "rook_desc.ogg", 300, seconds=2)
+    write_sound(root / "rook_desc_ca.ogg", 300, seconds=1)
+    write_sound(root / "rook.ogg", 400, seconds=0.3)
+    outcome = parse(stamps.SOURCE, Package("stamps", tmp_path, "", ""))
+    assert [clip.language for clip in outcome.items[0].clips] == ["en", None]
+    assert outcome.dropped == {"recording too short for its caption": 1}
+
+
 def test_a_stamp_whose_drawing_is_broken_falls_back_on_its_bitmap(tmp_path: Path) -> None:
     root = tmp_path / stamps.STAMPS
     write_picture(root / "a.png", "green")
