@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from omni.decode.generate import Want
+from omni.decode.heard import held
 from omni.decode.payload import longest, rule, scores
 from omni.decode.stream import Stream
 from omni.errors import InputError
@@ -25,12 +26,15 @@ class Found:
 
 @torch.inference_mode()
 def beam_search(
-    stream: Stream, vocab: Vocabulary, want: Want, beams: int = 4, penalty: float = 1.0, best: int = 1
-) -> list[Found]:
+    stream: Stream, vocab: Vocabulary, want: Want, beams: int = 4, penalty: float = 1.0, best: int = 1,
+    before: Segment | None = None,
+) -> list[Found]:  # fmt: skip
     """The `best` answers of highest score among those that `beams` hypotheses side by side lead to, best first.
 
     stream: has heard the conversation, of one row, and is used up. penalty: exponent of the length by which
-    log-probabilities are divided (0: not at all). The search ends when no hypothesis can still become one of the best.
+    log-probabilities are divided (0: not at all). before: the last segment that the stream has heard; a text that is
+    to be what is heard in it is held to that (omni.decode.heard), and its log-probability is not the model's alone.
+    The search ends when no hypothesis can still become one of the best.
     Raises InputError unless `want` is a text, 1 <= best <= beams and penalty >= 0.
     """
     if want.modality != "text":
@@ -41,14 +45,15 @@ def beam_search(
     end, limit, barred = vocab.control("</text>"), want.limit, want.barred(vocab, stream.model.table.device)
     while longest(vocab, "text", limit) > stream.room:
         limit -= 1
-    said: list[list[int]] = [[]]
+    said, heard = list[list[int]]([[]]), want.heard([before])
     sums, found = stream.model.table.new_zeros(1).float(), list[Found]()  # [hypotheses] log-probabilities
     for step in range(limit + 1):
         allowed = rule(vocab, "text", step, limit)
         logits = scores(stream.model, stream.state(), allowed.span, end, barred).float()  # [hypotheses, text ids + 1]
         if allowed.must_end:
             logits[:, :-1] = float("-inf")
-        logs = logits.log_softmax(dim=-1) + sums[:, None]
+        own = logits.log_softmax(dim=-1) if heard is None or allowed.must_end else held(logits, heard)
+        logs = own + sums[:, None]
         rows, picks, sums = _best(logs, 2 * beams)
         ended = picks == allowed.span.size
         for row, total in zip(rows[ended].tolist(), sums[ended].tolist(), strict=True):
@@ -64,6 +69,8 @@ def beam_search(
             break
         ids = picks + allowed.span.start
         said = [[*said[row], token] for row, token in zip(rows.tolist(), ids.tolist(), strict=True)]
+        if heard is not None:
+            heard = [heard[row].with_code(code) for row, code in zip(rows.tolist(), picks.tolist(), strict=True)]
         stream.keep(rows)
         fed = ids.new_zeros(len(ids), 1, vocab.channels)
         fed[:, 0, 0] = ids

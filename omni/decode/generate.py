@@ -106,11 +106,16 @@ def begin(
     segments: Sequence[Segment],
     wants: Sequence[Want],
     step: Step | None = None,
+    room: int | None = None,
 ) -> Stream:
-    """A stream that has heard the conversation so far. Raises InputError when no room is left for what is wanted."""
+    """A stream that has heard the conversation so far. Raises InputError when no room is left for what is wanted.
+
+    room: for how many steps more it has buffers (all that the model has room for)
+    """
     ids = prompt(segments, vocab)
     check_room(len(ids), wants, model, vocab)
-    stream = Stream(model, step=step)
+    most = model.config.max_steps
+    stream = Stream(model, max_steps=most if room is None else min(most, len(ids) + room), step=step)
     stream.feed(ids[None])
     return stream
 

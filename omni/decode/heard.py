@@ -3,15 +3,18 @@
 A model that knows texts by heart writes one of them where it hears little. The codes of words say how likely each
 letter is at every moment; by connectionist temporal classification (Graves et al. 2006) that is the probability of
 what is heard to begin with what is written so far. Each letter is drawn by that of the longer beginnings, times the
-model's own.
+model's own to the power of TRUST.
 """
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from omni.sequence import Segment
 from omni.tokenizers.audio.words import LETTERS_A_FRAME
@@ -91,6 +94,12 @@ class Heard:
         spelt[self.letter == UNHEARD] = found.min()
         return spelt
 
+    def with_code(self, code: int) -> "Heard":
+        """The same with one code more written down; this one stays as it is."""
+        longer = copy.copy(self)
+        longer.write(code)
+        return longer
+
     def write(self, code: int) -> None:
         """Text code `code` is written down; the end changes nothing."""
         letter = int(self.letter[code])
@@ -105,6 +114,12 @@ class Heard:
             sounding.append((begin + sounding[-1]) * sound)
         scale = max(*sounding, *silent, LEAST)
         self.sounding, self.silent, self.last = np.array(sounding) / scale, np.array(silent) / scale, letter
+
+
+def held(own: Tensor, heard: Sequence[Heard]) -> Tensor:
+    """A model's scores of text codes and the end, held to what is heard: log-probabilities [rows, text codes + 1]."""
+    spelt = torch.from_numpy(np.stack([row.scores() for row in heard])).to(own.device, torch.float32)
+    return TRUST * own.float().log_softmax(-1) + spelt
 
 
 def last_sound(segments: Sequence[Segment]) -> Segment:

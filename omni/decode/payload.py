@@ -3,11 +3,10 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from omni.decode.heard import TRUST, Heard
+from omni.decode.heard import Heard, held
 from omni.decode.samplers import Sampler
 from omni.decode.stream import Stream
 from omni.layout import waiting
@@ -125,8 +124,7 @@ class _Writer:
     def _written(self, own: Tensor, span: Span, end: int, heard: Sequence[Heard]) -> Tensor:
         """The next letters, by the model's scores [rows, size + 1] and what is heard: ids [rows]."""
         rows = [heard[number] for number in self.numbers.tolist()]
-        spelt = torch.from_numpy(np.stack([row.scores() for row in rows])).to(own.device, torch.float32)
-        pick = self.sampler(TRUST * own.float().log_softmax(-1) + spelt, self.generator)
+        pick = self.sampler(held(own, rows), self.generator)
         for row, code in zip(rows, pick.tolist(), strict=True):
             row.write(code)
         return torch.where(pick == span.size, end, pick + span.start)

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from omni.decode.mbr.utilities import Utility
 
 WANTED = ("text", "audio", "image")
+BEAMS = 4                                                               # texts that may have been heard, side by side
 
 
 class How(TypedDict, total=False):
@@ -126,6 +127,8 @@ class Pipeline:
         """
         wants, sampler, generator = self.asked(want, **how)
         heard = self.segments(parts)
+        if self._is_heard([heard], wants, sampler):
+            return self._most_probable(heard, wants[0], BEAMS, penalty=0, best=1)[0]
         wants = self._with_thought(wants, [heard])
         stream = generate.begin(self.model, self.vocab, heard, wants, self.step)
         segments = generate.answer(stream, self.vocab, wants, sampler, generator, last_sound(heard))
@@ -177,12 +180,8 @@ class Pipeline:
         self, parts: Sequence[Part], beams: int = 4, penalty: float = 1.0, best: int | None = None, **how: Unpack[How]
     ) -> list[Answer]:
         """The texts that beam search finds, best first: [best, by default beams, or fewer] (omni.decode.beam)."""
-        from omni.decode.beam import beam_search
-
         wants, _, _ = self.asked(("text",), **how)
-        stream = generate.begin(self.model, self.vocab, self.segments(parts), wants)
-        found = beam_search(stream, self.vocab, wants[0], beams, penalty, beams if best is None else best)
-        return [self.render([one.segment]) for one in found]
+        return self._most_probable(self.segments(parts), wants[0], beams, penalty, beams if best is None else best)
 
     def batch(
         self, conversations: Sequence[Sequence[Part]], want: Sequence[str] = ("text",), **how: Unpack[How]
@@ -190,9 +189,29 @@ class Pipeline:
         """The answers to many conversations, generated side by side."""
         wants, sampler, generator = self.asked(want, **how)
         heard = [self.segments(parts) for parts in conversations]
+        if self._is_heard(heard, wants, sampler):
+            return [self._most_probable(one, wants[0], BEAMS, penalty=0, best=1)[0] for one in heard]
         wants = self._with_thought(wants, heard)
         answers = generate.generate_batch(self.model, self.vocab, heard, wants, sampler, generator)
         return [self.render(segments[-len(want) :]) for segments in answers]
+
+    @staticmethod
+    def _is_heard(conversations: Sequence[Sequence[Segment]], wants: Sequence[Want], sampler: Sampler) -> bool:
+        """Whether all that is wanted is the most probable text of what is heard: one wrong letter misleads those
+        after it, so it is looked for among several texts side by side.
+        """
+        if len(wants) > 1 or wants[0].ear is None or not (wants[0].sampler or sampler).greedy:
+            return False
+        return all(segments[-1].modality == "audio" for segments in conversations)
+
+    def _most_probable(
+        self, heard: Sequence[Segment], want: Want, beams: int, penalty: float, best: int
+    ) -> list[Answer]:
+        from omni.decode.beam import beam_search
+
+        stream = generate.begin(self.model, self.vocab, heard, [want], room=want.most(self.vocab))
+        found = beam_search(stream, self.vocab, want, beams, penalty, best, last_sound(heard))
+        return [self.render([one.segment]) for one in found]
 
     def score(
         self, parts: Sequence[Part], answers: Sequence[Part], language: str | None = None, voice: str | None = None

@@ -16,11 +16,13 @@ import omni
 from omni.cli import main
 from omni.decode.beam import beam_search
 from omni.decode.generate import Want, answer, begin, draw_many
+from omni.decode.heard import MISHEARD, TRUST, Ear
 from omni.decode.samplers import GREEDY, Sampler
 from omni.errors import InputError
 from omni.model.config import ModelConfig
 from omni.model.transformer import OmniTransformer
 from omni.sequence import Segment, Sequence
+from omni.tokenizers.audio.words import LETTERS_A_FRAME
 from omni.vocab import Vocabulary
 
 VOCAB = Vocabulary(text=3, codebooks=1, codebook_size=2, image=2, picture_tokens=1, frames=1)
@@ -38,14 +40,16 @@ def model(seed: int, prefix: bool = False) -> OmniTransformer:
 
 
 @torch.no_grad()
-def log_probability(built: OmniTransformer, codes: tuple[int, ...]) -> float:
+def log_probability(
+    built: OmniTransformer, codes: tuple[int, ...], asked: list[Segment] = ASKED, limit: int = LIMIT
+) -> float:
     """By definition: at every step a text id or the end, renormalised; at the limit the end alone."""
-    ids = Sequence.of([*ASKED, Segment("text", np.array(codes, np.int64), "assistant")], VOCAB)
+    ids = Sequence.of([*asked, Segment("text", np.array(codes, np.int64), "assistant")], VOCAB)
     start = len(ids) - 3 - len(codes)                                   # after <text>; before </text> <turn> <eos>
     allowed = [*range(VOCAB["text"].start, VOCAB["text"].stop), VOCAB.control("</text>")]
     total = 0.0
-    for step in range(start, start + len(codes) + (len(codes) < LIMIT)):
-        stream = begin(built, VOCAB, ASKED, [Want("text", limit=LIMIT)])
+    for step in range(start, start + len(codes) + (len(codes) < limit)):
+        stream = begin(built, VOCAB, asked, [Want("text", limit=limit)])
         stream.state()
         stream.feed(ids.ids[None, len(stream) : step])
         logs = built.logits(stream.state())[0, allowed].log_softmax(dim=0)
@@ -64,6 +68,26 @@ def test_a_beam_wide_enough_finds_the_best_of_all_texts(seed: int, penalty: floa
     found = beam_search(stream, VOCAB, Want("text", limit=LIMIT), beams=40, penalty=penalty, best=5)
     assert [tuple(one.segment.codes.tolist()) for one in found] == ranked[:5]
     assert [one.log_probability for one in found] == pytest.approx([exact[codes] for codes in ranked[:5]], abs=1e-4)
+
+
+@settings(max_examples=6, deadline=None)
+@given(st.integers(0, 999))
+def test_a_transcript_is_the_best_of_all_texts_by_the_model_and_by_ctc(seed: int) -> None:
+    """Two frames are four moments, so no text of five letters can be heard."""
+    built, limit = model(seed), 5
+    chances = np.random.default_rng(seed).dirichlet(np.ones(4), (2, LETTERS_A_FRAME))  # blank, three letters
+    sound, ear = Segment("audio", np.array([[0], [1]])), Ear(chances, np.array([1, 2, 3, 0]))
+    moments = torch.from_numpy((1 - MISHEARD) * chances.reshape(-1, 4) + MISHEARD / 4).log()  # [moments, 4]
+    exact = {}
+    for codes in (codes for n in range(limit) for codes in itertools.product(range(3), repeat=n)):
+        letters = torch.tensor([codes], dtype=torch.long) + 1
+        lost = torch.nn.functional.ctc_loss(moments[:, None], letters, [len(moments)], [len(codes)], reduction="sum")
+        exact[codes] = TRUST * log_probability(built, codes, [sound], limit) - float(lost)
+    want = Want("text", limit=limit, verbatim=True, ear=ear)
+    found = beam_search(begin(built, VOCAB, [sound], [want]), VOCAB, want, beams=99, penalty=0, best=3, before=sound)
+    ranked = sorted(exact, key=lambda codes: -exact[codes])[:3]
+    assert [tuple(one.segment.codes.tolist()) for one in found] == ranked
+    assert [one.log_probability for one in found] == pytest.approx([exact[codes] for codes in ranked], abs=1e-4)
 
 
 def test_a_beam_of_one_is_greedy() -> None:

@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from omni.train.data.items import SAMPLE_RATE
 from omni.train.data.parse import audio, picture
 from omni.train.data.parse.base import Clip, Outcome, Package, Parsed, Source, UnusableError, is_english, language_code
 
@@ -132,7 +133,7 @@ def _letters(text: str) -> int:
 
 def _voiced(clip: Clip) -> float:
     """Seconds between the silence that is kept at both ends."""
-    return max(0, len(clip.samples) - 2 * audio.MARGIN) / audio.SAMPLE_RATE
+    return max(0, len(clip.samples) - 2 * audio.MARGIN) / SAMPLE_RATE
 
 
 SOURCE = Source("stamps", plan, parse)
