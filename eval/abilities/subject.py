@@ -134,6 +134,11 @@ class Subject:
         """The answer to one question by itself, as a person waits for it."""
         return self.pipeline(question.parts, want, **self._how(question.language, want, sampler))
 
+    def streamed(self, question: Question, sampler: Samplers) -> Wave:
+        """The speech that answers one question while it is made, at the codec's rate: the first that is drawn."""
+        pieces = self.pipeline.stream(question.parts, ["audio"], **self._how(question.language, ["audio"], sampler))
+        return np.concatenate([np.zeros(0, np.float32), *(one.audio for one in pieces if one.audio is not None)])
+
     def _how(self, language: str | None, want: Sequence[str], sampler: Samplers, verbatim: bool = False) -> How:
         return How(
             language=language, voice=self.voice(language) if "audio" in want else None, sampler=sampler,

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from omni.sequence import Segment
+from omni.tokenizers.audio.guidance import Alphabet
 from omni.tokenizers.audio.words import LETTERS_A_FRAME
 
 if TYPE_CHECKING:
@@ -36,10 +38,12 @@ class Ear:
     chances: of the blank and each letter, twice a frame, of every code: [codes, LETTERS_A_FRAME, 1 + letters]
     letter: of each text code and, last, of the end of the text: [text codes + 1]. 0 is the end, SILENT what nobody
     hears, such as a full stop, and UNHEARD a letter, or a part of one, that the codes cannot spell
+    alphabet: the letters that codes spell
     """
 
     chances: NDArray[np.float64]
     letter: NDArray[np.int64]
+    alphabet: Alphabet
 
     @classmethod
     def of(cls, tokenizers: "Tokenizers") -> "Ear | None":
@@ -52,12 +56,24 @@ class Ear:
         chances /= np.maximum(chances.sum(-1, keepdims=True), LEAST)
         pieces = [piece.decode(errors="ignore") for piece in tokenizers.text.pieces()]
         known = {letter: number for number, letter in enumerate(words.letters, start=1)}
-        return cls(chances, np.array([*(_letter(piece, known) for piece in pieces), 0]))
+        letter = np.array([*(_letter(piece, known) for piece in pieces), 0])
+        return cls(chances, letter, Alphabet([], words.letters))
 
     def hear(self, sound: Segment) -> "Heard":
         """Nothing is written down yet."""
-        moments = self.chances[sound.codes[:, 0]].reshape(-1, self.chances.shape[-1])
-        return Heard(self.letter, (1 - MISHEARD) * moments + MISHEARD / moments.shape[1])
+        return Heard(self.letter, self._moments(sound.codes))
+
+    def misses(self, codes: NDArray[np.integer], text: str) -> float:
+        """How unlikely it is that codes [frames, codebooks] spell a text: nats, infinite where they are too few."""
+        wanted = torch.tensor([self.alphabet.ids(text)], dtype=torch.long)  # [1, letters]
+        moments = torch.from_numpy(self._moments(codes)).log()[:, None]  # [moments, 1, 1 + letters]
+        steps, letters = torch.tensor([len(moments)]), torch.tensor([wanted.numel()])
+        return float(F.ctc_loss(moments, wanted, steps, letters, reduction="sum"))
+
+    def _moments(self, codes: NDArray[np.integer]) -> NDArray[np.float64]:
+        """Chances of the blank and the letters, as far as they are to be relied on: [moments, 1 + letters]."""
+        moments = self.chances[codes[:, 0]].reshape(-1, self.chances.shape[-1])
+        return (1 - MISHEARD) * moments + MISHEARD / moments.shape[1]
 
 
 def _letter(piece: str, known: dict[str, int]) -> int:

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from omni.decode import generate
+from omni.decode.aloud import READINGS, clearest
 from omni.decode.generate import Want
 from omni.decode.heard import Ear, last_sound
 from omni.decode.parts import Part
@@ -127,8 +128,8 @@ class Pipeline:
         """
         wants, sampler, generator = self.asked(want, **how)
         heard = self.segments(parts)
-        if self._is_heard([heard], wants, sampler):
-            return self._most_probable(heard, wants[0], BEAMS, penalty=0, best=1)[0]
+        if chosen := self._chosen([heard], wants, sampler, generator):
+            return chosen[0]
         wants = self._with_thought(wants, [heard])
         stream = generate.begin(self.model, self.vocab, heard, wants, self.step)
         segments = generate.answer(stream, self.vocab, wants, sampler, generator, last_sound(heard))
@@ -189,20 +190,39 @@ class Pipeline:
         """The answers to many conversations, generated side by side."""
         wants, sampler, generator = self.asked(want, **how)
         heard = [self.segments(parts) for parts in conversations]
-        if self._is_heard(heard, wants, sampler):
-            return [self._most_probable(one, wants[0], BEAMS, penalty=0, best=1)[0] for one in heard]
+        if chosen := self._chosen(heard, wants, sampler, generator):
+            return chosen
         wants = self._with_thought(wants, heard)
         answers = generate.generate_batch(self.model, self.vocab, heard, wants, sampler, generator)
         return [self.render(segments[-len(want) :]) for segments in answers]
 
-    @staticmethod
-    def _is_heard(conversations: Sequence[Sequence[Segment]], wants: Sequence[Want], sampler: Sampler) -> bool:
-        """Whether all that is wanted is the most probable text of what is heard: one wrong letter misleads those
-        after it, so it is looked for among several texts side by side.
+    def _chosen(
+        self, conversations: Sequence[Sequence[Segment]], wants: Sequence[Want], sampler: Sampler,
+        generator: torch.Generator,
+    ) -> list[Answer] | None:  # fmt: skip
+        """What is found by comparing several answers, where a codec with words makes them comparable: the most
+        probable transcript, for one wrong letter misleads those after it, and the clearest reading of a text.
         """
-        if len(wants) > 1 or wants[0].ear is None or not (wants[0].sampler or sampler).greedy:
-            return False
-        return all(segments[-1].modality == "audio" for segments in conversations)
+        if len(wants) > 1 or self._ear is None:
+            return None
+        (want,), ends = wants, {segments[-1].modality for segments in conversations}
+        greedy = (want.sampler or sampler).greedy
+        if want.verbatim and greedy and (want.modality, ends) == ("text", {"audio"}):
+            return [self._most_probable(one, want, BEAMS, penalty=0, best=1)[0] for one in conversations]
+        if not greedy and (want.modality, ends) == ("audio", {"text"}):
+            return self._read_aloud(conversations, want, sampler, generator)
+        return None
+
+    def _read_aloud(
+        self, conversations: Sequence[Sequence[Segment]], want: Want, sampler: Sampler, generator: torch.Generator
+    ) -> list[Answer]:
+        """Of some readings of each text, drawn side by side, the clearest (omni.decode.aloud)."""
+        ear, text, audio = self._ear, self.tokenizers.text, self.tokenizers.audio
+        assert ear is not None and text is not None and audio is not None
+        asked = [segments for segments in conversations for _ in range(READINGS)]
+        drawn = generate.generate_batch(self.model, self.vocab, asked, [want], sampler, generator)
+        texts = [text.decode(segments[-1].codes.tolist()) for segments in conversations]
+        return clearest([self.render(segments) for segments in drawn], texts, audio, ear)
 
     def _most_probable(
         self, heard: Sequence[Segment], want: Want, beams: int, penalty: float, best: int

@@ -22,6 +22,7 @@ from omni.errors import InputError
 from omni.model.config import ModelConfig
 from omni.model.transformer import OmniTransformer
 from omni.sequence import Segment, Sequence
+from omni.tokenizers.audio.guidance import Alphabet
 from omni.tokenizers.audio.words import LETTERS_A_FRAME
 from omni.vocab import Vocabulary
 
@@ -76,7 +77,7 @@ def test_a_transcript_is_the_best_of_all_texts_by_the_model_and_by_ctc(seed: int
     """Two frames are four moments, so no text of five letters can be heard."""
     built, limit = model(seed), 5
     chances = np.random.default_rng(seed).dirichlet(np.ones(4), (2, LETTERS_A_FRAME))  # blank, three letters
-    sound, ear = Segment("audio", np.array([[0], [1]])), Ear(chances, np.array([1, 2, 3, 0]))
+    sound, ear = Segment("audio", np.array([[0], [1]])), Ear(chances, np.array([1, 2, 3, 0]), Alphabet([], "abc"))
     moments = torch.from_numpy((1 - MISHEARD) * chances.reshape(-1, 4) + MISHEARD / 4).log()  # [moments, 4]
     exact = {}
     for codes in (codes for n in range(limit) for codes in itertools.product(range(3), repeat=n)):

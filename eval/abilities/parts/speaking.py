@@ -37,7 +37,9 @@ class Spoken:
 
 
 def speech(subject: Subject) -> Result:
-    """tts_wer_gap and tts_wer_gap_codec, over captions and numbers and of each; tts_dnsmos_ratio."""
+    """tts_wer_gap and tts_wer_gap_codec, over captions and numbers and of each; tts_wer_gap_once of speech that is
+    streamed, which cannot be chosen among several readings; tts_dnsmos_ratio.
+    """
     subject.spoken(["en"])
     if VOICE not in subject.pipeline.vocab.voices:
         raise InputError(f"the model has no voice {VOICE}")
@@ -47,9 +49,11 @@ def speech(subject: Subject) -> Result:
     said = [*captions, *(one for one in found if one.kind == "numbers")][: subject.limit]
     answers = subject.answers([Question((Text(one.text),), "en") for one in said], ["audio"], ALOUD)
     waves = [_heard(answer.audio, answer.sample_rate) for answer in answers]
+    first = [subject.streamed(Question((Text(one.text),), "en"), ALOUD) for one in said]
+    once = [at_judges_rate(wave, answers[0].sample_rate) for wave in first]
     coded = [_through_codec(subject, one.reference) for one in said]
-    rows = zip(said, waves, coded, strict=True)
-    heard = [[transcribe(wave, closed) for wave in (made, one.reference, again)] for one, made, again in rows]
+    rows = zip(waves, (one.reference for one in said), coded, once, strict=True)
+    heard = [[transcribe(wave, closed) for wave in row] for row in rows]
     result = Result(_gaps(said, heard))
     result.measures["tts_dnsmos_ratio"] = _ratio([(dnsmos(a), dnsmos(b)) for a, b in zip(waves, coded, strict=True)])
     for one, (words, *_) in zip(said, heard, strict=True):
@@ -139,20 +143,22 @@ def _through_codec(subject: Subject, wave: Wave) -> Wave:
 def _gaps(said: Sequence[Spoken], heard: Sequence[Sequence[str]]) -> dict[str, Measure]:
     """Word errors of the model less those of what it is compared with, over all texts and of each kind.
 
-    heard: of each text the words in the model's speech, in the reference and in the reference through the codec
+    heard: of each text the words in the model's speech, in the reference, in the reference through the codec and in
+    the model's streamed speech
     """
     errors = [[word_errors(one.text, words)[0] for words in row] for one, row in zip(said, heard, strict=True)]
     lengths = [len(spoken(one.text).split()) for one in said]
-    rates = np.column_stack((errors, lengths)).astype(np.float64)       # [text, 3 errors and words]
+    rates = np.column_stack((errors, lengths)).astype(np.float64)       # [text, 4 errors and words]
 
-    def rate(rows: NDArray[np.float64], weights: tuple[int, int, int]) -> Measure:
-        return statistic(rows, lambda some: float((some[:, :3] @ weights).sum() / some[:, 3].sum()), "share")
+    def rate(rows: NDArray[np.float64], *weights: int) -> Measure:
+        return statistic(rows, lambda some: float((some[:, :-1] @ weights).sum() / some[:, -1].sum()), "share")
 
-    made = {"tts_wer_gap": rate(rates, (1, -1, 0)), "tts_wer_gap_codec": rate(rates, (1, 0, -1))}
+    made = {"tts_wer_gap": rate(rates, 1, -1, 0, 0), "tts_wer_gap_codec": rate(rates, 1, 0, -1, 0)}
     for kind in sorted({one.kind for one in said}):
-        made[f"tts_wer_gap_{kind}"] = rate(rates[[one.kind == kind for one in said]], (1, -1, 0))
-    straight = {"tts_wer": (1, 0, 0), "tts_wer_reference": (0, 1, 0), "tts_wer_codec": (0, 0, 1)}
-    return made | {name: rate(rates, weights) for name, weights in straight.items()}
+        made[f"tts_wer_gap_{kind}"] = rate(rates[[one.kind == kind for one in said]], 1, -1, 0, 0)
+    made["tts_wer_gap_once"] = rate(rates, 0, -1, 0, 1)
+    straight = ("tts_wer", "tts_wer_reference", "tts_wer_codec", "tts_wer_once")
+    return made | {name: rate(rates, *weights) for name, weights in zip(straight, np.eye(4, dtype=int), strict=True)}
 
 
 def _ratio(pairs: Sequence[tuple[float, float]]) -> Measure:
