@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from omni.train.fleet.bench import random_corpus
 from omni.train.fleet.pairs import Corpus, Pairs, build_corpus, direction
@@ -148,16 +149,31 @@ def test_architectures_have_equally_many_parameters(size: int) -> None:
     assert max(found) <= 1.02 * min(found)
 
 
-def test_epsilon_mbr_pairs_its_lines() -> None:
-    """A small gain on every line is shown, though lines differ by far more."""
+def mbr_results(**better: float) -> list[Result]:
+    """Lines that differ by far more than ways do; each way is better by so much on every line."""
     lines = np.random.default_rng(0).uniform(10, 90, size=60)
-    ways = {epsilon_mbr.BEAM: 0.0, **dict.fromkeys(epsilon_mbr.WAYS, 0.0), epsilon_mbr.OURS: 1.0}
     values = {}
-    for way, gain in ways.items():
+    for way in (epsilon_mbr.BEAM, *epsilon_mbr.WAYS):
         for name in (way, f"one {way}"):
-            values[name] = {measure: (lines + gain).tolist() for measure in ("chrf", "bleu")}
-    claims = epsilon_mbr.judge([Result({}, 0, values, 1.0)])
-    assert {claim.verdict for claim in claims} == {"shown"}
+            values[name] = {measure: (lines + better.get(way, 0.0)).tolist() for measure in ("chrf", "bleu")}
+    return [Result({}, 0, values, 1.0)]
+
+
+def test_epsilon_mbr_pairs_its_lines() -> None:
+    claims = epsilon_mbr.judge(mbr_results(**{epsilon_mbr.OURS: 1.0}))
+    assert [claim.verdict for claim in claims] == ["shown"] * 7
+
+
+def test_epsilon_is_compared_with_the_papers_nucleus() -> None:
+    """At a temperature of 1.5, which heats what the model's own probabilities keep."""
+    claims = epsilon_mbr.judge(mbr_results(**{epsilon_mbr.OURS: 1.0, "nucleus 0.9, t=1.5": 2.0, "nucleus 0.9": 3.0}))
+    assert [claim.claim for claim in claims if claim.verdict == "not shown"] == [
+        "MBR on epsilon samples is above nucleus 0.9, t=1.5 samples"
+    ]
+    scores = torch.randn(512, generator=torch.Generator().manual_seed(0)) * 3
+    hot, plain = (epsilon_mbr.WAYS[way].probabilities(scores) for way in ("nucleus 0.9, t=1.5", "nucleus 0.9"))
+    assert torch.equal(hot > 0, plain > 0)
+    torch.testing.assert_close((hot / plain**(1 / 1.5))[plain > 0].std(), torch.tensor(0.0), atol=1e-4, rtol=0)
 
 
 def test_multitask_judges_a_planted_front() -> None:
