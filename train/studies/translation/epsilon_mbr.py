@@ -28,7 +28,7 @@ PROTOCOL = """
 Data. English into French: lines of application catalogues and stamps of up to 12 tokens (byte-level BPE of 512
 pieces), held out by the project's own splits.
 
-Model. omni's own decoder with a visible prefix (d_model 96, 3 layers, no label smoothing), AdamW, 3000 steps of 32
+Model. omni's own decoder with a visible prefix (d_model 96, 3 layers, no label smoothing), AdamW, 2000 steps of 32
 lines, peak learning rate 3e-3, 100 steps of warmup, then a cosine; 3 seeds. Quick: 400 steps, 1 seed.
 
 Decoding. 400 held-out lines (quick: 60). For each way of drawing, 64 candidates (quick: 24), which are the references,
@@ -59,7 +59,7 @@ BEAM, OURS, LIMIT = "beam 4", "epsilon 0.02", 16
 
 def cells(quick: bool) -> list[Cell]:
     """A model a cell."""
-    params = {"steps": 400, "lines": 60, "draws": 24} if quick else {"steps": 3000, "lines": 400, "draws": 64}
+    params = {"steps": 400, "lines": 60, "draws": 24} if quick else {"steps": 2000, "lines": 400, "draws": 64}
     return [Cell(params, seed) for seed in range(1 if quick else 3)]
 
 
