@@ -74,7 +74,7 @@ def run(params: Mapping[str, Any], seed: int, shared: Path) -> dict[str, Any]:
 
 def planned(steps: int, fractions: Sequence[float], seed: int) -> list[tuple[dict[str, Any], Member]]:
     """The runs of a cell: {kind, q, r} and how it is trained. r: with which pretraining it is to be compared."""
-    ways = [{"kind": "static", "q": q, "r": 0.0} for q in STATIC]
+    ways: list[dict[str, Any]] = [{"kind": "static", "q": q, "r": 0.0} for q in STATIC]
     ways += [{"kind": kind, "q": q, "r": r} for kind in KINDS[1:] for r in fractions for q in JOINT]
     rates = [0.0, *fractions]                                           # each has its own seed
     return [(way, Member(len(rates) * seed + rates.index(way["r"]), _phases(way, steps))) for way in ways]
@@ -118,7 +118,7 @@ def dominated(front: Front, worst: tuple[float, float]) -> float:
 
 
 def judge(results: Results) -> list[Claim]:
-    gains, rest, trained, held_out = [], [], [], []
+    gains, rest, trained, held_out = (list[float]() for _ in range(4))
     for one in results:
         runs = one.values["runs"]
         found = _gains(runs)
