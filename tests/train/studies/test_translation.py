@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+import torch
 
 from omni.train.fleet.bench import random_corpus
 from omni.train.fleet.pairs import Corpus, Pairs, build_corpus, direction
@@ -26,7 +25,6 @@ from omni.train.studies.translation import (
 )
 
 OURS = [name for name, (module, _) in STUDIES.items() if "translation" in module]
-losses = st.floats(0, 3)
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -41,42 +39,6 @@ def test_a_study_has_a_protocol_and_a_smaller_version(name: str) -> None:
 
 def _work(cells: "list[Cell] | Any") -> float:
     return sum(cell.params.get("steps", 0) * cell.params.get("batch", 1) for cell in cells)
-
-
-@given(st.lists(st.tuples(losses, losses), max_size=6))
-def test_the_dominated_area_is_that_of_a_fine_grid(front: list[tuple[float, float]]) -> None:
-    """Inclusion and exclusion of rectangles, instead of a sweep."""
-    worst, area = (2.5, 2.5), 0.0
-    inside = [point for point in front if point[0] < worst[0] and point[1] < worst[1]]
-    for size in range(1, len(inside) + 1):
-        for chosen in itertools.combinations(inside, size):
-            corner = max(point[0] for point in chosen), max(point[1] for point in chosen)
-            area += (-1) ** (size + 1) * (worst[0] - corner[0]) * (worst[1] - corner[1])
-    assert order_matters.dominated(front, worst) == pytest.approx(area, abs=1e-9)
-
-
-def order_results(gain: float) -> list[Result]:
-    """Seeds in which pretraining moves the static front by `gain` in both losses."""
-    results = []
-    for seed in range(5):
-        noise, runs = np.random.default_rng(seed), []
-        ways = [("static", q, 0.0) for q in order_matters.STATIC]
-        ways += [(kind, q, 0.8) for kind in ("pretrained", "restart") for q in order_matters.JOINT]
-        for kind, q, r in ways:
-            better = gain if kind == "pretrained" else 0.0
-            high, low = 1 + q, 1 + 0.1 / q
-            jitter = 0.001 * noise.normal()
-            runs.append({"kind": kind, "q": q, "r": r, "high": high - better + jitter, "low": low - better, "low_train":
-                         low + 5 * better})  # fmt: skip
-        results.append(Result({}, seed, {"runs": runs}, 1.0))
-    return results
-
-
-@pytest.mark.parametrize(("gain", "verdicts"), [(0.1, {"shown"}), (-0.1, {"not shown", "inconclusive"})])
-def test_order_matters_judges_a_planted_gain(gain: float, verdicts: set[str]) -> None:
-    claims = order_matters.judge(order_results(gain))
-    assert claims[0].verdict in verdicts and claims[3].verdict in verdicts
-    assert claims[0].seeds == 5
 
 
 def scaling_results(drift: float) -> list[Result]:
@@ -187,16 +149,31 @@ def test_architectures_have_equally_many_parameters(size: int) -> None:
     assert max(found) <= 1.02 * min(found)
 
 
-def test_epsilon_mbr_pairs_its_lines() -> None:
-    """A small gain on every line is shown, though lines differ by far more."""
+def mbr_results(**better: float) -> list[Result]:
+    """Lines that differ by far more than ways do; each way is better by so much on every line."""
     lines = np.random.default_rng(0).uniform(10, 90, size=60)
-    ways = {epsilon_mbr.BEAM: 0.0, **dict.fromkeys(epsilon_mbr.WAYS, 0.0), epsilon_mbr.OURS: 1.0}
     values = {}
-    for way, gain in ways.items():
+    for way in (epsilon_mbr.BEAM, *epsilon_mbr.WAYS):
         for name in (way, f"one {way}"):
-            values[name] = {measure: (lines + gain).tolist() for measure in ("chrf", "bleu")}
-    claims = epsilon_mbr.judge([Result({}, 0, values, 1.0)])
-    assert {claim.verdict for claim in claims} == {"shown"}
+            values[name] = {measure: (lines + better.get(way, 0.0)).tolist() for measure in ("chrf", "bleu")}
+    return [Result({}, 0, values, 1.0)]
+
+
+def test_epsilon_mbr_pairs_its_lines() -> None:
+    claims = epsilon_mbr.judge(mbr_results(**{epsilon_mbr.OURS: 1.0}))
+    assert [claim.verdict for claim in claims] == ["shown"] * 7
+
+
+def test_epsilon_is_compared_with_the_papers_nucleus() -> None:
+    """At a temperature of 1.5, which heats what the model's own probabilities keep."""
+    claims = epsilon_mbr.judge(mbr_results(**{epsilon_mbr.OURS: 1.0, "nucleus 0.9, t=1.5": 2.0, "nucleus 0.9": 3.0}))
+    assert [claim.claim for claim in claims if claim.verdict == "not shown"] == [
+        "MBR on epsilon samples is above nucleus 0.9, t=1.5 samples"
+    ]
+    scores = torch.randn(512, generator=torch.Generator().manual_seed(0)) * 3
+    hot, plain = (epsilon_mbr.WAYS[way].probabilities(scores) for way in ("nucleus 0.9, t=1.5", "nucleus 0.9"))
+    assert torch.equal(hot > 0, plain > 0)
+    torch.testing.assert_close((hot / plain**(1 / 1.5))[plain > 0].std(), torch.tensor(0.0), atol=1e-4, rtol=0)
 
 
 def test_multitask_judges_a_planted_front() -> None:
