@@ -80,6 +80,21 @@ def test_an_answer_is_in_the_conversation_while_it_is_being_given(talking: Talki
     assert added[0]["previous_item_id"] == item
 
 
+def test_an_answer_that_is_deleted_while_it_is_given_stays_deleted(talking: Talking) -> None:
+    talking.say("conversation.item.create", item=text("What is this?"))
+    given = talking.raw(json.dumps({"type": "response.create"}), steps=3)
+    item = only(given, "response.output_item.added")["item"]["id"]
+    mark = len(talking.events)
+    talking.raw(json.dumps({"type": "conversation.item.delete", "item_id": item}), steps=0)
+    talking.work()
+    events = talking.events[mark:]
+    assert only(events, "conversation.item.deleted")["item_id"] == item
+    assert only(events, "response.done")["response"]["output"][0]["id"] == item
+    assert "conversation.item.done" not in kinds(events)                # the conversation has it no more, nor the model
+    assert refused(talking.say("conversation.item.retrieve", item_id=item))["code"] == "item_not_found"
+    assert item not in talking.talk.items
+
+
 def test_turns_by_hand(talking: Talking, spoken: np.ndarray) -> None:
     talking.say("session.update", session={"type": "realtime", "audio": {"input": {"turn_detection": None}}})
     assert refused(talking.say("input_audio_buffer.commit"))["code"] == "input_audio_buffer_commit_empty"

@@ -131,3 +131,72 @@ def test_a_model_with_more_room_may_speak_longer(talking, room, tools, tokens, s
     settings.update({"tools": [{"type": "function", "name": name} for name in tools]})
     assert (settings.ask.how["max_tokens"], settings.ask.how["max_seconds"]) == (tokens, seconds)
     assert settings.with_response({"max_output_tokens": 7}).ask.how["max_tokens"] == 7
+
+
+@pytest.mark.parametrize("then", ["response.cancel", "the end", "speech"])
+def test_an_answer_truncated_while_it_is_made_is_kept_as_far_as_it_was_heard(talking: Talking, spoken, then) -> None:
+    """Whoever speaks later does not bring back what was not heard, nor does the end of the answer."""
+    talking.say("conversation.item.create", item=text("How are you?"))
+    talking.raw(json.dumps({"type": "response.create"}), steps=1)
+    response = talking.session.speaking.current
+    while response.sent < 0.6:
+        talking.work(1)
+    where = {"item_id": response.item, "content_index": 0, "audio_end_ms": 320}
+    talking.raw(json.dumps({"type": "conversation.item.truncate", **where}), steps=0)
+    response.first_audio -= 99                                          # by the clock all was heard
+    if then == "response.cancel":
+        talking.say(then)
+    elif then == "speech":
+        talking.hear(np.concatenate((silence(0.1), spoken[:12_000])), steps=0)
+    talking.work()
+    written, sound = talking.talk.items[response.item]
+    assert len(sound.codes) == int((0.32 + response.skipped) * 25)
+    kept = talking.worker.pipeline.tokenizers.text.decode(written.codes)
+    assert response.text.startswith(kept) and 0 < len(kept) < len(response.text)
+    held = only(talking.events, "response.done")["response"]["output"][0]
+    assert held["content"][0]["transcript"] == response.text            # that is what was sent
+    (got,) = talking.say("conversation.item.retrieve", item_id=response.item)
+    assert got["item"]["content"] == [{"type": "output_audio", "transcript": None}]
+    told = [event["item"] for event in talking.events if event["type"] == "conversation.item.done"]
+    assert "transcript" not in json.dumps(told) or response.text not in json.dumps(told)
+
+
+def test_speech_does_not_bring_back_what_the_client_said_was_not_heard(talking: Talking, spoken) -> None:
+    """Nor does speech after speech: who was interrupted has not been heard any further since."""
+    left = {"type": "server_vad", "create_response": False}
+    talking.say("session.update", session={"type": "realtime", "audio": {"input": {"turn_detection": left}}})
+    talking.say("conversation.item.create", item=text("How are you?"))
+    talking.say("response.create")
+    response = talking.session.speaking.last
+    response.first_audio -= 0.5
+    talking.say("conversation.item.truncate", item_id=response.item, content_index=0, audio_end_ms=160)
+    once = len(talking.talk.items[response.item][-1].codes)
+    assert once == int((0.16 + response.skipped) * 25)
+    for _ in range(2):
+        talking.hear(np.concatenate((silence(0.3), spoken, silence(1.0))))
+        assert len(talking.talk.items[response.item][-1].codes) == once
+        response.first_audio -= 0.2
+
+
+@pytest.mark.parametrize("limit", ["max_output_tokens", "room"])
+def test_an_answer_that_ends_for_want_of_room_is_kept_as_far_as_it_was_spoken(pipeline, monkeypatch, limit) -> None:
+    if limit == "room":                                                 # for less than a second
+        monkeypatch.setattr(pipeline.model, "config", replace(pipeline.model.config, max_steps=60))
+    talking = Talking(pipeline)
+    talking.say("conversation.item.create", item=text("How are you?"))
+    asked = {"max_output_tokens": 40} if limit == "max_output_tokens" else {}
+    events = talking.say("response.create", response=asked)
+    done = only(events, "response.done")["response"]
+    assert (done["status"], done["status_details"]["reason"]) == ("incomplete", "max_output_tokens")
+    response = talking.session.speaking.last
+    written, sound = talking.talk.items[response.item]
+    assert done["usage"]["output_token_details"]["audio_tokens"] == sound.codes.size
+    kept = talking.worker.pipeline.tokenizers.text.decode(written.codes)
+    assert done["usage"]["output_token_details"]["text_tokens"] > len(written.codes)
+    assert response.text.startswith(kept) and 0 < len(kept) <= len(sound.codes) / 25 * 16 < len(response.text)
+    (got,) = talking.say("conversation.item.retrieve", item_id=response.item)
+    assert got["item"]["content"] == [{"type": "output_audio", "transcript": kept}]
+    assert got["item"] == only(events, "conversation.item.done")["item"]
+    (told,) = talking.say("conversation.item.truncate", item_id=response.item, content_index=0, audio_end_ms=80)
+    assert told["type"] == "conversation.item.truncated"
+    assert len(talking.talk.items[response.item][-1].codes) < len(sound.codes)

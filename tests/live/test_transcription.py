@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import soundfile
 from starlette.testclient import TestClient
-from talking import Calm, Talking, answering, kinds, noted, only, refused, silence
+from talking import Calm, Talking, answering, finish, kinds, noted, only, opened, refused, silence
 
+from omni.decode.parts import Audio
+from omni.decode.samplers import GREEDY
 from omni.live.engine import messages
 from omni.live.engine.pool import Pool
 from omni.live.guard import Guards
@@ -90,6 +92,20 @@ def test_a_long_turn_may_have_a_long_transcript(talking: Talking, monkeypatch) -
         talk.commit("said")
         letter = next(talk.transcription("said", None).letters)
         assert isinstance(letter, str) and wanted[-1]["max_tokens"] == pytest.approx(most, abs=1)
+
+
+def test_a_turn_of_several_recordings_is_held_to_all_of_them(pipeline, spoken) -> None:
+    """As `Pipeline` hears them, in a session and where an answer is nothing else than what was said."""
+    halves = tuple(Audio(half, 24_000) for half in np.array_split(spoken, 2))
+    how: Any = {"language": "en", "sampler": GREEDY, "max_tokens": 64, "verbatim": True}
+    expected = pipeline(halves, ("text",), **how).text
+    worker, told = opened(pipeline, "talk")
+    worker.take(messages.Put("talk", "said", halves))
+    worker.take(messages.Transcribe("talk", "said", "en"))
+    worker.take(messages.Answer("talk", "same", messages.Ask(("text",), how), None, None, halves))
+    finish(worker)
+    assert [one.text for one in told if isinstance(one, messages.Transcribed)] == [expected]
+    assert "".join(one.text or "" for one in told if isinstance(one, messages.Said)) == expected != ""
 
 
 def leave_room(monkeypatch, pipeline, work) -> None:

@@ -161,12 +161,16 @@ class Said(Told):
 
 @dataclass(frozen=True)
 class Ended(Told):
-    """An answer has ended: steps heard by modality, steps said by modality, and whether it was cut for want of room."""
+    """An answer has ended: steps heard by modality, steps said by modality, and whether it was cut for want of room.
+
+    kept: its text as far as its sound has come, where that was cut
+    """
 
     answer: str
     heard: dict[str, int]
     said: dict[str, int]
     cut: bool
+    kept: str | None = None
 
 
 @dataclass(frozen=True)

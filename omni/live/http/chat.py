@@ -144,7 +144,7 @@ class Chat:
             file = await asyncio.to_thread(sound.encoded, np.concatenate(waves), self.known.rate, kind)
             data = base64.b64encode(file).decode()
             name = fresh("audio")
-            until = self.messages.spoken.keep(key, name, text)
+            until = self.messages.spoken.keep(key, name, _heard(ended, text))
             answered |= {"content": None}
             answered["audio"] = {"id": name, "data": data, "expires_at": until, "transcript": text}
         if called:
@@ -174,7 +174,7 @@ class Chat:
                 yield chunk({}, _reason(message, called))
             elif isinstance(message, messages.Ended):
                 if speaks and not called:
-                    until = self.messages.spoken.keep(key, audio, transcript)
+                    until = self.messages.spoken.keep(key, audio, _heard(message, transcript))
                     yield chunk({"audio": {"id": audio, "expires_at": until}})
                 yield chunk({}, _reason(message, called))
                 if (body.get("stream_options") or {}).get("include_usage"):
@@ -199,6 +199,11 @@ def _call(item: Event) -> Body:
     return {
         "id": item["call_id"], "type": "function", "function": {"name": item["name"], "arguments": item["arguments"]}
     }  # fmt: skip
+
+
+def _heard(ended: messages.Ended, text: str) -> str:
+    """What of an answer's text its sound has come to."""
+    return text if ended.kept is None else ended.kept
 
 
 def _reason(ended: messages.Ended | FilteredError, called: object) -> str:

@@ -9,12 +9,13 @@ import numpy as np
 
 from omni.decode.conversation import Seen, Turn, Window
 from omni.decode.generate import Want
+from omni.decode.heard import last_sound
 from omni.decode.parts import Audio, Part, Text, in_pieces
 from omni.decode.pieces import Piece, tell
 from omni.decode.pipeline import Pipeline
 from omni.decode.stream import Stream
 from omni.errors import InputError
-from omni.live.cut import begun, frames_of, least_seconds
+from omni.live.cut import Cuts
 from omni.live.engine import messages
 from omni.live.engine.messages import Wave
 from omni.live.model.ending import Ending
@@ -22,7 +23,6 @@ from omni.live.model.listening import Listening
 from omni.live.model.memory import Memory
 from omni.live.model.writing import Writing
 from omni.sequence import Segment, unsure
-from omni.tokenizers.text import TextTokenizer
 
 PIECE = 64                                                              # steps of a long past between two looks around
 
@@ -47,6 +47,7 @@ class Speech:
     held: list[Piece] = field(default_factory=list)                     # sound that is not given yet
     began: float = 0.0                                                  # when its first audio was given
     over: bool = False                                                  # whether all pieces were taken
+    truncated: float | None = None                                      # seconds that were heard, told while it is made
 
 
 class Talk:
@@ -70,7 +71,7 @@ class Talk:
         self._past: Stream | None = None                                # questions over HTTP need none
         self._window = Window(pipeline.model, pipeline.vocab)
         self._draft: tuple[str, str] | None = None                      # one not kept or stopped yet; its question
-        self._shortened: tuple[Turn, Turn, float] = [], [], 0.0         # the latest such answer, as it was; its frames
+        self._cuts = Cuts(pipeline.tokenizers.text, codec.frame_rate)
         self._forgotten: set[str] = set()                               # items that the model's past had no room for
 
     @property
@@ -126,14 +127,13 @@ class Talk:
         self._forgotten.discard(item)
 
     def truncate(self, item: str, seconds: float) -> None:
-        """Of an answer only `seconds` were heard: forget the rest, and of its text as much in proportion, by words."""
-        if item in self.items:
-            turn, (shortened, said, whole) = self.items[item], self._shortened
-            if turn is not shortened:
-                said, whole = turn, frames_of(turn)
-            frames = min(frames_of(turn), int(seconds * self._listening.codec.frame_rate))
-            self.items[item] = turn = begun(said, frames, whole, self._tokenizer)
-            self._shortened = turn, said, whole
+        """Of an answer only `seconds` were heard: forget the rest. One that is still being made is shortened at its
+        end, since only then it is known how long it is.
+        """
+        if self.speech is not None and self.speech.item == item:
+            self.speech.truncated = seconds
+        elif item in self.items:
+            self.items[item] = self._cuts.to(self.items[item], seconds)
 
     # ---- answering
 
@@ -162,7 +162,7 @@ class Talk:
         room = len(seen.ids) + sum(want.most(vocab) for want in wants)
         stream = self._memory.aside(room) if alone else self._stream
         stream.hear(seen.ids[None], seen.prefix)
-        told, cut, before = list[Segment](), set[str](), seen.segments[-1]
+        told, cut, before = list[Segment](), set[str](), last_sound(seen.segments)
         said_so = tell(stream, wants, self.pipeline.tokenizers, vocab, sampler, generator, told, before, cut)
         pieces = _unless(order.mute, said_so)
         speech = Speech(order.answer, stream, pieces, told, order.item, draft, _counted(seen.segments), cut)
@@ -204,16 +204,22 @@ class Talk:
             return
         speech.pieces.close()
         if not speech.over and any(want.modality == "audio" for want in self.wants):
-            said, frames, rate = [*speech.said], frames_of(speech.said), self._listening.codec.frame_rate
-            whole = max(frames, least_seconds(said, self._tokenizer) * rate)
-            speech.said[:] = begun(said, frames, whole, self._tokenizer)
-            self._shortened = speech.said, said, whole
+            self._cuts.to_its_sound(speech.said)
+        self._forget_unheard(speech)
 
-    def finished(self, speech: Speech) -> None:
-        """All pieces were taken. A draft stays until it is kept or stopped."""
+    def finished(self, speech: Speech) -> str | None:
+        """All pieces were taken. A draft stays until it is kept or stopped. Returns what is left of the answer's text
+        where there was no room for all of its sound.
+        """
         speech.over = True
+        kept = None
+        if "audio" in speech.cut:
+            self._cuts.to_its_sound(speech.said)
+            kept = self._cuts.text(speech.said)
         if self.speech is speech and speech.draft is None:
             self.speech = None
+            self._forget_unheard(speech)
+        return kept
 
     def transcription(self, item: str, language: str | None) -> Writing:
         """The text of what was said in an item."""
@@ -229,14 +235,14 @@ class Talk:
             self._past = self._memory.own()
         return self._past
 
-    @property
-    def _tokenizer(self) -> TextTokenizer:
-        assert self.pipeline.tokenizers.text is not None
-        return self.pipeline.tokenizers.text
-
     def _drafted(self, name: str | None) -> tuple[str, Segment] | None:
         segment = self._listening.segment() if name is not None else None
         return None if name is None or segment is None else (name, segment)
+
+    def _forget_unheard(self, speech: Speech) -> None:
+        """What the user did not hear of an answer that is not made any more."""
+        if speech.item is not None and speech.truncated is not None:
+            self.truncate(speech.item, speech.truncated)
 
     def _segments(self, parts: tuple[Part | str, ...]) -> Generator[None, None, Turn]:
         """Parts, and items that are named, as codes; with a pause before and in whatever takes long."""

@@ -199,9 +199,9 @@ class Worker:
             self.tell(messages.Said(name, speech.answer, one.text, one.audio, one.image))
         speech.held = []
         if piece is None:
-            talk.finished(speech)
             said = {segment.modality: int(segment.codes.size) for segment in speech.said}
-            self.tell(messages.Ended(name, speech.answer, speech.heard, said, bool(speech.cut)))
+            kept = talk.finished(speech)
+            self.tell(messages.Ended(name, speech.answer, speech.heard, said, bool(speech.cut), kept))
             return False
         return True
 

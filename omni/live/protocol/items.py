@@ -86,6 +86,11 @@ def assistant(name: str, status: str, content: list[Event]) -> Event:
     }  # fmt: skip
 
 
+def unwritten() -> list[Event]:
+    """The content of an answer that was not heard whole: where its transcript would end nobody knows."""
+    return [{"type": "output_audio", "transcript": None}]
+
+
 def picture(url: str, where: str) -> NDArray[np.uint8]:
     """Pixels [height, width, 3] of a data URL, `SIDE` of them a side at most.
 

@@ -13,6 +13,7 @@ from omni.live.guard import Aside, Guard, Watch, at_once
 from omni.live.hearing.pcm import RATES, Resampler, Wave, to_base64
 from omni.live.protocol import items, tools
 from omni.live.protocol.events import Event, fresh, server
+from omni.live.protocol.history import History
 from omni.live.protocol.settings import Settings
 
 QUIET = 10 ** (-50 / 20)                                                # below it nobody hears that an answer has begun
@@ -45,6 +46,8 @@ class Response:
         self.sent = 0.0                                                 # seconds of audio sent
         self.skipped = 0.0                                              # seconds of silence cut from the beginning
         self.first_audio: float | None = None                           # when the first was sent, time.monotonic()
+        self.truncated: float | None = None                             # seconds that the conversation has, if not all
+        self.kept: str | None = None                                    # the text that it has, if not all
         self.usage: Event | None = None
         self.output: list[Event] = []
         self._watch, self._rate = Watch(guard, model_rate), model_rate
@@ -65,20 +68,27 @@ class Response:
         if not self.in_conversation or not self._made:
             return []
         calls = [item for item in self.output if item["type"] == "function_call"]
-        said = [(self.item, self.text)] if self._opened else []
+        said = [(self.item, self.text)] if self._opened and not self.deleted else []
         return said + [(item["id"], tools.written(item["name"], item["arguments"])) for item in calls]
+
+    @property
+    def held(self) -> float:
+        """Seconds that the conversation may hold: those sent, but what is known to be unheard stays so."""
+        return self.sent if self.truncated is None else self.truncated
 
     @property
     def unsent(self) -> bool:
         """Whether the model has said more than the client was told."""
         return self._looking or bool(self._held or self._passed)
 
-    def begin(self, send: Callable[[Event], None], keep: Callable[[Event], str | None]) -> None:
-        """It is the answer now: tell so, and then what was held back.
+    @property
+    def deleted(self) -> bool:
+        """Whether the client has deleted its item while it was being given."""
+        return self._opened and self.in_conversation and self.item not in self._history
 
-        keep: puts its item into the conversation, as often as the item changes; returns the id of the one before it.
-        """
-        self.begun, self._send, self._keep = True, send, keep
+    def begin(self, send: Callable[[Event], None], history: History) -> None:
+        """It is the answer now: tell so, and then what was held back. history: where its items are put."""
+        self.begun, self._send, self._history = True, send, history
         send(server("response.created", response=self.as_event()))
         self._look()
 
@@ -116,7 +126,9 @@ class Response:
 
     def heard(self, now: float) -> float:
         """Seconds that the user can have heard by now, who began to listen when the first was sent."""
-        return 0.0 if self.first_audio is None else min(self.sent, now - self.first_audio)
+        if self.first_audio is None:
+            return 0.0
+        return min(self.held, now - self.first_audio)
 
     def as_event(self) -> Event:
         """The protocol's response object."""
@@ -175,6 +187,7 @@ class Response:
     def _finish_whole(self, final: messages.Ended) -> None:
         if self.speaks and self._opened:
             self._deliver(self._resampler.finish())
+        self.kept = final.kept
         rest, self._made = self._calls.finish()
         self._text(rest)
         cut = final.cut and not self._made                              # a call that can be read is whole
@@ -222,7 +235,7 @@ class Response:
         item = items.assistant(self.item, "in_progress", [])
         self._send(server("response.output_item.added", response_id=self.id, output_index=0, item=item))
         if self.in_conversation:
-            self._send(server("conversation.item.added", previous_item_id=self._keep(item), item=item))
+            self._send(server("conversation.item.added", previous_item_id=self._history.put(item), item=item))
         part = {"type": "audio", "transcript": ""} if self.speaks else {"type": "text", "text": ""}
         self._send(server("response.content_part.added", **self._place(), part=part))
 
@@ -238,7 +251,13 @@ class Response:
             content = [{"type": "output_text", "text": self.text}]
         self._send(server("response.content_part.done", **self._place(), part=part))
         item = items.assistant(self.item, "completed" if status == "completed" else "incomplete", content)
-        self._done(item)
+        self._done(item, self._held_of(content))
+
+    def _held_of(self, content: list[Event]) -> list[Event]:
+        """What the conversation holds of this: less than was said where the sound was cut, or not heard."""
+        if self.truncated is not None:
+            return items.unwritten()
+        return content if self.kept is None else [{**content[0], "transcript": self.kept}]
 
     def _call(self, item: Event) -> None:
         """A call of a tool: an item of its own kind."""
@@ -248,18 +267,20 @@ class Response:
         opened = {**item, "arguments": "", "status": "in_progress"}
         self._send(server("response.output_item.added", response_id=self.id, output_index=index, item=opened))
         if self.in_conversation:
-            self._send(server("conversation.item.added", previous_item_id=self._keep(opened), item=opened))
+            self._send(server("conversation.item.added", previous_item_id=self._history.put(opened), item=opened))
         place = {"response_id": self.id, "item_id": item["id"], "output_index": index, "call_id": item["call_id"]}
         self._send(server("response.function_call_arguments.delta", **place, delta=item["arguments"]))
         named = {**place, "name": item["name"], "arguments": item["arguments"]}
         self._send(server("response.function_call_arguments.done", **named))
         self._done(item)
 
-    def _done(self, item: Event) -> None:
+    def _done(self, item: Event, held: list[Event] | None = None) -> None:
+        """held: the content that the conversation has of it, if not its own"""
         index = len(self.output)
         self.output = [*self.output, item]
-        if self.in_conversation:
-            self._send(server("conversation.item.done", previous_item_id=self._keep(item), item=item))
+        if self.in_conversation and item["id"] in self._history:        # it is not put back once it was deleted
+            kept = item if held is None else {**item, "content": held}
+            self._send(server("conversation.item.done", previous_item_id=self._history.put(kept), item=kept))
         self._send(server("response.output_item.done", response_id=self.id, output_index=index, item=item))
 
 

@@ -9,7 +9,7 @@ from omni.live.asked import Asked
 from omni.live.engine import messages
 from omni.live.engine.pool import Line
 from omni.live.guard import Aside, Guards
-from omni.live.protocol import events, tools
+from omni.live.protocol import events, items, tools
 from omni.live.protocol.events import Event, RefusedError, server
 from omni.live.protocol.history import History, unknown
 from omni.live.protocol.response import UNCLEARED, Response
@@ -89,7 +89,7 @@ class Speaking:
         response.cleared = not self.asked.guarded
         self.asked.again(response.settings.language)
         response.ahead = UNCLEARED if self.asked.unwritten else 0.0
-        response.begin(self._send, self._history.put)
+        response.begin(self._send, self._history)
         if self._limits is not None:
             self._send(server("rate_limits.updated", rate_limits=self._limits()))
         if self.asked.guarded:
@@ -156,9 +156,12 @@ class Speaking:
 
         skipped: seconds of it that were not sent, before the first that were
         """
-        self._line.tell(messages.Truncate(self._line.name, item, seconds + skipped if seconds else 0.0))
+        self._tell_heard(item, seconds, skipped)
+        for response in (self.current, self.last):
+            if response is not None and response.item == item:
+                response.truncated = seconds
         if item in self._history:
-            self._history[item]["content"] = [{"type": "output_audio", "transcript": None}]
+            self._history[item]["content"] = items.unwritten()
 
     def spoken(self, item: str) -> tuple[float, float] | None:
         """Seconds of a spoken answer that were sent, and that were skipped before them; None for any other item."""
@@ -199,13 +202,16 @@ class Speaking:
 
     def _forget_unsent(self, response: Response) -> None:
         """Of an answer that stops under its guard's eyes the model remembers no more than was sent."""
-        if not response.in_conversation:
+        if not response.in_conversation or response.deleted:
             return
         if response.speaks and response.sent:
-            self._line.tell(messages.Truncate(self._line.name, response.item, response.sent + response.skipped))
+            self._tell_heard(response.item, response.held, response.skipped)
         else:
             said = (Text(response.text, "assistant"),) if response.text and not response.speaks else ()
             self._line.tell(messages.Put(self._line.name, response.item, said))
+
+    def _tell_heard(self, item: str, seconds: float, skipped: float) -> None:
+        self._line.tell(messages.Truncate(self._line.name, item, seconds + skipped if seconds else 0.0))
 
     def _waiting(self) -> list[Response]:
         """Those that the client knows of, and no guard what they answer."""
