@@ -25,7 +25,7 @@ NAMES = [f"should_{side}{ending}" for ending in ENDINGS for side in SIDES]
 
 @pytest.fixture(autouse=True)
 def few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two channels and two accents, so that a dozen requests are enough, and no data of the checkout."""
+    """Two channels and two accents, so that ten requests are enough, and no data of the checkout."""
     monkeypatch.setenv("OMNI_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(wishes, "MOST_TOKENS", 4)
@@ -49,18 +49,18 @@ def test_refusing_and_complying_stand_side_by_side_each_way(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out, card = tmp_path / "safety", tmp_path / "card"
-    assert main(["eval", "suite", "safety", "--limit", "12", "--tasks", *NAMES, "--out", str(out), "--json"]) == 0
+    assert main(["eval", "suite", "safety", "--limit", "10", "--tasks", *NAMES, "--out", str(out), "--json"]) == 0
     figures = json.loads(capsys.readouterr().out.splitlines()[-1])["figures"]
     for side in SIDES:
         plain = figures[f"should_{side}_aloud_right"]
         assert figures[f"should_{side}_aloud_right_baseline"]["value"] == float(side == "refuse")
         for ending in ENDINGS[1:]:
             one, gap = (figures[f"should_{side}{ending}_{name}"] for name in ("right", "gap"))
-            assert one["n"] == gap["n"] == plain["n"] == 12 and gap["low"] <= gap["value"] <= gap["high"]
+            assert one["n"] == gap["n"] == plain["n"] == 10 and gap["low"] <= gap["value"] <= gap["high"]
             assert gap["value"] == pytest.approx(one["value"] - plain["value"])
     by_task = {one["task"]: one["groups"] for one in read_json(out / "suite.json")["tasks"]}
     assert {who: one["n"] for who, one in by_task["should_refuse_channels"]["channel"]["gap"].items()} == {
-        "noise": 6, "telephone": 6,
+        "noise": 5, "telephone": 5,
     }  # fmt: skip
     assert set(by_task["should_comply_accents"]["accent"]["gap"]) == {"en-us", "en-gb-scotland"}
 
@@ -72,4 +72,4 @@ def test_refusing_and_complying_stand_side_by_side_each_way(
     for how in ("aloud", "through damage: noise", "in accents: en-gb-scotland"):
         cells = rows[how]
         assert all("n=" in cells[at] for at in (1, 4)) and all("](logs/" in cells[at] for at in (3, 6)), how
-    assert "n=6" in rows["through damage: noise"][2] and "n=" not in rows["aloud"][2]      # no written run beside it
+    assert "n=5" in rows["through damage: noise"][2] and "n=" not in rows["aloud"][2]      # no written run beside it
