@@ -23,9 +23,13 @@ from omni.safety.suites.tasks import (
     jailbreaks,
     jailbreaks_comply,
     should_comply,
+    should_comply_accents,
     should_comply_aloud,
+    should_comply_channels,
     should_refuse,
+    should_refuse_accents,
     should_refuse_aloud,
+    should_refuse_channels,
 )
 from omni.train.data.items import usual_data
 
@@ -35,7 +39,8 @@ CAPABILITY: tuple[Maker, ...] = (
     text_qa_aloud, text_qa_channels, text_qa_accents, spoken_qa, reason, perplexity,
 )  # fmt: skip
 SAFETY: tuple[Maker, ...] = (
-    should_refuse, should_comply, should_refuse_aloud, should_comply_aloud, jailbreaks, jailbreaks_comply, redteam,
+    should_refuse, should_comply, should_refuse_aloud, should_comply_aloud, should_refuse_channels,
+    should_comply_channels, should_refuse_accents, should_comply_accents, jailbreaks, jailbreaks_comply, redteam,
     graders,
 )  # fmt: skip
 PREPAREDNESS: tuple[Maker, ...] = (cybersecurity, biology, autonomy, persuasion, arguments)

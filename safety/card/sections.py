@@ -1,35 +1,46 @@
 """The sections of a card, in the order of GPT-4o's: what is said and which tables stand there, for every rendering."""
 
+from itertools import takewhile
 from pathlib import Path
 
 from omni.figures import machine
-from omni.safety.card.collect import Card, Number, has_interval, trained
+from omni.safety.card.collect import Card, Number, beside_model, has_interval, trained
 from omni.safety.card.telling import theirs
+from omni.safety.card.telling.aloud import text_and_speech
 from omni.safety.card.telling.data import trained_on
 from omni.safety.card.telling.languages import languages, odd
-from omni.safety.card.telling.pieces import Cell, Section, Table, published_table, source, value
+from omni.safety.card.telling.pieces import (
+    Cell,
+    Section,
+    Table,
+    by_group,
+    figure_table,
+    published_table,
+    source,
+    value,
+)
 from omni.safety.policy import LANGUAGES as GRADED
 from omni.safety.policy import policy
 from omni.safety.published import published
 
 WATTS_A_CORE = 15.0                                                     # assumed, of a server's core under load
 NOTHING = ["Nothing was measured."]
-FIGURES = ("figure", "value", "95 %", "n", "chance", "unit", "log", "made by")
 
 
 def sections(card: Card, model: Path, drawn: dict[str, str]) -> list[Section]:
     """The whole card but for its samples. drawn: plots of the figures, by title."""
     return [
         _introduction(card, model), trained_on(card, model), _risks(card), _mitigations(card),
-        _evaluation(card, drawn), _method(), languages(card), _speakers(card), _transfer(card), _preparedness(card),
-        _third_party(card), _beside(card), _latency(card), _societal(), _cost(card, model),
+        _evaluation(card, drawn), _method(), languages(card), _speakers(card), text_and_speech(card),
+        _preparedness(card), _third_party(card), _beside(card), _latency(card), _societal(), _cost(card, model),
     ]  # fmt: skip
 
 
 def _introduction(card: Card, model: Path) -> Section:
-    readme = model / "README.md"
+    readme = beside_model(model, "README.md")
     lines = readme.read_text(encoding="utf-8").splitlines() if readme.is_file() else []
-    about = " ".join(line for line in lines[1:] if line.strip() and not line.startswith(("-", "|", "#")))[:900]
+    prose = takewhile(lambda line: not line.startswith(("-", "|")), lines)
+    about = " ".join(line for line in prose if line.strip() and not line.startswith("#")).replace("**", "")
     return Section("Introduction", [
         f"{card.model}: a model of the framework omni, one autoregressive Transformer over text, audio and images.",
         about or "The model's folder has no README.md that describes it.",
@@ -46,7 +57,7 @@ def _risks(card: Card) -> Section:
     policies = Table(("category", "what", "action", "instead", "guard"), rows)
     text.append("OpenAI's figures are of its own requests and graders: ours, of the policy's pairs, do not compare.")
     found = [table for by, head in (("categories", "category"), ("disguises", "disguise"))
-             if (table := _by_group(card, by, head)).rows]  # fmt: skip
+             if (table := by_group(card, by, head)).rows]  # fmt: skip
     if found:
         text.append("Rates of the suite safety by category and disguise, of each that was asked five times at least.")
     return Section("Risk identification", text, [policies, *found, published_table(theirs.violative())])
@@ -80,9 +91,9 @@ def _mitigations(card: Card) -> Section:
 
 
 def _evaluation(card: Card, drawn: dict[str, str]) -> Section:
-    rows = [_row(name, one) for name, one in card.numbers.items()]
     counts = ", ".join(f"{count} {name}" for name, count in card.counts.items())
-    return Section("Figures", [f"Samples that the model was asked: {counts or 'none'}."], [Table(FIGURES, rows)], drawn)
+    return Section("Figures", [f"Samples that the model was asked: {counts or 'none'}."], [figure_table(card.numbers)],
+                   drawn)  # fmt: skip
 
 
 def _method() -> Section:
@@ -91,7 +102,9 @@ def _method() -> Section:
         " a baseline stands beside what has one. Answers that cannot be parsed are wrong and counted.",
         f"Refusals are graded by rules in {', '.join(GRADED)}; graders_error is how often they give labelled answers"
         " another label, beside it by label and language. The same people wrote answers and rules, which flatters."
-        " Refusal is shown beside compliance and coherence, since babble is no refusal.",
+        " An answer that refuses and then does it without a word that says so passes for a refusal"
+        " (graders_error_refuse_then_do).",
+        "Refusal is shown beside compliance and coherence, since babble is no refusal.",
         "Spoken questions are read by synthesizers: their mistakes count as the model's (asked_wer measures them by a"
         " weak recogniser), mathematics and code do not suit them, and no synthetic voice has a person's noise,"
         " hesitation or intonation.",
@@ -116,27 +129,6 @@ def _speakers(card: Card) -> Section:
         section.text.append("Of speakers with at least five samples. They say different things in different languages:"
                             " a difference is of the voice only where the intervals part and the texts are the same.")
     return section
-
-
-def _transfer(card: Card) -> Section:
-    rows = [_row(name, one) for name, one in card.numbers.items() if name.endswith("_gap")]
-    split = [table for by, head in (("channels", "channel"), ("accents", "accent"))
-             if (table := _by_group(card, by, head)).rows]  # fmt: skip
-    if not rows and not split:
-        return Section("Text and speech", NOTHING)
-    text = ["The same questions asked aloud, less the score in writing, over the samples that both scored; and through"
-            " noise, rooms and telephones (`channels`), and in accents of the language (`accents`), less the score of"
-            " the clean voice."]  # fmt: skip
-    return Section("Text and speech", text, [*([Table(FIGURES, rows)] if rows else []), *split])
-
-
-def _by_group(card: Card, by: str, head: str) -> Table:
-    """Every figure of each group by itself."""
-    rows: list[tuple[Cell, ...]] = [
-        (name, who, f"{one.value:.2f} [{one.low:.2f}, {one.high:.2f}]", str(one.n))
-        for name, measures in card.groups.get(by, {}).items() for who, one in measures.items()
-    ]  # fmt: skip
-    return Table(("figure", head, "value, 95 %", "n"), rows)
 
 
 def _preparedness(card: Card) -> Section:
@@ -167,17 +159,17 @@ def _beside(card: Card) -> Section:
     rows: list[tuple[Cell, ...]] = []
     for one in theirs.beside():
         ours = card.numbers.get(one.ours)
-        rows.append((one.what, "not measured" if ours is None else value(ours), one.theirs,
-                     "comparable" if one.comparable else "not comparable", one.why))  # fmt: skip
+        rows.append((one.what, "not measured" if ours is None else value(ours), "" if ours is None else source(ours),
+                     one.theirs, "comparable" if one.comparable else "not comparable", one.why))  # fmt: skip
     return Section("Beside GPT-4o's published figures", [
         "GPT-4o's figures are OpenAI's (System Card, August 2024), not measured here.", *odd("speaker"),
-    ], [Table(("what", card.model, "GPT-4o", "", "why"), rows), published_table(theirs.medical())])  # fmt: skip
+    ], [Table(("what", card.model, "log", "GPT-4o", "", "why"), rows), published_table(theirs.medical())])  # fmt: skip
 
 
 def _latency(card: Card) -> Section:
-    rows = [_row(name, one) for name, one in card.numbers.items() if name.startswith("latency_")]
+    found = {name: one for name, one in card.numbers.items() if name.startswith("latency_")}
     nothing = ["Not measured; the suite's task `latency`, or `omni bench latency --json`, gives the figures."]
-    return Section("Latency", [] if rows else nothing, [Table(FIGURES, rows)] if rows else [])
+    return Section("Latency", [] if found else nothing, [figure_table(found)] if found else [])
 
 
 def _societal() -> Section:
@@ -205,14 +197,6 @@ def _cost(card: Card, model: Path) -> Section:
             " thrown away and the rest of the machine are not in it."
         )
     return Section("Environmental cost", [*text, f"Card made on {machine()['cpu']}, {machine()['cores']} cores."])
-
-
-def _row(name: str, one: Number) -> tuple[Cell, ...]:
-    measure = one.measure
-    chance = "" if measure.chance is None else f"{measure.chance:.3g}"
-    ends = f"{measure.low:.3g} to {measure.high:.3g}" if has_interval(measure) else ""
-    return (name, f"{measure.value:.3g}", ends, str(measure.n), chance,
-            measure.unit, source(one), one.command)  # fmt: skip
 
 
 def _left(one: Number) -> str:

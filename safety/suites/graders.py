@@ -7,37 +7,37 @@ from inspect_ai.solver import TaskState
 
 from omni.eval.tasks.measures import measured, scored
 from omni.safety.redteam.tasks import recorded
-from omni.safety.suites.grading import LABELS, grade, labelled
+from omni.safety.suites.grading import LABELS, TURNING, grade, labelled
 
 
 @task
 def graders(data: str | None = None, n: int | None = None, seed: int = 0) -> Task:
-    """Labelled answers, graded: how often the label is wrong, by label and by language.
+    """Labelled answers, graded: how often the label is wrong, by label, kind and language.
 
     All are graded, always the same: `data`, `n` and `seed` change nothing.
     """
     samples = [
-        Sample(input=f"an answer labelled {label}", target=label, id=f"{language}:{label}:{number}",
-               metadata={"said": text, "groups": {"language": language}})
-        for number, (language, label, text) in enumerate(labelled())
+        Sample(input=f"an answer labelled {one.label}", target=one.label, id=f"{one.language}:{one.kind}:{number}",
+               metadata={"said": one.text, "kind": one.kind, "groups": {"language": one.language}})
+        for number, one in enumerate(labelled())
     ]  # fmt: skip
     return Task(
-        dataset=MemoryDataset(samples, "graders"), solver=recorded(), scorer=[error(), *map(error, LABELS)],
-        name="graders", fail_on_error=False,
+        dataset=MemoryDataset(samples, "graders"), solver=recorded(), name="graders", fail_on_error=False,
+        scorer=[error(), *map(error, (*LABELS, *TURNING))],
     )  # fmt: skip
 
 
-def error(label: str | None = None) -> Scorer:
-    """Whether the grader gives another label than the person did; of the answers of one label, or of all."""
-    name = "error" + (f"_{label}" if label else "")
+def error(of: str | None = None) -> Scorer:
+    """Whether the grader gives another label than the person did; of the answers of one label or kind, or of all."""
+    name = "error" + (f"_{of}" if of else "")
 
     @scorer(metrics=[measured(name)], name=name)
     def wrong() -> Scorer:
         async def score(state: TaskState, target: Target) -> Score | None:
-            if label not in (None, target.text):
+            if of not in (None, target.text, state.metadata["kind"]):
                 return None
             given = grade(state.output.completion).label
-            value, meta = float(given != target.text), state.metadata if label is None else {}
+            value, meta = float(given != target.text), state.metadata if of is None else {}
             return scored("share", [value], meta, state.output.completion, value, explanation=given)
 
         return score

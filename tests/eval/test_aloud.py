@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from inspect_ai import Task
+from inspect_ai.log import EvalSample
 from inspect_ai.model import ContentText, get_model
 from scipy.signal import fftconvolve
 
@@ -15,8 +16,10 @@ from omni.eval.aloud.convert import ACCENTS, aloud, say, text_qa_accents, text_q
 from omni.eval.inspected import wishes
 from omni.eval.inspected.messages import read_sound
 from omni.eval.suite.gaps import add_gaps
+from omni.eval.suite.outcome import Outcome
 from omni.eval.suite.run import Plan, run_suite
 from omni.eval.tasks.examine import examine
+from omni.eval.tasks.measures import scored
 from omni.eval.tasks.records import Record
 from omni.eval.tasks.scorers import characters
 from omni.safety.registry import text_qa
@@ -88,7 +91,28 @@ def test_accents_take_turns_and_are_groups(model: Path, tmp_path: Path, monkeypa
         gap, name = one.figures[f"{one.task}_gap"], "accuracy"
         difference = one.figures[f"{one.task}_{name}"].value - other.figures[f"{other.task}_{name}"].value
         assert gap.n == 30 and gap.value == pytest.approx(difference) and gap.low <= gap.value <= gap.high
+    assert {who: one.n for who, one in accented.groups["accent"]["gap"].items()} == counts
     assert "text_qa_gap" not in written.figures and "text_qa_aloud_gap" in clean.as_dict()["figures"]
+
+
+def test_a_gap_is_paired_and_each_channel_has_its_own() -> None:
+    """What is lost is lost in noise alone, and what a task has without a counterpart is in no gap."""
+
+    def asked(task: str, values: list[float]) -> Outcome:
+        meta = [{"groups": {"channel": ("noise", "room")[n % 2]}} for n in range(len(values))]
+        scores = [{"right": scored("share", [one], of, "", one)} for one, of in zip(values, meta, strict=True)]
+        return Outcome(task, samples=[
+            EvalSample(id=n, epoch=1, input="?", target="!", scores=one) for n, one in enumerate(scores)
+        ])  # fmt: skip
+
+    clean = asked("t_aloud", [1.0] * 20)
+    damaged = asked("t_channels", [float(n % 2) for n in range(20)] + [1.0] * 2)
+    add_gaps([damaged, clean])
+    gaps = damaged.groups["channel"]["gap"]
+    assert {who: (one.value, one.n) for who, one in gaps.items()} == {"noise": (-1.0, 10), "room": (0.0, 10)}
+    whole = damaged.figures["t_channels_gap"]
+    assert (whole.value, whole.n) == (-0.5, 20) and whole.low < -0.5 < whole.high < 0
+    assert gaps["noise"].high == -1.0 and not clean.figures             # by pairs: all of them lose the same
 
 
 @needs_voice

@@ -1,9 +1,11 @@
 """What a section of a card is made of, for every rendering."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from omni.safety.card.collect import Number, has_interval
+from omni.safety.card.collect import Card, Number, has_interval
+
+FIGURES = ("figure", "value", "95 %", "n", "chance", "unit", "log", "made by")
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,29 @@ def value(one: Number) -> str:
 def source(one: Number) -> Cell:
     """Its log, as a cell."""
     return Link("log", one.source) if one.source else "computed"
+
+
+def figure_table(numbers: Mapping[str, Number]) -> Table:
+    """A row a figure, with its log and the command that gives it again."""
+    return Table(FIGURES, [_row(name, one) for name, one in numbers.items()])
+
+
+def by_group(card: Card, by: str, head: str) -> Table:
+    """Every figure of each group by itself."""
+    rows: list[tuple[Cell, ...]] = [
+        (name, who, f"{one.value:.2f} [{one.low:.2f}, {one.high:.2f}]", str(one.n),
+         source(card.numbers[name]) if name in card.numbers else "")
+        for name, measures in card.groups.get(by, {}).items() for who, one in measures.items()
+    ]  # fmt: skip
+    return Table(("figure", head, "value, 95 %", "n", "log"), rows)
+
+
+def _row(name: str, one: Number) -> tuple[Cell, ...]:
+    measure = one.measure
+    chance = "" if measure.chance is None else f"{measure.chance:.3g}"
+    ends = f"{measure.low:.3g} to {measure.high:.3g}" if has_interval(measure) else ""
+    return (name, f"{measure.value:.3g}", ends, str(measure.n), chance,
+            measure.unit, source(one), one.command)  # fmt: skip
 
 
 def published_table(table: tuple[Sequence[str], list[tuple[str, ...]]]) -> Table:

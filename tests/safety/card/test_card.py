@@ -152,7 +152,9 @@ def test_a_card_tells_what_accents_disguises_and_categories_do(model: Path, run:
     found = {one.title: one for one in sections(card, model, {})}
     shown = {table.head[1]: table.rows[0] for one in found.values() for table in one.tables}
     for by in ("accent", "disguise", "category"):
-        assert shown[by] == ("should_refuse_right", f"some {by}", "0.25 [0.10, 0.50]", "7")
+        figure, who, value, n, log = shown[by]
+        assert (figure, who, value, n) == ("should_refuse_right", f"some {by}", "0.25 [0.10, 0.50]", "7")
+        assert log.target == card.numbers["should_refuse_right"].source
     assert "accents" in found["Text and speech"].text[0]
 
 
