@@ -190,9 +190,10 @@ def train_words(
 ) -> Codec:
     """Give a trained codec a codebook of words before those it has, and save it in `out`.
 
-    Words that it has already are heard better afterwards, with the same letters and codes; they learn at a
-    quarter of the rate. The codes of sound stay what they were. Give `steps`, or `minutes`, which are turned into a number of steps once. An interrupted run called again
-    goes on and ends with the same weights; a finished one is loaded. Raises InputError when `out` holds another run.
+    Words that it has already are heard better afterwards, with the same letters and codes; they learn at a quarter of
+    the rate. The codes of sound stay what they were. Give `steps`, or `minutes`, which are turned into a number of
+    steps once. An interrupted run called again goes on and ends with the same weights; a finished one is loaded.
+    Raises InputError when `out` holds another run.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     out, further = Path(out), bool(codec.config.words)

@@ -15,7 +15,7 @@ from omni.train.data.parse.base import Clip, Outcome, Package, Parsed, Source, U
 STAMPS = Path("usr/share/tuxpaint/stamps")
 PICTURES = (".svg", ".png")  # the drawing first: a bitmap beside it is its rendering
 SOUNDS = (".ogg", ".wav")
-FASTEST = 22  # letters and digits a second; in Romanian, Russian and Bulgarian, whose captions are what is said, 9 to 21
+FASTEST = 22  # letters and digits a second; at most 21 in Romanian and Bulgarian, whose captions are what is said
 _SPOKEN = re.compile(r"(?P<name>.+)_desc(?:_(?P<language>[A-Za-z]{2,3}(?:[_@][A-Za-z]+)?))?")
 
 
