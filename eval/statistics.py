@@ -87,6 +87,18 @@ def paired_difference(
     return float(low), float(high)
 
 
+def paired_shares(first: NDArray[np.float64], second: NDArray[np.float64]) -> tuple[float, float]:
+    """Interval at 95 % of mean(second) - mean(first) of the same samples, each 0 to 1 (Bonett and Price 2012).
+
+    A bootstrap of pairs that all agree would be 0 to 0, however few they are. Of values between 0 and 1 it is at least
+    as wide as it has to be: none of their differences varies more than one of a coin.
+    """
+    change, n = second - first, len(first) + 2
+    won, lost = ((np.maximum(0, side).sum() + 1) / n for side in (change, -change))
+    half = LEVEL_95 * math.sqrt((won + lost - (won - lost) ** 2) / n)
+    return max(-1.0, float(won - lost - half)), min(1.0, float(won - lost + half))
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """p-values adjusted for how many there are (Holm 1979), in the order given."""
     order = sorted(range(len(p_values)), key=lambda index: p_values[index])

@@ -11,7 +11,7 @@ from inspect_ai.scorer import Score
 from numpy.typing import NDArray
 
 from omni.errors import InputError
-from omni.eval.statistics import holm, mcnemar, paired_difference, randomization
+from omni.eval.statistics import holm, mcnemar, randomization
 from omni.eval.suite.run import logs_of
 from omni.eval.tasks.measures import KINDS, kind_of, over_epochs, table_of
 from omni.files import read_json
@@ -103,7 +103,7 @@ def _difference(name: str, ours: dict[str, Score], theirs: dict[str, Score]) -> 
     if kind is not kind_of(second):
         raise InputError(f"{name}: was scored in two ways; run both suites with the same version of omni")
     one, other = table_of(first), table_of(second)
-    low, high = paired_difference(one, other, kind.value)
+    low, high = kind.gap(one, other)
     p = _mcnemar(one, other) if kind is KINDS["share"] else randomization(one, other, kind.value)
     return Difference(name, kind.value(one), kind.value(other), low, high, len(shared), p)
 

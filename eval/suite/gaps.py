@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from inspect_ai.scorer import Score
 
 from omni.eval.abilities.scoring import Measure
-from omni.eval.statistics import paired_difference
 from omni.eval.suite.outcome import Outcome, scores
 from omni.eval.tasks.measures import grouped, kind_of, table_of
 
@@ -55,8 +54,8 @@ def _pairs(first: Outcome, second: Outcome) -> Pairs:
 
 
 def _gap(pairs: Pairs) -> Measure:
-    """The difference of the two tasks' figures, by a paired bootstrap."""
+    """The difference of the two tasks' figures, of the same samples."""
     before, after = zip(*pairs, strict=True)
     kind, one, other = kind_of(before), table_of(before), table_of(after)
-    low, high = paired_difference(one, other, kind.value)
+    low, high = kind.gap(one, other)
     return Measure(kind.value(other) - kind.value(one), kind.unit, low, high, len(pairs))

@@ -10,7 +10,7 @@ from inspect_ai.scorer import Metric, SampleScore, Score, metric
 from numpy.typing import NDArray
 
 from omni.eval.abilities.scoring import Measure, bleu_counts, bleu_of, chrf_counts, chrf_of, statistic
-from omni.eval.statistics import wilson
+from omni.eval.statistics import paired_difference, paired_shares, wilson
 
 LEAST = 5                                                               # samples of a group that is shown by itself
 
@@ -34,6 +34,12 @@ class Kind:
         if self in (KINDS["share"], KINDS["rate"]):
             return Measure(_mean(table), self.unit, *wilson(table[:, 0].sum(), len(table)), len(table), chance)
         return statistic(table, self.value, self.unit, chance)
+
+    def gap(self, first: NDArray[np.float64], second: NDArray[np.float64]) -> tuple[float, float]:
+        """Interval at 95 % of the second table's value less the first's, of the same samples."""
+        if self in (KINDS["share"], KINDS["rate"]):
+            return paired_shares(first[:, 0], second[:, 0])
+        return paired_difference(first, second, self.value)
 
 
 def _pooled(table: NDArray[np.float64]) -> float:

@@ -6,7 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from omni.eval.statistics import bootstrap, consensus_at_k, holm, mcnemar, pass_at_k, randomization, wilson
+from omni.eval.statistics import (
+    bootstrap,
+    consensus_at_k,
+    holm,
+    mcnemar,
+    paired_shares,
+    pass_at_k,
+    randomization,
+    wilson,
+)
 
 
 @given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
@@ -88,3 +97,16 @@ def test_planted_rates_lie_inside_wilsons_interval_in_nine_of_ten_seeds(rate: fl
         low, high = wilson(int((np.random.default_rng(seed).random(n) < rate).sum()), n)
         inside += low <= rate <= high
     assert inside >= 90
+
+
+def test_a_difference_of_shares_of_the_same_samples_lies_in_its_interval_and_few_that_agree_prove_little() -> None:
+    chance, inside = np.random.default_rng(0), 0
+    for _ in range(400):
+        first = chance.random(40) < 0.7
+        second = np.where(chance.random(40) < 0.8, first, chance.random(40) < 0.3)
+        low, high = paired_shares(first.astype(float), second.astype(float))
+        inside += low <= 0.2 * (0.3 - 0.7) <= high
+    assert 370 <= inside <= 396
+    low, high = paired_shares(np.ones(6), np.ones(6))
+    assert low == -high and high > 0.3
+    assert paired_shares(np.zeros(2), np.ones(2))[1] == 1.0

@@ -187,7 +187,7 @@ def test_a_run_differs_from_itself_in_nothing_and_from_a_better_one_in_its_wins(
     run_suite([name_picture, translate], plan, tmp_path / "b")
     found = compare(tmp_path / "a", tmp_path / "b")
     assert {one.name for one in found} == {"name_picture_accuracy", "translate_chrf", "translate_bleu"}
-    assert all(one.change == one.low == one.high == 0 and one.p == 1 for one in found)
+    assert all(one.change == one.low + one.high == 0 and one.p == 1 for one in found)
     with pytest.raises(InputError, match="no logs of `omni eval suite` there"):
         compare(tmp_path / "a", tmp_path / "nowhere")
 
