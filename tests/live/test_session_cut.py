@@ -161,23 +161,6 @@ def test_an_answer_truncated_while_it_is_made_is_kept_as_far_as_it_was_heard(tal
     assert "transcript" not in json.dumps(told) or response.text not in json.dumps(told)
 
 
-def test_speech_does_not_bring_back_what_the_client_said_was_not_heard(talking: Talking, spoken) -> None:
-    """Nor does speech after speech: who was interrupted has not been heard any further since."""
-    left = {"type": "server_vad", "create_response": False}
-    talking.say("session.update", session={"type": "realtime", "audio": {"input": {"turn_detection": left}}})
-    talking.say("conversation.item.create", item=text("How are you?"))
-    talking.say("response.create")
-    response = talking.session.speaking.last
-    response.first_audio -= 0.5
-    talking.say("conversation.item.truncate", item_id=response.item, content_index=0, audio_end_ms=160)
-    once = len(talking.talk.items[response.item][-1].codes)
-    assert once == int((0.16 + response.skipped) * 25)
-    for _ in range(2):
-        talking.hear(np.concatenate((silence(0.3), spoken, silence(1.0))))
-        assert len(talking.talk.items[response.item][-1].codes) == once
-        response.first_audio -= 0.2
-
-
 @pytest.mark.parametrize("limit", ["max_output_tokens", "room"])
 def test_an_answer_that_ends_for_want_of_room_is_kept_as_far_as_it_was_spoken(pipeline, monkeypatch, limit) -> None:
     if limit == "room":                                                 # for less than a second

@@ -131,7 +131,8 @@ class Talk:
         end, since only then it is known how long it is.
         """
         if self.speech is not None and self.speech.item == item:
-            self.speech.truncated = seconds
+            told = self.speech.truncated
+            self.speech.truncated = seconds if told is None else min(seconds, told)
         elif item in self.items:
             self.items[item] = self._cuts.to(self.items[item], seconds)
 

@@ -159,7 +159,7 @@ class Speaking:
         self._tell_heard(item, seconds, skipped)
         for response in (self.current, self.last):
             if response is not None and response.item == item:
-                response.truncated = seconds
+                response.truncated = min(seconds, response.held)
         if item in self._history:
             self._history[item]["content"] = items.unwritten()
 
