@@ -3,6 +3,7 @@
 import html
 import json
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 LOG, PLOT, PAGE = "log.jsonl", "loss.png", "loss.html"
+REFRESH = 10                                                            # seconds from one plot and page to the next
 
 
 class Monitor:
@@ -22,7 +24,7 @@ class Monitor:
     def __init__(self, run: Path, steps: int, step: int, unigram: dict[str, float]) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self.run, self.steps, self.unigram = run, steps, unigram
+        self.run, self.steps, self.unigram, self.drawn = run, steps, unigram, time.monotonic()
         run.mkdir(parents=True, exist_ok=True)
         self.screen = screen(run.name, steps)
         self.log = self._begin_at(step)
@@ -44,9 +46,10 @@ class Monitor:
         self._write({"kind": "train", **record})
 
     def valid(self, record: dict[str, Any]) -> None:
-        """A validation: step, loss, loss by task and by modality. Redraws the plot and the page."""
+        """A validation: step, loss, loss by task and by modality. Redraws the plot and the page if they are old."""
         self._write({"kind": "valid", **record})
-        self.draw(done=False)
+        if time.monotonic() - self.drawn >= REFRESH:                    # a draw takes as long as many small steps
+            self.draw(done=False)
 
     def curvature(self, record: dict[str, Any]) -> None:
         """A look at the curvature: sharpness, preconditioned sharpness, threshold, their ratio; or a warning alone."""
@@ -59,6 +62,7 @@ class Monitor:
         records = read_log(self.run)
         draw_losses(records, self.run / PLOT)
         write_text(self.run / PAGE, _page(self.run, records, self.steps, self.unigram, done))
+        self.drawn = time.monotonic()
 
     def close(self, done: bool) -> None:
         self.draw(done)
@@ -149,7 +153,7 @@ def _page(run: Path, records: list[dict[str, Any]], steps: int, unigram: dict[st
         f"<tr><td>{html.escape(task)}<td>{loss:.3f}<td>{unigram.get(task, float('nan')):.3f}"
         for task, loss in sorted(valid["tasks"].items() if valid else [])
     )
-    refresh = "" if done else '<meta http-equiv="refresh" content="10">'
+    refresh = "" if done else f'<meta http-equiv="refresh" content="{REFRESH}">'
     return (
         f'<!doctype html><meta charset="utf-8">{refresh}<title>{html.escape(run.name)}</title>'
         "<style>body{font:16px system-ui;margin:2rem auto;max-width:75rem;padding:0 1rem}img{max-width:100%}"

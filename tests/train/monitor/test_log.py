@@ -1,0 +1,28 @@
+"""The plot of a run's losses: drawn once in a while, and at the end."""
+
+from pathlib import Path
+
+import pytest
+
+from omni.train.monitor import log
+from omni.train.monitor.log import PAGE, PLOT, Monitor
+
+VALID = {"loss": 3.5, "tasks": {"say": 3.5}, "modalities": {"audio": 3.5}}
+
+
+def test_a_plot_is_drawn_when_it_is_old_and_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monitor = Monitor(tmp_path, 4, 0, {})
+    monitor.valid({"step": 1, **VALID})
+    assert not (tmp_path / PLOT).exists()
+    monkeypatch.setattr(log, "REFRESH", 0)
+    monitor.valid({"step": 2, **VALID})
+    first = (tmp_path / PLOT).read_bytes()
+    assert "step 2 of 4" in (tmp_path / PAGE).read_text()
+    monkeypatch.undo()
+    monitor.valid({"step": 4, **VALID})
+    assert (tmp_path / PLOT).read_bytes() == first
+    assert "refresh" in (tmp_path / PAGE).read_text()
+    monitor.close(done=True)
+    assert (tmp_path / PLOT).read_bytes() != first
+    page = (tmp_path / PAGE).read_text()
+    assert "step 4 of 4" in page and "refresh" not in page
