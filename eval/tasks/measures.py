@@ -31,15 +31,20 @@ class Kind:
         """Shares and rates have Wilson's interval, all else one of a bootstrap, an extreme none: it was seen."""
         if self in EXTREMES:
             return Measure(self.value(table), self.unit, self.value(table), self.value(table), len(table), chance)
-        if self in (KINDS["share"], KINDS["rate"]):
+        if self._of_shares:
             return Measure(_mean(table), self.unit, *wilson(table[:, 0].sum(), len(table)), len(table), chance)
         return statistic(table, self.value, self.unit, chance)
 
     def gap(self, first: NDArray[np.float64], second: NDArray[np.float64]) -> tuple[float, float]:
         """Interval at 95 % of the second table's value less the first's, of the same samples."""
-        if self in (KINDS["share"], KINDS["rate"]):
+        if self._of_shares:
             return paired_shares(first[:, 0], second[:, 0])
         return paired_difference(first, second, self.value)
+
+    @property
+    def _of_shares(self) -> bool:
+        """Whether the rows are 0 to 1, and the value is their mean."""
+        return self in (KINDS["share"], KINDS["rate"])
 
 
 def _pooled(table: NDArray[np.float64]) -> float:

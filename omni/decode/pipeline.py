@@ -203,13 +203,13 @@ class Pipeline:
         """What is found by comparing several answers, where a codec with words makes them comparable: the most
         probable transcript, for one wrong letter misleads those after it, and the clearest reading of a text.
         """
-        if len(wants) > 1 or self._ear is None:
+        if len(wants) > 1:
             return None
         (want,), ends = wants, {segments[-1].modality for segments in conversations}
         greedy = (want.sampler or sampler).greedy
-        if want.verbatim and greedy and (want.modality, ends) == ("text", {"audio"}):
+        if want.ear is not None and greedy and ends == {"audio"}:
             return [self._most_probable(one, want, BEAMS, penalty=0, best=1)[0] for one in conversations]
-        if not greedy and (want.modality, ends) == ("audio", {"text"}):
+        if not greedy and (want.modality, ends) == ("audio", {"text"}) and self._ear is not None:
             return self._read_aloud(conversations, want, sampler, generator)
         return None
 

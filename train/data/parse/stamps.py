@@ -75,7 +75,6 @@ def parse(job: Job, size: int) -> Outcome:
     _add_picture(item, job, size, outcome)
     for language, path in job.speech:
         _add_clip(item, path, language, "speech", f"stamps/{language}", licence, outcome)
-    _drop_hurried(item, outcome)
     for path in job.effects:
         _add_clip(item, path, None, "effect", None, licence, outcome)
     if item.pictures or item.clips:
@@ -114,26 +113,18 @@ def _add_clip(
     item: Parsed, path: Path, language: str | None, kind: str, speaker: str | None, licence: str, outcome: Outcome
 ) -> None:
     try:
-        item.clips.append(Clip(audio.load_clip(path), language, kind, speaker, licence))
+        clip = Clip(audio.load_clip(path), language, kind, speaker, licence)
+        _check_pace(clip, item.texts.get(language or "", ""))
+        item.clips.append(clip)
     except UnusableError as reason:
         outcome.dropped[str(reason)] += 1
 
 
-def _drop_hurried(item: Parsed, outcome: Outcome) -> None:
-    """Leave out what nobody says so fast: captions were written longer after they were said, a quarter of Catalan's."""
-    kept = [clip for clip in item.clips if _letters(item.texts.get(clip.language or "", "")) <= FASTEST * _voiced(clip)]
-    if len(kept) < len(item.clips):
-        outcome.dropped["recording too short for its caption"] += len(item.clips) - len(kept)
-        item.clips[:] = kept
-
-
-def _letters(text: str) -> int:
-    return sum(map(str.isalnum, text))
-
-
-def _voiced(clip: Clip) -> float:
-    """Seconds between the silence that is kept at both ends."""
-    return max(0, len(clip.samples) - 2 * audio.MARGIN) / SAMPLE_RATE
+def _check_pace(clip: Clip, caption: str) -> None:
+    """Raise UnusableError where nobody says so much so fast: captions were written longer after they were said."""
+    seconds = max(0, len(clip.samples) - 2 * audio.MARGIN) / SAMPLE_RATE  # between the silence kept at both ends
+    if sum(map(str.isalnum, caption)) > FASTEST * seconds:
+        raise UnusableError("recording too short for its caption")
 
 
 SOURCE = Source("stamps", plan, parse)
