@@ -26,6 +26,7 @@ class Segment:
     """One modality said by one role.
 
     codes: text [tokens] | audio [frames, codebooks] | image [picture_tokens] | video [frames, picture_tokens]
+    letters_alone: of what is heard that spells something, the stream has the letters, and not the frames
     """
 
     modality: str
@@ -33,6 +34,7 @@ class Segment:
     role: str = "user"
     language: str | None = None
     voice: str | None = None
+    letters_alone: bool = False
 
     def __post_init__(self) -> None:
         if self.modality not in MODALITIES:
@@ -43,8 +45,8 @@ class Segment:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Segment):
             return NotImplemented
-        ours = (self.modality, self.role, self.language, self.voice)
-        theirs = (other.modality, other.role, other.language, other.voice)
+        ours = (self.modality, self.role, self.language, self.voice, self.letters_alone)
+        theirs = (other.modality, other.role, other.language, other.voice, other.letters_alone)
         return ours == theirs and np.array_equal(self.codes, other.codes)
 
     def header(self, vocab: Vocabulary, before: "Segment | None" = None, most: int | None = None) -> list[int]:
@@ -69,11 +71,15 @@ class Segment:
             return np.zeros(0, np.int64)
         return vocab["text"].ids(vocab.spelling.read(self.codes))
 
+    def is_letters(self, vocab: Vocabulary) -> bool:
+        """Whether the stream has its letters alone."""
+        return self.letters_alone and len(self.heard(vocab)) > 0
+
     def payload(self, vocab: Vocabulary) -> np.ndarray:
         """Ids of the content, [steps, channels]. Raises ValueError for codes out of range or of the wrong shape."""
         self._check_shape(vocab)
         if self.modality == "audio":
-            return layout.to_steps(self.codes, vocab)
+            return _blank(0, vocab) if self.is_letters(vocab) else layout.to_steps(self.codes, vocab)
         if self.modality == "video":
             times = np.array([[vocab.control(f"<t{frame}>")] for frame in range(len(self.codes))])
             frames = vocab["image"].ids(self.codes.astype(np.int64))    # [frames, picture_tokens]
@@ -156,8 +162,12 @@ def prompt(segments: Iterable[Segment], vocab: Vocabulary, laid: list[np.ndarray
 
 def unsure(segments: Many[Segment], vocab: Vocabulary) -> int:
     """Steps at the end of their prompt that change while the last segment, of somebody who speaks, goes on: the last
-    ones of the delay layout, `</audio>`, the letters, `<turn>` and `<assistant>`.
+    ones of the delay layout, `</audio>`, the letters, `<turn>` and `<assistant>`. Letters that stand alone stay, and
+    frames do not where letters are to take their place.
     """
+    last = segments[-1]
+    if last.letters_alone and vocab.spelling is not None:
+        return 2 if last.is_letters(vocab) else 2 + len(last.laid(vocab))
     return layout.waiting(vocab) + 3 + len(segments[-1].heard(vocab))
 
 

@@ -17,7 +17,7 @@ from omni.decode.parts import Audio, Text
 from omni.decode.pipeline import Pipeline
 from omni.decode.samplers import GREEDY, Sampler
 from omni.decode.stream import Stream
-from omni.sequence import Segment, prompt
+from omni.sequence import ROLES, Segment, Sequence, prompt, unsure
 from omni.spelling import Spelling
 from omni.tokenizers.audio.words import Words
 from omni.tokenizers.text import TextTokenizer
@@ -70,6 +70,48 @@ def test_spelling_is_part_of_a_vocabulary(tmp_path: Path) -> None:
     assert Vocabulary.load(tmp_path / "vocab.json") == spelt and spelt.hash != plain.hash
     with pytest.raises(ValueError, match="other text codes"):
         replace(spelt, codebook_size=50)
+
+
+def spelling_vocabulary(layout: str = "delay") -> Vocabulary:
+    """Of which a code spells one letter and a space, one a letter, and one nothing."""
+    spelling = Spelling(("a", "b", " "), ("a ", "b_", "__"))
+    return Vocabulary(
+        text=3, codebooks=2, codebook_size=3, image=5, picture_tokens=2, layout=layout, spelling=spelling,
+        languages=("en",),
+    )  # fmt: skip
+
+
+@given(st.data())
+def test_letters_alone_are_all_but_the_frames_of_what_is_heard(data: st.DataObject) -> None:
+    vocab = spelling_vocabulary(data.draw(st.sampled_from(["flat", "delay", "depth"])))
+    draw = np.random.default_rng(data.draw(st.integers(0, 10**6)))
+    said = [
+        Segment("audio", draw.integers(3, size=(draw.integers(1, 6), 2)), str(draw.choice(ROLES)), "en")
+        if draw.random() < 0.6
+        else Segment("text", draw.integers(3, size=4), str(draw.choice(ROLES)))
+        for _ in range(data.draw(st.integers(1, 5)))
+    ]
+    alone = [replace(one, letters_alone=True) for one in said]
+    whole, left = Sequence.of(said, vocab), Sequence.of(alone, vocab)
+    spelling = [one for one in said if one.modality == "audio" and len(one.heard(vocab))]
+    assert len(left) == len(whole) - sum(len(one.payload(vocab)) for one in spelling)
+    assert left.loss.sum() == whole.loss.sum() and not left.loss[: left.prefix].any()
+    words, kept = (vocab["text"].holds(stream.ids[:, 0]) for stream in (whole, left))
+    assert np.array_equal(whole.ids[words], left.ids[kept])
+
+
+@given(st.lists(st.integers(0, 2), min_size=1, max_size=12), st.integers(1, 12))
+def test_what_is_certain_of_letters_alone_stays_while_somebody_goes_on(codes: list[int], heard: int) -> None:
+    vocab, text = spelling_vocabulary(), Segment("text", np.array([0, 1]))
+    one, other = (
+        [text, Segment("audio", np.array(some)[:, None].repeat(2, 1), letters_alone=True)]
+        for some in (codes[:heard], codes)
+    )
+    shorter, longer = prompt(one, vocab), prompt(other, vocab)
+    certain = len(shorter) - unsure(one, vocab)
+    assert np.array_equal(shorter[:certain], longer[:certain])
+    spells = len(one[-1].heard(vocab))
+    assert certain == (len(shorter) - 2 if spells else len(prompt([text], vocab)) - 2)  # letters may replace frames
 
 
 Spelt = Callable[..., Pipeline]

@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> None:
             asyncio.run(_all(url, args.key, said, "turns", turns))
             asyncio.run(_all(url, args.key, lengths, "lengths", effect))
             asyncio.run(_all(url, args.key, at_length(said), "one conversation", long, one=True))
-    except InputError:
+    except (InputError, KeyboardInterrupt):
         if turns:                                                       # minutes of them, perhaps
             _tell(figures(turns, effect[: len(effect) // 2 * 2]), (*turns, *effect, *long), args.out)
         raise

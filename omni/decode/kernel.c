@@ -3,8 +3,8 @@
 
    It reads every weight once, in order, for all rows, and writes their keys and values into their caches; nothing is
    allocated.
-   Matrices are [rows][cols]; where a matrix has scales, row r stands for scale[r] * weight[r], and weights are int8 or,
-   if bits is 1, signs, eight in a byte (omni/model/binary.py).
+   Matrices are [rows][cols], of weights as wide as bits says: float, bfloat16, int8, or signs, eight in a byte
+   (omni/model/binary.py); where a matrix has scales, row r stands for scale[r] * weight[r].
    Plain loops: the compiler makes vector instructions of them (-O3 -ffast-math -march=native). */
 
 #include <math.h>
@@ -28,8 +28,17 @@ typedef struct {
     int64_t max_steps, at;
 } Past;
 
-DOT_ROWS(dot_rows, float)
-DOT_ROWS(dot_rows_int8, int8_t)
+/* The upper half of a float's bits: what bfloat16 is. */
+static inline float from_bf16(uint16_t half) {
+    uint32_t bits = (uint32_t)half << 16;
+    float number;
+    memcpy(&number, &bits, sizeof number);
+    return number;
+}
+
+DOT_ROWS(dot_rows, float, AS_IT_IS)
+DOT_ROWS(dot_rows_bf16, uint16_t, from_bf16)
+DOT_ROWS(dot_rows_int8, int8_t, AS_IT_IS)
 
 /* A byte's signs as the sign bits of eight floats, to be flipped by xor. */
 typedef uint32_t Signs __attribute__((vector_size(32)));
@@ -74,15 +83,12 @@ static void dot_rows_bits(float *restrict y, const uint8_t *restrict w, const fl
 static void multiply(float *y, const void *const *matrix, const float *x, int64_t count, int64_t rows, int64_t cols,
                      int64_t bits) {
     const float *scale = matrix[1];
-    if (!scale) {
-        dot_rows(y, matrix[0], x, count, rows, cols);
-        return;
-    }
-    if (bits == 1)                                                      /* so few bytes that reading them again is cheap */
-        for (int64_t n = 0; n < count; n++) dot_rows_bits(y + n * rows, matrix[0], x + n * cols, rows, cols);
-    else
-        dot_rows_int8(y, matrix[0], x, count, rows, cols);
-    for (int64_t n = 0; n < count; n++)
+    if (bits == 32) dot_rows(y, matrix[0], x, count, rows, cols);
+    if (bits == 16) dot_rows_bf16(y, matrix[0], x, count, rows, cols);
+    if (bits == 8) dot_rows_int8(y, matrix[0], x, count, rows, cols);
+    for (int64_t n = 0; bits == 1 && n < count; n++)                    /* so few bytes that reading them again is cheap */
+        dot_rows_bits(y + n * rows, matrix[0], x + n * cols, rows, cols);
+    for (int64_t n = 0; scale && n < count; n++)
         for (int64_t r = 0; r < rows; r++) y[n * rows + r] *= scale[r];
 }
 

@@ -15,7 +15,7 @@ from omni.model.cache import Cache
 from omni.model.transformer import Block, OmniTransformer
 from omni.native import addresses
 
-MOST_STEPS = 6                                                          # of one row: more of them a BLAS does faster
+MOST_STEPS = 24                                                         # of one row: of more than 32 a BLAS is faster
 Step = Callable[[Tensor, Cache], Tensor]                                # ids [batch, steps, channels] to states
 
 
@@ -39,7 +39,8 @@ def fast_step(model: OmniTransformer, int8: bool = False) -> Step:
     """`model.extend` for few steps of one row, on one thread: within rounding the same states, in half the time.
 
     int8: the blocks' matrices as 8-bit integers with a scale a row, which is four times less to read.
-    A model of one-bit matrices is read with eight weights a byte, as they are when this is called.
+    A model of one-bit matrices is read with eight weights a byte, one whose matrices bfloat16 can say, as models are
+    shipped, with two bytes a weight; both as they are when this is called.
     Batches and prompts take `model.extend`, and everything does on a GPU, in another precision than fp32, without a C
     compiler, and with one-bit matrices whose rows are no whole bytes.
     """
@@ -48,13 +49,17 @@ def fast_step(model: OmniTransformer, int8: bool = False) -> Step:
     if c.weight_bits == 1:
         bits, here = 1, here and not any(size % 8 for size in (c.d_model, c.d_ff, c.n_heads * c.head_dim))
     step = kernel() if here else None
-    return model.extend if step is None else KernelStep(model, step, bits)
+    if step is None:
+        return model.extend
+    halved = bits == 32 and all(_is_bf16(weight) for block in model.blocks for weight in _matrices(block))
+    return KernelStep(model, step, 16 if halved else bits)
 
 
 class KernelStep:
     """A few steps of one conversation, or of several with a cache each.
 
-    Holds what the kernel's pointers point to. The weights themselves are read, so training goes on to show here.
+    Holds what the kernel's pointers point to: the weights themselves, where they are of 32 bits, so that training goes
+    on to show here, else copies.
     """
 
     def __init__(self, model: OmniTransformer, step: Callable[..., None], bits: int) -> None:
@@ -113,9 +118,21 @@ def _tensors(block: Block, bits: int) -> Iterator[Tensor | None]:
     for norm in (block.attention_norm, attention.q_norm, attention.k_norm, block.feed_forward_norm):
         yield norm.weight.detach() if isinstance(norm, nn.RMSNorm) else None
     yield None if attention.qkv.bias is None else attention.qkv.bias.detach()
-    for linear in (attention.qkv, attention.out, block.feed_forward.gate_up, block.feed_forward.down):
-        weight = linear.weight.detach()                                 # [rows, cols]
-        yield from {1: pack, 8: quantized}[bits](weight) if bits < 32 else (weight.contiguous(), None)
+    for weight in _matrices(block):
+        if bits in (1, 8):
+            yield from {1: pack, 8: quantized}[bits](weight)
+        else:
+            yield from (weight.to({16: torch.bfloat16, 32: torch.float32}[bits]).contiguous(), None)
+
+
+def _matrices(block: Block) -> Iterator[Tensor]:
+    """Weights of a layer [rows, cols] in the kernel's order."""
+    for linear in (block.attention.qkv, block.attention.out, block.feed_forward.gate_up, block.feed_forward.down):
+        yield linear.weight.detach()
+
+
+def _is_bf16(weight: Tensor) -> bool:
+    return bool((weight.bfloat16().float() == weight).all())
 
 
 def quantized(weight: Tensor) -> tuple[Tensor, Tensor]:

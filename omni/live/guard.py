@@ -95,6 +95,12 @@ class Watch:
                 return number, self._reason
         return len(pieces), None
 
+    def stands(self) -> tuple[int, str | None]:
+        """Its text is whole: nothing to hand over, and why the answer must stop, if it must."""
+        if self._guard is not None:
+            self._ask(self._guard, np.zeros(0, np.float32))
+        return 0, self._reason
+
     def end(self) -> str | None:
         """Why the answer, of which there is no more, must not pass as whole; None where nothing speaks against it."""
         if self._guard is not None:

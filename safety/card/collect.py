@@ -27,6 +27,7 @@ from omni.shipped import FOLDER, TRAINED
 from omni.tokenizers.bundle import Tokenizers
 
 SUITES = ("capability", "safety", "preparedness")
+OWN_DATA = {"preparedness": " --data QUESTIONS.jsonl --tasks cybersecurity"}  # no package holds questions
 WANTED = ("guards", "latency")                                          # benchmarks that a card needs
 GROUPS = {"speaker": "speakers", "channel": "channels", "accent": "accents"}
 OF_REQUESTS = {"disguise": "disguises", "category": "categories"}       # of the suite safety
@@ -92,7 +93,7 @@ def collect(
     card = Card(name, identity(model))
     seen = [one for folder in runs if (one := _suite(card, folder, out))]
     for missing in (one for one in SUITES if one not in seen):
-        card.problems.append(f"missing: no suite {missing}; run `omni eval suite {missing}`")
+        card.problems.append(f"missing: no suite {missing}; run `omni eval suite {missing}{OWN_DATA.get(missing, '')}`")
     for path in benches:
         _bench(card, path, out)
     measured = {name.split("_")[0] for name in card.numbers}            # latency by the suite's task, or the benchmark

@@ -54,15 +54,17 @@ def test_the_kernels_states_and_cache_are_the_models(
 @settings(deadline=None, max_examples=30)
 @given(
     st.lists(st.tuples(st.integers(0, 20), st.integers(1, 4), st.sampled_from([24, 40, 64])), min_size=1, max_size=5),
-    st.sampled_from([32, 8, 1]), st.sampled_from(["flat", "delay"]),
+    st.sampled_from([32, 16, 8, 1]), st.sampled_from(["flat", "delay"]),
 )  # fmt: skip
 def test_steps_of_many_taken_together_are_those_of_each_alone(
     talks: list[tuple[int, int, int]], bits: int, layout: str
 ) -> None:
     """Talks of any lengths, (heard before, steps to take, room), each with a cache of its own."""
     model = built(replace(SHAPE, d_ff=56, weight_bits=1 if bits == 1 else 32), layout)
+    if bits == 16:
+        halve(model)
     step, vocab, channels = fast_step(model, int8=bits == 8), model.config.vocab_size, model.config.channels
-    assert isinstance(step, KernelStep)
+    assert isinstance(step, KernelStep) and step.bits == bits
     alone, shared, parts, expected = [], [], [], []
     for before, steps, room in talks:
         ids = torch.randint(1, vocab, (1, before + steps, channels))
@@ -81,6 +83,25 @@ def test_steps_of_many_taken_together_are_those_of_each_alone(
         assert ours.length == theirs.length
         for one, other in zip(ours.keys + ours.values, theirs.keys + theirs.values, strict=True):
             torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+
+
+def halve(model: OmniTransformer) -> None:
+    """Weights as bfloat16 has them."""
+    for parameter in model.parameters():
+        parameter.data = parameter.data.bfloat16().float()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("steps", [1, 3, 24, 25])
+def test_weights_of_two_bytes_give_the_models_own_states(steps: int) -> None:
+    model = built(SHAPE)
+    assert isinstance(whole := fast_step(model), KernelStep) and whole.bits == 32
+    halve(model)
+    step = fast_step(model)
+    assert isinstance(step, KernelStep) and step.bits == 16
+    ids = torch.randint(1, model.config.vocab_size, (1, steps, model.config.channels))
+    plain, fast = (Cache.empty(model.config, 1, 64, model.table) for _ in range(2))
+    torch.testing.assert_close(step(ids, fast), model.extend(ids, plain), rtol=1e-4, atol=1e-4)
 
 
 @torch.no_grad()

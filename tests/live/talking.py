@@ -55,8 +55,9 @@ class Inline:
     def of(cls, pipeline: Pipeline, told: Callable[[messages.Told], None]) -> "Inline":
         codec, vocab = pipeline.tokenizers.audio, pipeline.vocab
         assert codec is not None
-        room = pipeline.model.config.max_steps
-        ready = messages.Ready("", codec.sample_rate, vocab.voices, vocab.languages, "omni-tiny", room, 4, 0.2, 0.2)
+        room, codes = pipeline.model.config.max_steps, codec.frame_rate * codec.codebooks
+        pace = 4, 0.2, 0.2
+        ready = messages.Ready("", codec.sample_rate, vocab.voices, vocab.languages, "omni-tiny", room, codes, *pace)
         return cls(Worker(pipeline, told), ready)
 
 

@@ -108,7 +108,45 @@ def test_an_answer_that_is_interrupted_while_it_is_looked_at_says_no_more(pipeli
     assert only(events, "response.done")["response"]["status_details"]["reason"] == "turn_detected"
     mark = len(talking.events)
     later.one()
-    assert not talking.events[mark:] and not later.waiting
+    assert not talking.events[mark:]
+
+
+@pytest.mark.parametrize("minds", [False, True])
+def test_the_text_of_a_draft_is_looked_at_before_the_turn_is_over(
+    pipeline: Pipeline, spoken: Wave, minds: bool
+) -> None:
+    guards, later = [], Later()
+
+    class Minding(Writing):
+        def feed(self, samples: Wave, transcript: str) -> str | None:
+            super().feed(samples, transcript)
+            return "it is bad" if minds and len(transcript) > 2 else None
+
+    def guard(voice: str | None) -> Minding:
+        guards.append(Minding())
+        return guards[-1]
+
+    talking = Talking(pipeline, Guards(guard), aside=later)
+    detection = {"type": "server_vad", "silence_duration_ms": 500}
+    session = {"type": "realtime", "audio": {"input": {"turn_detection": detection}}}
+    talking.say("session.update", session=session)
+    talking.hear(np.concatenate((silence(0.3), spoken, silence(0.3))))
+    later.all()
+    draft = talking.session.speaking.draft
+    assert draft is not None and guards[-1].text and not guards[-1].samples
+    assert "response.created" not in kinds(talking.events)              # nobody was told anything
+    mark = len(talking.events)
+    talking.hear(silence(0.5))
+    events = talking.events[mark:]
+    text = [event["delta"] for event in events if event["type"] == "response.output_audio_transcript.delta"]
+    assert guards[-1].text.startswith("".join(text))                    # it waits for nothing more
+    assert minds or "".join(text)
+    later.all()
+    done = only(talking.events, "response.done")["response"]
+    assert (done["status"], (done["status_details"] or {})["reason"]) == (
+        ("incomplete", "content_filter") if minds else ("completed", None)
+    )
+    assert minds is (guards[-1].samples == 0)                           # and all that is heard was listened to
 
 
 def test_an_item_that_is_only_referred_to_is_looked_at_too(pipeline: Pipeline) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from talking import Talking, finish, opened
+from talking import Talking, finish, opened, resampled
 from torch import Tensor
 
 from omni.decode.parts import Audio, Text
@@ -55,16 +55,16 @@ def after(pipeline: Pipeline, turns: int) -> Worker:
     return worker
 
 
-def test_instructions_are_heard_before_the_user_has_spoken(pipeline: Pipeline) -> None:
+def test_instructions_are_heard_before_the_user_has_spoken(pipeline: Pipeline, spoken: np.ndarray) -> None:
     computed: list[int] = []
     talking = Talking(counting(pipeline, computed))
     by_hand = {"input": {"turn_detection": None}}
     session = {"type": "realtime", "instructions": "Be kind and brief. " * 8, "audio": by_hand}
     talking.say("session.update", session=session)
-    talking.hear(sound(np.random.default_rng(0), 3.0))
+    talking.hear(np.tile(spoken, 3))
     work(talking.worker)
     talking.say("input_audio_buffer.commit")
-    assert sum(computed) > 3 * 25
+    assert sum(computed) > 40                                           # of them, and of what was said
     computed.clear()
     talking.say("response.create", response={"output_modalities": ["text"]})
     assert max(computed) < 20                                           # what was uncertain; then letter by letter
@@ -80,6 +80,21 @@ def test_instructions_of_one_answer_leave_the_past_as_it_is(pipeline: Pipeline) 
     worker.take(messages.Hear("a", sound(np.random.default_rng(0), 0.4)))
     work(worker)
     assert sum(computed) < 40                                           # the answer, and what is being said
+
+
+def test_how_much_is_left_to_hear_does_not_grow_with_what_was_said(pipeline: Pipeline, spoken: np.ndarray) -> None:
+    said, left = resampled(spoken, 24_000, 16_000), []
+    for times in (1, 12):                                               # 15 s
+        computed: list[int] = []
+        worker, _ = opened(counting(pipeline, computed), "a")
+        for start in range(0, times * len(said), FRAME):
+            worker.take(messages.Hear("a", np.tile(said, times)[start : start + FRAME]))
+            work(worker)
+        assert sum(computed) > 5 * times                                # letters
+        computed.clear()
+        worker.take(messages.Answer("a", "answer", BRIEF, "answered", draft="said"))
+        left.append(worker.talks["a"].speech.stream.behind)  # type: ignore[union-attr]
+    assert max(left) < 12                                               # the last letters, and the marks behind them
 
 
 @pytest.mark.parametrize("turns", [5, 60])
@@ -128,7 +143,7 @@ def test_the_model_sees_what_it_would_see_afresh(pipeline: Pipeline) -> None:
     work(worker)
     talk, vocab = worker.talks["a"], pipeline.vocab
     names = list(talk.items)
-    heard = [Segment("audio", talk._listening.codes)]
+    heard = [Segment("audio", talk._listening.codes, letters_alone=True)]
     (system,) = talk.system
     state = talk._stream.state()
 

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from omni.eval.live.serving import server
+from omni.live.http import serving
 from omni.live.protocol import events
 
 KEY = "a-key-for-this-test"
@@ -160,6 +162,13 @@ def test_health_and_metrics(http: httpx.Client) -> None:
     assert http.get(f"{root}/healthz").json()["status"] == "ok"
     counted = http.get(f"{root}/metrics").text
     assert "omni_sessions" in counted and 'omni_requests_total{path="/v1/images/generations",status="200"}' in counted
+
+
+def test_an_event_does_not_wait_for_the_client_to_acknowledge_the_one_before() -> None:
+    with serving._listening("127.0.0.1", 0) as door, socket.create_connection(door.getsockname()):
+        accepted, _ = door.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_a_long_append_is_cut_without_changing_it() -> None:

@@ -119,7 +119,7 @@ def test_a_bill_out_of_band_tells_how_much_of_an_answer_is_kept(talking: Talking
     (item,) = only(talking.say("response.create"), "response.done")["response"]["output"]
     assert codes() == sum(each.codes.size for each in talking.talk.items[item["id"]] if each.modality == "audio")
     talking.say("conversation.item.truncate", item_id=item["id"], content_index=0, audio_end_ms=320)
-    assert 0 < codes() <= (0.32 + 1) * 100                              # a hundred a second, and the silence cut before
+    assert 0 < codes() <= (0.32 + 1) * 125                              # a second, and the silence cut before
 
 
 @pytest.mark.parametrize(

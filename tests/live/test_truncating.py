@@ -102,17 +102,17 @@ def test_what_was_heard_stays_whenever_the_client_tells_of_it(url: str, order: t
 def test_of_an_answer_that_reaches_its_limit_the_conversation_holds_the_words_that_were_spoken(url: str) -> None:
     async def talk() -> None:
         async with opened(url) as client:
-            await client.ask(max_output_tokens=60)                      # 0.6 s of sound
+            await client.ask(max_output_tokens=60)                      # 0.48 s of sound
             done = (await client.until("response.done"))["response"]
             assert (done["status"], done["status_details"]["reason"]) == ("incomplete", "max_output_tokens")
             (answer,) = done["output"]
             said = answer["content"][0]["transcript"]
             assert answer["status"] == "incomplete" and len(said) > 16, said
             held = (await client.item(answer["id"]))["content"][0]["transcript"]
-            assert said.startswith(held) and len(held) <= 0.6 * 16 + 1 < len(said)
+            assert said.startswith(held) and len(held) <= 60 / CODES * 16 + 1 < len(said)
             before, known = done["usage"], await client.known()
             spoken = before["output_token_details"]
-            assert known["audio_tokens"] == spoken["audio_tokens"] <= 0.6 * CODES
+            assert known["audio_tokens"] == spoken["audio_tokens"] <= 60
             own = known["text_tokens"] - before["input_token_details"]["text_tokens"]
             assert own < spoken["text_tokens"] or spoken["text_tokens"] == 0
 

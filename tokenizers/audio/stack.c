@@ -12,7 +12,7 @@
 
 enum { MIX, NORM, NORM_BIAS, UP, UP_BIAS, DOWN, DOWN_BIAS, SCALE, POINTERS };
 
-DOT_ROWS(dot_rows, float)
+DOT_ROWS(dot_rows, float, AS_IT_IS)
 
 /* y[step] = w x[step] + bias */
 static void linear(float *restrict y, const float *restrict w, const float *restrict bias, const float *restrict x,

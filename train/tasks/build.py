@@ -20,14 +20,13 @@ from omni.train.data.items import LINES, Item, Manifest
 from omni.train.data.shards import ShardWriter
 from omni.train.tasks.codes import Codes, checked, encode_pictures, opened
 from omni.train.tasks.dialogues import DIALOGUES, Script, concerns
-from omni.train.tasks.mishearing import letters_alone
 from omni.train.tasks.templates import TASKS, Task
 from omni.train.tasks.video import clips
 from omni.vocab import Vocabulary
 
 SPLITS = ("train", "valid", "test")
 CHOICE = "choice.json"
-VERSION = 3                                                             # of what tasks make of the same data
+VERSION = 4                                                             # of what tasks make of the same data
 TRAINED = dict.fromkeys(("count", "talk"), ("user", "assistant"))       # so it learns when somebody has done speaking
 MOVING = ("stamps", "emoji")                                            # whose pictures move in videos
 UNSOUNDED = 0.6                                                         # of what is heard in training: letters alone
@@ -151,8 +150,9 @@ def task_streams(desk: Desk, task: Task, rows: Sequence[int]) -> list[tuple[str,
         for given, wanted in task.examples(item, desk.languages, desk.seed, desk.draws):
             then = (codes.segment(item, face, "assistant") for face in task.following(item, wanted))
             said = [codes.answer(item, given, wanted), *then]
-            stream = Stream.of([codes.segment(item, given, "user", chance), *said], desk.vocab)
-            found.append((item.id, _heard(stream, desk.vocab, chance) if given.kind == "speech" else stream))
+            segments = [codes.segment(item, given, "user", chance), *said]
+            segments = _heard(segments, chance) if given.kind == "speech" else segments
+            found.append((item.id, Stream.of(segments, desk.vocab)))
     return found
 
 
@@ -166,8 +166,8 @@ def dialogue_streams(desk: Desk, name: str, rows: Sequence[int]) -> list[tuple[s
         for dialogue in DIALOGUES[name](script, item):
             segments = [codes.segment(one.item, one.face, one.role, chance) for one in dialogue]
             segments = _untagged(segments, draw.random() < UNTAGGED, draw.random() < UNVOICED)
-            stream = Stream.of(segments, desk.vocab, TRAINED.get(name, ("assistant",)))
-            found.append((item.id, _heard(stream, desk.vocab, chance)))
+            stream = Stream.of(_heard(segments, chance), desk.vocab, TRAINED.get(name, ("assistant",)))
+            found.append((item.id, stream))
     return found
 
 
@@ -178,11 +178,11 @@ def _chance(desk: Desk, name: str, item: Item) -> np.random.Generator | None:
     return np.random.default_rng(zlib.crc32(f"{desk.seed}/{name}/{item.id}/heard".encode()))
 
 
-def _heard(stream: Stream, vocab: Vocabulary, chance: np.random.Generator | None) -> Stream:
-    """The stream, or by chance only the letters of what is heard in it."""
-    if chance is None or vocab.spelling is None or chance.random() >= UNSOUNDED:
-        return stream
-    return letters_alone(stream, vocab)
+def _heard(segments: list[Segment], chance: np.random.Generator | None) -> list[Segment]:
+    """The segments, or by chance only the letters of what the user is heard saying in them."""
+    if chance is None or chance.random() >= UNSOUNDED:
+        return segments
+    return [replace(one, letters_alone=one.modality == "audio" and one.role == "user") for one in segments]
 
 
 def _untagged(segments: list[Segment], language: bool, voice: bool) -> list[Segment]:

@@ -12,9 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from omni.sequence import Sequence
 from omni.tokenizers.audio.words import Words
-from omni.vocab import ROLES, Vocabulary
 
 HALF = 0.5                                                              # of what is heard in training
 MOST = 0.5                                                              # of its codes, at most, are misheard
@@ -42,14 +40,3 @@ class Mishearing:
         other = self.near[codes[wrong, 0], chance.integers(self.near.shape[1], size=int(wrong.sum()))]
         codes[wrong, 0] = np.where(chance.random(len(other)) < SILENT, self.blank, other)
         return codes
-
-
-def letters_alone(stream: Sequence, vocab: Vocabulary) -> Sequence:
-    """The conversation without the frames of what the user says: `<audio> </audio>` and the letters."""
-    first, steps = stream.ids[:, 0], np.arange(len(stream))
-    opens, closes = (first == vocab.control(name) for name in ("<audio>", "</audio>"))
-    frames = (opens.cumsum() > closes.cumsum()) & ~opens                # [steps]
-    speaks = np.isin(first, [vocab.control(f"<{role}>") for role in ROLES])
-    role = first[np.maximum.accumulate(np.where(speaks, steps, 0))]     # [steps] whose turn it is
-    kept = ~(frames & (role == vocab.control("<user>")))
-    return Sequence(stream.ids[kept], stream.loss[kept], int(kept[: stream.prefix].sum()))

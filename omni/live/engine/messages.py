@@ -215,6 +215,7 @@ class Transcribed(Told):
 class Ready(Told):
     """The model's process listens; what it can do.
 
+    codes_a_second: of its speech, of all codebooks together
     room: conversations in which it can speak at once without a gap; alone, further: the shares of real time that one of
     them takes here, and each more; 0 where nobody had it measured
     """
@@ -224,6 +225,7 @@ class Ready(Told):
     languages: tuple[str, ...]
     name: str
     max_steps: int
+    codes_a_second: float
     room: int = 0
     alone: float = 0.0
     further: float = 0.0

@@ -82,5 +82,8 @@ def _listening(host: str, port: int) -> socket.socket:
         listening = socket.create_server((host, port), family=family, backlog=256)
     except OSError as error:
         raise InputError(f"cannot listen at {host}:{port} ({error.strerror}); choose another --port") from None
+    # What it accepts inherits this. asyncio would set it only where the socket names its protocol, and the second of
+    # two events would wait for the client to acknowledge the first, with its next 20 ms of sound.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     listening.set_inheritable(True)
     return listening

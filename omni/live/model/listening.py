@@ -11,7 +11,8 @@ from omni.tokenizers.audio.codec import Codec
 class Listening:
     """The audio since the last turn's end, encoded chunk by chunk; `codes` [frames, codebooks] are certain.
 
-    Of audio longer than `longest` frames the beginning is forgotten, a quarter at a time.
+    Of audio longer than `longest` frames the beginning is forgotten, a quarter at a time. The model is shown the
+    letters of speech alone: they come one by one; those behind frames would all be read when the user has ended.
     """
 
     def __init__(self, codec: Codec, longest: int) -> None:
@@ -28,11 +29,11 @@ class Listening:
         """All of it as the user's segment, the frame that is not certain yet included; None when there is nothing."""
         codes, _ = self.codec.encode_finish(self._state)
         whole = np.concatenate((self.codes, codes[0].numpy()))
-        return Segment("audio", whole[-self.longest :]) if len(whole) else None
+        return Segment("audio", whole[-self.longest :], letters_alone=True) if len(whole) else None
 
     def certain(self) -> Segment:
         """What is certain of it."""
-        return Segment("audio", self.codes)
+        return Segment("audio", self.codes, letters_alone=True)
 
     def _add(self, codes: torch.Tensor) -> None:
         if codes.shape[1]:

@@ -36,8 +36,9 @@ def serve(
     def say(message: messages.Told) -> None:
         door.sendall(wire.pack(message))
 
-    known = pipeline.model.config.max_steps, *((pace.room, pace.alone, pace.further) if pace else ())
-    say(messages.Ready("", codec.sample_rate, vocab.voices, vocab.languages, name, *known))
+    known = pipeline.model.config.max_steps, codec.frame_rate * codec.codebooks
+    paced = (pace.room, pace.alone, pace.further) if pace else ()
+    say(messages.Ready("", codec.sample_rate, vocab.voices, vocab.languages, name, *known, *paced))
     worker, data = Worker(pipeline, say, ending, memory=memory), bytearray()
     while True:
         doors = [door] if worker.waiting < MOST_WAITING else []         # else what is said waits at the door

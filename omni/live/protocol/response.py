@@ -17,7 +17,7 @@ from omni.live.protocol.history import History
 from omni.live.protocol.settings import Settings
 
 QUIET = 10 ** (-50 / 20)                                                # below it nobody hears that an answer has begun
-KEPT = 0.01                                                             # seconds kept before its first sound
+KEPT = 0.005                                                            # seconds kept before its first sound
 LONGEST_SILENCE = 1.0                                                   # seconds cut from the beginning at most
 UNCLEARED = 0.5                                                         # seconds heard before the question is looked at
 
@@ -25,7 +25,8 @@ UNCLEARED = 0.5                                                         # second
 class Response:
     """Draft, then begun, then done. `item` is the id of what it says in the conversation, None for out of band.
 
-    Its pieces are held until it has begun, then its guard looks at them, then they are sent.
+    Its pieces are held until its guard has looked at them, and sent once it has begun. Of a draft, which may never be
+    heard, the guard looks at the text alone: that takes longest, and is over when the user has ended.
 
     cleared: whether the guards know what it answers. Until then `ahead` seconds of its sound are sent at most, so that
     an answer to what was spoken need not wait, and nothing of a written one.
@@ -57,7 +58,8 @@ class Response:
         self._aside, self._went_on = at_once if guard is None else aside, went_on
         self._held: list[messages.Said] = []                            # what the guard has not looked at
         self._passed: deque[messages.Said] = deque()                    # what it has, and is not sent yet
-        self._looking = False                                           # whether it is at work
+        self._looking = self._stood = False                             # whether it is at work; knows the text as whole
+        self._reason: str | None = None                                 # why it stops the answer
         self._quiet: list[Wave] = []                                    # silence that nothing followed yet
         self._made: list[Event] = []                                    # calls, once all was said
         self._final: messages.Ended | None = None
@@ -90,6 +92,9 @@ class Response:
         """It is the answer now: tell so, and then what was held back. history: where its items are put."""
         self.begun, self._send, self._history = True, send, history
         send(server("response.created", response=self.as_event()))
+        self._release()
+        if self._reason is not None:
+            self._went_on(self, self._reason)
         self._look()
 
     def clear(self) -> None:
@@ -143,26 +148,40 @@ class Response:
     # ---- what the guard lets through
 
     def _look(self) -> None:
-        """Have the guard look at what is held, once there is a client to hear it; at last at the whole."""
-        if not self.begun or self.done or self._looking:
+        """Have the guard look at what is held; at last at the whole."""
+        if self.done or self._looking or self._reason is not None:
             return
-        if self._held:
-            pieces, self._held, self._looking = self._held, [], True
+        if count := self._next():
+            pieces, self._held, self._looking = self._held[:count], self._held[count:], True
             self._aside(partial(self._watch.look, pieces), partial(self._looked, pieces))
-        elif self._final is not None and self.cleared:
+        elif self._held and not self._stood:
+            self._stood = self._looking = True
+            self._aside(self._watch.stands, partial(self._looked, []))
+        elif self.begun and self._final is not None and self.cleared:
             self.usage, self._looking = usage(self._final), True
             self._aside(self._watch.end, partial(self._looked_through, self._final))
+
+    def _next(self) -> int:
+        """How many of the pieces that are held it looks at next: of a draft its text, then up to its first sound, which
+        does not wait for the others, then all.
+        """
+        sounds = (number for number, said in enumerate(self._held) if said.audio is not None)
+        first = next(sounds, len(self._held))
+        if not self.begun:
+            return first
+        return len(self._held) if self.first_audio is not None else min(first + 1, len(self._held))
 
     def _looked(self, pieces: list[messages.Said], found: tuple[int, str | None]) -> None:
         """It has looked at these: so many may be sent, and why the answer must stop there, if it must."""
         self._looking = False
         if self.done:                                                   # stopped meanwhile
             return
-        count, reason = found
+        count, self._reason = found
         self._passed += pieces[:count]
-        self._release()
-        if reason is not None:
-            self._went_on(self, reason)
+        if self.begun:
+            self._release()
+            if self._reason is not None:
+                self._went_on(self, self._reason)
         self._look()
 
     def _looked_through(self, final: messages.Ended, reason: str | None) -> None:

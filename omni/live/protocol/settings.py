@@ -157,7 +157,7 @@ class Settings:
             return Ask(("text",), {**how, "max_tokens": min(most, LONGEST_TEXT)})
         scale = min(max(self.facts.max_steps / ROOM, 1), LONGEST_TEXT // LONGEST_SENTENCE)
         longest = LONGEST_TEXT if tools.offered(self.session) else int(LONGEST_SENTENCE * scale)  # a call is not spoken
-        seconds = min(most / 100, LONGEST_ANSWER * scale)               # about a hundred codes a second
+        seconds = min(most / self.facts.codes_a_second, LONGEST_ANSWER * scale)
         how |= {"voice": self.voice, "max_tokens": min(most, longest), "max_seconds": max(seconds, 0.1)}
         return Ask(("text", "audio"), how)
 

@@ -184,8 +184,9 @@ def test_a_card_says_on_its_face_what_is_missing_stale_and_partial(model: Path, 
         "stale: suite safety was run by another version of the tasks (should_refuse, should_comply)",
         "stale: the log of should_refuse is not of the suite's own run", "missing: no logs of should_refuse_aloud, ",
         "nowhere/suite.json is not there",
-        f"--out {copied}`", "missing: no suite capability", "none.json does not end in the figures",
-        "missing: no figures of `omni bench guards",
+        f"--out {copied}`", "missing: no suite capability",
+        "run `omni eval suite preparedness --data QUESTIONS.jsonl --tasks cybersecurity`",
+        "none.json does not end in the figures", "missing: no figures of `omni bench guards",
     ):  # fmt: skip
         assert any(said in problem for problem in card.problems), said
     assert card.overall == "not evaluated" and "should_refuse_right" in card.numbers

@@ -3,11 +3,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omni.sequence import Segment, Sequence
-from omni.spelling import Spelling
 from omni.tokenizers.audio.words import Words
-from omni.train.tasks.mishearing import MOST, Mishearing, letters_alone
-from omni.vocab import ROLES, Vocabulary
+from omni.train.tasks.mishearing import MOST, Mishearing
 
 
 def words() -> Words:
@@ -40,31 +37,3 @@ def test_half_is_misheard_and_of_it_a_quarter() -> None:
     assert 0.4 < (wrong > 0).mean() < 0.6
     assert wrong.max() < MOST + 0.1 and MOST / 2 - 0.05 < wrong[wrong > 0].mean() < MOST / 2 + 0.05
     assert known.blank == 7
-
-
-@given(st.data())
-def test_letters_alone_are_what_is_left_of_what_the_user_says(data: st.DataObject) -> None:
-    spelling = Spelling(("a", "b", " "), ("a ", "b_", "__"))
-    vocab = Vocabulary(
-        text=3, codebooks=2, codebook_size=3, image=5, picture_tokens=2, layout="delay", spelling=spelling,
-        languages=("en",),
-    )  # fmt: skip
-    draw = np.random.default_rng(data.draw(st.integers(0, 10**6)))
-    said = [
-        Segment("audio", draw.integers(3, size=(draw.integers(1, 6), 2)), str(draw.choice(ROLES)), "en")
-        if draw.random() < 0.6
-        else Segment("text", draw.integers(3, size=4), str(draw.choice(ROLES)))
-        for _ in range(data.draw(st.integers(1, 5)))
-    ]
-    whole = Sequence.of(said, vocab)
-    left = letters_alone(whole, vocab)
-    frames = sum(len(one.codes) + 1 for one in said if one.modality == "audio" and one.role == "user")
-    assert len(left) == len(whole) - frames and left.loss.sum() == whole.loss.sum()
-    heard = np.concatenate([one.heard(vocab) for one in said if one.role != "assistant"] or [np.zeros(0, np.int64)])
-    kept = np.concatenate([one.codes for one in said if one.modality == "text"] or [np.zeros(0, np.int64)])
-    to_say = sum(
-        len(one.header(vocab, before)) - len(one.header(vocab))
-        for one, before in zip(said, [None, *said[:-1]], strict=True)
-    )
-    assert vocab["text"].holds(left.ids[:, 0]).sum() == len(heard) + len(kept) + to_say
-    assert left.prefix <= len(left) and not left.loss[: left.prefix].any()
