@@ -109,8 +109,8 @@ class Seen:
 class Window:
     """What a model sees of a conversation. A segment is laid out once, as long as it is seen.
 
-    Turns are forgotten from the front, so many at once that half of the room is free: it is the exception, not the
-    rule, that the past is computed afresh. So who asks again leaves out what was forgotten.
+    Turns are forgotten from the front, so many at once that half of the room that an answer leaves is free: it is the
+    exception, not the rule, that the past is computed afresh. So who asks again leaves out what was forgotten.
     """
 
     def __init__(self, model: OmniTransformer, vocab: Vocabulary) -> None:
@@ -124,14 +124,14 @@ class Window:
         InputError when that turn alone is too long.
         """
         model, vocab, first = self._model, self._vocab, system or []
-        most, half = model.config.max_steps, model.config.max_steps // 2
-        answer = min(sum(want.most(vocab) for want in wants), half)
+        most = model.config.max_steps
+        room = most - min(sum(want.most(vocab) for want in wants), most // 2)
         forgotten, left = 0, [*first, *chain(*turns)]
-        if prompt_length(left, self._lay(left)) + answer > most:
-            while forgotten < len(turns) - 1 and prompt_length(left, self._lay(left)) > half:
+        if prompt_length(left, self._lay(left)) > room:
+            while forgotten < len(turns) - 1 and prompt_length(left, self._lay(left)) > room // 2:
                 forgotten += 1
                 left = [*first, *chain(*turns[forgotten:])]
-            if turns and prompt_length(left, self._lay(left)) + answer > most:
+            if turns and prompt_length(left, self._lay(left)) > room:
                 left = [*chain(*turns[forgotten:])]
         ids = prompt(left, vocab, self._lay(left))
         check_room(len(ids), wants, model, vocab)

@@ -11,6 +11,7 @@ from omni.model.cache import Cache
 from omni.model.transformer import OmniTransformer
 
 CHUNK = 512                                                             # steps fed at once, which bounds the mask
+FEW = 6                                                                 # of one conversation, that others wait for
 
 
 class Stream:
@@ -134,7 +135,8 @@ def catch_up(streams: Iterable[Stream], most: int | None = None, first: Stream |
     soonest done
     """
     late = [stream for stream in streams if stream.behind]
-    few = [one for one in late if isinstance(one.step, KernelStep) and one.step.takes(one.cache, one.behind)]
+    shared = (one for one in late if one.behind <= FEW and isinstance(one.step, KernelStep))
+    few = [one for one in shared if isinstance(one.step, KernelStep) and one.step.takes(one.cache, one.behind)]
     if len(few) > 1:
         step, counts = few[0].step, [one.behind for one in few]
         assert isinstance(step, KernelStep)

@@ -8,7 +8,7 @@ from omni.live.hearing.pcm import Wave
 from omni.live.hearing.vad import HOP, RATE, VoiceActivity
 
 SPECULATE = 80                                                          # ms of silence at which an answer is begun
-SURE, DOUBT = 100, 400                                                  # ms of silence that an end needs; a doubt adds
+SURE, DOUBT = 160, 250                                                  # ms of silence that an end needs; a doubt adds
 GOES_ON = 0.1                                                           # probability below which the user goes on
 # Patience, and ms that are waited where the model is certain that the user goes on; auto waits no longer for that.
 EAGERNESS = {"low": (3.0, 8000), "medium": (1.0, 4000), "high": (0.6, 2000), "auto": (1.0, None)}
