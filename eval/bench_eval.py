@@ -95,7 +95,8 @@ def random_model(folder: Path) -> Path:
 
     import torch
 
-    from omni.model.folder import load_shape, save_model
+    from omni.model.folder import save_model
+    from omni.model.shape import load_shape
     from omni.model.transformer import OmniTransformer
     from omni.shipped import shipped_model
     from omni.tokenizers.bundle import Tokenizers

@@ -10,16 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-from torch import Tensor
 
 from omni.errors import InputError
 from omni.files import read_json, write_json
 from omni.spelling import Spelling
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from omni.tokenizers.bundle import Tokenizers
 
-Integers = TypeVar("Integers", np.ndarray, Tensor)                     # any shape
+Integers = TypeVar("Integers", np.ndarray, "Tensor")                   # any shape
 
 MODALITIES = ("text", "audio", "image", "video")
 ROLES = ("system", "user", "assistant")

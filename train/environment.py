@@ -34,9 +34,11 @@ def deepspeed() -> ModuleType:
     warnings.filterwarnings("ignore", message=".*torch.cpu.amp.*")
     import deepspeed as module
     from deepspeed.ops import __compatible_ops__ as compiled_on_first_use
+    from deepspeed.runtime import compiler
     from deepspeed.utils import logger
 
     compiled_on_first_use["deepspeed_shm_comm"] = False                 # a minute of C++ for a slightly faster gloo
+    compiler.compile = lambda: compiler.dummy_decorator                 # for its own Muon it would import inductor: 2 s
     logger.setLevel(logging.ERROR)                                      # it warns of every optimizer but its own
     logging.getLogger("torch.distributed").setLevel(logging.ERROR)
     return module

@@ -152,7 +152,7 @@ def _import(args: argparse.Namespace) -> None:
 
 
 def _pairs(args: argparse.Namespace) -> None:
-    from omni.model.folder import load_shape
+    from omni.model.shape import load_shape
     from omni.tokenizers.bundle import Tokenizers
     from omni.train.tuning.pairs import write_pairs
 

@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> None:
     vocab = Vocabulary.load(args.vocabulary) if args.vocabulary else _usual_vocabulary()
     config = recipe.model.config(vocab)
     if recipe.beginning is not None:
-        from omni.model.folder import load_shape
+        from omni.model.shape import load_shape
 
         config, vocab = load_shape(recipe.beginning)
     context = args.context or context

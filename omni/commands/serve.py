@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> None:
         raise InputError(f'`omni serve` needs {error.name}; install it with pip install "omni[live]"') from None
     from omni.live.engine.pool import Pool, Process
     from omni.live.http.door import Door
-    from omni.model.folder import load_shape
+    from omni.model.shape import load_shape
     from omni.shipped import shipped_model
 
     _, vocab = load_shape(args.model or shipped_model())                # says what is wrong before anything is started

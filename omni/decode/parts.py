@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from omni.errors import InputError
 from omni.sequence import Segment
 from omni.vocab import Vocabulary
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from omni.tokenizers.bundle import Tokenizers
 
 LONGEST_AUDIO = 120.0                                                   # seconds read from a file
@@ -49,15 +49,17 @@ class Audio:
             raise InputError("this model has no audio codec; leave the audio out")
         return self.coded(codec.encode(self.wave(codec.sample_rate)[None]))
 
-    def wave(self, rate: int) -> Tensor:
+    def wave(self, rate: int) -> "Tensor":
         """Its samples [samples] at `rate` hertz."""
+        import torch
+
         from omni.tokenizers.audio.wavefile import read_wave
 
         if isinstance(self.source, np.ndarray):
             return torch.from_numpy(_resampled(self.source, self.sample_rate or rate, rate))
         return torch.from_numpy(read_wave(self.source, rate, LONGEST_AUDIO))
 
-    def coded(self, codes: Tensor) -> Segment:
+    def coded(self, codes: "Tensor") -> Segment:
         """It as a segment of these codes [1, frames, codebooks]."""
         return Segment("audio", codes[0].cpu().numpy(), self.role)
 
@@ -109,6 +111,8 @@ Part = Text | Audio | Picture | Video
 
 def in_pieces(part: Part, tokenizers: "Tokenizers", vocab: Vocabulary) -> Generator[None, None, Segment]:
     """`part.segment`, the same codes, with a pause between the pieces of a long text or recording."""
+    import torch  # by who reads a part; whoever hands it on has none
+
     if isinstance(part, Text) and tokenizers.text is not None:
         ids: list[int] = []
         for number, piece in enumerate(tokenizers.text.cut(part.text, LETTERS)):

@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from numbers import Integral
-
-import torch
-from torch import Generator, Tensor
+from typing import TYPE_CHECKING
 
 from omni.errors import InputError
+
+if TYPE_CHECKING:                                                       # a door hands samplers on and has no torch
+    from torch import Generator, Tensor
 
 
 @dataclass(frozen=True)
@@ -45,19 +46,19 @@ class Sampler:
     def greedy(self) -> bool:
         return self.temperature == 0 or self.top_k == 1
 
-    def __call__(self, logits: Tensor, generator: Generator | None = None) -> Tensor:
+    def __call__(self, logits: "Tensor", generator: "Generator | None" = None) -> "Tensor":
         """Draw an id for every row: scores [..., vocab] to ids [...]."""
         if self.greedy:
             return logits.argmax(dim=-1)
         probs = self.probabilities(logits)                              # [..., vocab]
-        race = torch.empty_like(probs).exponential_(generator=generator)
+        race = probs.new_empty(probs.shape).exponential_(generator=generator)
         return (probs / race).argmax(dim=-1)                            # an exponential race draws from probs exactly
 
-    def probabilities(self, logits: Tensor) -> Tensor:
+    def probabilities(self, logits: "Tensor") -> "Tensor":
         """The distribution that is drawn from: scores [..., vocab] to float32 probabilities of the same shape."""
         scores = logits.float()
         if self.greedy:
-            return torch.nn.functional.one_hot(scores.argmax(dim=-1), scores.shape[-1]).float()
+            return scores.new_zeros(scores.shape).scatter(-1, scores.argmax(dim=-1, keepdim=True), 1.0)
         if not self.filter_first:
             scores = scores / self.temperature
         if 0 < self.top_k < scores.shape[-1]:
@@ -78,20 +79,20 @@ GREEDY = Sampler(temperature=0)
 Samplers = Sampler | Mapping[str, Sampler]                              # one for an answer, or one by modality
 
 
-def _only(scores: Tensor, keep: Tensor) -> Tensor:
+def _only(scores: "Tensor", keep: "Tensor") -> "Tensor":
     return scores.masked_fill(~keep, float("-inf"))
 
 
-def _in_top_k(scores: Tensor, k: int) -> Tensor:
+def _in_top_k(scores: "Tensor", k: int) -> "Tensor":
     """Which scores reach the k-th best of their row; equals of the k-th stay too."""
     return scores >= scores.topk(k, dim=-1).values[..., -1:]
 
 
-def _in_top_p(scores: Tensor, p: float) -> Tensor:
+def _in_top_p(scores: "Tensor", p: float) -> "Tensor":
     """Which ids are needed, most probable first, until their probabilities add up to p."""
     ranked, order = scores.sort(dim=-1, descending=True, stable=True)
     probs = ranked.softmax(dim=-1)
     before = probs.cumsum(dim=-1) - probs                               # probability of everything ranked above
     keep = before < p
     keep[..., 0] = True
-    return torch.zeros_like(keep).scatter(-1, order, keep)
+    return keep.new_zeros(keep.shape).scatter(-1, order, keep)

@@ -16,6 +16,7 @@ from omni.errors import InputError
 from omni.files import atomic_path, read_json, sha256, write_json
 from omni.model.binary import BITS, pack_state, packed_shapes, unpack_state
 from omni.model.config import ModelConfig
+from omni.model.shape import check_there, load_shape
 from omni.model.stream import save_tensors
 from omni.model.transformer import OmniTransformer
 from omni.vocab import Vocabulary
@@ -74,17 +75,6 @@ def load_model(folder: Path | str, device: torch.device | str = "cpu") -> tuple[
     return model.to(device).eval(), vocab
 
 
-def load_shape(folder: Path | str) -> tuple[ModelConfig, Vocabulary]:
-    """The shape of the model in a folder, and its vocabulary. Raises InputError as `load_model` does."""
-    folder = Path(folder)
-    _check_there(folder)
-    config = ModelConfig.parse(read_json(folder / "config.json"), f"{folder}/config.json")
-    vocab = Vocabulary.load(folder / "vocab.json")
-    if config != config.for_vocabulary(vocab):
-        raise InputError(f"{folder}: config.json was made for another vocabulary than vocab.json; use files of one run")
-    return config, vocab
-
-
 class Weights:
     """The tensors of a model folder, of which any part can be read by itself."""
 
@@ -130,15 +120,10 @@ def _other(path: Path) -> InputError:
 def verify(folder: Path | str) -> None:
     """Raise InputError where a file of a model folder is missing or damaged."""
     folder = Path(folder)
-    _check_there(folder)
+    check_there(folder)
     for name, expected in read_json(folder / "checksums.json").items():
         path = folder / name
         if not path.is_file():
             raise InputError(f"{path}: missing; copy the whole model folder")
         if sha256(path) != expected:
             raise InputError(f"{path}: damaged or truncated (its checksum differs); copy it again")
-
-
-def _check_there(folder: Path) -> None:
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such model folder; train one with `omni train` or `omni quickstart`")

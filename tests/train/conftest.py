@@ -38,10 +38,15 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture(scope="session")
+def recipe_text(shards: Path) -> str:
+    return RECIPE.format(root=shards)
+
+
 @pytest.fixture
-def recipe_file(shards: Path, tmp_path: Path) -> Path:
+def recipe_file(recipe_text: str, tmp_path: Path) -> Path:
     path = tmp_path / "recipe.yaml"
-    path.write_text(RECIPE.format(root=shards))
+    path.write_text(recipe_text)
     return path
 
 

@@ -107,8 +107,9 @@ class Soak:
         self.damage(flipped)
 
     def damage(self, change: Callable[[bytes], bytes]) -> None:
-        """Stop everything, spoil a file of the newest checkpoint, let the run find out."""
+        """Stop everything, spoil a file of the newest checkpoint, let the run find out and take the one before it."""
         assert self.process is not None
+        wait_for(lambda: len(self.checkpoints()) > 1, "a second checkpoint")
         ranks = self.ranks()
         for rank in ranks:
             os.kill(rank, signal.SIGKILL)
@@ -152,8 +153,8 @@ def make_data(folder: Path) -> None:
                 shard.add(Sequence.of([Segment("text", text), answer], vocab), str(number))
 
 
-def soak(root: Path, faults: int, seed: int, steps: int) -> dict[str, object]:
-    """Both runs, and what the second lost."""
+def soak(root: Path, faults: tuple[str, ...], seed: int, steps: int) -> dict[str, object]:
+    """Both runs, and what the second, which has these faults in any order, lost."""
     make_data(root / "shards")
     recipe = root / "recipe.yaml"
     recipe.write_text(RECIPE.format(root=root, steps=steps, hang=HANG_SECONDS / 60))
@@ -161,17 +162,17 @@ def soak(root: Path, faults: int, seed: int, steps: int) -> dict[str, object]:
     subprocess.run([sys.executable, "-m", "omni.cli", *words], check=True, capture_output=True)
     disturbed = Soak(recipe, root / "disturbed", seed)
     disturbed.start()
-    order = [FAULTS[number % len(FAULTS)] for number in range(faults)]
+    order = list(faults)
     disturbed.chance.shuffle(order)
     injected, reached = 0, 0
     for number, fault in enumerate(order, start=1):
-        reached = max(reached, disturbed.step()) + disturbed.chance.randint(6, max(7, steps // (faults + 8)))
+        reached = max(reached, disturbed.step()) + disturbed.chance.randint(6, max(7, steps // (len(order) + 8)))
         wait_for(
             lambda: disturbed.step() >= reached and len(disturbed.ranks()) == 2,  # noqa: B023
             f"step {reached} of two ranks",
             seen=lambda: f"(step {disturbed.step()}, ranks {disturbed.ranks()})",
         )
-        print(f"fault {number} of {faults}: {fault} at step {disturbed.step()}", file=sys.stderr, flush=True)
+        print(f"fault {number} of {len(order)}: {fault} at step {disturbed.step()}", file=sys.stderr, flush=True)
         disturbed.disturb(fault)
         injected += 1
     assert disturbed.process is not None
@@ -203,7 +204,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="omni-soak-") as folder:
-        found = soak(Path(folder), args.faults, args.seed, args.steps)
+        faults = tuple(FAULTS[number % len(FAULTS)] for number in range(args.faults))
+        found = soak(Path(folder), faults, args.seed, args.steps)
     print(json.dumps(found))
     if found["samples_lost"] or found["samples_repeated"] or not found["weights_bit_equal"]:
         sys.exit(1)

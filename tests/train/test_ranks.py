@@ -1,4 +1,4 @@
-"""Two gloo ranks: every ZeRO stage gives the losses of one process, and stops and goes on bit for bit."""
+"""Two, three and four gloo ranks: every ZeRO stage gives the losses of one process, and goes on bit for bit."""
 
 import json
 import os
@@ -13,8 +13,10 @@ import torch
 from safetensors.torch import load_file
 
 from omni.cli import main
+from omni.train.engine import Trainer
 from omni.train.environment import free_port
 from omni.train.monitor.log import read_log
+from omni.train.recipe import Recipe
 
 HEAD = """
 import json, os, signal, sys
@@ -40,14 +42,18 @@ def train(zero, name, stop=None, kind="adamw", **more):
     assert (stopped is not None) == (stop is not None), stopped
     trainer.close()
 """
-STAGES = """
+UNEVEN = """
 for zero in range(4):
-    train(zero, f"whole-{zero}")
-    if zero in (1, 3):
-        train(zero, f"cut-{zero}", 2)
-        train(zero, f"cut-{zero}")
+    train(zero, f"three-{zero}")
+train(2, "changed", 2)
+"""
+STAGES = """
+train(3, "whole-3")
+train(3, "cut-3", 2)
+train(3, "cut-3")
 for stop, zero in enumerate((1, 3, 0, 2)):
     train(zero, "hop", stop)
+train(1, "changed")
 train(2, "off-2", 2, **{"offload.optimizer": "cpu"})
 train(2, "off-2", **{"offload.optimizer": "cpu", "activation_checkpointing": True})
 train(3, "off-3", 2, **{"offload.optimizer": "cpu", "offload.weights": "cpu", "activation_checkpointing": True})
@@ -58,38 +64,24 @@ train(0, "muon", 2, "muon")
 train(0, "muon", kind="muon")
 train(0, "adafactor", 2, "adafactor")
 train(0, "adafactor", kind="adafactor")
-train(0, "factored", kind="adafactor")
-"""
-UNEVEN = """
-for zero in range(4):
-    train(zero, f"three-{zero}")
-train(2, "changed", 2)
-"""
-FEWER = """
-train(2, "two")
-train(1, "changed")
-"""
-SHARED = """
-train(0, "shared-0", **{"parallel.sequence": 2, "batch.rows": 3, "batch.micro": 1})
-train(3, "shared-3", **{"parallel.sequence": 2, "batch.rows": 3, "batch.micro": 1})
-"""
 
-BLOCKS = """
-shared = {"parallel.tensor": 2}
-train(0, "tensor-0", **shared)
-train(1, "tensor-1", **shared)
-train(1, "cut", 3, **shared)
-train(1, "cut", **shared)
-train(0, "from-two", 3, **shared)
-train(1, "to-two", 3)
-train(2, "to-two", **shared, **{"activation_checkpointing": True, "offload.optimizer": "cpu"})
+blocks = {"parallel.tensor": 2}
+train(1, "blocks-1", **blocks)
+train(1, "blocks-cut", 3, **blocks)
+train(1, "blocks-cut", **blocks)
+train(0, "from-blocks", 3, **blocks)
+train(1, "to-blocks", 3)
+train(2, "to-blocks", **blocks, **{"activation_checkpointing": True, "offload.optimizer": "cpu"})
+assert "torch._inductor.compile_fx" not in sys.modules, "who compiles nothing should not wait for its import"
 """
-FOUR_BLOCKS = """
-shared = {"parallel.tensor": 2}
-train(2, "four", **shared)
-train(1, "hop", 2, **shared)
-train(0, "hop", 4, **shared)
-train(3, "hop")
+FOUR = """
+for zero in (0, 3):
+    train(zero, f"shared-{zero}", **{"parallel.sequence": 2, "batch.rows": 3, "batch.micro": 1})
+blocks = {"parallel.tensor": 2}
+train(2, "four", **blocks)
+train(1, "four-hop", 1, **blocks)
+train(0, "four-hop", 2, **blocks)
+train(3, "four-hop")
 """
 
 DRIVE = """
@@ -137,63 +129,101 @@ def finish(ranks: list[subprocess.Popen[bytes]]) -> None:
     assert [rank.returncode for rank in ranks] == [0] * len(ranks), "\n".join(errors)
 
 
-@pytest.mark.slow
-def test_two_ranks_of_every_stage_equal_one_process(recipe_file: Path, tmp_path: Path) -> None:
-    ranks = start_ranks(2, STAGES, recipe_file, tmp_path / "two")
-    cli = [sys.executable, "-m", "omni.cli", "train", str(recipe_file), "--zero", "0", "--out", str(tmp_path / "one")]
-    subprocess.run(cli, env=environment(), check=True, capture_output=True)
-    finish(ranks)
-    expected = losses(tmp_path / "one")
-    assert len(expected) == 8
-    for name in (*(f"whole-{zero}" for zero in range(4)), "off-2", "off-3", "steps-0"):
-        assert losses(tmp_path / "two" / name) == pytest.approx(expected, rel=1e-5)
-    # four stages, one a step, then one process to the end; others, stopped once, by two processes and by one
-    for name, kind in (("hop", "adamw"), ("muon", "muon"), ("adafactor", "adafactor")):
-        run = tmp_path / ("two/hop" if kind == "adamw" else f"one-{kind}")
-        words = [str(run) if word == str(tmp_path / "one") else word for word in cli]
-        subprocess.run([*words, "--optimizer.kind", kind], env=environment(), check=True, capture_output=True)
-        wanted = expected if kind == "adamw" else losses(run)
-        assert losses(tmp_path / "two" / name) == pytest.approx(wanted, rel=1e-5)
-    for runs in (("whole-1", "cut-1"), ("whole-3", "cut-3"), ("factored", "adafactor")):
-        whole, cut = (load_file(tmp_path / "two" / name / "model/model.safetensors") for name in runs)
-        assert all(torch.equal(whole[name], cut[name]) for name in whole)
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where all runs lie. Processes take longer to start than to train: those of a number are started once."""
+    return tmp_path_factory.mktemp("runs")
 
 
-@pytest.mark.slow
-def test_rows_that_three_ranks_cannot_divide_are_learnt_from_all_the_same(recipe_file: Path, tmp_path: Path) -> None:
-    """Eight rows: the third rank has two of them and computes a masked micro-batch beside the others' second."""
-    finish(start_ranks(3, UNEVEN, recipe_file, tmp_path))
-    finish(start_ranks(2, FEWER, recipe_file, tmp_path))
-    expected = losses(tmp_path / "two")
-    assert len(expected) == 8
-    for name in (*(f"three-{zero}" for zero in range(4)), "changed"):
-        assert losses(tmp_path / name) == pytest.approx(expected, rel=1e-5)
-
-
-@pytest.mark.slow
-def test_a_masked_micro_batch_whose_steps_are_shared(recipe_file: Path, tmp_path: Path) -> None:
-    """Three rows for two pairs of ranks."""
-    finish(start_ranks(4, SHARED, recipe_file, tmp_path / "four"))
-    words = ["--out", str(tmp_path / "one"), "--zero", "0", "--batch.rows", "3", "--batch.micro", "1"]
-    command = [sys.executable, "-m", "omni.cli", "train", str(recipe_file), *words]
-    subprocess.run(command, env=environment(), check=True, capture_output=True)
-    for zero in (0, 3):
-        assert losses(tmp_path / f"four/shared-{zero}") == pytest.approx(losses(tmp_path / "one"), rel=1e-5)
-
-
-@pytest.fixture
-def grouped(recipe_file: Path) -> Path:
+@pytest.fixture(scope="module")
+def recipe(recipe_text: str, runs: Path) -> Path:
     """Two queries a key, and a gradient that is clipped at every step."""
-    text = recipe_file.read_text().replace("n_heads: 2, n_kv_heads: 2", "n_heads: 4, n_kv_heads: 2")
-    recipe_file.write_text(text + "optimizer: {clip: 0.5}\n")
-    return recipe_file
+    text = recipe_text.replace("n_heads: 2, n_kv_heads: 2", "n_heads: 4, n_kv_heads: 2").replace("steps: 6", "steps: 5")
+    (runs / "recipe.yaml").write_text(text + "optimizer: {clip: 0.5}\n")
+    return runs / "recipe.yaml"
 
 
-def alone(recipe: Path, run: Path, *words: str) -> list[float]:
-    """Losses of one process that trains, or goes on with, a run."""
-    command = [sys.executable, "-m", "omni.cli", "train", str(recipe), "--out", str(run), *words]
-    subprocess.run(command, env=environment(), check=True, capture_output=True)
+@pytest.fixture(scope="module")
+def three(recipe: Path, runs: Path) -> None:
+    finish(start_ranks(3, UNEVEN, recipe, runs))
+
+
+@pytest.fixture(scope="module")
+def two(recipe: Path, runs: Path, three: None) -> None:
+    finish(start_ranks(2, STAGES, recipe, runs))
+
+
+@pytest.fixture(scope="module")
+def four(recipe: Path, runs: Path) -> None:
+    finish(start_ranks(4, FOUR, recipe, runs))
+
+
+def alone(recipe: Path, run: Path, **changes: object) -> list[float]:
+    """Losses of this process, which trains, or goes on with, a run."""
+    keys = {key.replace("__", "."): value for key, value in changes.items()}
+    trainer = Trainer(Recipe.load(recipe, {"zero": 0, **keys}), run, device="cpu")
+    assert trainer.train() is None
+    trainer.close()
     return losses(run)
+
+
+@pytest.fixture(scope="module")
+def expected(recipe: Path, runs: Path) -> list[float]:
+    found = alone(recipe, runs / "one")
+    assert len(found) == 7                                              # two of them in validation
+    return found
+
+
+def same_weights(one: Path, two: Path) -> bool:
+    first, second = (load_file(run / "model/model.safetensors") for run in (one, two))
+    return all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_rows_that_three_ranks_cannot_divide_are_learnt_from_all_the_same(
+    three: None, runs: Path, expected: list[float]
+) -> None:
+    """Eight rows: the third rank has two of them and computes a masked micro-batch beside the others' second."""
+    for zero in range(4):
+        assert losses(runs / f"three-{zero}") == pytest.approx(expected, rel=1e-5), zero
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_two_ranks_of_every_stage_equal_one_process(
+    two: None, runs: Path, recipe: Path, expected: list[float]
+) -> None:
+    alone(recipe, runs / "hop")                                         # four stages, one a step, then one process
+    for name in ("whole-3", "hop", "changed", "off-2", "off-3", "steps-0"):
+        assert losses(runs / name) == pytest.approx(expected, rel=1e-5), name
+    for kind in ("muon", "adafactor"):
+        wanted = alone(recipe, runs / f"one-{kind}", optimizer__kind=kind)
+        assert losses(runs / kind) == pytest.approx(wanted, rel=1e-5), kind
+    assert same_weights(runs / "whole-3", runs / "cut-3")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_masked_micro_batch_whose_steps_are_shared(four: None, runs: Path, recipe: Path) -> None:
+    """Three rows for two pairs of ranks."""
+    wanted = alone(recipe, runs / "one-rows", batch__rows=3, batch__micro=1)
+    for zero in (0, 3):
+        assert losses(runs / f"shared-{zero}") == pytest.approx(wanted, rel=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_shared_blocks_learn_like_whole_ones(
+    two: None, four: None, runs: Path, recipe: Path, expected: list[float]
+) -> None:
+    alone(recipe, runs / "from-blocks")                                 # what two began with shared blocks
+    for name in ("blocks-1", "blocks-cut", "from-blocks", "to-blocks", "four", "four-hop"):
+        assert losses(runs / name) == pytest.approx(expected, rel=1e-5), name
+    whole, shared = (load_file(runs / name / "model/model.safetensors") for name in ("one", "blocks-1"))
+    for name, weight in whole.items():
+        torch.testing.assert_close(shared[name], weight, rtol=1e-3, atol=1e-5)
+    assert same_weights(runs / "blocks-1", runs / "blocks-cut")
 
 
 def test_blocks_that_cannot_be_shared_are_refused_before_a_process_starts(
@@ -208,24 +238,6 @@ def test_blocks_that_cannot_be_shared_are_refused_before_a_process_starts(
     ):
         assert main([*words, *more]) == 2
         assert f"parallel.tensor: {message}" in capsys.readouterr().err
-
-
-@pytest.mark.slow
-def test_shared_blocks_learn_like_whole_ones(grouped: Path, tmp_path: Path) -> None:
-    two, four = tmp_path / "two", tmp_path / "four"
-    finish(start_ranks(2, BLOCKS, grouped, two))
-    expected = alone(grouped, tmp_path / "one", "--zero", "0")
-    alone(grouped, two / "from-two", "--zero", "0")                     # what two began with shared blocks
-    for name in ("tensor-0", "tensor-1", "cut", "from-two", "to-two"):
-        assert losses(two / name) == pytest.approx(expected, rel=1e-5), name
-    finish(start_ranks(4, FOUR_BLOCKS, grouped, four))
-    for name in ("four", "hop"):
-        assert losses(four / name) == pytest.approx(expected, rel=1e-5), name
-    runs = (tmp_path / "one", two / "tensor-1", two / "cut")
-    whole, shared, cut = (load_file(run / "model/model.safetensors") for run in runs)
-    for name, weight in whole.items():
-        torch.testing.assert_close(shared[name], weight, rtol=1e-3, atol=1e-5)
-        assert torch.equal(shared[name], cut[name])
 
 
 @pytest.mark.slow
@@ -259,7 +271,6 @@ def test_ctrl_c_saves_on_both_ranks_and_the_command_goes_on(recipe_file: Path, t
     assert "the same command goes on" in errors and "Traceback" not in errors
     state = json.loads(next((run / "checkpoints").glob("step-*/state.json")).read_text())
     assert 0 < state["step"] < 400 and state["cursor"] == 8 * state["step"] and state["world"] == 2
-    again = [word if word != "2" else "1" for word in command]          # one process goes on with what two began
-    again += ["--resume", "--schedule.steps", str(state["step"] + 1)]
-    subprocess.run(again, env=environment(), check=True, capture_output=True)
+    again = [word if word != "2" else "1" for word in words]            # one process goes on with what two began
+    assert main([*again, "--resume", "--schedule.steps", str(state["step"] + 1)]) == 0
     assert read_log(run)[-1]["step"] == state["step"] + 1

@@ -1,17 +1,19 @@
-"""One fault of each kind; `make soak` injects twenty."""
+"""Four faults, each of which leaves more behind than the others do; `make soak` injects twenty, of all kinds."""
 
 from pathlib import Path
 
 import pytest
-from soak import FAULTS, soak
+from soak import soak
+
+FEW = ("kill_in_a_save", "hang", "flip", "no_room")                     # `flip` kills all ranks at once, too
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_every_kind_of_fault_leaves_the_weights_of_an_undisturbed_run(tmp_path: Path) -> None:
-    found = soak(tmp_path, faults=len(FAULTS), seed=0, steps=400)
+def test_faults_leave_the_weights_of_an_undisturbed_run(tmp_path: Path) -> None:
+    found = soak(tmp_path, FEW, seed=0, steps=120)
     assert found == {
-        "faults_injected": len(FAULTS),
+        "faults_injected": len(FEW),
         "samples_lost": 0,
         "samples_repeated": 0,
         "weights_bit_equal": True,

@@ -4,17 +4,18 @@ import io
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import resvg_py
-import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
-from torch import Tensor
 
 from omni.errors import InputError
 from omni.files import atomic_path
+
+if TYPE_CHECKING:                                                       # a door looks at pictures and has no torch
+    from torch import Tensor
 
 LONGEST_SIDE = 20_000                                                   # pixels; a 100-megapixel camera is 12,000 wide
 MOST_PIXELS = 120_000_000                                               # 360 MB decoded
@@ -23,7 +24,7 @@ SVG_ENDINGS = (".svg", ".svgz")
 T = TypeVar("T")
 
 
-def read_picture(path: Path | str, size: int) -> Tensor:
+def read_picture(path: Path | str, size: int) -> "Tensor":
     """A picture file as float [3, size, size] in 0..1, letterboxed on white.
 
     Turned as its EXIF orientation says, transparency laid on white; PNG, JPEG, WebP, GIF (first frame) and what else
@@ -34,7 +35,7 @@ def read_picture(path: Path | str, size: int) -> Tensor:
     if path.suffix.lower() in SVG_ENDINGS:
         return to_pixels(fit(render_svg(path, size), size))
 
-    def read() -> Tensor:
+    def read() -> "Tensor":
         with Image.open(path) as image:
             refuse_giant(path, image.size)
             image.draft("RGB", (2 * size, 2 * size))                    # a JPEG decodes at the scale that is needed
@@ -43,7 +44,7 @@ def read_picture(path: Path | str, size: int) -> Tensor:
     return decoding(path, read)
 
 
-def write_picture(path: Path | str, pixels: Tensor, scale: int = 1) -> None:
+def write_picture(path: Path | str, pixels: "Tensor", scale: int = 1) -> None:
     """Write pixels [3, height, width] in 0..1 atomically, each a square of `scale`; the ending says the format."""
     image = Image.fromarray(to_levels(pixels))
     image = image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
@@ -73,14 +74,16 @@ def upright(image: Image.Image) -> Image.Image:
     return ImageOps.exif_transpose(image).convert("RGBA")
 
 
-def to_pixels(levels: NDArray[np.uint8] | Image.Image) -> Tensor:
+def to_pixels(levels: NDArray[np.uint8] | Image.Image) -> "Tensor":
     """uint8 [..., height, width, 3], or an image, as float [..., 3, height, width] in 0..1."""
+    import torch
+
     if isinstance(levels, Image.Image):
         levels = np.asarray(levels.convert("RGB"))
     return torch.from_numpy(np.array(levels)).movedim(-1, -3).float() / 255
 
 
-def to_levels(pixels: Tensor) -> NDArray[np.uint8]:
+def to_levels(pixels: "Tensor") -> NDArray[np.uint8]:
     """The inverse: float [..., 3, height, width] to uint8 [..., height, width, 3], cut to 0..1 and rounded."""
     return (pixels.detach().clamp(0, 1) * 255).round().byte().movedim(-3, -1).cpu().numpy()
 

@@ -70,7 +70,7 @@ def _of_run(folder: Path) -> list[dict[str, Any]]:
     Tokens count once, however often they were seen: D of Bansal et al. (2022) is the data that there is. The log of an
     older omni does not say how often, and its points have no `data`.
     """
-    from omni.model.folder import load_shape
+    from omni.model.shape import load_shape
     from omni.train.monitor.report import Run
 
     run = Run.load(folder, folder.name)

@@ -4,7 +4,7 @@ from dataclasses import asdict, replace
 
 from omni.errors import InputError
 from omni.model.config import ModelConfig
-from omni.model.folder import load_shape
+from omni.model.shape import load_shape
 from omni.model.tensor_parallel import check_divides
 from omni.train.recipe import Recipe
 from omni.vocab import Vocabulary

@@ -1,7 +1,8 @@
 """Where there is speech in a stream: silero-vad says whether, the level says where exactly it ends."""
 
 from functools import cache
-from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -85,12 +86,14 @@ class VoiceActivity:
 @cache
 def _network() -> "InferenceSession":
     """silero-vad's network as its wheel ships it, one for all streams: their state is their own."""
+    shipped = find_spec("silero_vad")                                   # found, not imported: that would import torch
     try:
         import onnxruntime
-
-        path = str(files("silero_vad") / "data" / "silero_vad.onnx")
     except ImportError:
-        raise InputError('turn detection needs silero-vad; install it with pip install "omni[live]"') from None
+        shipped = None
+    if shipped is None or shipped.origin is None:
+        raise InputError('turn detection needs silero-vad; install it with pip install "omni[live]"')
+    path = Path(shipped.origin).parent / "data" / "silero_vad.onnx"
     options = onnxruntime.SessionOptions()
     options.inter_op_num_threads = options.intra_op_num_threads = 1
-    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

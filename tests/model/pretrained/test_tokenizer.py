@@ -10,8 +10,9 @@ import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from omni.model.config import ModelConfig
-from omni.model.folder import load_shape, save_model
+from omni.model.folder import save_model
 from omni.model.pretrained.folders import Source, export_model, import_model
+from omni.model.shape import load_shape
 from omni.model.transformer import OmniTransformer
 from omni.sequence import Segment, Sequence, prompt
 from omni.tokenizers.bundle import Tokenizers

@@ -62,6 +62,7 @@ def test_all_figures_are_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     shape = {"d_model": 16, "n_layers": 1, "n_heads": 2, "n_kv_heads": 2, "d_ff": 16}
     monkeypatch.setattr(training, "SHAPE", shape)
     monkeypatch.setattr(training, "STEPS", 128)
+    monkeypatch.setattr(training, "SECONDS", 0.2)
     report = measure(None, tmp_path, rounds=1, steps=1, threads=1, compiled=False)
     for name in ("tokens_per_second", "ratio_vs_hf_trainer", "ratio_vs_hf_trainer_packed", "matmul_peak", "mfu"):
         value = report.figures[name].value

@@ -1,7 +1,5 @@
 """The curvature of real runs, as the log has it, whatever the stage of ZeRO and the number of processes."""
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ from omni.model.twice import twice_differentiable
 from omni.train.curvature.parts import examine_parts
 from omni.train.data.loader import GlobalBatch, Loader, Share
 from omni.train.engine import Trainer
+from omni.train.launch import launch
 from omni.train.monitor.log import Monitor, draw_losses, read_log
 from omni.train.monitor.report import write_report
 from omni.train.monitor.tally import Tally
@@ -102,10 +101,7 @@ def test_zero_and_ranks_change_nothing(recipe_file: Path, tmp_path: Path) -> Non
     """Neither of the curvature nor of what a multi-task rule makes of the gradients."""
     watched(recipe_file, tmp_path / "0", zero="0", multitask__method="gradvac")
     watched(recipe_file, tmp_path / "1", zero="1", multitask__method="gradvac")
-    words = [word for key, value in EVERY.items() for word in (f"--{key}", value)]
-    command = [sys.executable, "-m", "omni.cli", "train", str(recipe_file), "--out", str(tmp_path / "2"), *words]
-    more = ["--zero", "2", "--nproc", "2", "--multitask.method", "gradvac"]
-    subprocess.run([*command, *more], check=True, capture_output=True)
+    launch(Recipe.load(recipe_file, {**EVERY, "zero": "2", "multitask.method": "gradvac"}), tmp_path / "2", nproc=2)
     alone = looks(tmp_path / "0")
     assert [record["step"] for record in alone] == [2, 4] and all(record["converged"] for record in alone)
     cosines = torch.tensor(learnt(tmp_path / "0"))

@@ -151,7 +151,7 @@ def test_a_run_of_other_columns_is_the_one_that_is_named(
 
 def test_run_folders_give_a_point_a_task(models: Callable[..., Path], tmp_path: Path) -> None:
     """Size without embeddings, the share of the rows consumed, tokens without repeats, and the last validation loss."""
-    from omni.model.folder import load_shape
+    from omni.model.shape import load_shape
     from omni.train.scaling.table import read_points
 
     (tmp_path / "model").symlink_to(models("flat"))
