@@ -20,7 +20,7 @@ from omni.model.transformer import Batch, Losses, OmniTransformer
 from omni.train import backend
 from omni.train.curvature.running import Probe
 from omni.train.data.loader import GlobalBatch, Loader, rows_at
-from omni.train.environment import prepare_process
+from omni.train.environment import prepare_process, restore_linear
 from omni.train.faults.guard import Guard, write_down
 from omni.train.faults.signals import StopSignals
 from omni.train.faults.watchdog import Watchdog
@@ -89,6 +89,7 @@ class Trainer:
 
     def close(self) -> None:
         self.engine.destroy()
+        restore_linear()
 
     def loader(self) -> Loader:
         """This rank's batches from the cursor on, with what speech in them says where it is read."""

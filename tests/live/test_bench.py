@@ -53,7 +53,7 @@ def test_a_long_conversation_ends_with_the_questions_of_its_beginning(count: int
 
 
 @pytest.mark.parametrize(("ended", "pause", "early", "delay"), [
-    (1.0, 0.25, True, 100), (0.0, 0.25, False, 500), (0.0, 0.8, True, 500), (None, 0.0, False, 353),
+    (1.0, 0.25, True, 160), (0.0, 0.25, False, 410), (0.0, 0.8, True, 410), (None, 0.0, False, 318),
 ])  # fmt: skip
 def test_a_recording_ends_as_long_after_its_voice_as_the_head_has_it(
     pipeline: Pipeline, spoken: np.ndarray, ended: float | None, pause: float, early: bool, delay: float

@@ -12,7 +12,7 @@ from typing import Any
 from omni.errors import InputError
 from omni.files import atomic_path, read_json, write_json, write_text
 from omni.progress import progress
-from omni.train.data.engines import processes
+from omni.train.data.engines import one_thread, processes
 from omni.train.studies.harness.claims import COLUMNS, Claim
 from omni.train.studies.harness.code import code_of
 from omni.train.studies.harness.study import Cell, Result, Study, Table
@@ -157,7 +157,8 @@ def _measure(study: Study, cells: Sequence[Cell], folder: Path, jobs: int) -> It
     """One step a finished cell. A cell that fails stops the study; what is finished stays."""
     if jobs <= 1:
         for cell in cells:
-            _one(study, cell, folder)
+            with one_thread():                                          # as in a process of its own: the same sums
+                _one(study, cell, folder)
             yield
         return
     threads = {name: os.environ.get(name) for name in THREADS}
