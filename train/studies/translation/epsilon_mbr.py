@@ -159,6 +159,7 @@ def plot(results: Results, folder: Path) -> dict[str, Path]:
                 axes.bar([names.index(name) + shift for name in shown], heights, width=0.38, label=label)
             axes.set_xticks(range(len(names)), names, rotation=30, ha="right")
             axes.set_ylabel(measure, fontsize=8)
+            axes.margins(y=0.25)                                        # room for the legend
 
         return bars
 
