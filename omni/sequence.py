@@ -168,7 +168,7 @@ def unsure(segments: Many[Segment], vocab: Vocabulary) -> int:
     last = segments[-1]
     if last.letters_alone and vocab.spelling is not None:
         return 2 if last.is_letters(vocab) else 2 + len(last.laid(vocab))
-    return layout.waiting(vocab) + 3 + len(segments[-1].heard(vocab))
+    return layout.waiting(vocab) + 3 + len(last.heard(vocab))
 
 
 def prompt_length(segments: Iterable[Segment], laid: list[np.ndarray]) -> int:

@@ -135,8 +135,10 @@ def catch_up(streams: Iterable[Stream], most: int | None = None, first: Stream |
     soonest done
     """
     late = [stream for stream in streams if stream.behind]
-    shared = (one for one in late if one.behind <= FEW and isinstance(one.step, KernelStep))
-    few = [one for one in shared if isinstance(one.step, KernelStep) and one.step.takes(one.cache, one.behind)]
+    few = [
+        one for one in late
+        if one.behind <= FEW and isinstance(one.step, KernelStep) and one.step.takes(one.cache, one.behind)
+    ]  # fmt: skip
     if len(few) > 1:
         step, counts = few[0].step, [one.behind for one in few]
         assert isinstance(step, KernelStep)

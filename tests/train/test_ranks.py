@@ -48,9 +48,10 @@ for zero in range(4):
 train(2, "changed", 2)
 """
 STAGES = """
-train(3, "whole-3")
-train(3, "cut-3", 2)
-train(3, "cut-3")
+for zero in (1, 3):
+    train(zero, f"whole-{zero}")
+    train(zero, f"cut-{zero}", 2)
+    train(zero, f"cut-{zero}")
 for stop, zero in enumerate((1, 3, 0, 2)):
     train(zero, "hop", stop)
 train(1, "changed")
@@ -64,6 +65,7 @@ train(0, "muon", 2, "muon")
 train(0, "muon", kind="muon")
 train(0, "adafactor", 2, "adafactor")
 train(0, "adafactor", kind="adafactor")
+train(0, "factored", kind="adafactor")
 
 blocks = {"parallel.tensor": 2}
 train(1, "blocks-1", **blocks)
@@ -195,12 +197,13 @@ def test_two_ranks_of_every_stage_equal_one_process(
     two: None, runs: Path, recipe: Path, expected: list[float]
 ) -> None:
     alone(recipe, runs / "hop")                                         # four stages, one a step, then one process
-    for name in ("whole-3", "hop", "changed", "off-2", "off-3", "steps-0"):
+    for name in ("whole-1", "whole-3", "hop", "changed", "off-2", "off-3", "steps-0"):
         assert losses(runs / name) == pytest.approx(expected, rel=1e-5), name
     for kind in ("muon", "adafactor"):
         wanted = alone(recipe, runs / f"one-{kind}", optimizer__kind=kind)
         assert losses(runs / kind) == pytest.approx(wanted, rel=1e-5), kind
-    assert same_weights(runs / "whole-3", runs / "cut-3")
+    for whole, cut in (("whole-1", "cut-1"), ("whole-3", "cut-3"), ("factored", "adafactor")):
+        assert same_weights(runs / whole, runs / cut), cut
 
 
 @pytest.mark.slow
