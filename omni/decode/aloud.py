@@ -1,13 +1,16 @@
 """A text read aloud is drawn several times, and kept is what the codec's own ear understands best.
 
 A reading that goes wrong does so by chance: of eight of a held-out text one is nearly always right. Others choose by
-a recognizer of their own, too (Betker 2023, section 3.4).
+a recognizer of their own, too (Betker 2023, section 3.4). Ours is asked twice how likely it finds the text: of the
+codes as they were drawn, and of those that it hears in their sound; each alone chooses worse (docs/generate.md).
 """
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from omni.decode.heard import Ear
 from omni.tokenizers.audio.codec import Codec
@@ -16,7 +19,7 @@ from omni.tokenizers.audio.pretrained import PretrainedCodec
 if TYPE_CHECKING:
     from omni.decode.pipeline import Answer
 
-READINGS = 4
+READINGS = 8
 
 
 @torch.inference_mode()
@@ -26,7 +29,12 @@ def clearest(
     """Of READINGS answers in speech to each text, in a row, that which spells it most likely when it is heard."""
     kept = []
     for text, readings in zip(texts, zip(*[iter(made)] * READINGS, strict=True), strict=True):
-        waves = [torch.from_numpy(one.audio)[None] for one in readings if one.audio is not None]  # [1, samples] each
-        misses = [ear.misses(codec.encode(wave)[0].cpu().numpy(), text) for wave in waves]
+        misses = [ear.misses(one.segments[-1].codes, text) + ear.misses(_heard(one, codec), text) for one in readings]
         kept.append(readings[misses.index(min(misses))])
     return kept
+
+
+def _heard(answer: "Answer", codec: Codec | PretrainedCodec) -> NDArray[np.integer]:
+    """The codes [frames, codebooks] of an answer's sound."""
+    assert answer.audio is not None
+    return codec.encode(torch.from_numpy(answer.audio)[None])[0].cpu().numpy()

@@ -51,7 +51,7 @@ class Want:
         if not self.verbatim or self.ear is None:
             return None
         sounds = [segment for segment in before if segment is not None and segment.modality == "audio"]
-        return [self.ear.hear(sound) for sound in sounds] if len(sounds) == len(before) else None
+        return [self.ear.hear(sound, self.language) for sound in sounds] if len(sounds) == len(before) else None
 
     def opening(self, vocab: Vocabulary, before: Segment | None = None, room: int | None = None) -> np.ndarray:
         """Its tags, the letters that it is to say (omni.sequence) and its opening token: [steps, channels].

@@ -20,6 +20,7 @@ from torch import Tensor
 from omni.sequence import Segment
 from omni.tokenizers.audio.guidance import Alphabet
 from omni.tokenizers.audio.words import LETTERS_A_FRAME
+from omni.tokenizers.scripts import in_script
 
 if TYPE_CHECKING:
     from omni.tokenizers.bundle import Tokenizers
@@ -59,9 +60,10 @@ class Ear:
         letter = np.array([*(_letter(piece, known) for piece in pieces), 0])
         return cls(chances, letter, Alphabet([], words.letters))
 
-    def hear(self, sound: Segment) -> "Heard":
-        """Nothing is written down yet."""
-        return Heard(self.letter, self._moments(sound.codes))
+    def hear(self, sound: Segment, language: str | None = None) -> "Heard":
+        """Nothing is written down yet. language: which is spoken: letters of another script stand for its own."""
+        moments, own = self._moments(sound.codes), in_script(self.alphabet.letters, language)
+        return Heard(self.letter, moments if own is None else moments @ own)
 
     def misses(self, codes: NDArray[np.integer], text: str) -> float:
         """How unlikely it is that codes [frames, codebooks] spell a text: nats, infinite where they are too few."""

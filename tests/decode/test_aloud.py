@@ -44,7 +44,8 @@ def test_the_reading_that_is_kept_is_the_one_that_the_ear_understands_best() -> 
 
     def misses(answer: Answer) -> float:
         with torch.inference_mode():
-            return ear.misses(codec.encode(torch.from_numpy(answer.audio)[None])[0].numpy(), "A red flower.")
+            sound = codec.encode(torch.from_numpy(answer.audio)[None])[0].numpy()
+        return sum(ear.misses(codes, "A red flower.") for codes in (sound, answer.segments[0].codes))
 
     heard = pipeline.segments(parts)
     wants, sampler, generator = pipeline.asked(["audio"], **how, max_seconds=3.0)
