@@ -1,4 +1,4 @@
-"""Scripts: which one a language is written in, and which letters of another stand for the same sounds.
+"""Scripts: which one a language is written in, and which letters are of it.
 
 Who listens to many languages spells a voice that is hard to hear in letters of several scripts, often within a word. Of
 which language it is is then known before what is said, and with it the script.
@@ -16,36 +16,16 @@ LANGUAGES = {
     "GREEK": "el",
 }
 SCRIPTS = {language: script for script, languages in LANGUAGES.items() for language in languages.split()}
-ALIKE = (
-    "aаъяα", "bбвβ", "vвβ", "gгγ", "dдδ", "eеэε", "zзζ", "sсзцшщσςζ", "iиіыηιυ", "yйυ", "jжхч", "cкчцκ", "kкκ", "qкκ",
-    "lлλ", "mмμ", "nнν", "oоёωο", "pпπψ", "rрρ", "tтцτθ", "uуюυ", "fфφ", "hхχ", "xξ", "wв",
-)  # fmt: skip
 
 
 @lru_cache
-def in_script(letters: str, language: str | None) -> NDArray[np.float64] | None:
-    """What each of some letters, and first no letter at all, counts for in a language: [1 + letters, 1 + letters].
+def written(letters: str, language: str | None) -> NDArray[np.bool_]:
+    """Whether a language is written in each of some letters: [letters].
 
-    A letter of the language's script, or of none, is itself; another is in equal parts those that sound like it, and
-    nothing where none does. None for a language whose script is not known, or no language. Rows sum to 1.
+    Digits and spaces are of every script; of a language whose script is not known, or none, so are all letters.
     """
     script = SCRIPTS.get(language or "")
-    if script is None:
-        return None
-    own = {letter: number for number, letter in enumerate(letters, start=1) if _script(letter) in (script, None)}
-    weights = np.zeros((1 + len(letters), 1 + len(letters)))
-    weights[0, 0] = 1
-    for number, letter in enumerate(letters, start=1):
-        meant = [own[letter]] if letter in own else [own[one] for one in _alike(letter) if one in own]
-        for one in meant or [0]:
-            weights[number, one] += 1 / max(1, len(meant))
-    return weights
-
-
-def _alike(letter: str) -> list[str]:
-    """Letters that may stand for the same sound; where none do, for that of the letter without its accents."""
-    plain = letter if letter in "".join(ALIKE) else unicodedata.normalize("NFD", letter)[0]
-    return [one for group in ALIKE if plain in group for one in group]
+    return np.array([script is None or _script(letter) in (script, None) for letter in letters])
 
 
 def _script(letter: str) -> str | None:

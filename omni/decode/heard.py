@@ -20,7 +20,7 @@ from torch import Tensor
 from omni.sequence import Segment
 from omni.tokenizers.audio.guidance import Alphabet
 from omni.tokenizers.audio.words import LETTERS_A_FRAME
-from omni.tokenizers.scripts import in_script
+from omni.tokenizers.scripts import written
 
 if TYPE_CHECKING:
     from omni.tokenizers.bundle import Tokenizers
@@ -61,9 +61,9 @@ class Ear:
         return cls(chances, letter, Alphabet([], words.letters))
 
     def hear(self, sound: Segment, language: str | None = None) -> "Heard":
-        """Nothing is written down yet. language: which is spoken: letters of another script stand for its own."""
-        moments, own = self._moments(sound.codes), in_script(self.alphabet.letters, language)
-        return Heard(self.letter, moments if own is None else moments @ own)
+        """Nothing is written down yet. language: which is spoken; letters of another script are not heard then."""
+        known = np.append(True, written(self.alphabet.letters, language))  # the blank, then letters
+        return Heard(self.letter, self._moments(sound.codes) * known)
 
     def misses(self, codes: NDArray[np.integer], text: str) -> float:
         """How unlikely it is that codes [frames, codebooks] spell a text: nats, infinite where they are too few."""

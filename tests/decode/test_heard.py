@@ -1,3 +1,4 @@
+import unicodedata
 from itertools import product
 
 import jiwer
@@ -97,3 +98,19 @@ def test_a_transcript_keeps_to_what_the_codes_spell() -> None:
     loose = plain(pipeline.tokenizers.text.decode(other.codes.tolist()))
     assert jiwer.cer(heard, text) < jiwer.cer(heard, loose) or text == heard
     assert jiwer.cer(heard, text) <= 1 / 3
+
+
+def test_a_transcript_is_written_in_the_script_of_its_language() -> None:
+    pipeline = omni.load()
+    noise = np.random.default_rng(1).integers(0, pipeline.vocab.codebook_size, (40, 5))
+    said = [Segment("audio", noise, "user")]
+
+    def scripts(language: str) -> set[str]:
+        wants, sampler, generator = pipeline.asked(("text",), language, sampler=GREEDY, max_tokens=80, verbatim=True)
+        ((made,),) = generate_batch(pipeline.model, pipeline.vocab, [said], wants, sampler, generator)
+        assert pipeline.tokenizers.text is not None
+        text = pipeline.tokenizers.text.decode(made.codes.tolist())
+        return {unicodedata.name(letter).split(" ")[0] for letter in text if letter.isalpha()}
+
+    for language, script in (("es", "LATIN"), ("ru", "CYRILLIC"), ("el", "GREEK")):
+        assert scripts(language) == {script}
