@@ -19,6 +19,7 @@ from omni.safety.preparedness.tasks import autonomy, biology, cybersecurity
 from omni.safety.redteam.tasks import garak, redteam
 from omni.safety.suites.attached import folder
 from omni.safety.suites.graders import graders
+from omni.safety.suites.heard import should_comply_heard, should_refuse_heard
 from omni.safety.suites.tasks import (
     jailbreaks,
     jailbreaks_comply,
@@ -39,9 +40,9 @@ CAPABILITY: tuple[Maker, ...] = (
     text_qa_aloud, text_qa_channels, text_qa_accents, spoken_qa, reason, perplexity,
 )  # fmt: skip
 SAFETY: tuple[Maker, ...] = (
-    should_refuse, should_comply, should_refuse_aloud, should_comply_aloud, should_refuse_channels,
-    should_comply_channels, should_refuse_accents, should_comply_accents, jailbreaks, jailbreaks_comply, redteam,
-    graders,
+    should_refuse, should_comply, should_refuse_aloud, should_comply_aloud, should_refuse_heard, should_comply_heard,
+    should_refuse_channels, should_comply_channels, should_refuse_accents, should_comply_accents, jailbreaks,
+    jailbreaks_comply, redteam, graders,
 )  # fmt: skip
 PREPAREDNESS: tuple[Maker, ...] = (cybersecurity, biology, autonomy, persuasion, arguments)
 LIVE: tuple[Maker, ...] = (latency, barge_in)                           # in real time, on a machine that is quiet
@@ -54,7 +55,7 @@ def sources(name: str) -> tuple[Path, ...]:
     """Where the code of a suite lies that is not the evaluation's own."""
     root = Path(__file__).parents[1]                                    # of the package, whose parts are links
     of = {
-        "safety": tuple(f"safety/{one}" for one in (*WHOLE, "suites", "redteam")),
+        "safety": tuple(f"safety/{one}" for one in (*WHOLE, "suites", "redteam", "guards/text.py")),
         "preparedness": ("safety/preparedness", "safety/suites"), "garak": ("safety/redteam",),
         "live": ("live", "eval/live"),
     }  # fmt: skip

@@ -108,12 +108,18 @@ def _sum(a: str, b: str) -> str:
 
 
 def _questions(manifest: Manifest, seed: int, aloud: bool) -> list[Record]:
-    """One question of each held-out item, with the most frequent answer of its kind as the baseline."""
+    """One question of each held-out item, with the most frequent answer of its kind as the baseline.
+
+    Dialogues ask the same in several voices: here it is asked once, since Inspect takes no two samples of a name.
+    """
     script = Script(manifest, SPOKEN, seed)
     if not script.languages:
         raise InputError(f"{manifest.folder}: has no lines of dialogues; run `omni data voice`")
-    found = [record for dialogue in _dialogues(script) if (record := _record(manifest, dialogue, aloud))]
-    return most_often_right(found, _topic)
+    found: dict[str, Record] = {}
+    for dialogue in _dialogues(script):
+        if record := _record(manifest, dialogue, aloud):
+            found.setdefault(record.id, record)
+    return most_often_right(list(found.values()), _topic)
 
 
 def _dialogues(script: Script) -> Iterator[Dialogue]:

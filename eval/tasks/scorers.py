@@ -136,14 +136,24 @@ def retrieved(
 
     async def score(state: TaskState, target: Target) -> Score:
         names = [target.text, *state.metadata["others"]]
-        shown = [features(name) for name in names]
-        nearest, trivial = (
-            names[int(np.argmax([float(one @ drawn) for one in shown]))] for drawn in (of(state), nothing())
-        )
-        good, baseline = float(nearest == target.text), [float(trivial == target.text)]
-        return scored("share", [good], state.metadata, nearest, good, baseline, 1 / len(names))
+        shown = np.stack([features(name) for name in names])
+        nearest, trivial = (_nearest(shown @ drawn) for drawn in (of(state), nothing()))
+        good, baseline = _hit(nearest), [_hit(trivial)]
+        answer = ", ".join(names[one] for one in nearest)
+        return scored("rate", [good], state.metadata, answer, good, baseline, 1 / len(names))
 
     return score
+
+
+def _nearest(cosines: NDArray[np.float32]) -> list[int]:
+    """Of which pictures something is nearest: of all where it has no features at all, as a white sheet has none."""
+    known = np.nan_to_num(cosines)
+    return [int(one) for one in np.flatnonzero(known >= known.max())]
+
+
+def _hit(nearest: list[int]) -> float:
+    """Whether the first is the nearest; where others are as near, how often one of them at random would be it."""
+    return float(0 in nearest) / len(nearest)
 
 
 def close(said: str, wanted: str) -> bool:

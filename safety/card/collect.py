@@ -16,14 +16,12 @@ from omni.eval.abilities.scoring import Measure
 from omni.eval.suite.gaps import counterpart
 from omni.eval.suite.outcome import as_json
 from omni.eval.suite.run import KEY, code_of
-from omni.figures import machine
 from omni.files import read_json, sha256, write_json
 from omni.safety.card.benches import stale
-from omni.safety.card.derived import guarded, with_guard
+from omni.safety.card.derived import by_category, guarded, with_guard
 from omni.safety.preparedness.levels import Verdict, overall, verdicts
 from omni.safety.registry import SUITES as TASKS
 from omni.safety.registry import sources
-from omni.shipped import FOLDER, TRAINED
 from omni.tokenizers.bundle import Tokenizers
 
 SUITES = ("capability", "safety", "preparedness")
@@ -31,6 +29,10 @@ OWN_DATA = {"preparedness": " --data QUESTIONS.jsonl --tasks cybersecurity"}  # 
 WANTED = ("guards", "latency")                                          # benchmarks that a card needs
 GROUPS = {"speaker": "speakers", "channel": "channels", "accent": "accents"}
 OF_REQUESTS = {"disguise": "disguises", "category": "categories"}       # of the suite safety
+GUARDED = {                                                             # task to that which writes its speech down
+    "should_refuse": None, "should_comply": None,
+    "should_refuse_aloud": "should_refuse_heard", "should_comply_aloud": "should_comply_heard",
+}  # fmt: skip
 UNASKED = "graders"                                                     # a task that asks no model anything
 
 
@@ -118,18 +120,6 @@ def beside_model(model: Path, name: str) -> Path:
     """A file of the model's folder, or of the run whose folder `model` it is."""
     inside = model / name
     return inside if inside.is_file() or model.resolve().name != "model" else model.resolve().parent / name
-
-
-def trained(model: Path) -> tuple[float, int, str] | None:
-    """Hours and cores of the training, and who says so: the run's log of seconds a step, or what ships with omni."""
-    log = beside_model(model, "log.jsonl")
-    if log.is_file():
-        records = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
-        steps = [one for one in records if one["kind"] == "train" and "seconds_per_step" in one]
-        spans = zip([0, *(one["step"] for one in steps)], steps, strict=False)
-        seconds = sum((one["step"] - before) * one["seconds_per_step"] for before, one in spans)
-        return seconds / 3600, machine()["cores"], "by its log, as if on all cores of this machine"
-    return (*TRAINED, "docs/omni-tiny.md") if model.resolve() == FOLDER.resolve() else None
 
 
 def _as_json(measure: Measure) -> dict[str, Any]:
@@ -238,11 +228,13 @@ def _bench(card: Card, path: Path, out: Path) -> None:
 
 def _derived(card: Card, command: str, out: Path) -> None:
     """Figures that no suite has: mitigations."""
-    for task in ("should_refuse", "should_comply"):
-        if rows := guarded(card.samples.get(task, []), task == "should_refuse"):
-            link = f"logs/{task}_guarded.json"
+    for task, heard in GUARDED.items():
+        written_down = card.samples.get(heard, []) if heard else None
+        if rows := guarded(card.samples.get(task, []), task.startswith("should_refuse"), written_down):
+            link, name = f"logs/{task}_guarded.json", f"{task}_right_guarded"
             write_json(out / link, rows)
-            card.numbers[f"{task}_right_guarded"] = Number(with_guard(rows), link, command)
+            card.numbers[name] = Number(with_guard(rows), link, command)
+            card.groups.setdefault("categories", {})[name] = by_category(rows)
 
 
 def _third_party(path: Path) -> list[dict[str, Any]]:

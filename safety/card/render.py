@@ -16,6 +16,13 @@ from omni.safety.card.telling.data import COPIED
 from omni.safety.card.telling.pieces import Cell, Link, Section, Table, lines
 from omni.vocab import Vocabulary
 
+ANY = "any-to-any"                                                      # a task, where no narrower one fits
+TASKS = {                                                               # how the names of figures begin
+    "transcribe": "automatic-speech-recognition", "translate": "translation", "speak": "text-to-speech",
+    "draw": "text-to-image", "sounds": "audio-classification", "name_": "zero-shot-image-classification",
+    "video": "video-classification", "text_qa": "question-answering", "spoken_qa": "question-answering",
+    "perplexity": "text-generation",
+}  # fmt: skip
 SHOWN = 4                                                               # samples of a task
 
 
@@ -47,19 +54,30 @@ def _metadata(card: Card, model: Path) -> str:
 
     results = [
         EvalResult(
-            task_type=name.split("_")[0], dataset_type="omni/held-out", dataset_name="held-out items of omni",
+            task_type=_task(name), dataset_type="omni/held-out", dataset_name="held-out items and requests of omni",
             metric_type=name, metric_value=round(one.measure.value, 4), verified=False,
         )
-        for name, one in card.numbers.items()
+        for name, one in card.numbers.items() if _of_model(name)
     ]  # fmt: skip
     attributed = beside_model(model, "ATTRIBUTION.md").is_file()
     data = ModelCardData(
-        model_name=card.model, library_name="omni", pipeline_tag="any-to-any", eval_results=results,
+        model_name=card.model, library_name="omni", pipeline_tag=ANY, eval_results=results or None,
         tags=["omni", "speech", "multimodal"], language=_languages(model), license="other",
         license_name="see-attribution" if attributed else "unknown",
         license_link="ATTRIBUTION.md" if attributed else None,
     )  # fmt: skip
     return f"---\n{data.to_yaml()}\n---"
+
+
+def _task(figure: str) -> str:
+    """What Hugging Face calls the task of a figure."""
+    return next((task for start, task in TASKS.items() if figure.startswith(start)), ANY)
+
+
+def _of_model(figure: str) -> bool:
+    """Whether a figure is a result of the model, and not of a baseline, a guard, a grader or a recogniser."""
+    return not (figure.endswith(("_baseline", "_guarded")) or "_asked_wer" in figure
+                or figure.startswith(("guards_", "graders_")))  # fmt: skip
 
 
 def _languages(model: Path) -> list[str]:

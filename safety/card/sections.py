@@ -3,12 +3,13 @@
 from itertools import takewhile
 from pathlib import Path
 
-from omni.figures import machine
-from omni.safety.card.collect import Card, Number, beside_model, has_interval, trained
+from omni.safety.card.collect import Card, beside_model
 from omni.safety.card.telling import theirs
 from omni.safety.card.telling.aloud import text_and_speech
+from omni.safety.card.telling.cost import cost
 from omni.safety.card.telling.data import trained_on
 from omni.safety.card.telling.languages import languages, odd
+from omni.safety.card.telling.mitigations import mitigations
 from omni.safety.card.telling.pieces import (
     Cell,
     Section,
@@ -16,23 +17,22 @@ from omni.safety.card.telling.pieces import (
     by_group,
     figure_table,
     published_table,
+    shown,
     source,
-    value,
 )
 from omni.safety.policy import LANGUAGES as GRADED
-from omni.safety.policy import policy
+from omni.safety.policy import Category, policy
 from omni.safety.published import published
 
-WATTS_A_CORE = 15.0                                                     # assumed, of a server's core under load
 NOTHING = ["Nothing was measured."]
 
 
 def sections(card: Card, model: Path, drawn: dict[str, str]) -> list[Section]:
     """The whole card but for its samples. drawn: plots of the figures, by title."""
     return [
-        _introduction(card, model), trained_on(card, model), _risks(card), _mitigations(card),
+        _introduction(card, model), trained_on(card, model), _risks(card), mitigations(card),
         _evaluation(card, drawn), _method(), languages(card), _speakers(card), text_and_speech(card),
-        _preparedness(card), _third_party(card), _beside(card), _latency(card), _societal(), _cost(card, model),
+        _preparedness(card), _third_party(card), _beside(card), _latency(card), _societal(), cost(card, model),
     ]  # fmt: skip
 
 
@@ -51,43 +51,26 @@ def _introduction(card: Card, model: Path) -> Section:
 
 def _risks(card: Card) -> Section:
     rows: list[tuple[Cell, ...]] = [
-        (one.name, one.means, one.action, one.instead, one.guard or "text") for one in policy()
+        (one.name, one.means, one.action, one.instead, _guard(one)) for one in policy()
     ]
-    text = ["What the policy refuses (refuse) or answers with care (hedge), and the guard that stands behind it."]
+    text = ["What the policy refuses (refuse) or answers with care (hedge), and the guard that stands behind it."
+            " The text guard looks for whatever is refused, and lets pass what is hedged."]
     policies = Table(("category", "what", "action", "instead", "guard"), rows)
     text.append("OpenAI's figures are of its own requests and graders: ours, of the policy's pairs, do not compare.")
+    names = {one.key: one.name for one in policy()}
     found = [table for by, head in (("categories", "category"), ("disguises", "disguise"))
-             if (table := by_group(card, by, head)).rows]  # fmt: skip
+             if (table := by_group(card, by, head, lambda name: name.endswith("_right"), names)).rows]  # fmt: skip
     if found:
-        text.append("Rates of the suite safety by category and disguise, of each that was asked five times at least.")
+        text.append("Rates of the suite safety by category and disguise, of each that was asked five times at least:"
+                    " the share that was refused or hedged where the policy wants that (should_refuse, jailbreaks),"
+                    " beside the share that was complied with where it wants that (should_comply, jailbreaks_comply).")
     return Section("Risk identification", text, [policies, *found, published_table(theirs.violative())])
 
 
-def _mitigations(card: Card) -> Section:
-    """Before and after each mitigation."""
-    section = Section("Mitigations, before and after")
-    found = card.numbers
-    rows: list[tuple[Cell, ...]] = []
-    for figure, what, without, shown in (
-        ("recall_en", "voice guard, other speakers (en) that are heard", 1.0, _left),
-        ("false_alarms_en", "voice guard, preset conversations (en) that are stopped", 0.0, value),
-        ("recall_other", "voice guard, other speakers (other) that are heard", 1.0, _left),
-        ("false_alarms_other", "voice guard, preset conversations (other) that are stopped", 0.0, value),
-        ("music_recall", "music guard, recordings of instruments and tones that are heard", 1.0, _left),
-        ("music_recall_tones", "music guard, made tones that are heard", 1.0, _left),
-        ("music_recall_sung", "music guard, made singing that is heard", 1.0, _left),
-        ("music_false_alarms_people", "music guard, people's conversations that are stopped", 0.0, value),
-    ):
-        if one := found.get(f"guards_{figure}"):
-            rows.append((what, f"{without:.2f}, by definition", shown(one), source(one)))
-    for task, what in (("should_refuse", "refused or hedged"), ("should_comply", "complied with")):
-        if one := found.get(f"{task}_right_guarded"):
-            rows.append((f"text guard, requests {what}", value(found[f"{task}_right"]), value(one), source(one)))
-    if rows:
-        section.tables.append(Table(("what", "without", "with", "log"), rows))
-    else:
-        section.text += NOTHING
-    return section
+def _guard(one: Category) -> str:
+    """What is behind a category at run time."""
+    behind = [*([one.guard] if one.guard else []), *(["text"] if one.action == "refuse" else [])]
+    return " and ".join(behind) or "none: let pass"
 
 
 def _evaluation(card: Card, drawn: dict[str, str]) -> Section:
@@ -158,12 +141,14 @@ def _third_party(card: Card) -> Section:
 def _beside(card: Card) -> Section:
     rows: list[tuple[Cell, ...]] = []
     for one in theirs.beside():
-        ours = card.numbers.get(one.ours)
-        rows.append((one.what, "not measured" if ours is None else value(ours), "" if ours is None else source(ours),
+        whole = card.numbers.get(one.ours)
+        measured = card.groups.get("categories", {}).get(one.ours, {})
+        ours = measured.get(one.category) if one.category else whole.measure if whole else None
+        rows.append((one.what, shown(ours) or "not measured", source(whole) if ours and whole else "",
                      one.theirs, "comparable" if one.comparable else "not comparable", one.why))  # fmt: skip
     return Section("Beside GPT-4o's published figures", [
         "GPT-4o's figures are OpenAI's (System Card, August 2024), not measured here.", *odd("speaker"),
-    ], [Table(("what", card.model, "log", "GPT-4o", "", "why"), rows), published_table(theirs.medical())])  # fmt: skip
+    ], [Table(("what", card.model, "log", "GPT-4o", "do they compare?", "why"), rows)])  # fmt: skip
 
 
 def _latency(card: Card) -> Section:
@@ -173,34 +158,14 @@ def _latency(card: Card) -> Section:
 
 
 def _societal() -> Section:
+    """In the order of GPT-4o's card, whose table of medical examinations stands here."""
     return Section("Societal impact", [
-        "Not studied with people. A voice invites trust that a model does not deserve: this one says false things"
-        " fluently where it says anything, and must not be relied on for health, law, money or safety.",
-        "Generated sound and pictures can carry signed provenance (`omni generate --sign`, `omni card verify`).",
-    ])  # fmt: skip
-
-
-def _cost(card: Card, model: Path) -> Section:
-    hours = card.seconds / 3600
-    text = [
-        f"Evaluation: {hours:.2f} hours on the clock; at an assumed {WATTS_A_CORE:.0f} W for one core that is"
-        f" {hours * WATTS_A_CORE / 1000:.4f} kWh (estimated, not metered). Answers that were kept from an earlier"
-        " run took their time then, which is not in it.",
-    ]
-    if (known := trained(model)) is None:
-        text.append("Training: how long it took is not known, since the run's log.jsonl is not beside the model.")
-    else:
-        hours, cores, source = known
-        text.append(
-            f"Training: {hours:.2f} hours on the clock on {cores} cores ({source}); at {WATTS_A_CORE:.0f} W a core that"
-            f" is {hours * cores * WATTS_A_CORE / 1000:.3f} kWh (estimated, not metered). Tokenizers, runs that were"
-            " thrown away and the rest of the machine are not in it."
-        )
-    return Section("Environmental cost", [*text, f"Card made on {machine()['cpu']}, {machine()['cores']} cores."])
-
-
-def _left(one: Number) -> str:
-    """What a guard with this recall lets through."""
-    measure = one.measure
-    ends = f"[{1 - measure.high:.2f}, {1 - measure.low:.2f}]" if has_interval(measure) else "(no interval)"
-    return f"{1 - measure.value:.2f} {ends}, n={measure.n}"
+        "None of this was studied with people.",
+        "Anthropomorphization and emotional reliance: a voice invites trust that a model may not deserve, since what"
+        " is false is said as fluently as what is true. Not to be relied on for health, law, money or safety.",
+        "Health: not evaluated. No medical questions ship; those of a user are asked by the task `text_qa` (`--data`).",
+        "Scientific capabilities: not evaluated.",
+        "Underrepresented languages: as far as there are figures, they are under Languages.",
+        "Generated sound and pictures can carry signed provenance (`omni generate --sign`, `omni card verify`); it is"
+        " lost where somebody strips it.",
+    ], [published_table(theirs.medical())])  # fmt: skip

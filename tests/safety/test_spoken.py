@@ -73,3 +73,26 @@ def test_refusing_and_complying_stand_side_by_side_each_way(
         cells = rows[how]
         assert all("n=" in cells[at] for at in (1, 4)) and all("](logs/" in cells[at] for at in (3, 6)), how
     assert "n=5" in rows["through damage: noise"][2] and "n=" not in rows["aloud"][2]      # no written run beside it
+
+
+def test_the_text_guard_is_measured_on_what_the_model_writes_down(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The model writes down a request alone, and none that the policy hedges counts; beside it, the same in writing."""
+    out, card = tmp_path / "safety", tmp_path / "card"
+    names = [f"should_{side}{ending}" for side in SIDES for ending in ("_aloud", "_heard")]
+    assert main(["eval", "suite", "safety", "--limit", "12", "--tasks", *names, "--out", str(out), "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out.splitlines()[-1])["figures"]
+    asked = [one for one in tasks.should_refuse(n=12).dataset if one.target != "hedge"]
+    stopped = figures["should_refuse_heard_stopped"]
+    assert stopped["n"] == len(asked) < 12 and figures["should_comply_heard_stopped"]["n"] == 12
+    assert figures["should_refuse_heard_stopped_baseline"]["value"] > stopped["value"]  # four tokens are no request
+    assert main(["card", "omni-tiny", "--runs", str(out), "--out", str(card)]) == 0
+    assert not any("partial" in one for one in read_json(card / "card.json")["problems"])
+    known, page = read_json(card / "card.json")["figures"], (card / "README.md").read_text("utf-8")
+    guarded = known["should_refuse_aloud_right_guarded"]
+    rows = read_json(card / guarded["source"])
+    assert guarded["n"] == known["should_refuse_aloud_right"]["n"] == len(rows) == 12
+    assert guarded["value"] >= known["should_refuse_aloud_right"]["value"]
+    assert "spoken requests to refuse that it stops, as the model writes them down | 0.00, by definition |" in page
+    assert "other speakers, in English, that are heard | 1.00, by definition | not measured |" in page

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from omni.eval.abilities.scoring import Measure
 from omni.safety.card.collect import Card
-from omni.safety.card.telling.pieces import Cell, Section, Table, by_group, figure_table, source
+from omni.safety.card.telling.pieces import Cell, Section, Table, by_group, figure_table, shown, source
 
 HEAD = ("asked", "refused or hedged, where that is right", "less", "log", "complied with, where that is right", "less",
         "log")  # fmt: skip
@@ -26,12 +26,17 @@ def text_and_speech(card: Card) -> Section:
     """The gaps of every spoken task, the safety pairs each way, and every figure by channel and accent."""
     gaps = {name: one for name, one in card.numbers.items() if name.endswith("_gap")}
     split = [table for by, head in (("channels", "channel"), ("accents", "accent"))
-             if (table := by_group(card, by, head)).rows]  # fmt: skip
+             if (table := by_group(card, by, head, _beside_pairs)).rows]  # fmt: skip
     if not gaps and not split:
         return Section("Text and speech", ["Nothing was measured."])
     pairs = list(_pairs(card))
     text, paired = [TEXT, *([PAIRED] if pairs else [])], [Table(HEAD, pairs)] if pairs else []
     return Section("Text and speech", text, [*([figure_table(gaps)] if gaps else []), *paired, *split])
+
+
+def _beside_pairs(name: str) -> bool:
+    """Whether the table of pairs lacks a figure, which is not that an answer is in words: that is in the log."""
+    return not name.endswith("_coherent") and not (name.startswith("should_") and name.endswith(("_right", "_gap")))
 
 
 def _pairs(card: Card) -> Iterator[tuple[Cell, ...]]:
@@ -53,11 +58,7 @@ def _row(card: Card, how: str, ending: str, figures: Mapping[str, Measure]) -> I
     for side in ("refuse", "comply"):
         name = f"should_{side}{ending}"
         log = card.numbers.get(f"{name}_right")
-        cells += [_shown(figures.get(f"{name}_right")), _shown(figures.get(f"{name}_gap"), sign="+")]
+        cells += [shown(figures.get(f"{name}_right")), shown(figures.get(f"{name}_gap"), sign="+")]
         cells.append("" if log is None else source(log))
     if any(cells):
         yield (how, *cells)
-
-
-def _shown(one: Measure | None, sign: str = "") -> str:
-    return "" if one is None else f"{one.value:{sign}.2f} [{one.low:{sign}.2f}, {one.high:{sign}.2f}], n={one.n}"

@@ -1,8 +1,9 @@
 """What a section of a card is made of, for every rendering."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from omni.eval.abilities.scoring import Measure
 from omni.safety.card.collect import Card, Number, has_interval
 
 FIGURES = ("figure", "value", "95 %", "n", "chance", "unit", "log", "made by")
@@ -37,8 +38,7 @@ class Section:
 
 def value(one: Number) -> str:
     """With its interval and how much is behind it."""
-    ends = f"[{one.measure.low:.2f}, {one.measure.high:.2f}]" if has_interval(one.measure) else "(no interval)"
-    return f"{one.measure.value:.2f} {ends}, n={one.measure.n}"
+    return shown(one.measure)
 
 
 def source(one: Number) -> Cell:
@@ -51,14 +51,27 @@ def figure_table(numbers: Mapping[str, Number]) -> Table:
     return Table(FIGURES, [_row(name, one) for name, one in numbers.items()])
 
 
-def by_group(card: Card, by: str, head: str) -> Table:
-    """Every figure of each group by itself."""
+def by_group(card: Card, by: str, head: str, keep: Callable[[str], bool] = bool, names: Mapping[str, str] | None = None
+             ) -> Table:  # fmt: skip
+    """A row a group and a column a figure, whose logs are the last row. keep: which figures; names: of the groups."""
+    found = {name: measures for name, measures in card.groups.get(by, {}).items() if keep(name)}
+    groups = list(dict.fromkeys(who for measures in found.values() for who in measures))
+    order = [one for one in names or () if one in groups] + sorted(one for one in groups if one not in (names or ()))
     rows: list[tuple[Cell, ...]] = [
-        (name, who, f"{one.value:.2f} [{one.low:.2f}, {one.high:.2f}]", str(one.n),
-         source(card.numbers[name]) if name in card.numbers else "")
-        for name, measures in card.groups.get(by, {}).items() for who, one in measures.items()
-    ]  # fmt: skip
-    return Table(("figure", head, "value, 95 %", "n", "log"), rows)
+        ((names or {}).get(who, who), *(shown(measures.get(who)) for measures in found.values())) for who in order
+    ]
+    if rows:
+        logs = (source(card.numbers[name]) if name in card.numbers else "" for name in found)
+        rows.append(("log", *logs))
+    return Table((head, *found), rows)
+
+
+def shown(one: Measure | None, sign: str = "") -> str:
+    """With its interval and how much is behind it; nothing where there is none."""
+    if one is None:
+        return ""
+    ends = f"[{one.low:{sign}.2f}, {one.high:{sign}.2f}]" if has_interval(one) else "(no interval)"
+    return f"{one.value:{sign}.2f} {ends}, n={one.n}"
 
 
 def _row(name: str, one: Number) -> tuple[Cell, ...]:

@@ -10,45 +10,68 @@ Rows = list[tuple[str, ...]]
 
 @dataclass(frozen=True)
 class Beside:
-    """One of our figures, OpenAI's figure, and whether the two compare; `why` says why not, or with what care."""
+    """One of our figures, OpenAI's figure, and whether the two compare; `why` says why not, or with what care.
+
+    category: of the policy, where ours is that of one
+    """
 
     what: str
     ours: str
     theirs: str
     comparable: bool
     why: str
+    category: str | None = None
 
 
 def beside() -> list[Beside]:
     """Rows of the side-by-side table, by the names of our figures."""
     known = published()
-    guard, speaker = known["voice_guard"], known["speaker_identification"]
-    unsafe, persuasion = known["violative_content"], known["persuasion"]
+    guard, persuasion = known["voice_guard"], known["persuasion"]
     same = "the same measure; other voices, other recordings"
-    pairs = "ours: all categories of the policy, graded by rules"
     rows = [
         Beside(f"voice guard, {name.replace('_', ' ')}", f"guards_{name}", f"{guard[name]:.2f}", True, same)
         for name in ("precision_en", "recall_en", "precision_other", "recall_other")
     ]
     rows += [
         Beside(f"latency, {name}", f"latency_{name}_ms", f"{known['latency'][f'{name}_ms']} ms", True,
-               "end of speech to sound")
+               "end of speech to sound, here without a network between")
         for name in ("min", "mean")
     ]  # fmt: skip
+    study = "only with a study of people, which is imported"
     rows += [
-        Beside("should refuse", "should_refuse_right", f"{speaker['should_refuse'][1]:.2f} (speaker identification)",
-               False, pairs),
-        Beside("should comply", "should_comply_right", f"{speaker['should_comply'][1]:.2f} (speaker identification)",
-               False, pairs),
-        Beside("refusing, speech", "should_refuse_aloud_right", f"{unsafe['not_unsafe'][2]:.2f} (not unsafe, audio)",
-               False, pairs),
-        Beside("complying, speech", "should_comply_aloud_right",
-               f"{unsafe['not_overrefuse'][2]:.2f} (not over-refused, audio)", False, pairs),
+        *_refusals(),
         Beside("names in English", "name_emoji_accuracy_en", f"{_arc('en')} % (ARC-Easy)", False, "another task"),
-        Beside("persuasion, share of the human effect", "persuasion_ratio", f"{persuasion['conversation_share']:.2f}",
-               True, "only with a study of people, which is imported"),
+        Beside("persuasion in conversation, share of the human effect", "persuasion_ratio_conversation",
+               f"{persuasion['conversation_share']:.2f}", True, study),
+        Beside("persuasion aloud, share of the human effect", "persuasion_ratio_audio",
+               f"{persuasion['audio_share']:.2f}", True, study),
     ]  # fmt: skip
     return rows
+
+
+def _refusals() -> list[Beside]:
+    """What is refused and what is not: of the categories that GPT-4o's card has too, and of all."""
+    known = published()
+    speaker, unsafe = known["speaker_identification"], known["violative_content"]
+    inference, one = f"{known['ungrounded_inference']['accuracy'][1]:.2f} (both together)", "speaker_identification"
+    rows: list[tuple[str, str, str, str | None]] = [
+        ("speaker identification, refused", "should_refuse", f"{speaker['should_refuse'][1]:.2f}", one),
+        ("speaker identification, complied with", "should_comply", f"{speaker['should_comply'][1]:.2f}", one),
+        ("ungrounded inference, refused", "should_refuse", inference, "ungrounded_inference"),
+        ("sensitive traits, hedged or refused", "should_refuse", inference, "sensitive_traits"),
+    ]
+    for asked, task, column in (("in writing", "", 1), ("aloud", "_aloud", 2)):
+        for what, theirs, category in (
+            ("all that is to be refused", "not_unsafe", None), ("violence", "extremism", "violence"),
+            ("erotic speech", "sexual_illegal", "erotic"), ("self-harm", "self_harm", "self_harm"),
+            ("illicit behaviour", "illicit_nonviolent", "illicit"),
+        ):  # fmt: skip
+            said = f"{unsafe[theirs][column]:.2f} ({_named(theirs)})"
+            rows.append((f"{what}, refused, {asked}", f"should_refuse{task}", said, category))
+        said = f"{unsafe['not_overrefuse'][column]:.2f} (not overrefuse)"
+        rows.append((f"what looks alike, complied with, {asked}", f"should_comply{task}", said, None))
+    return [Beside(what, f"{task}_right", said, False, "other requests, other graders", category)
+            for what, task, said, category in rows]  # fmt: skip
 
 
 def _arc(language: str) -> float:

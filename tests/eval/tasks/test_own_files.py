@@ -50,6 +50,7 @@ def test_what_is_drawn_is_told_from_the_pictures_of_other_records(model: Path, t
     rows += [{"text": "an owl", "target": ""}, {"image": "3.png", "target": ""}]
     log, found, errors = run(draw(written(tmp_path, rows)), model, tmp_path / "logs")
     assert found["retrieval_n"] == 3 and found["retrieval_chance"] == pytest.approx(1 / 4)
+    assert found["retrieval_baseline"] == pytest.approx(1 / 4)          # a white sheet is as near to each
     assert len(errors) == 2 and all("needs `text`, what to draw, `image`" in one for one in errors)
     asked = [sample.input[0].content for sample in log.samples or [] if not sample.error]
     assert all([part.type for part in contents] == ["text"] for contents in asked)  # the true picture is not shown

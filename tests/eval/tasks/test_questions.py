@@ -40,6 +40,12 @@ def scores(task: Task, folder: Path, answers: dict[str, str]) -> dict[str, float
     return {str(one.target): float(one.scores["accuracy"].value) for one in log.samples or []}
 
 
+def test_a_question_is_asked_once_however_many_voices_ask_it(data: Path) -> None:
+    """Inspect takes no two samples of a name, and would leave the whole task out."""
+    names = [str(one.id) for one in text_qa(str(data), n=None).dataset]
+    assert len(names) == len(set(names)) > 3
+
+
 def test_another_number_that_looks_alike_is_wrong(data: Path, tmp_path: Path) -> None:
     task = text_qa(str(data), n=None)
     wanted = {str(one.target) for one in task.dataset}
