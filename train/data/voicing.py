@@ -197,14 +197,13 @@ def _joined(parts: Sequence[np.ndarray], pause: float) -> np.ndarray:
 
 
 def _set_apart(items: Iterable[Item], unheard: Sequence[str]) -> Iterator[Item]:
-    """The items without the recordings of the unheard speakers, each of which becomes a test item."""
+    """The items without the recordings of the unheard speakers; those of each of them become a test item."""
     for item in items:
-        apart = [one for one in item.recordings if one.speaker in unheard]
         yield replace(item, recordings=tuple(one for one in item.recordings if one.speaker not in unheard))
-        for one in apart:
-            assert one.speaker
-            name = f"{item.id}{APART}{one.speaker.rpartition('/')[2]}"
-            yield replace(item, id=name, split="test", keywords={}, pictures=(), recordings=(one,))
+        for speaker in unheard:
+            if own := tuple(one for one in item.recordings if one.speaker == speaker):
+                name = f"{item.id}{APART}{speaker.rpartition('/')[2]}"
+                yield replace(item, id=name, split="test", keywords={}, pictures=(), recordings=own)
 
 
 def _write(data: Manifest, items: Sequence[Item], spoken: Iterable[Spoken], out: Path, key: dict[str, object]) -> None:

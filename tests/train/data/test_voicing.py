@@ -72,6 +72,21 @@ def test_the_data_are_kept_and_gain_voices(
     assert voice_data(data, tmp_path / "voiced", ("fr",), unheard=["stamps/en"]).fingerprint == voiced.fingerprint
 
 
+def test_what_an_unheard_speaker_says_of_an_item_is_one_item(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(voicing, "READ", {})
+    monkeypatch.setattr(voicing, "line_items", lambda languages: [])
+    data, name = Manifest.load(prepared), "stamps/both"
+    both = tuple(replace(one, speaker=name) for one in data.items[0].recordings)
+    data.items = (replace(data.items[0], recordings=both), *data.items[1:])
+    assert len({one.language for one in both}) > 1
+    voiced = voice_data(data, tmp_path / "voiced", ("fr",), unheard=[name])
+    assert len({item.id for item in voiced.items}) == len(voiced.items) == len(data.items) + 1
+    (apart,) = (item for item in voiced.items if item.id.endswith("@both"))
+    assert apart.recordings == both and apart.split == "test"
+
+
 def test_unknown_languages_and_speakers_are_refused(prepared: Path, tmp_path: Path) -> None:
     data = Manifest.load(prepared)
     with pytest.raises(InputError, match="no text in xx"):
