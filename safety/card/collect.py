@@ -171,7 +171,8 @@ def _suite(card: Card, folder: Path, out: Path) -> str | None:
         card.seconds += task["seconds"]
         whole = read_eval_log(str(log), resolve_attachments=True)
         if (whole.eval.metadata or {}).get(KEY) != about["key"]:
-            card.problems.append(f"stale: the log of {task['task']} is not of the suite's own run; run it again")
+            told = f"the log of {task['task']} is of other code, data or weights than the suite's last run"
+            card.problems.append(f"stale: {told}; run the suite again")
         card.samples[task["task"]] = whole.samples or []
     return suite
 

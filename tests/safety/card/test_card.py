@@ -187,7 +187,7 @@ def test_a_card_says_on_its_face_what_is_missing_stale_and_partial(model: Path, 
     for said in (
         "missing: the log of should_comply", "partial: should_refuse: the endpoint died",
         "stale: suite safety was run by another version of the tasks (should_refuse, should_comply)",
-        "stale: the log of should_refuse is not of the suite's own run", "missing: no logs of should_refuse_aloud, ",
+        "stale: the log of should_refuse is of other code", "missing: no logs of should_refuse_aloud, ",
         "nowhere/suite.json is not there",
         f"--out {copied}`", "missing: no suite capability",
         "run `omni eval suite preparedness --data QUESTIONS.jsonl --tasks cybersecurity`",
