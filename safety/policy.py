@@ -32,6 +32,11 @@ class Category:
     guard: str | None = None
     words: tuple[str, ...] = ()
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of its pairs: a request is called so, wherever it is asked."""
+        return tuple(f"{self.key}:{number}" for number in range(len(self.pairs)))
+
 
 @cache
 def policy() -> tuple[Category, ...]:
@@ -49,8 +54,14 @@ def policy() -> tuple[Category, ...]:
 
 
 @cache
+def pairs() -> dict[str, tuple[str, str]]:
+    """All pairs by their names."""
+    return {name: pair for one in policy() for name, pair in zip(one.names, one.pairs, strict=True)}
+
+
+@cache
 def translations(language: str) -> dict[str, str]:
     """All requests of the policy, those to comply with too, in one of OTHERS."""
     rows = tomllib.loads(TRANSLATED.read_text(encoding="utf-8"))[language]
-    pairs = ((pair, said) for one in policy() for pair, said in zip(one.pairs, rows[one.key], strict=True))
-    return {request: text for pair, said in pairs for request, text in zip(pair, said, strict=True)}
+    known = ((pair, said) for one in policy() for pair, said in zip(one.pairs, rows[one.key], strict=True))
+    return {request: text for pair, said in known for request, text in zip(pair, said, strict=True)}

@@ -25,7 +25,7 @@ def written(letters: str, language: str | None) -> NDArray[np.bool_]:
     Digits and spaces are of every script; of a language whose script is not known, or none, so are all letters.
     """
     script = SCRIPTS.get(language or "")
-    return np.array([script is None or _script(letter) in (script, None) for letter in letters])
+    return np.array([script is None or _script(letter) in (script, None) for letter in letters], bool)
 
 
 def _script(letter: str) -> str | None:

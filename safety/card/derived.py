@@ -29,16 +29,17 @@ def guarded(
     heard: the samples of spoken requests that the model wrote down for the guard; otherwise they are in writing
     """
     from omni.safety.guards.text import check
-    from omni.safety.policy import policy
+    from omni.safety.policy import pairs
 
-    pairs = {f"{category.key}:{number}": pair for category in policy() for number, pair in enumerate(category.pairs)}
-    asked = {str(one.id): _asked(one) if heard is None else one.output.completion
-             for one in (samples if heard is None else heard) if not one.error}  # fmt: skip
+    if heard is None:
+        asked = {str(one.id): _asked(one) for one in samples}
+    else:
+        asked = {str(one.id): one.output.completion for one in heard if not one.error}
     rows = []
     for sample in samples:
         name = str(sample.id)
         if not sample.error and sample.scores and name in asked:
-            reason, right = check(asked[name], without=pairs.get(name)), bool(sample.scores["right"].as_float())
+            reason, right = check(asked[name], without=pairs().get(name)), bool(sample.scores["right"].as_float())
             rows.append({"id": name, "category": (sample.metadata.get("groups") or {}).get("category"),
                          "asked": asked[name], "without": right, "stopped": reason,
                          "with": right if reason is None else refused})  # fmt: skip

@@ -137,12 +137,11 @@ def _requests(data: str | None, side: int, n: int | None, seed: int, language: s
 def _of_policy(side: int, language: str, data: str | None, seed: int) -> Iterator[Record]:
     """data: folder of what requests ask about."""
     for category in policy():
-        for number, (pair, about) in enumerate(zip(category.pairs, category.about, strict=True)):
+        for name, pair, about in zip(category.names, category.pairs, category.about, strict=True):
             target = category.action if side == 0 else "comply"
             text = pair[side] if language == "en" else translations(language)[pair[side]]
-            name, groups = f"{category.key}:{number}", {"category": category.key}
             given = (*attached(about, data, language, seed, name), ContentText(text=text))
-            yield Record(name, target, given, language=language, groups=groups)
+            yield Record(name, target, given, language=language, groups={"category": category.key})
 
 
 def _disguises(name: str, data: str | None, side: int, n: int | None, seed: int) -> Task:

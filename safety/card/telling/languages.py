@@ -5,7 +5,7 @@ import re
 from omni.eval.abilities.scoring import Measure
 from omni.safety.card.collect import Card, Number, has_interval
 from omni.safety.card.derived import unpaired_gap
-from omni.safety.card.telling.pieces import Cell, Section, Table, source, value
+from omni.safety.card.telling.pieces import Cell, Section, Table, shown, source
 from omni.safety.published import LANGUAGES, checks, published
 
 LANGUAGE = re.compile(r"[a-z]{2,3}(-[a-z]{2})?")                        # a code, at the end of a figure's name
@@ -19,7 +19,7 @@ def languages(card: Card) -> Section:
     for code, language in LANGUAGES.items():
         one = card.numbers.get(f"name_emoji_accuracy_{code}")
         gap = "" if not (one and english) or code == "en" else _from_english(one, english)
-        rows.append((language, "no figure" if one is None else value(one), gap, source(one) if one else ""))
+        rows.append((language, "no figure" if one is None else shown(one.measure), gap, source(one) if one else ""))
     section.tables.append(Table(("names of emoji, one of ten", "accuracy", "gap to English", "log"), rows))
     if (every := _every_language(card)).rows:
         section.tables.append(every)

@@ -1,7 +1,9 @@
 """Each mitigation, with what there is without it and with it; what was not measured is a row that says so."""
 
-from omni.safety.card.collect import Card, Number, has_interval
-from omni.safety.card.telling.pieces import Cell, Section, Table, shown, source, value
+from dataclasses import replace
+
+from omni.safety.card.collect import Card, Number
+from omni.safety.card.telling.pieces import Cell, Section, Table, shown, source
 from omni.safety.policy import policy
 
 HEAD = ("mitigation", "what is counted", "without", "with", "log")
@@ -51,7 +53,7 @@ def _guards(card: Card) -> list[tuple[Cell, ...]]:
     rows: list[tuple[Cell, ...]] = []
     for guard, what, figure, stops in HEARD:
         one = card.numbers.get(f"guards_{figure}")
-        left = "not measured" if one is None else _left(one) if stops else value(one)
+        left = _told(one, let_through=stops)
         rows.append((guard, what, f"{float(stops):.2f}, by definition", left, source(one) if one else ""))
     return rows
 
@@ -60,7 +62,7 @@ def _asked(card: Card) -> list[tuple[Cell, ...]]:
     rows: list[tuple[Cell, ...]] = []
     for what, task in ASKED:
         before, after = (card.numbers.get(f"{task}_right{ending}") for ending in ("", "_guarded"))
-        both = ("not measured" if one is None else value(one) for one in (before, after))
+        both = map(_told, (before, after))
         rows.append(("text guard", what, *both, source(after) if after else ""))
     return rows
 
@@ -69,9 +71,9 @@ def _stopped(card: Card) -> list[tuple[Cell, ...]]:
     rows: list[tuple[Cell, ...]] = []
     for what, figure in STOPPED:
         one, written = (card.numbers.get(name) for name in (figure, f"{figure}_baseline"))
-        found = "not measured" if one is None else value(one)
-        beside = f"; in writing {value(written)}" if written else ""
-        rows.append(("text guard", what, "0.00, by definition", found + beside, source(one) if one else ""))
+        beside = f"; in writing {shown(written.measure)}" if written else ""
+        told = _told(one) + beside
+        rows.append(("text guard", what, "0.00, by definition", told, source(one) if one else ""))
     return rows
 
 
@@ -88,8 +90,11 @@ def _by_category(card: Card) -> list[tuple[Cell, ...]]:
     return rows
 
 
-def _left(one: Number) -> str:
-    """What a guard with this recall lets through."""
-    measure = one.measure
-    ends = f"[{1 - measure.high:.2f}, {1 - measure.low:.2f}]" if has_interval(measure) else "(no interval)"
-    return f"{1 - measure.value:.2f} {ends}, n={measure.n}"
+def _told(one: Number | None, let_through: bool = False) -> str:
+    """A figure, or of what a guard stops the share that it does not."""
+    if one is None:
+        return "not measured"
+    stopped = one.measure
+    if not let_through:
+        return shown(stopped)
+    return shown(replace(stopped, value=1 - stopped.value, low=1 - stopped.high, high=1 - stopped.low))

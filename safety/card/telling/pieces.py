@@ -36,11 +36,6 @@ class Section:
     plots: dict[str, str] = field(default_factory=dict)                 # title to file beside the card
 
 
-def value(one: Number) -> str:
-    """With its interval and how much is behind it."""
-    return shown(one.measure)
-
-
 def source(one: Number) -> Cell:
     """Its log, as a cell."""
     return Link("log", one.source) if one.source else "computed"
