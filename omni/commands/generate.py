@@ -26,6 +26,7 @@ EPILOG = """examples:
   omni generate --text "Say hello." --want text,audio --sign --out answer
   omni generate --text "a red apple" --language fr --mbr 64 --epsilon 0.02 --temperature 1 --out answer
 What is given is put before the model in the order of the flags. The answer's parts come in the order of --want."""
+SOUNDS = ("quality", "speaker")                                         # utilities of sounds
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -52,7 +53,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     less = parser.add_mutually_exclusive_group()
     less.add_argument("--prune", action="store_true", help="of --mbr: give up answers that hardly can be the best")
     less.add_argument("--coarse", type=int, metavar="K", help="of --mbr: compare the K best by chrF with --utility")
-    less.add_argument("--aggregate", action="store_true", help="of --mbr: chrF against all answers' mean, for large N")
+    less.add_argument("--aggregate", action="store_true", help="of --mbr: compare with all answers' mean, for large N")
     several.add_argument("--beams", type=int, default=0, metavar="N", help="the most probable text, by a beam of N")
     parser.add_argument("--penalty", type=float, default=1.0, metavar="P",
                         help="of --beams: log-probability over tokens to this power (default: 1)")  # fmt: skip
@@ -116,6 +117,10 @@ def _check_mbr(args: argparse.Namespace) -> None:
     for flag, given in others.items():
         if given and args.mbr is None:
             raise InputError(f"{flag}: compares the answers of --mbr; give --mbr N, too")
+    if args.mbr is not None:
+        from omni.decode.mbr.answers import check_name
+
+        check_name(args.utility, SOUNDS)
 
 
 def _answers(pipeline: "Pipeline", args: argparse.Namespace, want: list[str], how: "How") -> "list[Answer]":

@@ -7,8 +7,9 @@ import torch
 from torch import Generator, Tensor
 
 from omni.decode.heard import Heard, held
-from omni.decode.samplers import Sampler
+from omni.decode.samplers import UNDRAWABLE, Sampler
 from omni.decode.stream import Stream
+from omni.errors import InputError
 from omni.layout import waiting
 from omni.model.transformer import OmniTransformer
 from omni.vocab import Span, Vocabulary
@@ -58,15 +59,18 @@ def payload(
     A batch leaves its stream unfit for more: rows end at different steps, and those that ended are dropped.
 
     barred: codes of the span that are not drawn, [codes] bool; heard: what each row writes down (omni.decode.heard)
+    Raises InputError, before the step is yielded, where the model's states are no numbers.
     """
     writer = _Writer(stream, vocab, modality, sampler, generator, barred, heard)
     step = 0
     while len(writer.numbers):
         ids, live = writer.step(rule(vocab, modality, step, limit), step)
+        left = writer.left(live)
         stream.feed(ids[:, None])                                       # computed when asked for, perhaps with others
-        if live.any():
+        if left:
             yield writer.numbers[live], ids[live]
-        writer.drop(live)
+        if 2 * left <= len(live):
+            writer.drop(live)
         step += 1
 
 
@@ -103,10 +107,18 @@ class _Writer:
             self._rest(ids, state, step, live)
         return ids, live
 
+    def left(self, live: Tensor) -> int:
+        """How many rows are still inside their payload. Raises InputError where what the step was drawn from is no
+        numbers, which a sampler tells of a CPU's scores; an accelerator is waited for here, once, and tells both."""
+        if live.device.type == "cpu":
+            return int(live.sum())
+        left, drawable = torch.stack((live.sum(), self.stream.state().isfinite().all())).tolist()
+        if not drawable:
+            raise InputError(UNDRAWABLE)
+        return int(left)
+
     def drop(self, live: Tensor) -> None:
-        """Forget the rows that have ended, once they are half of the batch or all of it."""
-        if live.sum() * 2 > len(live):
-            return
+        """Forget the rows that have ended."""
         rows = live.nonzero()[:, 0]
         self.numbers, self.ended = self.numbers[rows], self.ended[rows]
         if 0 < len(rows) < len(live):

@@ -182,7 +182,8 @@ class Pipeline:
     ) -> list[Answer]:
         """The texts that beam search finds, best first: [best, by default beams, or fewer] (omni.decode.beam)."""
         wants, _, _ = self.asked(("text",), **how)
-        return self._most_probable(self.segments(parts), wants[0], beams, penalty, beams if best is None else best)
+        best = beams if best is None else best
+        return self._most_probable([self.segments(parts)], wants[0], beams, penalty, best)[0]
 
     def batch(
         self, conversations: Sequence[Sequence[Part]], want: Sequence[str] = ("text",), **how: Unpack[How]
@@ -208,7 +209,7 @@ class Pipeline:
         (want,), ends = wants, {segments[-1].modality for segments in conversations}
         greedy = (want.sampler or sampler).greedy
         if want.ear is not None and greedy and ends == {"audio"}:
-            return [self._most_probable(one, want, BEAMS, penalty=0, best=1)[0] for one in conversations]
+            return [answers[0] for answers in self._most_probable(conversations, want, BEAMS, penalty=0, best=1)]
         if not greedy and (want.modality, ends) == ("audio", {"text"}) and self._ear is not None:
             return self._read_aloud(conversations, want, sampler, generator)
         return None
@@ -225,13 +226,12 @@ class Pipeline:
         return clearest([self.render(segments) for segments in drawn], texts, audio, ear)
 
     def _most_probable(
-        self, heard: Sequence[Segment], want: Want, beams: int, penalty: float, best: int
-    ) -> list[Answer]:
-        from omni.decode.beam import beam_search
+        self, conversations: Sequence[Sequence[Segment]], want: Want, beams: int, penalty: float, best: int
+    ) -> list[list[Answer]]:
+        from omni.decode.beam import most_probable
 
-        stream = generate.begin(self.model, self.vocab, heard, [want], room=want.most(self.vocab))
-        found = beam_search(stream, self.vocab, want, beams, penalty, best, last_sound(heard))
-        return [self.render([one.segment]) for one in found]
+        found = most_probable(self.model, self.vocab, conversations, want, beams, penalty, best)
+        return [[self.render([one.segment]) for one in several] for several in found]
 
     def score(
         self, parts: Sequence[Part], answers: Sequence[Part], language: str | None = None, voice: str | None = None

@@ -2,13 +2,18 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from numbers import Integral
+from numbers import Integral, Real
 from typing import TYPE_CHECKING
 
 from omni.errors import InputError
 
 if TYPE_CHECKING:                                                       # a door hands samplers on and has no torch
     from torch import Generator, Tensor
+
+UNDRAWABLE = (
+    "no id can be drawn: a row of scores is NaN, or all of it -inf; the model's weights are damaged or diverged in"
+    " training, so use an earlier checkpoint"
+)
 
 
 @dataclass(frozen=True)
@@ -23,7 +28,7 @@ class Sampler:
                  the heated probabilities are filtered, as transformers does. The two differ unless temperature is 1.
 
     Each filter sees the probabilities as the one before it left them, and the most probable id always stays.
-    Raises InputError for a value out of range.
+    Raises InputError for a value out of range or of another kind.
     """
 
     temperature: float = 1.0
@@ -33,32 +38,36 @@ class Sampler:
     filter_first: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 <= self.temperature < float("inf"):
-            raise InputError(f"temperature={self.temperature}: must be 0 (the most probable) or more; use 0.8 or so")
+        if not (isinstance(self.temperature, Real) and 0 <= self.temperature < float("inf")):
+            raise InputError(f"temperature={self.temperature!r}: must be 0 (the most probable) or more; use 0.8 or so")
         if not isinstance(self.top_k, Integral) or self.top_k < 0:
-            raise InputError(f"top_k={self.top_k}: must be 0 (off) or a number of ids to keep, such as 50")
-        if not 0 < self.top_p <= 1:
-            raise InputError(f"top_p={self.top_p}: must lie in 0 < p <= 1; use 1 to keep every id")
-        if not 0 <= self.epsilon < 1:
-            raise InputError(f"epsilon={self.epsilon}: must lie in 0 <= epsilon < 1; use 0.02 or so, 0 for off")
+            raise InputError(f"top_k={self.top_k!r}: must be 0 (off) or a number of ids to keep, such as 50")
+        if not (isinstance(self.top_p, Real) and 0 < self.top_p <= 1):
+            raise InputError(f"top_p={self.top_p!r}: must lie in 0 < p <= 1; use 1 to keep every id")
+        if not (isinstance(self.epsilon, Real) and 0 <= self.epsilon < 1):
+            raise InputError(f"epsilon={self.epsilon!r}: must lie in 0 <= epsilon < 1; use 0.02 or so, 0 for off")
 
     @property
     def greedy(self) -> bool:
         return self.temperature == 0 or self.top_k == 1
 
     def __call__(self, logits: "Tensor", generator: "Generator | None" = None) -> "Tensor":
-        """Draw an id for every row: scores [..., vocab] to ids [...]."""
+        """Draw an id for every row: scores [..., vocab] to ids [...].
+
+        Raises InputError for a row with a NaN, and for one of nothing but -inf. Only on a CPU: an accelerator would
+        have to be waited for, which `payload` does anyway and looks there.
+        """
         if self.greedy:
-            return logits.argmax(dim=-1)
+            return _highest(logits)
         probs = self.probabilities(logits)                              # [..., vocab]
         race = probs.new_empty(probs.shape).exponential_(generator=generator)
-        return (probs / race).argmax(dim=-1)                            # an exponential race draws from probs exactly
+        return _highest(probs / race)                                   # an exponential race draws from probs exactly
 
     def probabilities(self, logits: "Tensor") -> "Tensor":
         """The distribution that is drawn from: scores [..., vocab] to float32 probabilities of the same shape."""
         scores = logits.float()
         if self.greedy:
-            return scores.new_zeros(scores.shape).scatter(-1, scores.argmax(dim=-1, keepdim=True), 1.0)
+            return scores.new_zeros(scores.shape).scatter(-1, _highest(scores)[..., None], 1.0)
         if not self.filter_first:
             scores = scores / self.temperature
         if 0 < self.top_k < scores.shape[-1]:
@@ -79,13 +88,21 @@ GREEDY = Sampler(temperature=0)
 Samplers = Sampler | Mapping[str, Sampler]                              # one for an answer, or one by modality
 
 
+def _highest(scores: "Tensor") -> "Tensor":
+    """The id of the highest score of each row. Raises InputError, on a CPU, where there is none."""
+    best, ids = scores.max(dim=-1)
+    if best.device.type == "cpu" and best.numel() and not best.min().item() > float("-inf"):
+        raise InputError(UNDRAWABLE)                                    # a NaN is the minimum, and above nothing
+    return ids
+
+
 def _only(scores: "Tensor", keep: "Tensor") -> "Tensor":
     return scores.masked_fill(~keep, float("-inf"))
 
 
 def _in_top_k(scores: "Tensor", k: int) -> "Tensor":
     """Which scores reach the k-th best of their row; equals of the k-th stay too."""
-    return scores >= scores.topk(k, dim=-1).values[..., -1:]
+    return ~(scores < scores.topk(k, dim=-1).values[..., -1:])         # a NaN stays, to be found
 
 
 def _in_top_p(scores: "Tensor", p: float) -> "Tensor":

@@ -39,8 +39,9 @@ def fast_step(model: OmniTransformer, int8: bool = False) -> Step:
     """`model.extend` for few steps of one row, on one thread: within rounding the same states, in half the time.
 
     int8: the blocks' matrices as 8-bit integers with a scale a row, which is four times less to read.
-    A model of one-bit matrices is read with eight weights a byte, one whose matrices bfloat16 can say, as models are
-    shipped, with two bytes a weight; both as they are when this is called.
+    A model of one-bit matrices is read with eight weights a byte (with one-bit inputs their products are counts of
+    signs), one whose matrices bfloat16 can say, as models are shipped, with two bytes a weight; both as they are when
+    this is called.
     Batches and prompts take `model.extend`, and everything does on a GPU, in another precision than fp32, without a C
     compiler, and with one-bit matrices whose rows are no whole bytes.
     """
@@ -104,7 +105,8 @@ class KernelStep:
             added[id(cache)] += 1
         longest = max(cache.max_steps for cache in caches)
         scratch = x.new_empty(len(caches) * self.scratch_size + longest)
-        rope, shape = self.model.rope, Shape(*self.sizes, self.bits, self.config.inner_norms, self.config.norm_eps)
+        c, rope = self.config, self.model.rope
+        shape = Shape(*self.sizes, self.bits, c.activation_bits, c.inner_norms, c.norm_eps)
         cos, sin = rope.cos.data_ptr(), rope.sin.data_ptr()             # [max_steps, head_dim]
         self.run(ctypes.addressof(shape), self.layers, len(caches), past, cos, sin, x.data_ptr(), scratch.data_ptr())
         for cache in caches:

@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 
 import omni
 from omni.cli import main
-from omni.decode.beam import beam_search
+from omni.decode.beam import beam_search, most_probable
 from omni.decode.generate import Want, answer, begin, draw_many
 from omni.decode.heard import MISHEARD, TRUST, Ear
+from omni.decode.mbr.answers import Way
+from omni.decode.mbr.speech import Speech, quality
 from omni.decode.samplers import GREEDY, Sampler
 from omni.errors import InputError
 from omni.model.config import ModelConfig
@@ -91,6 +93,36 @@ def test_a_transcript_is_the_best_of_all_texts_by_the_model_and_by_ctc(seed: int
     assert [one.log_probability for one in found] == pytest.approx([exact[codes] for codes in ranked], abs=1e-4)
 
 
+@settings(max_examples=12, deadline=None)
+@given(st.integers(0, 999), st.booleans(), st.integers(1, 4), st.sampled_from([0.0, 1.0]), st.data())
+def test_texts_looked_for_side_by_side_are_those_of_each_alone(
+    seed: int, prefix: bool, beams: int, penalty: float, data: st.DataObject
+) -> None:
+    """Of conversations of any lengths, some too long for a whole text, some of which are written down as heard."""
+    built, best = model(seed, prefix), min(2, beams)
+    chances = np.random.default_rng(seed).dirichlet(np.ones(4), (2, LETTERS_A_FRAME))
+    ear = Ear(chances, np.array([1, 2, 3, 0]), Alphabet([], "abc"))
+    want = Want("text", limit=20, verbatim=True, ear=ear)
+    lengths = data.draw(st.lists(st.integers(0, 16), min_size=1, max_size=20))
+    asked = [
+        [Segment("audio", np.arange(n)[:, None] % 2) if n % 3 else Segment("text", np.arange(n) % 3)] for n in lengths
+    ]
+    together = most_probable(built, VOCAB, asked, want, beams, penalty, best)
+    assert len(together) == len(asked)
+    for segments, found in zip(asked, together, strict=True):
+        stream = begin(built, VOCAB, segments, [want])
+        alone = beam_search(stream, VOCAB, want, beams, penalty, best, segments[-1])
+        assert [one.segment for one in found] == [one.segment for one in alone]
+        assert [one.score for one in found] == pytest.approx([one.score for one in alone], abs=1e-4)
+
+
+def test_scores_that_are_no_numbers_are_refused() -> None:
+    built = model(0)
+    built.blocks[0].feed_forward.down.weight.data[0, 0] = float("nan")
+    with pytest.raises(InputError, match="no id can be drawn"):
+        most_probable(built, VOCAB, [ASKED] * 2, Want("text", limit=LIMIT))
+
+
 def test_a_beam_of_one_is_greedy() -> None:
     for seed in range(5):
         built, wants = model(seed), [Want("text", limit=9)]
@@ -110,9 +142,14 @@ def test_models_of_every_layout_have_beams(models: Callable[..., Path], layout: 
 
 def test_what_beam_search_cannot_do_is_refused() -> None:
     built = model(0)
-    for want, beams, best in ((Want("audio"), 2, 1), (Want("text"), 0, 1), (Want("text"), 2, 3)):
+    text = Want("text")
+    for want, beams, best in ((Want("audio"), 2, 1), (text, 0, 1), (text, 2, 3), (text, 2.5, 1), (text, "a", 1)):
         with pytest.raises(InputError, match="beam"):
             beam_search(begin(built, VOCAB, ASKED, [Want("text")]), VOCAB, want, beams, best=best)
+        with pytest.raises(InputError, match="beam"):
+            most_probable(built, VOCAB, [ASKED], want, beams, best=best)
+    with pytest.raises(InputError, match=r"the prompt takes .* shorten"):
+        most_probable(built, VOCAB, [[Segment("text", np.zeros(30, np.int64))]], text)
 
 
 def test_generate_chooses_among_many(
@@ -134,9 +171,11 @@ def test_generate_chooses_among_many(
     assert main([*many, "--mbr", "5", "--utility", "words", "--coarse", "3"]) == 0
     assert json.loads((tmp_path / "answer.json").read_text())["sampling"]["coarse"] == 3
     assert main([*many, "--mbr", "5", "--aggregate", "--want", "text,audio"]) == 0
+    assert main([*many, "--mbr", "5", "--aggregate", "--utility", "bleu"]) == 0
     for name in ("quality", "speaker"):                                 # of sounds, whatever the language
-        spoken = ["--want", "audio", "--language", "fr"]
-        assert main([*many, "--mbr", "3", "--utility", name, "--max-seconds", "0.4", *spoken]) == 0
+        spoken = [*many, "--mbr", "3", "--want", "audio", "--max-seconds", "0.4", "--utility", name]
+        assert main([*spoken, "--language", "fr"]) == main([*spoken, "--aggregate", "--language", "fr"]) == 0
+    assert main([*spoken, "--coarse", "2"]) == 0
     for wrong in (["--beams", "2", "--want", "audio"], ["--best", "2"],
                   ["--beams", "2", "--best", "3"], ["--beams", "2", "--penalty=-1"]):  # fmt: skip
         assert main([*many, *wrong]) == 2
@@ -151,8 +190,10 @@ def test_generate_chooses_among_many(
      ("--mbr 4 --utility quality", "ask for audio alone"), ("--mbr 4 --utility none", "neither a folder"),
      ("--mbr 4 --prune --want text,audio", "leave out prune"), ("--mbr 4 --coarse 2", "a dearer utility"),
      ("--mbr 4 --coarse 2 --utility words --want text,audio", "leave out coarse"),
-     ("--mbr 4 --coarse 2 --utility quality --want audio", "a dearer utility"),
-     ("--mbr 4 --aggregate --utility bleu", "only the utility chrf"), ("--mbr 4 --prune --aggregate", "not allowed"),
+     ("--mbr 4 --coarse 2 --utility quality --want audio --language fr", "or speaker without coarse"),
+     ("--mbr 4 --utility none", "one of chrf, bleu, words, quality, speaker"),
+     ("--mbr 4 --aggregate --utility words", "this utility knows no mean"),
+     ("--mbr 4 --prune --aggregate", "not allowed"),
      ("--mbr 4 --want audio --language fr", "not in fr")],
 )  # fmt: skip
 def test_what_cannot_be_compared_is_refused_before_it_is_drawn(
@@ -177,7 +218,7 @@ def _status(words: list[str]) -> int:
 
 def test_the_best_of_many_is_one_of_them(models: Callable[..., Path]) -> None:
     from omni.decode.mbr.choose import mbr, mbr_aggregated, mbr_coarse_to_fine
-    from omni.decode.mbr.utilities import chrf, word_accuracy
+    from omni.decode.mbr.utilities import bleu, chrf, word_accuracy
 
     pipeline, sampler = omni.load(models("flat")), omni.Sampler(temperature=1.5)
     wants, _, generator = pipeline.asked(("text",), sampler=sampler, max_tokens=12, seed=3)
@@ -187,9 +228,9 @@ def test_the_best_of_many_is_one_of_them(models: Callable[..., Path]) -> None:
     for name, utility in (("chrf", chrf), ("words", word_accuracy)):
         best = pipeline.best_of([omni.Text("hello")], ["text"], 70, name, sampler=sampler, max_tokens=12, seed=3)
         assert len(set(texts)) > 1 and best.text == texts[mbr(texts, utility).index]
-    few = {"coarse": mbr_coarse_to_fine(texts, chrf, word_accuracy, 5), "aggregate": mbr_aggregated(texts)}
+    few = {"coarse": mbr_coarse_to_fine(texts, chrf, word_accuracy, 5), "aggregate": mbr_aggregated(texts, bleu)}
     for way, choice in few.items():
-        name, less = ("words", {"coarse": 5}) if way == "coarse" else ("chrf", {"aggregate": True})
+        name, less = ("words", {"coarse": 5}) if way == "coarse" else ("bleu", {"aggregate": True})
         asked = {"sampler": sampler, "max_tokens": 12, "seed": 3, **less}
         assert pipeline.best_of([omni.Text("hello")], ["text"], 70, name, **asked).text == texts[choice.index]
 
@@ -219,3 +260,15 @@ def test_a_utility_of_sounds_chooses_the_best_sound(models: Callable[..., Path])
     for prune in (False, True):
         best = pipeline.best_of([omni.Text("hi")], ["audio"], 9, loudness, prune, **how)
         assert float((best.audio**2).mean()) == pytest.approx(max(loud))
+
+
+def test_coarse_to_fine_of_sounds_keeps_those_whose_words_agree() -> None:
+    """What is heard and rated is planted: the best sound says something that no other does."""
+    clips = [Speech(np.full(9, 0.1, np.float32)) for _ in range(4)]
+    said = ("a cat sat", "a cat sat", "a cat sat down", "no dog")
+    for clip, words, rating in zip(clips, said, (1.0, 3.0, 2.0, 5.0), strict=True):
+        clip.__dict__.update(words=words, rating=rating)
+    assert Way(quality, sound=True)._compare(clips).index == 3
+    assert Way(quality, sound=True, coarse=3)._compare(clips).index == 1
+    with pytest.raises(InputError, match="coarse='a'"):
+        Way(quality, sound=True, coarse="a")

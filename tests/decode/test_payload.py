@@ -1,4 +1,5 @@
 import itertools
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -7,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from omni.decode.generate import Want, answer, begin, generate_batch, say
-from omni.decode.payload import longest, payload
+from omni.decode.generate import Want, answer, begin, draw_many, generate_batch, say
+from omni.decode.payload import _Writer, longest, payload
 from omni.decode.samplers import GREEDY, Sampler
 from omni.decode.score import log_likelihoods
 from omni.decode.step import fast_step
@@ -244,6 +245,46 @@ def test_a_prompt_that_leaves_no_room_is_refused_with_its_length() -> None:
                     lambda: generate_batch(model, vocab, [asked], [Want("text")], GREEDY)):
         with pytest.raises(InputError, match=r"the prompt takes 56 of the model's 60 steps.*shorten"):
             attempt()
+
+
+def test_a_model_whose_states_are_no_numbers_is_refused() -> None:
+    vocab = vocabulary("depth")
+    model = built(vocab)
+    model.blocks[0].feed_forward.down.weight.data[0, 0] = float("nan")
+    for want, sampler in itertools.product((Want("text"), Want("audio"), Want("image")), (Sampler(), GREEDY)):
+        with pytest.raises(InputError, match="no id can be drawn"):
+            answer(begin(model, vocab, ASKED, [want]), vocab, [want], sampler)
+        with pytest.raises(InputError, match="no id can be drawn"):
+            generate_batch(model, vocab, [ASKED] * 2, [want], sampler)
+        with pytest.raises(InputError, match="no id can be drawn"):
+            draw_many(model, vocab, ASKED, want, 3, sampler)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="where a GPU is waited for anyway, it is told there")
+def test_a_gpus_states_that_are_no_numbers_are_refused_too() -> None:
+    vocab = vocabulary()
+    model = built(vocab).cuda()
+    model.blocks[0].feed_forward.down.weight.data[0, 0] = float("nan")
+    with pytest.raises(InputError, match="no id can be drawn"):
+        generate_batch(model, vocab, [ASKED] * 2, [Want("audio")], GREEDY)
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=5), st.sampled_from([None, torch.nan, torch.inf]))
+def test_where_a_gpu_is_waited_for_it_tells_both(live: list[bool], wrong: float | None) -> None:
+    """How many rows go on, and whether the states are numbers; the GPU is played by this processor."""
+    model, vocab = MODELS["flat", 1, False]
+    stream = Stream(model, batch=len(live))
+    stream.feed(torch.ones(len(live), 1, 1, dtype=torch.long))
+    with torch.inference_mode():
+        stream.state()[-1, 3] *= wrong or 1
+    flags, writer = torch.tensor(live), _Writer(stream, vocab, "text", GREEDY, None, None, None)
+    there = SimpleNamespace(device=torch.device("cuda"), sum=flags.sum)
+    assert writer.left(flags) == sum(live)
+    if wrong is None:
+        assert writer.left(there) == sum(live)
+    else:
+        with pytest.raises(InputError, match="no id can be drawn"):
+            writer.left(there)
 
 
 def test_steps_come_before_the_next_one_is_computed() -> None:

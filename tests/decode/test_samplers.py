@@ -1,9 +1,12 @@
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 from torch import Tensor
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 from transformers.generation import (
     EpsilonLogitsWarper,
     LogitsProcessorList,
@@ -96,8 +99,37 @@ def test_the_strictest_settings_are_greedy(sampler: Sampler) -> None:
 @pytest.mark.parametrize(
     ("field", "value"),
     [("temperature", -0.1), ("temperature", float("nan")), ("temperature", float("inf")), ("top_k", -1),
-     ("top_k", 2.5), ("top_p", 0.0), ("top_p", 1.1), ("top_p", float("nan")), ("epsilon", 1.0), ("epsilon", -0.1)],
+     ("top_k", 2.5), ("top_p", 0.0), ("top_p", 1.1), ("top_p", float("nan")), ("epsilon", 1.0), ("epsilon", -0.1),
+     *((field, value) for field in ("temperature", "top_k", "top_p", "epsilon") for value in ("a", None))],
 )  # fmt: skip
-def test_a_setting_out_of_range_is_named_with_its_mend(field: str, value: float) -> None:
-    with pytest.raises(InputError, match=f"{field}={value}: must"):
+def test_a_setting_out_of_range_is_named_with_its_mend(field: str, value: Any) -> None:
+    with pytest.raises(InputError, match=f"{field}={value!r}: must"):
         Sampler(**{field: value})
+
+
+@given(SAMPLERS, st.integers(0, 999), st.integers(0, 2), st.booleans())
+def test_a_row_that_nothing_can_be_drawn_from_is_refused(sampler: Sampler, seed: int, row: int, greedy: bool) -> None:
+    """Wherever it is among rows that can be drawn from. Of scores that are -inf but for one, that one is drawn."""
+    sampler, logits = GREEDY if greedy else sampler, scores(seed)
+    broken = logits.clone()
+    broken[row, seed % 7] = torch.nan
+    barred = logits.clone()
+    barred[row] = -torch.inf
+    for wrong in (broken, barred, broken[row], barred[row], barred.bfloat16()):
+        with pytest.raises(InputError, match=r"^no id can be drawn: a row of scores is NaN, .*checkpoint$"):
+            sampler(wrong)
+    barred[row, seed % 7] = -50.0
+    assert sampler(barred)[row] == seed % 7
+    assert sampler(logits[:0]).shape == (0,)
+    with pytest.raises(InputError, match="no id can be drawn"):
+        GREEDY.probabilities(broken)
+
+
+@given(SAMPLERS, st.booleans())
+def test_an_accelerator_is_not_waited_for(sampler: Sampler, greedy: bool) -> None:
+    """A tensor without numbers, as torch has it for tracing, raises when one of them is asked for."""
+    sampler = GREEDY if greedy else sampler
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        assert sampler(torch.empty(3, 7, device="cuda")).shape == (3,)
+        with pytest.raises(DataDependentOutputException):
+            sampler(torch.empty(3, 7))

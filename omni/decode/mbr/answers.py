@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,13 +10,15 @@ import numpy as np
 
 from omni.decode.generate import Want
 from omni.decode.mbr.choose import Choice, mbr, mbr_aggregated, mbr_coarse_to_fine, mbr_pruned
-from omni.decode.mbr.speech import RATE, Speech
-from omni.decode.mbr.utilities import Utility, bleu, chrf, word_accuracy
+from omni.decode.mbr.speech import RATE, Speech, heard
+from omni.decode.mbr.utilities import Utility, aggregation, bleu, chrf, word_accuracy
 from omni.errors import InputError
 from omni.sequence import Segment
 
 if TYPE_CHECKING:
     from omni.decode.pipeline import Answer
+
+TEXTS: dict[str, Utility[str]] = {"chrf": chrf, "bleu": bleu, "words": word_accuracy}
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class Way:
     utility:   of texts, for which speech stands as what a recognizer hears in it; with `sound`, of speech
     prune:     give up answers that hardly can be the best (`mbr_pruned`)
     coarse:    compare only that many by the utility, the best by chrF (`mbr_coarse_to_fine`); 0 for all
-    aggregate: compare by chrF with one mean reference (`mbr_aggregated`)
+    aggregate: compare with one mean reference (`mbr_aggregated`)
     Raises InputError for more than one of these three, and for those that the utility cannot do.
     """
 
@@ -38,12 +41,12 @@ class Way:
     def __post_init__(self) -> None:
         if self.prune + bool(self.coarse) + self.aggregate > 1:
             raise InputError("prune, coarse, aggregate: three ways of comparing less; choose one")
-        if self.coarse < 0:
-            raise InputError(f"coarse={self.coarse}: must be 1 or more answers to keep, or 0 for all")
-        if self.coarse and (self.sound or self.utility is chrf):
-            raise InputError("coarse: keeps the best by chrF for a dearer utility of words; give one, such as words")
-        if self.aggregate and self.utility is not chrf:
-            raise InputError("aggregate: only the utility chrf compares with a mean reference; leave the other one out")
+        if not isinstance(self.coarse, Integral) or self.coarse < 0:
+            raise InputError(f"coarse={self.coarse!r}: must be 1 or more answers to keep, or 0 for all")
+        if self.coarse and self.utility == chrf:
+            raise InputError("coarse: keeps the best by chrF for a dearer utility; give one, such as words")
+        if self.aggregate:
+            aggregation(self.utility)                                   # raises where there is none
 
     def check(self, wants: Sequence[Want]) -> None:
         """Raises InputError for answers that cannot be compared so: for a picture, for speech in a language other than
@@ -54,10 +57,12 @@ class Way:
                 raise InputError("answers are compared by their words; leave image out of what is wanted")
             if self.sound and want.modality != "audio":
                 raise InputError(f"this utility compares speech; ask for audio alone, without {want.modality}")
-            if want.modality == "audio" and not self.sound and want.language not in (None, "en"):
+            words = not self.sound or self.coarse
+            if want.modality == "audio" and words and want.language not in (None, "en"):
                 raise InputError(
                     f"speech is compared by the words that a recognizer of English hears, not in {want.language};"
                     " ask for a text, for speech in English, or compare by the utility quality or speaker"
+                    + (" without coarse" if self.coarse else "")
                 )
         if (self.prune or self.coarse) and len(wants) > 1:
             way = "prune" if self.prune else "coarse"
@@ -68,7 +73,7 @@ class Way:
     ) -> "Answer":
         """One of the drawn answers, which have a segment for each of `wants`."""
         answers = [render(segments) for segments in drawn]
-        compared = (_heard(answers) if self.sound else _said(answers, want.modality) for want in wants)
+        compared = (_spoken(answers) if self.sound else _said(answers, want.modality) for want in wants)
         expected = sum(self._compare(one).expected for one in compared)
         return answers[int(np.nanargmax(expected))]
 
@@ -77,23 +82,28 @@ class Way:
         if self.prune:
             return mbr_pruned(answers, utility)
         if self.coarse:
-            return mbr_coarse_to_fine(answers, chrf, utility, self.coarse)
-        return mbr_aggregated(answers) if self.aggregate else mbr(answers, utility)
+            return mbr_coarse_to_fine(answers, heard(chrf) if self.sound else chrf, utility, self.coarse)
+        return mbr_aggregated(answers, utility) if self.aggregate else mbr(answers, utility)
 
 
 def utility_named(name: str) -> Utility[str]:
     """chrf, bleu, words, or nearness by the sentence encoder in a folder. Raises InputError for anything else."""
-    known: dict[str, Utility[str]] = {"chrf": chrf, "bleu": bleu, "words": word_accuracy}
-    if name in known:
-        return known[name]
-    if not Path(name).is_dir():
-        raise InputError(f"utility {name}: neither a folder with an encoder nor one of {', '.join(known)}")
+    check_name(name)
+    if name in TEXTS:
+        return TEXTS[name]
     from omni.decode.mbr.embedding import cosine, sentences
 
     return cosine(sentences(Path(name)))
 
 
-def _heard(answers: Sequence["Answer"]) -> list[Speech]:
+def check_name(name: str, others: Sequence[str] = ()) -> None:
+    """Raises InputError for the name of no utility. others: names that whoever asks knows besides"""
+    known = (*TEXTS, *others)
+    if name not in known and not Path(name).is_dir():
+        raise InputError(f"utility {name}: neither a folder with a sentence encoder nor one of {', '.join(known)}")
+
+
+def _spoken(answers: Sequence["Answer"]) -> list[Speech]:
     """Each answer's sound, at the rate that utilities of speech take."""
     from omni.tokenizers.audio.metrics import resample
 
@@ -105,4 +115,4 @@ def _said(answers: Sequence["Answer"], modality: str) -> list[str]:
     """The words of each answer's segment."""
     if modality == "text":
         return [answer.text or "" for answer in answers]
-    return [speech.words for speech in _heard(answers)]
+    return [speech.words for speech in _spoken(answers)]

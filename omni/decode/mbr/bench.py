@@ -71,7 +71,7 @@ def measure(candidates: int, rounds: int) -> Any:
     report, cores = Report("bench mbr"), os.cpu_count() or 1
     mbr(variants(8, 0), chrf)                                           # compiles the kernel, once a machine
     small = [variants(SMALL, 1000 + seed) for seed in range(20)]
-    theirs = [index for index, _ in peer_choices(small, workers=1)]
+    theirs = [index for index, _, _ in peer_choices(small, workers=1)]
     same = [one[mbr(one, chrf).index] == one[index] for one, index in zip(small, theirs, strict=True)]
     times: dict[str, list[float]] = {name: [] for name in ("ours", "one_thread", "mbrs", "fastchrf")}
     for seed in progress(range(rounds), "choosing in turns", unit="round"):
@@ -82,7 +82,7 @@ def measure(candidates: int, rounds: int) -> Any:
             times[name].append(time.perf_counter() - began)
         for name in ("mbrs", "fastchrf"):
             if name in times and (name == "mbrs" or find_spec("fastchrf")):
-                ((chosen, seconds),) = peer_choices([said], cores, fast=name == "fastchrf")
+                ((chosen, seconds, _),) = peer_choices([said], cores, fast=name == "fastchrf")
                 times[name].append(seconds)
                 same.append(said[chosen] == said[index])
     for name, seconds_of in times.items():
@@ -96,10 +96,13 @@ def measure(candidates: int, rounds: int) -> Any:
     return report
 
 
-def peer_choices(sets: Sequence[Sequence[str]], workers: int, fast: bool = False) -> list[tuple[int, float]]:
-    """What mbrs chooses of each set, and how long it takes for it."""
-    asked = json.dumps({"sets": sets, "workers": workers, "fast": fast})
+def peer_choices(
+    sets: Sequence[Sequence[str]], workers: int, fast: bool = False, metric: str = "chrf", aggregate: bool = False
+) -> list[tuple[int, float, float]]:
+    """What mbrs chooses of each set, how long it takes for it, and the utility that it expects of it."""
+    asked = {"sets": sets, "workers": workers, "fast": fast, "metric": metric, "aggregate": aggregate}
     done = subprocess.run(
-        [sys.executable, "-m", "omni.decode.mbr.peer"], input=asked, capture_output=True, text=True, check=True
-    )
-    return [(index, seconds) for index, seconds in json.loads(done.stdout.splitlines()[-1])]
+        [sys.executable, "-m", "omni.decode.mbr.peer"], input=json.dumps(asked), capture_output=True, text=True,
+        check=True,
+    )  # fmt: skip
+    return [(index, seconds, score) for index, seconds, score in json.loads(done.stdout.splitlines()[-1])]

@@ -2,13 +2,13 @@
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Generic, TypeVar
 
 import numpy as np
 
-from omni.decode.mbr.ngrams import Grams, Scores
-from omni.decode.mbr.utilities import CHARACTERS, Utility, characters, chrf_of, remembering
+from omni.decode.mbr.ngrams import Scores
+from omni.decode.mbr.utilities import Utility, aggregation, remembering
 from omni.errors import InputError
 
 T = TypeVar("T", bound=Hashable)
@@ -89,10 +89,10 @@ def mbr_pruned(
     a confidence outside 0 < c < 1 and fewer than 1 resample.
     """
     _weights(candidates, references, None)
-    if not 0 < confidence < 1:
-        raise InputError(f"confidence={confidence}: must lie in 0 < c < 1; use 0.99 or so")
+    if not (isinstance(confidence, Real) and 0 < confidence < 1):
+        raise InputError(f"confidence={confidence!r}: must lie in 0 < c < 1; use 0.99 or so")
     if not isinstance(resamples, Integral) or resamples < 1:
-        raise InputError(f"resamples={resamples}: must be 1 or more; use 500 or so")
+        raise InputError(f"resamples={resamples!r}: must be 1 or more; use 500 or so")
     (kinds, of_candidate), compare = _kinds(candidates), remembering(utility)
     others, of_reference = _kinds(candidates if references is None else references)  # first come first in the order
     alive, random, pairs, seen = np.arange(len(kinds)), np.random.default_rng(seed), 0, 0
@@ -124,8 +124,8 @@ def mbr_coarse_to_fine(
 
     Raises InputError for empty lists and a `keep` below 1.
     """
-    if keep < 1:
-        raise InputError(f"keep={keep}: must be 1 or more candidates")
+    if not isinstance(keep, Integral) or keep < 1:
+        raise InputError(f"keep={keep!r}: must be 1 or more candidates")
     rough = mbr(candidates, coarse, references)
     kinds, of_candidate = _kinds(candidates)
     best = np.full(len(kinds), -np.inf)
@@ -139,25 +139,24 @@ def mbr_coarse_to_fine(
     return Choice(chosen, expected[of_candidate], exact.pairs)
 
 
-def mbr_aggregated(candidates: Sequence[str], references: Sequence[str] | None = None) -> Choice:
-    """MBR for chrF against one mean reference, the mean of all n-gram counts (Vamvas and Sennrich 2024).
+def mbr_aggregated(
+    candidates: Sequence[T],
+    utility: Utility[T],
+    references: Sequence[T] | None = None,
+    weights: Sequence[float] | None = None,
+) -> Choice:
+    """MBR against one mean reference, in linear time (DeNero et al. 2009; Vamvas and Sennrich 2024).
 
-    Linear in the candidates, an approximation: chrF of mean counts is not the mean of chrF.
+    What the mean is, the utility says: for chrF and BLEU of the n-grams' counts, which is an approximation; for the
+    cosine of the embeddings, which is exact. Raises InputError for a utility that knows none, and as `mbr` does.
     """
-    _weights(candidates, references, None)
-    said = candidates if references is None else references
-    grams, rows = Grams.of(characters([*candidates, *said]), CHARACTERS), len(candidates)
-    first = grams.bounds[rows, 0]
-    mean = np.bincount(grams.ids[first:], grams.counts[first:], grams.kinds) / len(said)  # [kinds]
-    theirs = grams.sizes[rows:].mean(axis=0)                            # [orders]
-    expected = np.zeros(rows)
-    for row in range(rows):
-        begin, end = grams.bounds[row, 0], grams.bounds[row, -1]
-        shared = np.minimum(mean[grams.ids[begin:end]], grams.counts[begin:end])
-        upto = np.concatenate(([0], shared.cumsum()))
-        matches = np.diff(upto[grams.bounds[row] - begin])              # [orders]
-        expected[row] = chrf_of(matches, grams.sizes[row], theirs)
-    return Choice(int(expected.argmax()), expected, rows)
+    share, against_mean = _weights(candidates, references, weights), aggregation(utility)
+    kinds, of_candidate = _kinds(candidates)
+    others, of_reference = (kinds, of_candidate) if references is None else _kinds(references)
+    of_kind = np.bincount(of_reference, share, len(others)).astype(np.float64)
+    expected = np.asarray(against_mean(kinds, others, of_kind), np.float64)  # [kinds of candidates]
+    _check(expected, (len(kinds),), kinds, "by candidates")
+    return Choice(int(np.flatnonzero(of_candidate == expected.argmax())[0]), expected[of_candidate], len(kinds))
 
 
 def _weights(candidates: Sequence[T], references: Sequence[T] | None, weights: Sequence[float] | None) -> Scores:
@@ -167,27 +166,39 @@ def _weights(candidates: Sequence[T], references: Sequence[T] | None, weights: S
         raise InputError("nothing to choose from: give one candidate and one reference or more")
     if weights is None:
         return np.full(len(said), 1 / len(said))
-    share = np.asarray(weights, np.float64)
+    try:
+        share = np.asarray(weights, np.float64)
+    except (TypeError, ValueError):                                     # not numbers
+        share = np.full(len(said), np.nan)
     if share.shape != (len(said),) or not (np.isfinite(share).all() and (share >= 0).all() and share.sum() > 0):
         raise InputError(f"weights: must be {len(said)} finite numbers of 0 or more, one a reference, and not all 0")
     return share / share.sum()
 
 
 def _scored(utility: Utility[T], hypotheses: Sequence[T], references: Sequence[T]) -> Scores:
-    """What the utility says: [hypotheses, references]. Raises InputError: a NaN would be the best of all candidates."""
+    """What the utility says: [hypotheses, references]."""
     scores = np.asarray(utility(hypotheses, references), np.float64)
-    wanted = (len(hypotheses), len(references))
-    if scores.shape != wanted:
-        raise InputError(f"utility: gave scores of shape {scores.shape}; must be {wanted}, hypotheses by references")
-    if not np.isfinite(scores).all():
-        row, column = np.argwhere(~np.isfinite(scores))[0]
-        raise InputError(f"utility: gave {scores[row, column]} for {hypotheses[row]!r:.60}; must be a finite number")
+    _check(scores, (len(hypotheses), len(references)), hypotheses, "hypotheses by references")
     return scores
 
 
-def _kinds(answers: Sequence[T]) -> tuple[list[T], np.ndarray]:
-    """The different answers in the order in which they first come, and the number of each answer among them."""
-    numbers: dict[T, int] = {}
-    of_answer = np.array([numbers.setdefault(answer, len(numbers)) for answer in answers])
-    return list(numbers), of_answer
+def _check(scores: Scores, wanted: tuple[int, ...], hypotheses: Sequence[T], axes: str) -> None:
+    """Raises InputError for what is no scores: a NaN would be the best of all candidates."""
+    if scores.shape != wanted:
+        raise InputError(f"utility: gave scores of shape {scores.shape}; must be {wanted}, {axes}")
+    if not np.isfinite(scores).all():
+        place = tuple(np.argwhere(~np.isfinite(scores))[0])
+        raise InputError(f"utility: gave {scores[place]} for {hypotheses[place[0]]!r:.60}; must be a finite number")
 
+
+def _kinds(answers: Sequence[T]) -> tuple[list[T], np.ndarray]:
+    """The different answers in the order in which they first come, and the number of each answer among them.
+
+    Raises InputError for what has no hash.
+    """
+    numbers: dict[T, int] = {}
+    try:
+        of_answer = np.array([numbers.setdefault(answer, len(numbers)) for answer in answers])
+    except TypeError as error:
+        raise InputError(f"candidates: {error}; give texts, tuples or other objects that never change") from None
+    return list(numbers), of_answer

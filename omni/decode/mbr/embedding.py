@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from omni.decode.mbr.ngrams import Scores
-from omni.decode.mbr.utilities import Utility
+from omni.decode.mbr.utilities import Aggregation, Utility, check_kind
 from omni.errors import InputError
 
 Given = TypeVar("Given")
@@ -41,6 +41,18 @@ class Cosine(Generic[Given]):
 
         return Cosine(embed)
 
+    def aggregation(self) -> Aggregation[Given]:
+        """Against the mean of the references' embeddings of length 1: exactly the mean of the cosines, for a product
+        with a sum is the sum of the products."""
+
+        def of_mean(hypotheses: Sequence[Given], references: Sequence[Given], share: Scores) -> Scores:
+            ours = _unit(self.embed(hypotheses))                        # [H, d]
+            theirs = ours if references is hypotheses else _unit(self.embed(references))
+            expected: Scores = ours @ (share @ theirs)
+            return expected
+
+        return of_mean
+
 
 def cosine(embed: Embed[Given]) -> Utility[Given]:
     """The cosine of two answers' embeddings, -1..1: of texts by `sentences`, of voices by any speaker encoder."""
@@ -65,6 +77,7 @@ def sentences(folder: Path) -> Embed[str]:
 
     @torch.inference_mode()
     def embed(texts: Sequence[str]) -> NDArray[Any]:
+        check_kind(str, "texts", texts)
         found = []
         for start in range(0, len(texts), AT_ONCE):
             some = list(texts[start : start + AT_ONCE])

@@ -18,6 +18,7 @@ Counts = NDArray[np.int32]
 Scores = NDArray[np.float64]
 SOURCE = Path(__file__).with_name("ngrams.c")
 MOST_ORDERS = 16                                                        # as in ngrams.c
+ALONE = 1 << 21                                                         # n-grams that one thread sooner looks up alone
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class Grams:
             for row in mine:
                 found[row] = self.shared(row, rows, rows + others, table)
 
-        in_threads(fill, rows, jobs)
+        in_threads(fill, rows, self._threads(rows, False, jobs))
         return found
 
     def matches_among(self, jobs: int = 0) -> Counts:
@@ -89,8 +90,22 @@ class Grams:
             for row in mine:
                 found[row, row:] = found[row:, row] = self.shared(row, row, n, table)
 
-        in_threads(fill, n, jobs)
+        in_threads(fill, n, self._threads(n, True, jobs))
         return found
+
+    def against_mean(self, rows: int, among: bool, share: Scores) -> tuple[Scores, Ints, Scores]:
+        """Each of the first `rows` sequences against the mean of the bags of those after them, or, with `among`, of
+        all: shared n-grams [rows, orders], n-grams of each [rows, orders] and of the mean [orders].
+
+        share: of each sequence in the mean, adding up to 1. Linear in the sequences.
+        """
+        others = 0 if among else rows
+        first, last = self.bounds[others, 0], self.bounds[rows - 1, -1]
+        of_each = np.repeat(share, self.bounds[others:, -1] - self.bounds[others:, 0])
+        mean = np.bincount(self.ids[first:], self.counts[first:] * of_each, self.kinds)  # [kinds]
+        shared = np.minimum(mean[self.ids[:last]], self.counts[:last])
+        upto = np.concatenate(([0], shared.cumsum()))
+        return np.diff(upto[self.bounds[:rows]], axis=1), self.sizes[:rows], share @ self.sizes[others:]
 
     def chrf(self, rows: int, among: bool, beta: float, jobs: int = 0) -> Scores | None:
         """Sentence chrF of the first `rows` sequences against those after them, [rows, others], or, with `among`, of
@@ -111,17 +126,26 @@ class Grams:
             of, here = (n, rows, skipped, among, mine.start, mine.step), (table.ctypes.data, scores.ctypes.data)
             kernel(*self._arrays(), sizes, orders, *of, beta, *here)
 
-        in_threads(fill, rows, jobs)
+        in_threads(fill, rows, self._threads(rows, among, jobs))
         return scores
+
+    def _threads(self, rows: int, among: bool, jobs: int) -> int:
+        """How many threads count what `rows` sequences share with those after them, or with `among` all pairs.
+
+        jobs: at most, 0 for one a core. To begin them takes as long (0.4 ms) as one looks up half a million n-grams.
+        """
+        others = self.bounds[0 if among else rows :]
+        looked_up = rows * int((others[:, -1] - others[:, 0]).sum()) // (2 if among else 1)
+        return 1 if looked_up < ALONE else jobs or os.cpu_count() or 1
 
     def _arrays(self) -> list[int]:
         return [one.ctypes.data for one in (self.ids, self.counts, self.bounds)]
 
 
 def in_threads(work: Callable[[range], None], count: int, jobs: int) -> None:
-    """Deal 0 .. count - 1 out to threads; while one counts outside Python, others run. jobs: 0 for one a core."""
-    jobs = min(jobs or os.cpu_count() or 1, count)
-    if jobs <= 1:                                                       # small sets come often, and threads take longer
+    """Deal 0 .. count - 1 out to so many threads; while one counts outside Python, others run."""
+    jobs = min(jobs, count)
+    if jobs <= 1:
         work(range(count))
         return
     with ThreadPoolExecutor(jobs) as pool:

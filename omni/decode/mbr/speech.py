@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from omni.decode.mbr.ngrams import Scores
-from omni.decode.mbr.utilities import Utility
+from omni.decode.mbr.utilities import Aggregation, Utility, aggregation, check_kind, remembering
 from omni.errors import InputError
 
 RATE = 16_000                                                           # hertz, of all that listens to speech here
@@ -42,17 +42,51 @@ class Speech:
         return dnsmos(self.wave)
 
 
+@dataclass(frozen=True, eq=False)
+class Heard:
+    """A utility of texts, asked about what is heard."""
+
+    of_texts: Utility[str]
+
+    def __call__(self, hypotheses: Sequence[Speech], references: Sequence[Speech]) -> Scores:
+        return self.of_texts(*_words(hypotheses, references))
+
+    def remembering(self) -> "Heard":
+        return Heard(remembering(self.of_texts))
+
+    def aggregation(self) -> Aggregation[Speech]:
+        """That of the texts."""
+        own = aggregation(self.of_texts)
+        return lambda hypotheses, references, share: own(*_words(hypotheses, references), share)
+
+
 def heard(utility: Utility[str]) -> Utility[Speech]:
     """A utility of texts, asked about what is heard: `heard(word_accuracy)`, `heard(chrf)`."""
-
-    def of_speech(hypotheses: Sequence[Speech], references: Sequence[Speech]) -> Scores:
-        ours = [one.words for one in hypotheses]
-        return utility(ours, ours if references is hypotheses else [one.words for one in references])
-
-    return of_speech
+    return Heard(utility)
 
 
-def quality(hypotheses: Sequence[Speech], references: Sequence[Speech]) -> Scores:
-    """DNSMOS of each hypothesis, whatever the reference: [H, R], 1..5."""
-    ratings = np.array([one.rating for one in hypotheses], np.float64)
-    return np.repeat(ratings[:, None], len(references), axis=1)
+@dataclass(frozen=True)
+class Quality:
+    """DNSMOS of each hypothesis, 1..5, whatever the reference."""
+
+    def __call__(self, hypotheses: Sequence[Speech], references: Sequence[Speech]) -> Scores:
+        return np.repeat(_ratings(hypotheses)[:, None], len(references), axis=1)  # [H, R]
+
+    def aggregation(self) -> Aggregation[Speech]:
+        """The same."""
+        return lambda hypotheses, references, share: _ratings(hypotheses)
+
+
+quality = Quality()
+
+
+def _ratings(clips: Sequence[Speech]) -> Scores:
+    check_kind(Speech, "Speech(wave)", clips)
+    return np.array([clip.rating for clip in clips], np.float64)
+
+
+def _words(hypotheses: Sequence[Speech], references: Sequence[Speech]) -> tuple[list[str], list[str]]:
+    """What is heard in each, the same list where they are the same."""
+    check_kind(Speech, "Speech(wave)", hypotheses, references)
+    ours = [clip.words for clip in hypotheses]
+    return ours, ours if references is hypotheses else [clip.words for clip in references]

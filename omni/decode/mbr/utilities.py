@@ -5,12 +5,14 @@ Further utilities: of speech in `speech`, by a network in `embedding`.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from itertools import chain
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from omni.decode.mbr.ngrams import Counts, Grams, Ints, Scores
+from omni.errors import InputError
 
 Answer = TypeVar("Answer", contravariant=True)
 CHARACTERS, WORDS = 6, 4                                                # longest n-grams of chrF and of BLEU
@@ -26,11 +28,47 @@ class Utility(Protocol[Answer]):
     def __call__(self, hypotheses: Sequence[Answer], references: Sequence[Answer], /) -> Scores: ...
 
 
-def chrf(hypotheses: Sequence[str], references: Sequence[str], jobs: int = 0) -> Scores:
-    """Sentence chrF (Popović 2015), 0..100, as sacrebleu has it: [H, R]. jobs: threads, 0 for one a core."""
-    grams, rows, among = _grams(hypotheses, references, characters, CHARACTERS)
-    scores = grams.chrf(rows, among, BETA, jobs)
-    return chrf_of(*_overlaps(grams, rows, among, jobs)) if scores is None else scores
+Aggregation: TypeAlias = Callable[[Sequence[Answer], Sequence[Answer], Scores], Scores]
+
+
+def aggregation(utility: Utility[Answer]) -> Aggregation[Answer]:
+    """How a utility scores hypotheses [H] against one mean of all references [R], in linear time, to [H].
+
+    Its third argument is the share of each reference in the mean. The utility says how by a method of this name.
+    Raises InputError for one that has none, such as any function of two answers.
+    """
+    own: Callable[[], Aggregation[Answer]] | None = getattr(utility, "aggregation", None)
+    if own is None:
+        raise InputError(
+            "aggregate: this utility knows no mean of answers; use chrf, bleu, a sentence encoder, quality or"
+            " speaker, or leave aggregate out"
+        )
+    return own()
+
+
+def check_kind(kind: type, name: str, *answers: Sequence[object]) -> None:
+    """Raises InputError unless all answers are of a kind, called `name` in the message."""
+    for answer in chain(*answers):
+        if not isinstance(answer, kind):
+            raise InputError(f"utility: this one compares {name}, not {answer!r:.60} ({type(answer).__name__})")
+
+
+@dataclass(frozen=True)
+class Chrf:
+    """Sentence chrF (Popović 2015), 0..100, as sacrebleu has it."""
+
+    def __call__(self, hypotheses: Sequence[str], references: Sequence[str], jobs: int = 0) -> Scores:
+        """[H, R]. jobs: threads at most, 0 for one a core."""
+        grams, rows, among = _grams(hypotheses, references, characters, CHARACTERS)
+        scores = grams.chrf(rows, among, BETA, jobs)
+        return chrf_of(*_overlaps(grams, rows, among, jobs)) if scores is None else scores
+
+    def aggregation(self) -> Aggregation[str]:
+        """Against the mean counts of n-grams (Vamvas and Sennrich 2024): chrF of a mean is not the mean of chrF."""
+        return _of_mean_counts(characters, CHARACTERS, chrf_of)
+
+
+chrf = Chrf()
 
 
 def chrf_of(matches: NDArray[Any], ours: NDArray[Any], theirs: NDArray[Any]) -> Scores:
@@ -46,23 +84,37 @@ def chrf_of(matches: NDArray[Any], ours: NDArray[Any], theirs: NDArray[Any]) -> 
     return 100 * (1 + BETA**2) * precision * recall / np.where(weighted > 0, weighted, 1)
 
 
-def bleu(hypotheses: Sequence[str], references: Sequence[str], jobs: int = 0) -> Scores:
-    """Sentence BLEU (Papineni et al. 2002), 0..100, as sacrebleu's sentence_bleu has it: [H, R].
+@dataclass(frozen=True)
+class Bleu:
+    """Sentence BLEU (Papineni et al. 2002), 0..100, as sacrebleu's sentence_bleu has it.
 
     Words by the tokenizer 13a, orders that the hypothesis is too short for left out, others smoothed exponentially.
     """
-    matches, ours, theirs = _overlaps(*_grams(hypotheses, references, words, WORDS), jobs)
-    ours, theirs = ours[:, 0], theirs[0]
-    scores = np.zeros(matches.shape[:2])
-    for row, counted in enumerate(matches):                             # [R, orders]
-        order = int((ours[row] > 0).sum())
-        if order:
-            halvings = (counted[:, :order] == 0).cumsum(axis=1)
-            precision = np.where(counted[:, :order] > 0, counted[:, :order], 0.5**halvings) / ours[row, :order]
-            brevity = np.minimum(0, 1 - theirs[:, 0] / ours[row, 0])
-            score = 100 * np.exp(brevity + np.log(precision).mean(axis=1))
-            scores[row] = np.where(counted.any(axis=1), score, 0)
-    return scores
+
+    def __call__(self, hypotheses: Sequence[str], references: Sequence[str], jobs: int = 0) -> Scores:
+        """[H, R]. jobs: threads at most, 0 for one a core."""
+        matches, ours, theirs = _overlaps(*_grams(hypotheses, references, words, WORDS), jobs)
+        scores = np.zeros(matches.shape[:2])
+        for row, counted in enumerate(matches):                         # [R, orders]
+            scores[row] = bleu_of(counted, ours[row], theirs[0])
+        return scores
+
+    def aggregation(self) -> Aggregation[str]:
+        """Against the mean counts of n-grams and the mean length (DeNero et al. 2009)."""
+        return _of_mean_counts(words, WORDS, bleu_of)
+
+
+bleu = Bleu()
+
+
+def bleu_of(matches: NDArray[Any], ours: NDArray[Any], theirs: NDArray[Any]) -> Scores:
+    """BLEU of counted n-grams, as `chrf_of` takes them: each [..., orders], to [...]."""
+    counted = ours > 0
+    halvings = ((matches == 0) & counted).cumsum(axis=-1)
+    precision = np.where(matches > 0, matches, 0.5**halvings) / np.maximum(ours, 1)
+    logs = np.where(counted, np.log(precision), 0).sum(axis=-1) / np.maximum(counted.sum(axis=-1), 1)
+    brevity = np.minimum(0, 1 - theirs[..., 0] / np.maximum(ours[..., 0], 1))
+    return np.where((matches > 0).any(axis=-1), 100 * np.exp(brevity + logs), 0.0)
 
 
 def pairwise(function: Callable[[Answer, Answer], float]) -> Utility[Answer]:
@@ -81,6 +133,8 @@ def word_accuracy(hypotheses: Sequence[str], references: Sequence[str]) -> Score
     Against a reference without words each word of the hypothesis is one error.
     """
     from omni.tokenizers.audio.recognizer import spoken, word_errors
+
+    check_kind(str, "texts", hypotheses, references)
 
     def accuracy(text: str, reference: str) -> float:
         if not spoken(reference):
@@ -105,6 +159,11 @@ class Mixed(Generic[Answer]):
 
     def remembering(self) -> Utility[Answer]:
         return Mixed({remembering(part): weight for part, weight in self.parts.items()})
+
+    def aggregation(self) -> Aggregation[Answer]:
+        """The weighted sum of those of the parts."""
+        parts = [(aggregation(part), weight) for part, weight in self.parts.items()]
+        return lambda *said: sum((weight * part(*said) for part, weight in parts), np.zeros(len(said[0])))
 
 
 def mixed(parts: Mapping[Utility[Answer], float]) -> Utility[Answer]:
@@ -133,6 +192,16 @@ def words(texts: Sequence[str]) -> list[Ints]:
     return [np.array([numbers.setdefault(word, len(numbers)) for word in line], np.int64) for line in split]
 
 
+def _of_mean_counts(
+    symbols: Callable[[Sequence[str]], list[Ints]], orders: int, score: Callable[[Scores, Ints, Scores], Scores]
+) -> Aggregation[str]:
+    def of_mean(hypotheses: Sequence[str], references: Sequence[str], share: Scores) -> Scores:
+        grams, rows, among = _grams(hypotheses, references, symbols, orders)
+        return score(*grams.against_mean(rows, among, share))
+
+    return of_mean
+
+
 def _grams(
     hypotheses: Sequence[str],
     references: Sequence[str],
@@ -140,7 +209,8 @@ def _grams(
     orders: int,
 ) -> tuple[Grams, int, bool]:
     """The n-grams of hypotheses and then references; how many hypotheses; whether the references are the same list,
-    whose n-grams then come once."""
+    whose n-grams then come once. Raises InputError for what is no text."""
+    check_kind(str, "texts", hypotheses, references)
     among = hypotheses is references
     said = hypotheses if among else [*hypotheses, *references]
     return Grams.of(symbols(said), orders), len(hypotheses), among

@@ -1,6 +1,10 @@
 """MBR against sacrebleu pair by pair, brute force, and mbrs."""
 
 import math
+import os
+from collections.abc import Callable
+from functools import partial
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -10,7 +14,7 @@ from hypothesis import strategies as st
 
 from omni.decode.mbr import ngrams
 from omni.decode.mbr.bench import peer_choices, variants
-from omni.decode.mbr.choose import mbr, mbr_aggregated, mbr_coarse_to_fine, mbr_pruned
+from omni.decode.mbr.choose import Choice, mbr, mbr_aggregated, mbr_coarse_to_fine, mbr_pruned
 from omni.decode.mbr.utilities import bleu, chrf, pairwise
 from omni.errors import InputError
 
@@ -33,7 +37,9 @@ def test_chrf_of_all_pairs_is_sacrebleus(texts: list[str], references: list[str]
     references = texts if same else references
     expected = [[sentence_chrf(text, reference) for reference in references] for text in texts]
     shape = len(texts), len(references)
-    np.testing.assert_allclose(chrf(texts, references, jobs=2), np.reshape(expected, shape), atol=1e-9)
+    for alone in (0, ngrams.ALONE):                                     # in threads, and without
+        with mock.patch.object(ngrams, "ALONE", alone):
+            np.testing.assert_allclose(chrf(texts, references, jobs=2), np.reshape(expected, shape), atol=1e-9)
 
 
 @settings(deadline=None)
@@ -84,7 +90,7 @@ def test_less_counting_finds_good_candidates_too() -> None:
         exact = mbr(texts, chrf)
         ranks = np.argsort(np.argsort(-exact.expected, kind="stable"), kind="stable")
         pruned = mbr_pruned(texts, chrf, confidence=0.999, seed=seed)
-        assert ranks[pruned.index] < 4 and ranks[mbr_aggregated(texts).index] < 8
+        assert ranks[pruned.index] < 4 and ranks[mbr_aggregated(texts, chrf).index] < 8
         fine = mbr_coarse_to_fine(texts, bleu, chrf, keep=16)
         assert len({text for text, value in zip(texts, fine.expected, strict=True) if not np.isnan(value)}) == 16
         assert mbr_coarse_to_fine(texts, bleu, chrf, keep=64).index == exact.index
@@ -120,7 +126,7 @@ def test_any_function_of_two_answers_is_a_utility() -> None:
     assert choice.index == 1                                            # the median minimises absolute error
 
 
-@pytest.mark.parametrize("weights", [[1.0], [-1.0, 1.0], [0.0, 0.0], [math.nan, 1.0]])
+@pytest.mark.parametrize("weights", [[1.0], [-1.0, 1.0], [0.0, 0.0], [math.nan, 1.0], ["a", "b"]])
 def test_bad_weights_are_refused(weights: list[float]) -> None:
     with pytest.raises(InputError, match="weights"):
         mbr(["a", "b"], chrf, weights=weights)
@@ -128,22 +134,57 @@ def test_bad_weights_are_refused(weights: list[float]) -> None:
 
 def test_empty_lists_and_bad_settings_are_refused() -> None:
     for call in (lambda: mbr([], chrf), lambda: mbr(["a"], chrf, []), lambda: mbr_pruned([], chrf),
-                 lambda: mbr_aggregated([])):  # fmt: skip
+                 lambda: mbr_aggregated([], chrf)):  # fmt: skip
         with pytest.raises(InputError, match="nothing to choose from"):
             call()
-    with pytest.raises(InputError, match="confidence=1"):
-        mbr_pruned(["a"], chrf, confidence=1)
-    for resamples in (0, 2.5):
-        with pytest.raises(InputError, match="resamples="):
+    for confidence in (1, "a", None):
+        with pytest.raises(InputError, match=f"confidence={confidence!r}"):
+            mbr_pruned(["a"], chrf, confidence=confidence)
+    for resamples in (0, 2.5, "a"):
+        with pytest.raises(InputError, match=f"resamples={resamples!r}"):
             mbr_pruned(["a"], chrf, resamples=resamples)
-    with pytest.raises(InputError, match="keep=0"):
-        mbr_coarse_to_fine(["a"], chrf, chrf, keep=0)
+    for keep in (0, 1.5, "a"):
+        with pytest.raises(InputError, match=f"keep={keep!r}"):
+            mbr_coarse_to_fine(["a"], chrf, chrf, keep=keep)
+
+
+@pytest.mark.parametrize("choose", [mbr, mbr_pruned, mbr_aggregated])
+def test_what_is_no_text_is_refused_by_name(choose: Callable[..., Choice]) -> None:
+    for utility in (chrf, bleu):
+        for candidates, references in ((["a", None], None), (["a"], [3.5]), ([b"a"], None)):
+            with pytest.raises(InputError, match=r"compares texts, not (None|3\.5|b'a') \((NoneType|float|bytes)\)$"):
+                choose(candidates, utility, references)
+    with pytest.raises(InputError, match="candidates: unhashable type: 'list'; give texts"):
+        choose([["a"], ["b"]], chrf)
+
+
+@pytest.mark.parametrize("jobs", [0, 2])
+def test_few_candidates_are_compared_without_threads(jobs: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    begun = []
+    pool = ngrams.ThreadPoolExecutor
+    monkeypatch.setattr(ngrams, "ThreadPoolExecutor", lambda jobs: begun.append(jobs) or pool(jobs))
+    few, many = crowd(0, 48), crowd(0, 400)
+    for utility in (partial(chrf, jobs=jobs), partial(bleu, jobs=jobs)):
+        alone = utility(few, few), utility(few, few[:5]), utility(few, [])
+        assert not begun
+        with monkeypatch.context() as patch:
+            patch.setattr(ngrams, "ALONE", 0)
+            for one, other in zip(alone, (utility(few, few), utility(few, few[:5]), utility(few, [])), strict=True):
+                np.testing.assert_array_equal(one, other)
+        assert begun == [2, 2, 2]
+        begun.clear()
+    chrf(many, many, jobs)
+    chrf(many[:200], many[200:], jobs)
+    assert begun == [2, 2]
+    chrf(many, many, 1)
+    assert begun == [2, 2]
 
 
 @pytest.mark.slow
 def test_mbrs_chooses_the_same() -> None:
     pytest.importorskip("mbrs")
     sets = [variants(n, seed) for seed, n in enumerate((2, 3, 8, 20, 40))]
-    theirs = [index for index, _ in peer_choices(sets, workers=1)]
+    theirs = [index for index, _, _ in peer_choices(sets, workers=1)]
     chosen = [texts[mbr(texts, chrf).index] for texts in sets]
     assert chosen == [texts[index] for texts, index in zip(sets, theirs, strict=True)]  # equal texts have many places

@@ -16,7 +16,7 @@ from omni.decode.mbr.choose import IncrementalMbr, mbr, mbr_coarse_to_fine, mbr_
 from omni.decode.mbr.embedding import cosine, sentences
 from omni.decode.mbr.ngrams import Grams
 from omni.decode.mbr.speech import Speech, heard, quality
-from omni.decode.mbr.utilities import Scores, chrf, mixed, pairwise, word_accuracy
+from omni.decode.mbr.utilities import Scores, Utility, chrf, mixed, pairwise, word_accuracy
 from omni.errors import InputError
 
 LINES = st.lists(st.lists(st.sampled_from(["The", "cat,", "sat", "on", "it."]), max_size=5).map(" ".join), max_size=6)
@@ -146,6 +146,16 @@ def test_utilities_by_name(tmp_path: Path) -> None:
     for name in ("none", str(tmp_path)):
         with pytest.raises(InputError, match="encoder"):
             utility_named(name)
+
+
+@pytest.mark.parametrize(
+    ("utility", "answers", "said"),
+    [(word_accuracy, ["a", None], "compares texts, not None"), (quality, ["a"], r"compares Speech\(wave\), not 'a'"),
+     (heard(chrf), ["a"], r"compares Speech\(wave\), not 'a'")],
+)  # fmt: skip
+def test_answers_of_another_kind_are_refused(utility: Utility[object], answers: list[object], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        mbr(answers, utility)
 
 
 @pytest.mark.parametrize("wave", [np.zeros(0), np.zeros((2, 9)), np.array([0.0, np.nan])])
