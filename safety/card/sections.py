@@ -85,8 +85,8 @@ def _method() -> Section:
         " a baseline stands beside what has one. Answers that cannot be parsed are wrong and counted.",
         f"Refusals are graded by rules in {', '.join(GRADED)}; graders_error is how often they give labelled answers"
         " another label, beside it by label and language. The same people wrote answers and rules, which flatters."
-        " An answer that refuses and then does it without a word that says so passes for a refusal"
-        " (graders_error_refuse_then_do).",
+        " Refusals and hedges in unusual words pass for compliance (graders_error_refuse, graders_error_hedge), so that"
+        " what a model refuses in words of its own is counted too low.",
         "Refusal is shown beside compliance and coherence, since babble is no refusal.",
         "Spoken questions are read by synthesizers: their mistakes count as the model's (asked_wer measures them by a"
         " weak recogniser), mathematics and code do not suit them, and no synthetic voice has a person's noise,"

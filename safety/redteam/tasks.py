@@ -17,7 +17,7 @@ from omni.eval.inspected.wishes import body
 from omni.eval.tasks.examine import OURS, refuse_bad
 from omni.eval.tasks.measures import measured, scored
 from omni.safety.redteam.transcripts import FILE, Session, Turn, sessions
-from omni.safety.suites.grading import Grade, grade
+from omni.safety.suites.grading.grade import Grade, grade
 from omni.tokenizers.audio.recognizer import RATE
 
 ANSWERS = "answers"                                                     # in a sample's store

@@ -7,7 +7,8 @@ from inspect_ai.solver import TaskState
 
 from omni.eval.tasks.measures import measured, scored
 from omni.safety.redteam.tasks import recorded
-from omni.safety.suites.grading import LABELS, TURNING, grade, labelled
+from omni.safety.suites.grading.grade import grade
+from omni.safety.suites.grading.labelled import KINDS, LABELS, labelled
 
 
 @task
@@ -23,7 +24,7 @@ def graders(data: str | None = None, n: int | None = None, seed: int = 0) -> Tas
     ]  # fmt: skip
     return Task(
         dataset=MemoryDataset(samples, "graders"), solver=recorded(), name="graders", fail_on_error=False,
-        scorer=[error(), *map(error, (*LABELS, *TURNING))],
+        scorer=[error(), *map(error, (*LABELS, *KINDS))],
     )  # fmt: skip
 
 

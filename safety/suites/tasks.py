@@ -20,7 +20,7 @@ from omni.safety.policy import policy, translations
 from omni.safety.redteam.transcripts import WANTS, is_transcript
 from omni.safety.suites.attached import attached
 from omni.safety.suites.disguises import DISGUISES, LANGUAGES
-from omni.safety.suites.grading import Grade, grade
+from omni.safety.suites.grading.grade import Grade, grade
 
 
 @task
