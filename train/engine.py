@@ -38,6 +38,7 @@ from omni.train.start.initial import shape_of
 from omni.train.state.checkpoint import State
 from omni.train.state.fragments import forget, optimizer_steps
 from omni.train.state.saver import Saver, unwritable
+from omni.train.tuning.binary import binarize
 from omni.train.validate import chosen_rows, validate
 
 MOST_RETURNS = 10                                                       # to a checkpoint, before the run gives up
@@ -78,7 +79,7 @@ class Trainer:
         finished = self.step >= self.stages.steps
         monitor = self._monitor() if self.rank == 0 and not finished else None
         rows = chosen_rows(self.valid, self.recipe.validate.rows) if self.valid else []
-        self.probe = Probe.of(self.recipe, self.engine, self.optimizer, self.data, self.stages, self.share)
+        self.probe = Probe.of(self.recipe, self.engine, self.optimizer, self.loader(), self.weigher)
         with StopSignals() as signals, self.watchdog:
             while not finished and not self._loop(signals, monitor, rows):
                 self._return(monitor)
@@ -146,6 +147,7 @@ class Trainer:
         """
         if self.step in self.stages.resets:
             forget(self.engine, self.optimizer, self.recipe.zero)
+        binarize(self.engine.module.model, self.recipe.binary, self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = self.recipe.optimizer.lr * self.stages.factor(self.step) * group.get("rate", 1.0)
         # DeepSpeed divides by accumulation and averages over copies; the mean wanted is that over all trained steps
@@ -257,11 +259,7 @@ class Trainer:
     # ---- start, save, go on
 
     def _model(self, groups: TensorParallel | None) -> OmniTransformer:
-        model = construct(self.config, self.recipe, self.data.vocab, self.device, groups)
-        model.recompute = self.recipe.activation_checkpointing
-        if self.recipe.compile:
-            model.compile_blocks()
-        return model
+        return construct(self.config, self.recipe, self.data.vocab, self.device, groups)
 
     def _state(self) -> State:
         counted, learnt = optimizer_steps(self.optimizer), self.weigher.memory() if self.weigher else {}

@@ -9,7 +9,7 @@ from omni.shipped import named_model
 from omni.train.multitask_recipe import MultitaskRecipe, check_multitask
 from omni.train.parallel import OffloadRecipe, ParallelRecipe, check_parallel
 from omni.train.recipe_file import brief, check_keys, find_recipe, put, read
-from omni.train.tuning.recipe import DpoRecipe, LoraRecipe, check
+from omni.train.tuning.recipe import BinaryRecipe, DistillRecipe, DpoRecipe, LoraRecipe, check
 
 if TYPE_CHECKING:
     from omni.model.config import ModelConfig
@@ -35,6 +35,7 @@ class ModelRecipe:
     tie_embeddings: bool | None = None
     prefix: bool | None = None
     weight_bits: int | None = None
+    activation_bits: int | None = None
     inner_norms: bool | None = None                                     # a new model of one-bit matrices has them
 
     def config(self, vocab: "Vocabulary") -> "ModelConfig":
@@ -188,6 +189,8 @@ class Recipe:
     freeze: list[str] = field(default_factory=list)
     lora: LoraRecipe = field(default_factory=LoraRecipe)
     dpo: DpoRecipe = field(default_factory=DpoRecipe)
+    binary: BinaryRecipe = field(default_factory=BinaryRecipe)
+    distill: DistillRecipe = field(default_factory=DistillRecipe)
     sequence_length: int = 512
     too_long: Literal["error", "drop"] = "error"
     train_on: Literal["answers", "everything"] = "answers"
@@ -225,6 +228,10 @@ class Recipe:
         alone = self.multitask.method == "none" and self.parallel.size == 1 and not self.dpo.beta
         if self.reading.weight < 0 or (self.reading.weight and not alone):
             raise InputError("reading.weight: is 0 or more; above 0 it goes with parallel.* 1, no multitask and no dpo")
+        if self.distill.teacher is not None and not alone:
+            raise InputError("distill: goes with parallel.* 1, no multitask and no dpo; change one of them")
+        if self.dpo.beta and (self.binary.weights or self.binary.inputs):
+            raise InputError("binary: dpo compares with a model whose layers are all as they will be; leave one out")
         if self.dpo.beta and (self.train_on == "everything" or self.parallel.sequence > 1):
             raise InputError("dpo: compares answers, each on one process; use train_on: answers, parallel.sequence: 1")
         check(self.init, self.lora, self.dpo, self.optimizer.groups, self.optimizer.kind)
@@ -251,6 +258,11 @@ class Recipe:
     def beginning(self) -> str | None:
         """Folder of the model to begin with; None for chance."""
         return None if self.init is None else str(named_model(self.init))
+
+    @property
+    def teacher(self) -> str | None:
+        """Folder of the model to learn from; None where there is none."""
+        return None if self.distill.teacher is None else str(named_model(self.distill.teacher))
 
     @classmethod
     def load(cls, path: Path | str, overrides: dict[str, Any] | None = None) -> "Recipe":

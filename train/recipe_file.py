@@ -69,4 +69,5 @@ def brief(message: str) -> str:
     got = re.search(r"(?:Got value|Given value): (.+)", message)
     if not key or not wanted:
         return " ".join(message.split())
-    return f"{key[1]}: expected {wanted}" + (f", got {got[1]!r}" if got else "")
+    said = f"{key[1]}: expected {wanted}" + (f", got {got[1]!r}" if got else "")
+    return said + (f'; write "[{got[1]}]"' if got and wanted == "list" and not got[1].startswith("[") else "")

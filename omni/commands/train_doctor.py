@@ -1,7 +1,12 @@
 """`omni train doctor RECIPE`: the highest stable rate, the warmup it needs and the parts that bend most."""
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from omni.train.recipe import Recipe
 
 EPILOG = """example:
   omni train doctor tiny
@@ -10,6 +15,7 @@ Four to twelve trials of --steps steps each, from the recipe's first weights on 
 repeats four batches; its rate is stable where it learns them, and never gets far worse on the way. With stages the
 first is tried. Interrupted, the same command goes on. What takes hundreds of steps to go wrong is not seen:
 `monitor: {curvature: 200}` in the recipe watches the long run."""
+MOST_ROWS = 4                                                           # of a batch, where there is no GPU
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -18,6 +24,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EPILOG
     parser.add_argument("recipe", metavar="RECIPE", help="YAML file, or a name that `omni train` knows")
     parser.add_argument("--steps", type=int, default=16, help="of a trial (default: %(default)s)")
+    most = f"{MOST_ROWS} of them at most without a GPU"
+    parser.add_argument("--rows", type=int, help=f"of a trial's batches (default: the recipe's, {most})")
     parser.add_argument("--out", type=Path, metavar="DIR", help="where results lie (default: runs/doctor/RECIPE)")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON on the last line")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a key of the recipe")
@@ -30,6 +38,8 @@ def run(args: argparse.Namespace) -> None:
 
     if args.steps < 10:
         raise InputError(f"--steps {args.steps}: a trial needs at least 10 steps to tell anything")
+    if args.rows is not None and args.rows < 1:
+        raise InputError(f"--rows {args.rows}: a batch has at least 1")
     pairs = [word.split("=", 1) for word in args.set]
     if any(len(pair) < 2 for pair in pairs):
         raise InputError("--set: write KEY=VALUE, as in --set optimizer.lr=0.001")
@@ -38,9 +48,29 @@ def run(args: argparse.Namespace) -> None:
         raise InputError("train doctor: tries a loss over tokens on one process; use parallel.* 1 and no dpo")
     from omni.train.curvature.doctor import examine, report, told
 
+    recipe = _lighter(recipe, args.rows)
     out = args.out or Path("runs/doctor") / Path(args.recipe).stem
     findings = examine(recipe, args.steps, out)
     print(told(recipe, findings))
     print(f"{out}/losses.png shows the trials, findings.json has the figures")
     if args.json:
         print(report(recipe, findings).json())
+
+
+def _lighter(recipe: "Recipe", rows: int | None) -> "Recipe":
+    """The recipe as this machine can try it in minutes; what is other than in the long run is said."""
+    import sys
+
+    import torch
+
+    from omni.precision import processor_has_bf16
+
+    gpu = torch.cuda.is_available()
+    rows = rows or min(recipe.batch.rows, recipe.batch.rows if gpu else MOST_ROWS)
+    if rows != recipe.batch.rows:
+        print(f"omni: trials have batches of {rows} rows, not {recipe.batch.rows}, whose gradients are noisier: the"
+              " rates that are found are rather too low (--rows changes that)", file=sys.stderr)  # fmt: skip
+    if recipe.precision == "bf16" and not gpu and not processor_has_bf16():
+        print("omni: this processor imitates bf16, many times as slow as fp32; trials are in fp32", file=sys.stderr)
+        recipe = replace(recipe, precision="fp32")
+    return replace(recipe, batch=replace(recipe.batch, rows=rows, micro=min(recipe.batch.micro, rows)))

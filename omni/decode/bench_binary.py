@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 EPILOG = """example:
   omni bench binary --json
   omni bench binary --preset tiny
-Both models have the preset's shape and random weights. A step takes all of the decoder: embeddings and scores of ids
-stay floats. One thread, on the processor's clock; the ways take turns in every round. Where torchao is installed, its
+All models have the preset's shape, the norms that recipes give to one-bit blocks (inner_norms), and the same random
+weights; binary_inputs has one-bit inputs, too. A step takes all of the decoder: embeddings and scores of ids stay
+floats. One thread, on the processor's clock; the ways take turns in every round. Where torchao is installed, its
 weight-only int8 and int4 (in groups of 32) take turns too, each layer compiled by torch.compile."""
 STEPS, VOCABULARY, GROUP = 8, 8192, 32
 
@@ -57,14 +58,17 @@ def measure(preset: str, rounds: int) -> "Report":
 
     torch.manual_seed(0)
     torch.set_num_threads(1)
-    config = replace(ModelConfig.preset(preset), vocab_size=VOCABULARY, max_steps=512)
+    config = replace(ModelConfig.preset(preset), vocab_size=VOCABULARY, max_steps=512, inner_norms=True)
     floats = OmniTransformer(config).eval()
     one_bit = OmniTransformer(replace(config, weight_bits=1)).eval()
-    one_bit.load_state_dict(floats.state_dict())
-    settle(floats)
-    settle(one_bit)
+    both = OmniTransformer(replace(config, weight_bits=1, activation_bits=1)).eval()
+    for model in (one_bit, both):
+        model.load_state_dict(floats.state_dict())
+    for model in (floats, one_bit, both):
+        settle(model)
     ways = {"fp32": (floats, fast_step(floats)), "int8": (floats, fast_step(floats, int8=True)),
-            "binary": (one_bit, fast_step(one_bit)), **_torchao(floats)}  # fmt: skip
+            "binary": (one_bit, fast_step(one_bit)), "binary_inputs": (both, fast_step(both)),
+            **_torchao(floats)}  # fmt: skip
     times: dict[str, list[float]] = {name: [] for name in ways}
     for _ in progress(range(rounds + 1), "decoding in turns", unit="round"):
         for name, (model, step) in ways.items():

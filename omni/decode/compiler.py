@@ -21,6 +21,7 @@ class Shape(ctypes.Structure):
         ("kv_heads", ctypes.c_int64),
         ("head_dim", ctypes.c_int64),
         ("bits", ctypes.c_int64),
+        ("activation_bits", ctypes.c_int64),
         ("inner_norms", ctypes.c_int64),
         ("eps", ctypes.c_float),
     ]

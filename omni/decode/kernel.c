@@ -18,7 +18,7 @@ enum { ATTENTION_NORM, Q_NORM, K_NORM, FEED_FORWARD_NORM, QKV_BIAS, QKV, QKV_SCA
        GATE_UP_SCALE, DOWN, DOWN_SCALE, POINTERS };
 
 typedef struct {
-    int64_t layers, d_model, d_ff, heads, kv_heads, head_dim, bits, inner_norms;
+    int64_t layers, d_model, d_ff, heads, kv_heads, head_dim, bits, activation_bits, inner_norms;
     float eps;
 } Shape;
 
@@ -79,15 +79,39 @@ static void dot_rows_bits(float *restrict y, const uint8_t *restrict w, const fl
     }
 }
 
+/* The same with signs of x, too, for B/2 each, B = max|x|: to be counted where they are the weights', and where not. */
+static void dot_rows_signs(float *restrict y, const uint8_t *restrict w, const float *restrict x, int64_t rows,
+                           int64_t cols) {
+    int64_t bytes = cols / 8, words = bytes / 8, rest = bytes % 8;
+    uint64_t signs[words + 1], word;
+    float bound = 0;
+    memset(signs, 0, sizeof signs);
+    for (int64_t i = 0; i < cols; i++) bound = fabsf(x[i]) > bound ? fabsf(x[i]) : bound;
+    for (int64_t i = 0; i < cols; i++) ((uint8_t *)signs)[i / 8] |= (x[i] < 0) << i % 8;
+    for (int64_t r = 0; r < rows; r++, w += bytes) {
+        int64_t unlike = 0;
+        for (int64_t c = 0; c < words; c++) {
+            memcpy(&word, w + 8 * c, sizeof word);
+            unlike += __builtin_popcountll(word ^ signs[c]);
+        }
+        word = 0;
+        memcpy(&word, w + 8 * words, rest);
+        unlike += __builtin_popcountll(word ^ signs[words]);
+        y[r] = bound / 2 * (cols - 2 * unlike);
+    }
+}
+
 /* y[n] = matrix x[n]: [count][cols] to [count][rows]. */
-static void multiply(float *y, const void *const *matrix, const float *x, int64_t count, int64_t rows, int64_t cols,
-                     int64_t bits) {
+static void multiply(const Shape *s, float *y, const void *const *matrix, const float *x, int64_t count, int64_t rows,
+                     int64_t cols) {
     const float *scale = matrix[1];
-    if (bits == 32) dot_rows(y, matrix[0], x, count, rows, cols);
-    if (bits == 16) dot_rows_bf16(y, matrix[0], x, count, rows, cols);
-    if (bits == 8) dot_rows_int8(y, matrix[0], x, count, rows, cols);
-    for (int64_t n = 0; bits == 1 && n < count; n++)                    /* so few bytes that reading them again is cheap */
-        dot_rows_bits(y + n * rows, matrix[0], x + n * cols, rows, cols);
+    if (s->bits == 32) dot_rows(y, matrix[0], x, count, rows, cols);
+    if (s->bits == 16) dot_rows_bf16(y, matrix[0], x, count, rows, cols);
+    if (s->bits == 8) dot_rows_int8(y, matrix[0], x, count, rows, cols);
+    for (int64_t n = 0; s->bits == 1 && n < count; n++) {               /* so few bytes that reading them again is cheap */
+        if (s->activation_bits == 1) dot_rows_signs(y + n * rows, matrix[0], x + n * cols, rows, cols);
+        else dot_rows_bits(y + n * rows, matrix[0], x + n * cols, rows, cols);
+    }
     for (int64_t n = 0; scale && n < count; n++)
         for (int64_t r = 0; r < rows; r++) y[n * rows + r] *= scale[r];
 }
@@ -168,26 +192,26 @@ void omni_steps(const Shape *s, const void *const *layers, int64_t count, const 
     for (int64_t n = 0; n < s->layers; n++) {
         const void *const *layer = layers + n * POINTERS;
         for (int64_t r = 0; r < count; r++) rms_norm(normed + r * d, x + r * d, layer[ATTENTION_NORM], d, s->eps);
-        multiply(wide, layer + QKV, normed, count, qkv_rows, d, s->bits);
+        multiply(s, wide, layer + QKV, normed, count, qkv_rows, d);
         const float *bias = layer[QKV_BIAS];
         for (int64_t r = 0; r < count; r++) {
             float *qkv = wide + r * qkv_rows;
             for (int64_t i = 0; bias && i < qkv_rows; i++) qkv[i] += bias[i];
             attention(s, layer, pasts + r, n, cos, sin, qkv, mixed + r * heads, scores);
         }
-        multiply(added, layer + OUT, mixed, count, d, heads, s->bits);
+        multiply(s, added, layer + OUT, mixed, count, d, heads);
         for (int64_t r = 0; s->inner_norms && r < count; r++) even(added + r * d, d);
         for (int64_t i = 0; s->inner_norms && i < count * d; i++) added[i] += mixed[i];
         for (int64_t i = 0; i < count * d; i++) x[i] += added[i];
         for (int64_t r = 0; r < count; r++) rms_norm(normed + r * d, x + r * d, layer[FEED_FORWARD_NORM], d, s->eps);
-        multiply(wide, layer + GATE_UP, normed, count, 2 * ff, d, s->bits);
+        multiply(s, wide, layer + GATE_UP, normed, count, 2 * ff, d);
         for (int64_t r = 0; r < count; r++) {
             float *gate = wide + r * 2 * ff;
             for (int64_t i = 0; i < ff; i++) gate[i] = gate[i] / (1 + expf(-gate[i])) * gate[ff + i];
             if (s->inner_norms) even(gate, ff);
             if (r) memcpy(wide + r * ff, gate, ff * sizeof *gate);      /* over what is used up: rows now lie densely */
         }
-        multiply(added, layer + DOWN, wide, count, d, ff, s->bits);
+        multiply(s, added, layer + DOWN, wide, count, d, ff);
         for (int64_t r = 0; s->inner_norms && r < count; r++) even(added + r * d, d);
         for (int64_t i = 0; i < count * d; i++) x[i] += added[i];
     }

@@ -54,8 +54,8 @@ class Attention(nn.Module):
         super().__init__()
         self.n_heads, self.n_kv_heads, self.head_dim = config.n_heads, config.n_kv_heads, config.head_dim
         self.sizes = [size * config.head_dim for size in (config.n_heads, config.n_kv_heads, config.n_kv_heads)]
-        self.qkv = linear(config.weight_bits, config.d_model, sum(self.sizes), bias=config.qkv_bias)
-        self.out = linear(config.weight_bits, self.sizes[0], config.d_model)
+        self.qkv = linear(config, config.d_model, sum(self.sizes), bias=config.qkv_bias)
+        self.out = linear(config, self.sizes[0], config.d_model)
         self.inner_norms = config.inner_norms
         self.q_norm = RMSNorm(config.head_dim, config.norm_eps) if config.qk_norm else nn.Identity()
         self.k_norm = RMSNorm(config.head_dim, config.norm_eps) if config.qk_norm else nn.Identity()

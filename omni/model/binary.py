@@ -1,7 +1,7 @@
-"""One-bit matrices (Zhang, Garg, Cao, Lew, Ghorbani, Zhang and Firat 2023): trained, and stored eight weights a byte.
+"""One-bit layers (Zhang, Garg, Cao, Lew, Ghorbani, Zhang and Firat 2023): trained, and stored eight weights a byte.
 
-A row of weights w stands for sign(w) B/2 with B = max|w|. The half keeps sums of D products at the size that a float
-layer gives them; bare signs would inflate their variance by D.
+A row of weights w stands for sign(w) B/2 with B = max|w|; so may what a step gives to a layer. The half keeps sums of D
+products at the size that a float layer gives them; bare signs would inflate their variance by D.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-EPS = 1e-6                                                              # by which clipped values stay inside the bound
+from omni.model.config import ModelConfig
+
 BITS, SCALE = ".bits", ".scale"
 
 
@@ -19,7 +20,8 @@ class _Binarized(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         bound = x.abs().amax(dim=-1, keepdim=True)
-        ctx.save_for_backward(x.abs() <= bound * (1 - EPS))
+        inside = 1 - 1e-6                                               # spelt here: torch.compile fails over a global
+        ctx.save_for_backward(x.abs() <= bound * inside)                # where nothing is clipped
         return torch.where(x < 0, -0.5, 0.5).to(x.dtype) * bound
 
     @staticmethod
@@ -37,15 +39,30 @@ def binarized(x: Tensor) -> Tensor:
 
 
 class BinaryLinear(nn.Linear):
-    """A layer whose product sees one bit a weight; `weight` [out, in] holds the floats that training moves."""
+    """A layer whose product sees one bit a weight, and of its inputs, too, where `activation_bits` is 1.
+
+    `weight` [out, in] holds the floats that training moves. What is to be binarized late is switched off until then.
+    """
+
+    def __init__(self, inputs: int, outputs: int, bias: bool = False, activation_bits: int = 32) -> None:
+        super().__init__(inputs, outputs, bias=bias)
+        self.binary_weight, self.binary_input = True, activation_bits == 1
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, binarized(self.weight), self.bias)
+        x = binarized(x) if self.binary_input else x                    # [..., in], a bound for each step
+        return F.linear(x, binarized(self.weight) if self.binary_weight else self.weight, self.bias)
 
 
-def linear(bits: int, inputs: int, outputs: int, bias: bool = False) -> nn.Linear:
-    """A layer of 1 bit a weight, or of floats."""
-    return (BinaryLinear if bits == 1 else nn.Linear)(inputs, outputs, bias=bias)
+def linear(config: ModelConfig, inputs: int, outputs: int, bias: bool = False) -> nn.Linear:
+    """A layer of a block: one-bit where the config has it so, or of floats."""
+    if config.weight_bits == 1:
+        return BinaryLinear(inputs, outputs, bias, config.activation_bits)
+    return nn.Linear(inputs, outputs, bias=bias)
+
+
+def one_bit_layers(model: nn.Module) -> dict[str, BinaryLinear]:
+    """Those of a model, by the names of their matrices."""
+    return {f"{path}.weight": one for path, one in model.named_modules() if isinstance(one, BinaryLinear)}
 
 
 def pack(weight: Tensor) -> tuple[Tensor, Tensor]:

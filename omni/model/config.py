@@ -29,8 +29,9 @@ class ModelConfig:
     qk_norm and z_loss keep mixed modalities stable (Chameleon 2024). `prefix` lets a prompt's steps see each other.
     text_weight: of text and control tokens in the loss that is minimised; speech has many more codes than its text has
     tokens.
-    weight_bits: 1 for blocks of one-bit matrices (omni.model.binary), 32 for floats; inner_norms: the norms and the way
-    around attention's projection that one-bit blocks need (Zhang et al. 2023, section 4.2), which have no weights.
+    weight_bits: 1 for blocks of one-bit matrices (omni.model.binary), 32 for floats; activation_bits: 1 where their
+    inputs are one-bit, too; inner_norms: the norms and the way around attention's projection that one-bit blocks need
+    (Zhang et al. 2023, section 4.2), which have no weights.
     head_size (of each head, where that is not d_model / n_heads), rope_scaling and qkv_bias serve imported models.
     """
 
@@ -54,6 +55,7 @@ class ModelConfig:
     tie_embeddings: bool = True
     prefix: bool = False
     weight_bits: int = 32
+    activation_bits: int = 32
     inner_norms: bool = False
     head_size: int | None = None
     rope_scaling: RopeScaling | None = None
@@ -63,8 +65,14 @@ class ModelConfig:
         for name in ("d_model", "n_layers", "n_heads", "n_kv_heads", "d_ff", "channels", "max_steps", "text_weight"):
             if getattr(self, name) <= 0:
                 raise InputError(f"model.{name}: must be positive, got {getattr(self, name)}")
-        if self.weight_bits not in (1, 32):
-            raise InputError(f"model.weight_bits: must be 1 or 32, got {self.weight_bits}")
+        for name in ("weight_bits", "activation_bits"):
+            if getattr(self, name) not in (1, 32):
+                raise InputError(f"model.{name}: must be 1 or 32, got {getattr(self, name)}")
+        if self.activation_bits == 1 and not (self.weight_bits == 1 and self.inner_norms):
+            raise InputError(                                           # the sign of silu's numbers next to 0 is chance
+                "model.activation_bits: 1 is for one-bit weights with the norms around them; set model.weight_bits: 1"
+                " and model.inner_norms: true, too"
+            )
         if self.head_size is None and self.d_model % self.n_heads:
             divisors = [n for n in range(1, 129) if self.d_model % n == 0 and (self.d_model // n) % 2 == 0]
             raise InputError(

@@ -22,6 +22,7 @@ from omni.model.loss import linear_cross_entropy
 from omni.model.masks import packed_mask, positions_in
 from omni.model.reading import Reading
 from omni.model.sequence_parallel import SequenceParallel
+from omni.model.teacher import Teacher
 
 
 @dataclass
@@ -49,8 +50,9 @@ class Batch:
 class Losses:
     """What training and evaluation look at, over the trained steps of a batch.
 
-    total: differentiable sum, z-loss, text_weight and reading included; each: [trained] cross-entropy; row: [trained]
-    row of the batch; target: [trained] id of the first channel; spelt: nats of all letters that were read, and how many
+    total: differentiable sum, z-loss, text_weight, reading and teacher included; each: [trained] cross-entropy;
+    row: [trained] row of the batch; target: [trained] id of the first channel; spelt: nats of all letters that were
+    read, and how many
     """
 
     total: Tensor
@@ -66,8 +68,8 @@ class FeedForward(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.inner_norms = config.inner_norms
-        self.gate_up = linear(config.weight_bits, config.d_model, 2 * config.d_ff)
-        self.down = linear(config.weight_bits, config.d_ff, config.d_model)
+        self.gate_up = linear(config, config.d_model, 2 * config.d_ff)
+        self.down = linear(config, config.d_ff, config.d_model)
 
     def forward(self, x: Tensor) -> Tensor:
         gate, up = self.gate_up(x).chunk(2, dim=-1)
@@ -126,6 +128,7 @@ class OmniTransformer(nn.Module):
         self.channel_head = channel_head(config)
         self.recompute = False
         self.parallel: SequenceParallel | None = None
+        self.teacher: Teacher | None = None
         initialise(self, config)
 
     @property
@@ -144,10 +147,14 @@ class OmniTransformer(nn.Module):
         trained = batch.loss[:, 1:] & follows                           # [batch, steps - 1]
         ids = batch.ids[:, 1:][trained]                                 # [trained, channels]
         row, column = trained.nonzero(as_tuple=True)                    # the state before a step predicts it
-        states, speaking, here = self._states_at(batch, row * batch.ids.shape[1] + column)
+        index = row * batch.ids.shape[1] + column
+        states, speaking, here = self.states_at(batch, index)
         if here is not None:                                            # the others are with other processes
             ids, row = ids[here], row[here]
         total, each = self._first_channel(states, ids[:, 0])
+        if self.teacher is not None and torch.is_grad_enabled():
+            counts = torch.where(ids[:, 0] < self.config.audio_start, self.config.text_weight, 1.0)
+            total = self.teacher.mixed(total, batch, index, states, self.table, counts)
         if self.channel_head is not None:
             rest, more = self.channel_head.loss(states, ids, self.embedding.weight)
             total, each = total + rest, each + more
@@ -169,7 +176,7 @@ class OmniTransformer(nn.Module):
             each[these] = own
         return total, each
 
-    def _states_at(self, batch: Batch, index: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+    def states_at(self, batch: Batch, index: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """States after the last layer at flat indices batch * steps, [n, d_model]; those that are read, [heard,
         d_model], after their layer; and which of the first are here, if not all."""
         heard = index[:0] if batch.reading is None else batch.reading.place.flatten()

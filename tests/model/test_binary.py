@@ -1,9 +1,11 @@
 """One-bit matrices: values and gradients by definition, packing, variance, and the decoder's kernel."""
 
 import math
+import re
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,13 +15,13 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from omni.cli import main
-from omni.decode.step import fast_step, settle
+from omni.decode.step import KernelStep, fast_step, settle
 from omni.errors import InputError
-from omni.model.binary import BinaryLinear, binarized, pack, pack_state, unpack, unpack_state
+from omni.model.binary import BinaryLinear, binarized, one_bit_layers, pack, pack_state, unpack, unpack_state
 from omni.model.cache import Cache
 from omni.model.config import ModelConfig
-from omni.model.folder import Weights, complete, load_model, save_model
-from omni.model.transformer import OmniTransformer
+from omni.model.folder import Weights, complete, load_model, save_model, save_packed
+from omni.model.transformer import Batch, OmniTransformer
 from omni.vocab import Vocabulary
 
 SHAPE = ModelConfig(
@@ -49,6 +51,49 @@ def test_the_gradient_passes_straight_through_what_is_not_clipped() -> None:
     x = torch.tensor([[0.1, -0.4, 1.0, -0.9]], requires_grad=True)
     (binarized(x) * torch.tensor([1.0, 2.0, 3.0, 4.0])).sum().backward()
     assert x.grad is not None and x.grad.tolist() == [[1.0, 2.0, 0.0, 4.0]]
+
+
+@settings(deadline=None)
+@given(st.integers(1, 5), st.integers(1, 20), st.integers(1, 6), st.integers(0, 999))
+def test_one_bit_inputs_and_their_gradients_are_the_papers(rows: int, cols: int, outputs: int, seed: int) -> None:
+    """In float64, by the formula: clip(x / B, +-(1 - eps)), floor, + 1/2, times B; the gradient as if only clipped."""
+    generator = torch.Generator().manual_seed(seed)
+    layer = BinaryLinear(cols, outputs, activation_bits=1)
+    x = torch.randn(2, rows, cols, generator=generator).requires_grad_()
+    weigh = torch.randn(2, rows, outputs, generator=generator)
+    (layer(x) * weigh).sum().backward()
+    wide, theirs = x.detach().double(), layer.weight.detach().double()
+    rounded, inside = zip(*(formula(one) for one in (wide, theirs)), strict=True)
+    torch.testing.assert_close(layer(x).double(), rounded[0] @ rounded[1].T, rtol=1e-5, atol=1e-5)
+    assert x.grad is not None and layer.weight.grad is not None
+    expected = (weigh.double() @ rounded[1]) * inside[0]
+    torch.testing.assert_close(x.grad.double(), expected, rtol=1e-5, atol=1e-5)
+    expected = weigh.double().flatten(0, 1).T @ rounded[0].flatten(0, 1) * inside[1]
+    torch.testing.assert_close(layer.weight.grad.double(), expected, rtol=1e-5, atol=1e-5)
+
+
+def formula(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """What x is rounded to, and where it is not clipped."""
+    bound = x.abs().max(dim=-1, keepdim=True).values
+    clipped = torch.clip(x / bound, -1 + 1e-6, 1 - 1e-6)
+    return (torch.floor(clipped) + 0.5) * bound, clipped == x / bound
+
+
+@pytest.mark.slow
+def test_one_bit_layers_are_compiled_and_anew_when_they_are_switched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As dynamo traces them; what C++ is then made of it takes half a minute."""
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    plain, traced = (built(replace(SHAPE, activation_bits=1, inner_norms=True)) for _ in range(2))
+    traced.compile_blocks()
+    ids, everything = torch.randint(1, 50, (2, 9, 1)), torch.ones(2, 9, dtype=torch.bool)
+    for late in (True, False):
+        for model in (plain, traced):
+            for name, layer in one_bit_layers(model).items():
+                layer.binary_weight, layer.binary_input = not late or "attention" in name, not late
+            model.zero_grad()
+            model(Batch(ids, everything, everything.long(), ~everything)).total.backward()
+        for name, parameter in plain.named_parameters():
+            torch.testing.assert_close(traced.get_parameter(name).grad, parameter.grad, rtol=1e-3, atol=1e-3)
 
 
 @settings(deadline=None)
@@ -120,17 +165,22 @@ def test_bare_signs_inflate_the_variance_and_the_scaled_form_does_not(d: int) ->
 
 @torch.no_grad()
 @settings(deadline=None, max_examples=12)
-@given(st.booleans(), st.sampled_from([None, 6, 8]), st.integers(1, 12), st.booleans(), st.booleans())
+@given(
+    st.booleans(), st.sampled_from([None, 6, 8]), st.integers(1, 12), st.booleans(), st.sampled_from([None, 32, 1])
+)
 def test_the_kernel_reads_bits_to_the_same_states(
-    qk_norm: bool, head: int | None, steps: int, bias: bool, inner: bool
+    qk_norm: bool, head: int | None, steps: int, bias: bool, inner: int | None
 ) -> None:
-    size = None if inner else head                                      # the way around the projection keeps widths
-    model = built(replace(SHAPE, qk_norm=qk_norm, head_size=size, qkv_bias=bias, inner_norms=inner))
+    """inner: bits of an input of blocks with norms, or None without."""
+    size = head if inner is None else None                              # the way around the projection keeps widths
+    shape = replace(SHAPE, qk_norm=qk_norm, head_size=size, qkv_bias=bias, inner_norms=inner is not None)
+    model = built(replace(shape, activation_bits=inner or 32, d_ff=72 if inner == 1 else 64))
     ids = torch.randint(1, 50, (1, 5 + steps, 1))
     plain, fast = (Cache.empty(model.config, 1, 64, model.table) for _ in range(2))
     states = model.extend(ids, plain)[:, 5:]
     settle(model)
     step = fast_step(model)
+    assert isinstance(step, KernelStep) and step.bits == 1
     model.extend(ids[:, :5], fast)
     said = torch.cat([step(one, fast) for one in ids[:, 5:].split(1, dim=1)], dim=1)
     torch.testing.assert_close(said, states, rtol=1e-4, atol=1e-4)
@@ -152,6 +202,35 @@ def test_inner_norms_are_where_the_paper_has_them() -> None:
     torch.testing.assert_close(block.feed_forward(x), even(block.feed_forward.down(hidden), (48,)))
 
 
-def test_other_widths_are_refused() -> None:
-    with pytest.raises(InputError, match="weight_bits"):
-        replace(SHAPE, weight_bits=4)
+@torch.no_grad()
+def test_one_bit_inputs_are_stored_and_decoded_as_they_are_trained(tmp_path: Path) -> None:
+    vocab = Vocabulary(text=20, codebooks=1, codebook_size=8, image=8, picture_tokens=4, languages=("en",))
+    model = built(replace(SHAPE, activation_bits=1, inner_norms=True).for_vocabulary(vocab))
+    floats = built(replace(model.config, activation_bits=32))           # the same weights
+    ids = torch.randint(1, 20, (1, 9, 1))
+    everything = torch.ones(1, 9, dtype=torch.bool)
+    trained, other = (one.hidden(Batch(ids, everything, everything.long(), ~everything)) for one in (model, floats))
+    assert (trained - other).abs().max() > 0.1
+    save_model(tmp_path / "model", model.state_dict(), model.config, vocab)
+    save_packed(tmp_path / "packed", model, vocab)
+    for name in ("model", "packed"):
+        again, _ = load_model(tmp_path / name)
+        assert again.config == model.config
+        states = again.extend(ids, Cache.empty(again.config, 1, 64, again.table))
+        torch.testing.assert_close(states, trained, rtol=1e-4, atol=1e-4)
+    before = {name: value for name, value in model.config.as_dict().items() if name != "activation_bits"}
+    assert ModelConfig.parse(before, "a folder of before there were any") == floats.config
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"weight_bits": 4}, "model.weight_bits: must be 1 or 32, got 4"),
+        ({"inner_norms": True, "activation_bits": 8}, "model.activation_bits: must be 1 or 32, got 8"),
+        ({"activation_bits": 1}, "model.activation_bits: 1 is for one-bit weights with the norms around them; set"),
+        ({"inner_norms": True, "weight_bits": 32, "activation_bits": 1}, "model.activation_bits: 1 is for one-bit"),
+    ],
+)
+def test_other_widths_are_refused(changes: dict[str, Any], line: str) -> None:
+    with pytest.raises(InputError, match=re.escape(line)):
+        replace(SHAPE, **changes)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from omni.model.config import ModelConfig
-from omni.model.reading import Reading
+from omni.model.reading import Reading, ctc_loss
 from omni.model.transformer import Batch, OmniTransformer
 from omni.vocab import LAYOUTS, Vocabulary
 
@@ -48,6 +48,25 @@ def test_spelling_sums_over_all_alignments(said: list[tuple[list[int], int]], se
         by_enumeration(states[row, :steps] @ table[[0, 3, 5]].T, letters) for row, (letters, steps) in enumerate(said)
     )
     assert float(reading.loss(states.flatten(0, 1), table)) == pytest.approx(expected, rel=1e-5)
+
+
+@given(st.integers(0, 10_000))
+@settings(max_examples=20, deadline=None)
+def test_the_loss_that_has_second_derivatives_is_torchs(seed: int) -> None:
+    torch.manual_seed(seed)
+    lengths = torch.randint(1, 5, (3,))
+    steps = 2 * lengths + torch.randint(0, 3, (3,))
+    scores = torch.randn(int(steps.max()), 3, 4, dtype=torch.float64, requires_grad=True)
+    letters = torch.randint(1, 4, (int(lengths.sum()),))
+
+    def ours(scores: torch.Tensor) -> torch.Tensor:
+        return ctc_loss(scores.log_softmax(-1), letters, steps, lengths)
+
+    torchs = torch.nn.functional.ctc_loss(scores.log_softmax(-1), letters, steps, lengths, reduction="sum")
+    torch.testing.assert_close(ours(scores), torchs)
+    both = [torch.autograd.grad(loss, scores)[0] for loss in (ours(scores), torchs)]
+    torch.testing.assert_close(*both)
+    assert torch.autograd.gradgradcheck(ours, (scores,))
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

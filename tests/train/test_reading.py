@@ -5,13 +5,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from omni.errors import InputError
 from omni.sequence import Segment, Sequence
 from omni.tokenizers.text import TextTokenizer
 from omni.train.data.loader import Dataset, Loader, Share
 from omni.train.data.shards import ShardWriter
+from omni.train.engine import Trainer
 from omni.train.launch import launch
+from omni.train.monitor.log import read_log
 from omni.train.reading import Reader
 from omni.train.recipe import Recipe
 from omni.vocab import Vocabulary
@@ -79,6 +82,29 @@ def test_a_run_learns_to_spell(root: Path, tmp_path: Path) -> None:
     records = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     nats = [record["modalities"]["letters"] for record in records]
     assert nats[-1] < 0.25 * nats[0]
+
+
+def test_the_curvature_is_that_of_the_whole_loss(root: Path, tmp_path: Path) -> None:
+    """Of the steepest direction, by differences of the gradient that trains."""
+    keys = {"monitor.curvature": "2", "monitor.rows": "4", "schedule.steps": "2", "optimizer.lr": "1e-3"}
+    trainer = Trainer(Recipe.load(root / "recipe.yaml", keys), tmp_path / "run", device="cpu")
+    trainer.train()
+    (record,) = (one for one in read_log(tmp_path / "run") if one["kind"] == "curvature")
+    assert trainer.probe is not None
+    trainer.cursor = 0
+    batch, model = trainer.loader().batch(0), trainer.engine.module.model.double()
+    assert any(micro.reading for micro in batch.micro)
+    parameters, vector = list(model.parameters()), trainer.probe.last["plain"].double()
+    begin = torch.nn.utils.parameters_to_vector(parameters).detach()
+
+    def gradient(distance: float) -> torch.Tensor:
+        torch.nn.utils.vector_to_parameters(begin + distance * vector, parameters)
+        loss = sum(model(micro).total for micro in batch.micro) / batch.trained
+        return torch.nn.utils.parameters_to_vector(torch.autograd.grad(loss, parameters))
+
+    bend = float(vector @ (gradient(1e-4) - gradient(-1e-4))) / 2e-4
+    trainer.close()
+    assert record["sharpness"] == pytest.approx(bend, rel=0.01)
 
 
 def test_what_cannot_be_read_is_refused(root: Path, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import json
 import math
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +24,26 @@ WARMUPS = 2                                                             # trials
 
 
 @dataclass(frozen=True)
+class Edge:
+    """The highest rate that was found stable, and the lowest above it that failed, if any that was tried did."""
+
+    stable: float
+    failed: float | None
+
+    def __str__(self) -> str:
+        return f"{self.stable:g}" if self.failed else f"at least {self.stable:g} (no rate that was tried failed)"
+
+
+@dataclass(frozen=True)
 class Findings:
-    """Of one recipe. Rates are None where none that was tried is stable; so is the warmup."""
+    """Of one recipe. Edges are None where no rate that was tried is stable; so is the warmup. parts: at `parts_lr`"""
 
     trials: list[Trial]
-    highest: float | None
-    highest_cold: float | None
+    highest: Edge | None
+    highest_cold: Edge | None
     warmup: int | None
     parts: list[PartOf]
+    parts_lr: float | None
 
 
 def examine(recipe: Recipe, steps: int, out: Path) -> Findings:
@@ -71,11 +83,14 @@ class _Examination:
         cold = warmup = None
         if highest:                                                     # a warmup lowers no rate
             self._allow(MOST + WARMUPS)
-            cold = highest_stable(lambda rate: self.stable(rate, 0), highest, climb=False)
+            cold = highest_stable(lambda rate: self.stable(rate, 0), highest.stable, climb=False)
+            if cold and cold.failed is None:
+                cold = replace(cold, failed=highest.failed)
             self._allow(WARMUPS)
-            warmup = 0 if cold and cold >= lr else least_warmup(lambda steps: self.stable(lr, steps), half)
+            warmup = 0 if cold and cold.stable >= lr else least_warmup(lambda steps: self.stable(lr, steps), half)
         trials = sorted(self.known, key=lambda one: (one.warmup, one.lr))
-        return Findings(trials, highest, cold, warmup, self.parts)
+        parts_lr = next((one.lr for one in self.known if one.stable), None)  # `stable` has seen them there
+        return Findings(trials, highest, cold, warmup, self.parts, parts_lr)
 
     def stable(self, lr: float, warmup: int) -> bool:
         """Whether such a trial is, known or tried now; the first that is shows the parts, too."""
@@ -97,7 +112,7 @@ class _Examination:
         self.bar.refresh()
 
 
-def highest_stable(stable: Callable[[float], bool], lr: float, climb: bool) -> float | None:
+def highest_stable(stable: Callable[[float], bool], lr: float, climb: bool) -> Edge | None:
     """The highest stable rate of lr * 2^k, if stability is lost but once as the rate grows.
 
     By leaps of four, down from `lr` where that is not stable, else, with `climb`, up; and a step of two within the last
@@ -105,13 +120,13 @@ def highest_stable(stable: Callable[[float], bool], lr: float, climb: bool) -> f
     """
     up = stable(lr)
     if up and not climb:
-        return lr
+        return Edge(lr, None)
     rates = [lr * LEAP ** (k if up else -k) for k in range(LEAPS + 1)]
     end = next((rate for rate in rates[1:] if stable(rate) != up), None)
     if end is None:                                                     # all alike
-        return rates[-1] if up else None
+        return Edge(rates[-1], None) if up else None
     best = end / LEAP if up else end
-    return best * STEP if stable(best * STEP) else best
+    return Edge(best * STEP, best * LEAP) if stable(best * STEP) else Edge(best, best * STEP)
 
 
 def least_warmup(stable: Callable[[int], bool], most: int) -> int | None:
@@ -143,8 +158,12 @@ def report(recipe: Recipe, findings: Findings) -> Report:
     """Figures of an examination."""
     found = Report("train doctor")
     found.add("lr", recipe.optimizer.lr, "of the recipe")
-    found.add("highest_stable_lr", findings.highest, "after a warmup of half a trial")
-    found.add("highest_stable_lr_without_warmup", findings.highest_cold, "at once")
+    for name, edge, when in (
+        ("highest_stable_lr", findings.highest, "after a warmup of half a trial"),
+        ("highest_stable_lr_without_warmup", findings.highest_cold, "at once"),
+    ):
+        low, high = (edge.stable, edge.failed) if edge else (None, None)
+        found.add(name, low, when, low=low, high=high)
     found.add("warmup_needed", findings.warmup, "steps at the recipe's rate")
     for part in findings.parts:
         low, high = part.ratio, part.ratio + part.error                 # a Ritz value is never above the largest
@@ -165,8 +184,9 @@ def told(recipe: Recipe, findings: Findings) -> str:
         lines.append("no rate that was tried is stable: look at the data, or at init and precision; or the model that")
         lines.append("it begins with knows its data, and a few steps make it worse at any rate")
     else:
-        word = "is stable in" if lr <= findings.highest else "is ABOVE what is stable in"
-        lines.append(f"optimizer.lr {lr:g} {word} these trials; the highest stable rate is {findings.highest:g}")
+        word = "is stable in" if lr <= findings.highest.stable else "is ABOVE what is stable in"
+        lines.append(f"optimizer.lr {lr:g} {word} these trials; the highest stable rate is {findings.highest}")
+        lines.append(f"without a warmup it is {findings.highest_cold or 'below all that were tried'}")
         lines.append(_warmup(recipe, findings))
     if best := max((one for one in findings.trials if one.stable), key=lambda one: one.gain, default=None):
         lines.append(f"what learnt most in so few steps: {best.lr:g} after a warmup of {best.warmup}")
@@ -175,7 +195,7 @@ def told(recipe: Recipe, findings: Findings) -> str:
     least = {True: "", False: "at least "}
     worst = ", ".join(f"{part.name} {least[part.converged]}{part.ratio:.3g}" for part in findings.parts[:3])
     edge = "steps overshoot above 1, which Muon bounds" if recipe.optimizer.kind == "muon" else "1 is the edge"
-    lines.append(f"sharpest parts, in stability thresholds ({edge}): {worst}")
+    lines.append(f"sharpest parts at {findings.parts_lr:g}, in stability thresholds ({edge}): {worst}")
     widest = sorted(findings.parts, key=lambda part: -part.spread)[:3]
     wide = ", ".join(f"{part.name} {part.spread:.0f}x" for part in widest)
     lines.append(f"worst conditioned parts, by their largest curvature over the root mean square: {wide}")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from omni.errors import InputError
-from omni.model.twice import REFUSAL
+from omni.model.twice import REFUSAL, twice_differentiable
 
 ONCE = "torch::autograd::Error"                                         # what a gradient without a derivative hangs on
 
@@ -98,12 +98,9 @@ class Hessian:
 
     def _gradient(self, part: Callable[[], Tensor]) -> list[Tensor]:
         """Of one part, recorded so that it can be differentiated."""
-        with torch.enable_grad():
+        with torch.enable_grad(), twice_differentiable():
             loss = part()
-            if loss.numel() != 1:
-                raise CurvatureError(f"curvature: a loss of shape {list(loss.shape)} is no number; use its mean")
-            if not loss.requires_grad:
-                raise CurvatureError("curvature: the loss does not depend on the parameters; is the model detached?")
+            _check_loss(loss)
             one = torch.ones_like(loss, requires_grad=True)             # so that all that follows is recorded
             with _refusals():
                 found = torch.autograd.grad(loss, self.parameters, one, create_graph=True, materialize_grads=True)
@@ -123,7 +120,7 @@ class Hessian:
             return [torch.zeros_like(one) for one in self.parameters]
         outputs, vectors = zip(*known, strict=True)
         keep = self._recorded is not None
-        with _refusals():
+        with _refusals(), twice_differentiable():                       # what was not kept is computed again
             return torch.autograd.grad(outputs, self.parameters, vectors, retain_graph=keep, materialize_grads=True)
 
     def _flat(self, values: Sequence[Tensor]) -> Tensor:
@@ -171,6 +168,17 @@ def _not_twice(reason: str) -> CurvatureError:
     )
 
 
+def _check_loss(loss: object) -> None:
+    """Raises CurvatureError for what has no curvature."""
+    if not isinstance(loss, Tensor):
+        raise CurvatureError(f"curvature: a loss of type {type(loss).__name__} has no gradient; return a tensor")
+    if loss.numel() != 1:
+        raise CurvatureError(f"curvature: a loss of shape {list(loss.shape)} is no number; use its mean")
+    if not loss.requires_grad:
+        raise CurvatureError("curvature: the loss does not depend on the parameters; is the model detached?")
+    _check_finite(loss, "the loss")
+
+
 def _check_recorded(gradient: Sequence[Tensor]) -> None:
     """Raises CurvatureError where something of the gradient has no derivative, which would count as constant.
 
@@ -193,5 +201,6 @@ def _check_recorded(gradient: Sequence[Tensor]) -> None:
 def _check_finite(vector: Tensor, what: str) -> None:
     if not bool(vector.isfinite().all()):
         raise CurvatureError(
-            f"curvature: {what} has numbers that are not finite; the run has diverged, or bf16 overflows: use fp32"
+            f"curvature: {what} has numbers that are not finite: the run has diverged, bf16 overflows (use fp32),"
+            " or the loss has no derivative here (a norm or a root at 0)"
         )

@@ -67,8 +67,13 @@ def top_eigenvalue(
     Lanczos with full reorthogonalisation, restarted from the best Ritz vectors when `basis` vectors are in memory
     (thick restart, Wu and Simon 2000). start: a guess [size], as the vector of the last probe, instead of the
     operator's own; some chance is mixed in, so that a wrong one does not hold it back.
-    Raises UnconvergedError after `most` products, FlatError where the operator is zero.
+    Raises UnconvergedError after `most` products, FlatError where the operator is zero, ValueError for fewer than 2
+    vectors, no products, or a start of another size.
     """
+    if basis < 2 or most < 1:
+        raise ValueError(f"basis, most: want at least 2 vectors and 1 product, got {basis} and {most}")
+    if start is not None and start.shape != (operator.size,):
+        raise ValueError(f"start: must be of shape [{operator.size}], got {list(start.shape)}")
     least = LEAST if start is None else LEAST_WARM
     start = operator.guess() if start is None else start
     chance = torch.randn(operator.size, generator=Generator().manual_seed(seed)).to(start)
@@ -91,8 +96,10 @@ def power_iteration(
     """The eigenvalue of largest size, of either sign: two vectors in memory, and many more products than Lanczos takes.
 
     It ends where the residual, which bounds the distance to the next eigenvalue, is within `tolerance` of the value.
-    Raises UnconvergedError after `most` products, FlatError where the operator is zero.
+    Raises UnconvergedError after `most` products, FlatError where the operator is zero, ValueError for no products.
     """
+    if most < 1:
+        raise ValueError(f"most: must be at least 1 product, got {most}")
     chance = torch.randn(operator.size, generator=Generator().manual_seed(seed))
     vector = chance.to(operator.guess()) if start is None else start
     for products in range(1, most + 1):

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import torch
 
-from omni.model.twice import twice_differentiable
 from omni.progress import progress
 from omni.train.curvature.hessian import CurvatureError, FlatError, Hessian, Operator, Scaled
 from omni.train.curvature.lanczos import UnconvergedError, top_eigenvalue
@@ -45,18 +44,17 @@ def examine_parts(trainer: Trainer) -> list[PartOf]:
     """
     model = trainer.engine.module.model
     named = {name: one for name, one in model.named_parameters() if one.requires_grad}
-    batch = Loader(trainer.data, trainer.stages.order, Share(1, 1)).batch(0)
+    batch = Loader(trainer.data, trainer.stages.order, Share(1, 1), read=trainer.loader().read).batch(0)
     micro, found = batch.micro[0].to(trainer.device), []
-    with twice_differentiable():
-        hessian = Hessian([lambda: model(micro).total / max(1, batch.trained)], list(named.values()))
-        scale = preconditioner_of(trainer.recipe, trainer.engine, trainer.optimizer, trainer.gradient_norm)
-        for name, span in progress(list(spans(list(named)).items()), "parts", unit="part"):
-            try:
-                found.append(PartOf(name, *_condition(Scaled(hessian.block(*span), scale.block(*span)))))
-            except FlatError:                                           # no row of the batch uses it, or its rate is 0
-                continue
-            except CurvatureError as error:
-                print(f"omni: {name} is left out: {error}", file=sys.stderr, flush=True)
+    hessian = Hessian([lambda: model(micro).total / max(1, batch.trained)], list(named.values()))
+    scale = preconditioner_of(trainer.recipe, trainer.engine, trainer.optimizer, trainer.gradient_norm)
+    for name, span in progress(list(spans(list(named)).items()), "parts", unit="part"):
+        try:
+            found.append(PartOf(name, *_condition(Scaled(hessian.block(*span), scale.block(*span)))))
+        except FlatError:                                               # no row of the batch uses it, or its rate is 0
+            continue
+        except CurvatureError as error:
+            print(f"omni: {name} is left out: {error}", file=sys.stderr, flush=True)
     return sorted(found, key=lambda one: -one.ratio)
 
 

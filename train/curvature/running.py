@@ -4,22 +4,25 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
 from omni.model.transformer import Batch
-from omni.model.twice import twice_differentiable
 from omni.train.curvature.hessian import CurvatureError, Hessian, Operator, Scaled
 from omni.train.curvature.lanczos import Eigenpair, UnconvergedError, top_eigenvalue
 from omni.train.curvature.precondition import MOMENTS, NO_STEP, Preconditioner
-from omni.train.data.loader import Dataset, GlobalBatch, Loader, Share
+from omni.train.data.loader import GlobalBatch, Loader, Share
 from omni.train.optimizers import Adafactor, AnyOptimizer, Muon
 from omni.train.recipe import Recipe
 from omni.train.stages import Stages
 from omni.train.state.fragments import fragments, optimizer_steps
+
+if TYPE_CHECKING:
+    from omni.train.multitask.running import TaskWeights
 
 TOLERANCE = 0.05                                                        # of the eigenvalue: a monitor's accuracy
 MOST, BASIS = 24, 6                                                     # products, and vectors in memory
@@ -57,11 +60,15 @@ class Look:
 class Probe:
     """Sharpness of a run's loss on one batch, plain and as its optimizer feels it; each look starts from the last."""
 
-    def __init__(self, recipe: Recipe, engine: Any, optimizer: AnyOptimizer, batch: GlobalBatch) -> None:
-        """engine: of DeepSpeed around the model; batch: this process's share of the rows that are looked at"""
-        self.recipe, self.engine, self.optimizer = recipe, engine, optimizer
-        self.keep = not recipe.activation_checkpointing                 # the gradient's record, for speed
-        self.parts = [self._part(micro, batch.trained) for micro in batch.micro]
+    def __init__(
+        self, recipe: Recipe, engine: Any, optimizer: AnyOptimizer, batch: GlobalBatch, weigher: "TaskWeights | None"
+    ) -> None:
+        """engine: of DeepSpeed around the model; batch: this process's share of the rows that are looked at
+        weigher: of the tasks, where they do not all count alike
+        """
+        self.recipe, self.engine, self.optimizer, self.batch, self.weigher = recipe, engine, optimizer, batch, weigher
+        # the gradient's record, for speed; those of many micro-batches would take more memory than training does
+        self.keep = not recipe.activation_checkpointing and len(batch.micro) == 1
         self.parameters = {n: p for n, p in engine.module.model.named_parameters() if p.requires_grad}
         self.last: dict[str, Tensor] = {}
         self.noted = False                                              # a Muon's ratio has been spoken of
@@ -72,25 +79,27 @@ class Probe:
         Raises CurvatureError where there is no curvature to see, alike in all of them.
         """
         began = time.monotonic()
-        with twice_differentiable():
-            hessian = Hessian(self.parts, list(self.parameters.values()), total, self.keep)
-            sharpness, sure = self._top("plain", hessian)
-            scale = preconditioner_of(self.recipe, self.engine, self.optimizer, norm)
-            ratio, sure_too = None, True
-            if math.isfinite(scale.threshold):
-                ratio, sure_too = self._top("scaled", Scaled(hessian, scale))
+        hessian = Hessian(self._parts(), list(self.parameters.values()), total, self.keep)
+        sharpness, sure = self._top("plain", hessian)
+        scale = preconditioner_of(self.recipe, self.engine, self.optimizer, norm)
+        ratio, sure_too = None, True
+        if math.isfinite(scale.threshold):
+            ratio, sure_too = self._top("scaled", Scaled(hessian, scale))
         return Look(sharpness, ratio, scale.threshold, sure and sure_too, time.monotonic() - began)
 
     @classmethod
     def of(
-        cls, recipe: Recipe, engine: Any, optimizer: AnyOptimizer, data: Dataset, stages: Stages, share: Share
+        cls, recipe: Recipe, engine: Any, optimizer: AnyOptimizer, loader: Loader, weigher: "TaskWeights | None"
     ) -> "Probe | None":
-        """On a run's first rows, whatever step it is at; None where the recipe does not want one."""
+        """On a run's first rows, whatever step it is at; None where the recipe does not want one.
+
+        loader: of this process
+        """
         if not recipe.monitor.curvature:
             return None
-        mine = Share(recipe.monitor.rows, share.micro, share.rank, share.world)
-        batch = Loader(data, stages.order, mine).batch(0)
-        return cls(recipe, engine, optimizer, batch)
+        share = Share(recipe.monitor.rows, loader.share.micro, loader.share.rank, loader.share.world)
+        batch = Loader(loader.data, loader.order, share, read=loader.read).batch(0)
+        return cls(recipe, engine, optimizer, batch, weigher)
 
     def report(self, stages: Stages, step: int, norm: float) -> dict[str, Any]:
         """A look's record after `step` steps, as log.jsonl has it; with `warning` or `note` where there is something
@@ -119,15 +128,20 @@ class Probe:
         self.last[name] = found.vector
         return found, sure
 
-    def _part(self, micro: Batch, trained: int) -> Callable[[], Tensor]:
-        """This micro-batch's share of the mean loss; past DeepSpeed, which has nothing to do here."""
+    def _parts(self) -> list[Callable[[], Tensor]]:
+        """This process's shares of the mean loss as it is trained, one a micro-batch. Every process calls it."""
+        if self.weigher:
+            return self.weigher.parts(self.batch, self._summed)
+        return [partial(self._mean, micro) for micro in self.batch.micro]
 
-        def loss() -> Tensor:
-            batch = micro.to(self.engine.device)
-            summed: Tensor = self.engine.module(batch.ids, batch.loss, batch.document, batch.prefix)[0]
-            return summed / max(1, trained)
+    def _mean(self, micro: Batch) -> Tensor:
+        return self._summed(micro) / max(1, self.batch.trained)
 
-        return loss
+    def _summed(self, micro: Batch) -> Tensor:
+        """The total loss of these rows; past DeepSpeed, which has nothing to do here."""
+        batch = micro.to(self.engine.device)
+        found: Tensor = self.engine.module(batch.ids, batch.loss, batch.document, batch.prefix, batch.reading)[0]
+        return found
 
 
 def total(vector: Tensor) -> Tensor:

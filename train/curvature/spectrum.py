@@ -97,8 +97,11 @@ class Density:
 def density(operator: Operator, samples: int = 4, steps: int = 40, seed: int = 0) -> Density:
     """Spectral density by stochastic Lanczos quadrature (Ubaru, Chen and Saad 2017; Ghorbani et al. 2019).
 
-    From each of `samples` random vectors, `steps` products give the nodes and weights of a Gauss quadrature.
+    From each of `samples` random vectors, `steps` products give the nodes and weights of a Gauss quadrature. Raises
+    ValueError for less than one of either.
     """
+    if samples < 1 or steps < 1:
+        raise ValueError(f"samples, steps: must be at least 1, got {samples} and {steps}")
     generator = Generator().manual_seed(seed)
     nodes, weights = [], []
     for _ in range(samples):

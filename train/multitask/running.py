@@ -7,6 +7,7 @@ not hold the gradients of all tasks at once, and go with any optimizer and ZeRO 
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,7 @@ class TaskWeights:
         self.tasks, self.engine, self.total, self.seed = tasks, engine, total, seed
         self.name, self.rule = plan.method, rule_of(plan, rows, lr)
         self.weights = torch.ones(len(tasks), dtype=torch.float64)      # of the last batch, 0 for tasks not in it
+        self.latest = torch.full_like(self.weights, 1 / len(tasks))     # of each, in the last batch that had it
         self.scale = self.weights                                       # from a sum over steps to the weighted mean
         self.counts = torch.zeros(len(tasks))                           # trained steps in the last batch
         self.sums = torch.zeros(len(tasks), dtype=torch.float64, device=engine.device)  # this process's losses in it
@@ -67,16 +69,14 @@ class TaskWeights:
 
     def begin(self, batch: GlobalBatch, step: int) -> None:
         """Weigh the tasks of a global batch. Every process calls it."""
-        counts = torch.zeros(len(self.tasks))
-        for micro, tasks in zip(batch.micro, batch.tasks, strict=True):
-            counts.index_add_(0, torch.from_numpy(tasks), trained_steps(micro).float())
-        self.counts = self.total(counts.to(self.engine.device)).cpu()
+        self.counts = self._counted(batch)
         gradients = Gradients(self.engine, batch, self.counts, self.total)
         with torch.random.fork_rng(devices=[]):                         # the rule's chance is that of the step
             torch.manual_seed(self.seed * 1_000_003 + step)
             found = self.rule.weigh(gradients) if gradients.here else torch.zeros(0)
         self.weights = torch.zeros(len(self.tasks), dtype=torch.float64)
         self.weights[gradients.here] = normalised(found).double()
+        self.latest[gradients.here] = self.weights[gradients.here] * self.latest[gradients.here].sum()
         self.scale = self.weights * batch.trained / self.counts.clamp(min=1)
         if self.rule.pull:                                              # the losses themselves move nothing
             self.scale = torch.zeros_like(self.scale)
@@ -99,6 +99,23 @@ class TaskWeights:
             total = total + self.pull * (parameter.flatten() @ gradient.to(parameter)).to(total)
         return Losses(total, each, torch.cat(rows), target, spelt)
 
+    def parts(self, batch: GlobalBatch, summed: Callable[[Batch], Tensor]) -> list[Callable[[], Tensor]]:
+        """This process's shares of the weighted mean loss of another batch, one a micro-batch, by the weights that its
+        tasks had last. Every process calls it.
+
+        summed: the loss of some rows, summed over their trained steps
+        """
+        counts = self._counted(batch)
+        here = counts.nonzero().flatten()
+        scale = torch.zeros_like(self.latest)
+        scale[here] = normalised(self.latest[here]) / counts[here]
+
+        def share(micro: Batch, tasks: np.ndarray) -> Tensor:
+            found = [(task, torch.from_numpy(np.flatnonzero(tasks == task))) for task in np.unique(tasks)]
+            return torch.stack([summed(taken(micro, rows)) * float(scale[task]) for task, rows in found]).sum()
+
+        return [partial(share, micro, tasks) for micro, tasks in zip(batch.micro, batch.tasks, strict=True)]
+
     def end(self, applied: bool, factor: float) -> None:
         """What the rule learns from the batch, where its step was applied. Every process calls it.
 
@@ -114,6 +131,13 @@ class TaskWeights:
         """Weights of the tasks in the last batch, by name."""
         pairs = zip(self.tasks, self.weights.tolist(), self.counts.tolist(), strict=True)
         return {task: weight for task, weight, count in pairs if count}
+
+    def _counted(self, batch: GlobalBatch) -> Tensor:
+        """Trained steps of every task in all processes."""
+        counts = torch.zeros(len(self.tasks))
+        for micro, tasks in zip(batch.micro, batch.tasks, strict=True):
+            counts.index_add_(0, torch.from_numpy(tasks), trained_steps(micro).float())
+        return self.total(counts.to(self.engine.device)).cpu()
 
     def memory(self) -> dict[str, list[float]]:
         """What the rule must know to go on alike, by its name."""

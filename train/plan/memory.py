@@ -11,6 +11,7 @@ import numpy as np
 
 from omni.model.config import ModelConfig
 from omni.model.loss import CHUNK
+from omni.model.shape import load_shape
 from omni.train.buckets import MAX_LIVE, reduce_bucket
 from omni.train.plan.activations import Device, activations
 from omni.train.plan.share import held, share
@@ -25,7 +26,8 @@ class Memory:
     activations: saved for backward; recomputed: of one block, in backward with checkpointing
     loss: gradients that the chunked cross-entropy works out in forward
     logits: one chunk of them, in forward alone; scaled: the output's gradient times its own, in backward alone
-    buffers: weights that ZeRO 3 has gathered, rotary tables, bf16 copies under autocast; bucket: of the reduction
+    buffers: weights that ZeRO 3 has gathered, rotary tables, bf16 copies under autocast, a teacher; bucket: of the
+    reduction
     stepping: gradients in the optimizer's step, when activations and bucket are gone: a shard and its fp32 copy
     host, drive: what is offloaded from this accelerator
     """
@@ -101,7 +103,7 @@ def memory(
         loss=wide * (table + trained * config.d_model),
         logits=min(CHUNK["cuda" if device == "gpu" else "cpu"], trained) * config.vocab_size * (4 if wide == 4 else 6),
         scaled=wide * table,
-        buffers=gathered + autocast + rope_bytes(config),
+        buffers=gathered + autocast + rope_bytes(config) + _teacher(recipe),
         bucket=size * reduce_bucket(config) if stage else 0.0,
         stepping=(size + 4) * count / shards if stage else gradients,
         host=_offloaded(recipe, "cpu", masters + states, weights),
@@ -113,6 +115,16 @@ def memory(
 def bytes_of(recipe: Recipe) -> int:
     """Bytes of a weight and of its gradient: without ZeRO bf16 is autocast over fp32 weights."""
     return 2 if recipe.precision == "bf16" and recipe.zero else 4
+
+
+def taught_by(recipe: Recipe) -> ModelConfig | None:
+    """The shape of the model that a recipe learns from, which every process has whole. Raises InputError without it."""
+    return None if recipe.teacher is None else load_shape(recipe.teacher)[0]
+
+
+def _teacher(recipe: Recipe) -> float:
+    shape = taught_by(recipe)
+    return 0.0 if shape is None else float(bytes_of(recipe) * sum(shape.parameters().values()) + rope_bytes(shape))
 
 
 def rope_bytes(config: ModelConfig) -> int:

@@ -8,7 +8,7 @@ from omni.train.data.loader import Share
 from omni.train.plan.activations import activations
 from omni.train.plan.communication import Communication, communication
 from omni.train.plan.hardware import Hardware
-from omni.train.plan.memory import Memory, bytes_of, memory, moments
+from omni.train.plan.memory import Memory, bytes_of, memory, moments, taught_by
 from omni.train.plan.share import held
 from omni.train.recipe import Recipe
 
@@ -91,7 +91,9 @@ def _throughput(
     tensor, parts = recipe.parallel.tensor, held(config, recipe.parallel.tensor)
     outputs = config.vocab_size * config.d_model + parts["channel_heads"]
     computed = flops + tokens * 6.0 * outputs * (tensor - 1)
-    compute = again * computed / (world * gear.achievable * gear.flops)
+    teacher = taught_by(recipe)
+    taught = 0.0 if teacher is None else tokens * teacher.flops_per_step(recipe.sequence_length) / 3  # forward alone
+    compute = (again * computed + taught) / (world * gear.achievable * gear.flops)
     accumulation = recipe.batch.rows // (recipe.batch.micro * recipe.parallel.copies(world))
     whole = (2 if recipe.precision == "bf16" else 4) * sum(parts.values())  # read forward and backward in a micro-batch
     steps = recipe.batch.micro * recipe.sequence_length // recipe.parallel.sequence

@@ -25,6 +25,8 @@ from omni.train.environment import deepspeed
 from omni.train.recipe import Recipe
 from omni.train.start.likeness import start_alike
 from omni.train.tuning.adapters import adapter_spreads, is_adapter, plain_name
+from omni.train.tuning.binary import binarize
+from omni.train.tuning.distil import teacher_of
 from omni.train.tuning.prepare import prepare
 from omni.vocab import Vocabulary
 
@@ -65,6 +67,11 @@ def construct(
         with _whole(model) as write:
             if write:
                 start_alike(model, vocab, Tokenizers.load(recipe.tokenizers), recipe.seed)
+    model.teacher = teacher_of(recipe, device, model.table.dtype)
+    binarize(model, recipe.binary, 0)
+    model.recompute = recipe.activation_checkpointing
+    if recipe.compile:
+        model.compile_blocks()
     return model
 
 

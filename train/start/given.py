@@ -55,6 +55,8 @@ def state_of(
     values = recipe.as_dict()
     if recipe.beginning is not None:                                    # which model, wherever it lies
         values["init"] = identity(recipe.beginning)
+    if recipe.teacher is not None:
+        values["distill"]["teacher"] = identity(recipe.teacher)
     fingerprints = data.fingerprint, data.vocab.hash
     return State(step, cursor, world, optimizer_steps, list(guard), values, *fingerprints, dict(multitask or {}))
 

@@ -7,10 +7,11 @@ from omni.model.config import ModelConfig
 from omni.model.shape import load_shape
 from omni.model.tensor_parallel import check_divides
 from omni.train.recipe import Recipe
+from omni.train.tuning.distil import check_teacher
 from omni.vocab import Vocabulary
 
 # No tensor's shape depends on these.
-FREE = ("max_steps", "rope_theta", "z_loss", "text_weight", "prefix", "weight_bits")
+FREE = ("max_steps", "rope_theta", "z_loss", "text_weight", "prefix", "weight_bits", "activation_bits")
 
 
 def shape_of(recipe: Recipe, vocab: Vocabulary) -> ModelConfig:
@@ -20,6 +21,9 @@ def shape_of(recipe: Recipe, vocab: Vocabulary) -> ModelConfig:
     """
     shape = recipe.model.config(vocab) if recipe.beginning is None else _changed(recipe, recipe.beginning, vocab)
     check_divides(recipe.parallel.tensor, shape)
+    check_teacher(recipe, shape, vocab)
+    if recipe.lora.rank and shape.weight_bits == 1:
+        raise InputError("lora: adapters are merged into floats, not into one-bit matrices; train those whole")
     return shape
 
 

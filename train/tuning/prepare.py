@@ -9,6 +9,7 @@ from omni.model.config import ModelConfig
 from omni.model.transformer import OmniTransformer
 from omni.train.recipe import Recipe
 from omni.train.tuning.adapters import add_adapters
+from omni.train.tuning.binary import check_layers, check_steps
 from omni.train.tuning.groups import chosen, freeze, rates
 
 
@@ -20,11 +21,13 @@ def prepare(model: OmniTransformer, recipe: Recipe) -> OmniTransformer:
         for name in chosen(recipe.lora.also, parameters, "lora.also"):
             parameters[name].requires_grad_(True)
     freeze(model, recipe.freeze)
+    check_layers(model, recipe.binary)
     return model
 
 
 def check_names(recipe: Recipe, config: ModelConfig) -> None:
     """Raise InputError for a pattern of the recipe that names nothing, before any weight is made."""
+    check_steps(recipe)
     with torch.device("meta"):
         rates(prepare(OmniTransformer(config), recipe), recipe.optimizer.groups)
 

@@ -38,6 +38,34 @@ class DpoRecipe:
             raise InputError(f"dpo.beta: must be at least 0, got {self.beta}")
 
 
+@dataclass(frozen=True)
+class BinaryRecipe:
+    """Steps from which weights, and inputs, of one-bit layers are one bit (omni.train.tuning.binary), by patterns over
+    the names of their matrices; the first pattern that matches counts, and what none matches is so from the start."""
+
+    weights: dict[str, int] = field(default_factory=dict)
+    inputs: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for key in ("weights", "inputs"):
+            for pattern, step in getattr(self, key).items():
+                if step < 0:
+                    raise InputError(f"binary.{key}: {pattern}: steps are counted from 0, got {step}")
+
+
+@dataclass(frozen=True)
+class DistillRecipe:
+    """Learning from a model over the same ids, too (Hinton et al. 2015). teacher: its folder, or `omni-tiny`; weight:
+    the share of the loss that is the cross-entropy with its probabilities, the rest being that with the data."""
+
+    teacher: str | None = None
+    weight: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0 < self.weight <= 1:
+            raise InputError(f"distill.weight: must be above 0 and at most 1, got {self.weight}")
+
+
 def check(init: str | None, lora: LoraRecipe, dpo: DpoRecipe, groups: dict[str, float], optimizer: str) -> None:
     """Raise InputError for parts that do not go together."""
     if init is None and lora.rank:

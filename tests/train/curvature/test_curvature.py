@@ -15,7 +15,6 @@ from omni.model.config import ModelConfig
 from omni.model.transformer import Batch, OmniTransformer
 from omni.model.twice import twice_differentiable
 from omni.train.curvature import (
-    CurvatureError,
     Hessian,
     Preconditioner,
     Scaled,
@@ -120,8 +119,7 @@ def test_parts_autocast_recomputation_and_memory_change_nothing() -> None:
         with torch.autocast("cpu", torch.bfloat16):
             rough = Hessian([lambda: model(batch).total], parameters) @ vector
     assert float((rough - whole).norm() / whole.norm()) < 0.1
-    with pytest.raises(CurvatureError, match="twice_differentiable"):
-        Hessian([lambda: model(batch).total], parameters) @ vector
+    assert torch.allclose(Hessian([lambda: model(batch).total], parameters) @ vector, whole, rtol=1e-4, atol=1e-3)
 
 
 def test_peers_agree() -> None:

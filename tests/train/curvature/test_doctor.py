@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omni.cli import main
-from omni.train.curvature.doctor import MOST, WARMUPS, Findings, highest_stable, least_warmup, report, told
+from omni.train.curvature.doctor import MOST, WARMUPS, Edge, Findings, highest_stable, least_warmup, report, told
 from omni.train.curvature.parts import PartOf, spans
 from omni.train.curvature.trials import Trial, Trials
 from omni.train.data.loader import rows_at
@@ -24,7 +24,7 @@ def test_a_rate_that_is_far_too_high_is_found_out(
 ) -> None:
     """And what was found before Ctrl-C, or by the same command, is not looked for again."""
     words = ["train", "doctor", str(recipe_file), "--steps", "10", "--json", "--out", str(tmp_path / "out"), *SMALL]
-    words += ["--set", "optimizer.lr=20.0", "--set", "optimizer.clip=0"]
+    words += ["--rows", "8", "--set", "optimizer.lr=20.0", "--set", "optimizer.clip=0"]
     run, tried = Trials.run, list[tuple[float, int]]()
 
     def interrupted(trials: Trials, lr: float, warmup: int) -> Trial:
@@ -54,7 +54,7 @@ def test_data_that_are_not_there_are_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main(["train", "doctor", "mini"]) == 2
+    assert main(["train", "doctor", "mini", "--rows", "8"]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and "no shards there; make them with `omni data tokenize`" in error
 
@@ -95,11 +95,12 @@ def test_the_search_finds_the_edge_to_a_factor_of_two(edge: float, climb: bool) 
     found = highest_stable(stable, 1.0, climb)
     assert len(tried) <= MOST and len(set(tried)) == len(tried)
     if -6 <= edge < 6 and (climb or edge < 0):
-        assert found is not None and math.log2(found) <= edge < math.log2(found) + 1
+        assert found is not None and math.log2(found.stable) <= edge < math.log2(found.stable) + 1
+        assert found.failed == 2 * found.stable
     elif edge < -6:
         assert found is None
-    else:
-        assert found == (64.0 if climb else 1.0)
+    else:                                                               # none failed: it is the end of the search
+        assert found == Edge(64.0 if climb else 1.0, None)
 
 
 @given(st.integers(1, 60), st.integers(5, 50))
@@ -119,14 +120,19 @@ def test_the_least_warmup_is_that_of_a_search_one_by_one(needed: int, most: int)
 def test_an_eigenvalue_that_is_not_certain_is_told_as_a_bound(recipe_file: Path) -> None:
     recipe = Recipe.load(str(recipe_file))
     parts = [PartOf("norm", 3.0, 1.0, 5.0), PartOf("embedding", 2.0, 0.1, 9.0)]
-    findings = Findings([Trial(0.1, 5, [1.0, 0.9], [1.0]), Trial(0.2, 0, [1.0, 0.5], [1.0])], 0.1, 0.1, 0, parts)
+    trials = [Trial(0.1, 5, [1.0, 0.9], [1.0]), Trial(0.2, 0, [1.0, 0.5], [1.0])]
+    findings = Findings(trials, Edge(0.1, None), Edge(0.1, 0.2), 0, parts, 0.1)
     assert "what learnt most in so few steps: 0.2 after a warmup of 0\n" in told(recipe, findings)
-    assert "(1 is the edge): norm at least 3, embedding 2\n" in told(recipe, findings)
+    assert "at 0.1, in stability thresholds (1 is the edge): norm at least 3, embedding 2\n" in told(recipe, findings)
+    assert "is at least 0.1 (no rate that was tried failed)\nwithout a warmup it is 0.1\n" in told(recipe, findings)
+    edges = report(recipe, findings).figures
+    assert edges["highest_stable_lr"].high is None and edges["highest_stable_lr_without_warmup"].high == 0.2
     figure = report(recipe, findings).figures["ratio norm"]
     assert (figure.low, figure.high) == (3.0, 4.0)
 
 
 def test_bad_flags_are_refused(recipe_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "doctor", str(recipe_file), "--steps", "2"]) == 2
+    assert main(["train", "doctor", str(recipe_file), "--rows", "0"]) == 2
     assert main(["train", "doctor", str(recipe_file), "--set", "zero"]) == 2
     assert "KEY=VALUE" in capsys.readouterr().err

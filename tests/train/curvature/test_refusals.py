@@ -12,7 +12,16 @@ from omni.model.config import ModelConfig
 from omni.model.loss import linear_cross_entropy
 from omni.model.transformer import Batch, OmniTransformer
 from omni.train import optimizers as omni_optimizers
-from omni.train.curvature import CurvatureError, FlatError, Hessian, Preconditioner, threshold, top_eigenvalue
+from omni.train.curvature import (
+    CurvatureError,
+    FlatError,
+    Hessian,
+    Preconditioner,
+    density,
+    power_iteration,
+    threshold,
+    top_eigenvalue,
+)
 
 
 class Cubes(torch.autograd.Function):
@@ -44,13 +53,12 @@ def test_what_is_not_recorded_is_refused_and_not_taken_for_constant(kind: Any, w
 
 
 def test_gradients_by_hand_refuse_to_be_recorded() -> None:
-    """Where attention has second derivatives the rest would be counted as constant."""
+    """Where attention has second derivatives the rest would be counted as constant. `Hessian` takes the other way."""
     shape = ModelConfig(d_model=8, n_layers=1, n_heads=2, n_kv_heads=2, d_ff=8, vocab_size=16)
     model, some = OmniTransformer(shape), torch.ones(1, 4, dtype=torch.long)
     batch, parameters = Batch(some[:, :, None], some.bool(), some, some.bool()), list(model.parameters())
+    assert Hessian([lambda: model(batch).total], parameters).gradient.any()
     with sdpa_kernel(SDPBackend.MATH):
-        with pytest.raises(CurvatureError, match="twice_differentiable"):
-            Hessian([lambda: model(batch).total], parameters)
         with pytest.raises(RuntimeError, match="twice_differentiable"):
             torch.autograd.grad(model(batch).total, parameters, create_graph=True)
         hidden, table = torch.randn(3, 4, requires_grad=True), torch.randn(5, 4)
@@ -70,6 +78,12 @@ def test_what_has_no_curvature_says_so() -> None:
     weight = torch.zeros(3, requires_grad=True)
     with pytest.raises(CurvatureError, match="not finite"):
         Hessian([lambda: (weight / 0).sum()], [weight])
+    with pytest.raises(CurvatureError, match="the loss has numbers that are not finite"):
+        Hessian([lambda: weight.square().sum() + torch.inf], [weight])
+    with pytest.raises(CurvatureError, match="no derivative here"):
+        Hessian([weight.abs().sqrt().sum], [weight])
+    with pytest.raises(CurvatureError, match="float has no gradient"):
+        Hessian([lambda: float(weight.sum())], [weight])  # type: ignore[arg-type, return-value]
     with pytest.raises(CurvatureError, match="does not depend"):
         Hessian([lambda: torch.ones(3).sum()], [weight])
     with pytest.raises(CurvatureError, match="no parameter"):
@@ -127,3 +141,15 @@ def test_muon_has_matrices_and_others() -> None:
     found = Preconditioner.of_optimizer(muon)
     assert found.threshold == pytest.approx(threshold(0.1, 0.95, "nesterov-ema"))
     assert bool(found(torch.randn(17)).isfinite().all())
+
+
+def test_sizes_that_cannot_be_are_refused() -> None:
+    weight = torch.ones(3, requires_grad=True)
+    operator = Hessian([lambda: weight.pow(4).sum()], [weight])
+    for bad in ({"basis": 1}, {"most": 0}, {"start": torch.ones(2)}):
+        with pytest.raises(ValueError, match=next(iter(bad))):
+            top_eigenvalue(operator, **bad)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="most"):
+        power_iteration(operator, most=0)
+    with pytest.raises(ValueError, match="samples"):
+        density(operator, samples=0)

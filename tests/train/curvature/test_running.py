@@ -17,6 +17,7 @@ from omni.train.launch import launch
 from omni.train.monitor.log import Monitor, draw_losses, read_log
 from omni.train.monitor.report import write_report
 from omni.train.monitor.tally import Tally
+from omni.train.multitask.by_task import taken
 from omni.train.recipe import Recipe
 
 EVERY = {"monitor.curvature": "2", "monitor.rows": "3", "schedule.steps": "4", "valid": "[]", "model.n_layers": "1"}
@@ -68,20 +69,39 @@ class Watched(Trainer):
             return
         parameters = list(probe.parameters.values())
         batch = Loader(self.data, self.stages.order, Share(3, 3)).batch(0)
-        model = self.engine.module.model
-        self.hessian = dense(lambda: model(batch.micro[0]).total / batch.trained, parameters)
+        model, weights = self.engine.module.model, self.recipe.multitask.weights
+        self.seen = [self.data.tasks[task] for task in batch.tasks[0]]
+        whole = sum(weights[task] for task in set(self.seen)) if weights else 1.0
+
+        def loss() -> Tensor:
+            if not weights:
+                return model(batch.micro[0]).total / batch.trained
+            means = Tensor()
+            for task in set(self.seen):
+                rows = torch.tensor([row for row, one in enumerate(self.seen) if one == task])
+                found = model(taken(batch.micro[0], rows))
+                means = torch.cat([means, weights[task] / whole * found.total[None] / len(found.each)])
+            return means.sum()
+
+        self.hessian = dense(loss, parameters)
         self.steps = [float(self.optimizer.state[p]["step"]) for p in parameters]
         self.moments = torch.cat([self.optimizer.state[p]["exp_avg_sq"].flatten() for p in parameters])
         self.rate = self.optimizer.param_groups[0]["lr"]
 
 
-@pytest.mark.parametrize("clip", [0.0, 0.01])
-def test_a_look_is_that_of_dense_algebra(recipe_file: Path, tmp_path: Path, clip: float) -> None:
-    """A step whose gradient was clipped is the step at as much less of the rate."""
-    small = {"model__d_model": "8", "model__d_ff": "4", "freeze": "[embedding.*]", "schedule__steps": "2"}
+@pytest.mark.parametrize(("clip", "weights"), [(0.0, ""), (0.01, ""), (0.0, "{copy: 1, say: 5}")])
+def test_a_look_is_that_of_dense_algebra(recipe_file: Path, tmp_path: Path, clip: float, weights: str) -> None:
+    """A step whose gradient was clipped is the step at as much less of the rate. The loss is that which is trained."""
+    weighted = {"multitask__method": "scalarization", "multitask__weights": weights} if weights else {}
+    small = {"model__d_model": "8", "model__d_ff": "4", "freeze": "[embedding.*]", "schedule__steps": "2", **weighted}
     trainer = watched(recipe_file, tmp_path, Watched, zero="0", optimizer__clip=str(clip), **small)
-    assert isinstance(trainer, Watched)
+    assert isinstance(trainer, Watched) and len(set(trainer.seen)) == 2
     (record,) = looks(tmp_path)
+    assert trainer.probe is not None
+    vector = trainer.probe.last["plain"]
+    assert record["sharpness"] == pytest.approx(float(vector @ trainer.hessian @ vector), rel=1e-3)
+    if weights:                                                         # only whether it is the curvature of that loss
+        return
     expected = float(torch.linalg.eigvalsh(trainer.hessian.double())[-1])
     assert abs(record["sharpness"] - expected) < max(record["sharpness_error"], 0.01 * expected)
     first, second = (1 - beta ** trainer.steps[0] for beta in (0.9, 0.95))

@@ -13,7 +13,7 @@ from omni.model.config import ModelConfig
 from omni.model.documents import Documents
 from omni.model.masks import packed_mask, positions_in
 from omni.model.transformer import OmniTransformer
-from omni.train.plan.activations import block_bytes
+from omni.train.plan.activations import block_bytes, rounded_bytes
 
 STEPS = 512
 
@@ -28,11 +28,14 @@ def efficient(q: Tensor, k: Tensor, v: Tensor, attn_mask: Tensor, is_causal: boo
 
 @pytest.mark.parametrize("prefix", [False, True])
 @pytest.mark.parametrize("kv", [8, 2])
-def test_a_block_saves_what_the_formula_counts(kv: int, prefix: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("bits", [{}, {"weight_bits": 1, "activation_bits": 1, "inner_norms": True}])
+def test_a_block_saves_what_the_formula_counts(
+    bits: dict[str, Any], kv: int, prefix: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With a prefix there is a bias besides: 2 bytes for each step that a step could see."""
     monkeypatch.setattr(F, "scaled_dot_product_attention", efficient)
     shape = ModelConfig(d_model=512, n_layers=1, n_heads=8, n_kv_heads=kv, d_ff=1024, vocab_size=100, max_steps=STEPS)
-    config = replace(shape, prefix=prefix)
+    config = replace(shape, prefix=prefix, **bits)
     saved: dict[Any, int] = {}
     usual = torch.get_default_dtype()
     with FakeTensorMode(allow_non_fake_inputs=True), torch.device("cuda"):
@@ -62,5 +65,5 @@ def test_a_block_saves_what_the_formula_counts(kv: int, prefix: bool, monkeypatc
                 block(x, (cos, sin), mask)
             else:
                 block.packed(x[0], (cos[0, 0, :, None], sin[0, 0, :, None]), documents.attend)
-    expected = STEPS * (block_bytes(config, 2, "gpu") + 2 * STEPS * prefix)
+    expected = STEPS * (block_bytes(config, 2, "gpu") + 2 * STEPS * prefix) + rounded_bytes(config, 2)
     assert sum(saved.values()) == pytest.approx(expected, rel=0.002)

@@ -16,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 from omni.model.config import ModelConfig
 from omni.model.documents import Documents
 from omni.model.transformer import OmniTransformer
-from omni.train.plan.activations import activations, block_bytes
+from omni.train.plan.activations import activations, block_bytes, rounded_bytes
 from omni.train.plan.allocations import Allocations
 from omni.train.plan.bench_memory import difference
 from omni.train.plan.measure import measured
@@ -26,19 +26,32 @@ from omni.train.recipe import OffloadRecipe, OptimizerRecipe, Recipe
 STEPS = 48
 
 
-def model(heads: int, kv: int, qk_norm: bool = True, layers: int = 1, kind: torch.dtype = torch.float32) -> Any:
+def model(
+    heads: int, kv: int, qk_norm: bool = True, layers: int = 1, kind: torch.dtype = torch.float32, **bits: Any
+) -> Any:
     config = ModelConfig(
         d_model=16 * heads, n_layers=layers, n_heads=heads, n_kv_heads=kv, d_ff=24 * heads, vocab_size=100,
-        max_steps=STEPS, qk_norm=qk_norm,
+        max_steps=STEPS, qk_norm=qk_norm, **bits,
     )  # fmt: skip
     return OmniTransformer(config).to(kind)
 
 
-@given(groups=st.integers(1, 3), kv=st.integers(1, 2), qk_norm=st.booleans(), bf16=st.booleans())
-def test_a_block_saves_what_the_formula_counts(groups: int, kv: int, qk_norm: bool, bf16: bool) -> None:
+BITS: list[dict[str, Any]] = [
+    {}, {"inner_norms": True}, {"weight_bits": 1}, {"weight_bits": 1, "inner_norms": True},
+    {"weight_bits": 1, "activation_bits": 1, "inner_norms": True},
+]  # fmt: skip
+
+
+@given(
+    groups=st.integers(1, 3), kv=st.integers(1, 2), qk_norm=st.booleans(), bf16=st.booleans(),
+    bits=st.sampled_from(BITS),
+)  # fmt: skip
+def test_a_block_saves_what_the_formula_counts(
+    groups: int, kv: int, qk_norm: bool, bf16: bool, bits: dict[str, Any]
+) -> None:
     """Autograd's own list of saved storages, to the byte."""
     kind = torch.bfloat16 if bf16 else torch.float32
-    made = model(groups * kv, kv, qk_norm, kind=kind)
+    made = model(groups * kv, kv, qk_norm, kind=kind, **bits)
     documents = Documents.of(torch.tensor([[1] * 20 + [2] * 20 + [3] * (STEPS - 40)]))
     cos, sin = made.rope(documents.position[None])
     rope = cos[0, 0, :, None], sin[0, 0, :, None]
@@ -54,7 +67,8 @@ def test_a_block_saves_what_the_formula_counts(groups: int, kv: int, qk_norm: bo
     x = torch.randn(STEPS, made.config.d_model, dtype=kind, requires_grad=True)
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         made.blocks[0].packed(x, rope, documents.attend)
-    expected = STEPS * block_bytes(made.config, 2 if bf16 else 4, "cpu")
+    wide = 2 if bf16 else 4
+    expected = STEPS * block_bytes(made.config, wide, "cpu") + rounded_bytes(made.config, wide)
     assert sum(storage.nbytes() for storage in saved.values()) == expected
 
 
