@@ -1,10 +1,10 @@
 """What a recipe would do, without doing it: `omni train RECIPE --dry-run`."""
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
+from omni.train.data.order import BLOCK, Staged
 from omni.train.recipe import Recipe
 
 
@@ -30,12 +30,23 @@ def _with_data(recipe: Recipe) -> list[str]:
     shape, stages = shape_of(recipe, data.vocab), Stages.of(recipe, data)
     parts = shape.parameters()
     rows = stages.steps * recipe.batch.rows
-    tasks, _ = stages.order.at(np.arange(rows))                         # [rows]
-    counts = np.bincount(tasks, minlength=len(data.rows))               # [tasks]
+    counts = stages.order.given(rows)                                   # [tasks]
     lines = [
         f"model: {sum(parts.values()):,} parameters, a token space of {len(data.vocab):,} ids",
         f"steps: {stages.steps:,} of {recipe.batch.rows} rows of {recipe.sequence_length}",
-        "task: rows of the run, of the data",
+        "task: rows of the run, of the data, share of the run",
     ]
     there = zip(data.rows.items(), counts.tolist(), strict=True)
-    return lines + [f"  {name}: {count:,} of {have:,}" for (name, have), count in there]
+    lines += [f"  {name}: {count:,} of {have:,}, {count / rows:.2%}" for (name, have), count in there]
+    return lines + _by_stage(recipe, data.tasks, stages.order)
+
+
+def _by_stage(recipe: Recipe, tasks: Sequence[str], order: Staged) -> list[str]:
+    """The shares of each stage, where the recipe has several."""
+    if len(recipe.stages) < 2:
+        return []
+    lines = []
+    for number, (stage, (_, part)) in enumerate(zip(recipe.stages, order.parts, strict=True), start=1):
+        shares = [f"{task} {units / BLOCK:.2%}" for task, units in zip(tasks, part.quotas, strict=True) if units]
+        lines.append(f"stage {number}, {stage.steps:,} steps: {', '.join(shares)}")
+    return lines

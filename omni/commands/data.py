@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from omni.errors import InputError
+
 SOURCE_NAMES = "stamps, emoji, clipart, words, prompts, catalogues"
 EPILOG = """example, the pictures with captions and speech only:
   omni data fetch --only stamps prompts emoji
@@ -12,6 +14,8 @@ the same with captions and lines of dialogues read aloud by espeak-ng and festiv
   omni data voice --data runs/data --out runs/voiced --languages en fr ru --unheard prompts/allison
 and, once there are tokenizers, every task as token shards for `omni train`:
   omni data tokenize --data runs/data --tokenizers runs/tokenizers --out runs/shards --languages en fr ru
+or translation by direction, `translate_en-fr` and `translate_en-is`, of which a recipe's mixture can give shares:
+  omni data tokenize --only catalogues --directions en-fr en-is --out runs/directions
 and conversations of your own (JSONL, WebDataset, Parquet, or a folder that `datasets` saved) beside them:
   omni data import chats.jsonl --tokenizers runs/tokenizers --out runs/shards/train --task chat
 or preference pairs, {"prompt": .., "chosen": .., "rejected": ..} a line, for `omni train dpo`:
@@ -44,6 +48,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     tokenize.add_argument("--out", type=Path, default=Path("runs/shards"), help="default: %(default)s")
     tokenize.add_argument("--only", nargs="+", default=[], metavar="SOURCE", help="items of these sources alone")
     tokenize.add_argument("--languages", nargs="+", default=[], metavar="CODE", help="default: all that the data have")
+    tokenize.add_argument(
+        "--directions", nargs="+", default=[], metavar="FROM-TO",
+        help="instead of `translate` a task each, as translate_en-fr of en-fr",
+    )  # fmt: skip
+    tokenize.add_argument(
+        "--items", type=int, metavar="N", help="train each task on N items at most; fewer are some of more"
+    )
     tokenize.add_argument("--max-steps", type=int, default=512, help="drop longer sequences (default: %(default)s)")
     tokenize.add_argument("--seed", type=int, default=0, help="of the draw of examples (default: %(default)s)")
     tokenize.add_argument("--draws", type=int, default=1, metavar="N", help="N times as many examples of an item")
@@ -132,7 +143,12 @@ def _tokenize(args: argparse.Namespace) -> None:
     from omni.train.data.items import Manifest
     from omni.train.tasks.build import Choice, build_shards
 
-    choice = Choice(tuple(args.languages), tuple(args.only), args.max_steps, args.seed, args.draws, args.layout)
+    if args.items is not None and args.items < 1:
+        raise InputError(f"--items {args.items}: must be 1 or more; leave it out for all")
+    choice = Choice(
+        tuple(args.languages), tuple(args.only), args.max_steps, args.seed, args.draws, args.layout,
+        tuple(args.directions), args.items or 0,
+    )  # fmt: skip
     manifest, tokenizers = Manifest.load(args.data), Tokenizers.load(args.tokenizers)
     with open_engine(args.engine, args.workers) as hands:
         vocab = build_shards(manifest, tokenizers, args.out, choice, hands)

@@ -17,11 +17,12 @@ PRESETS = "mini, tiny, small, 1b, 7b, 70b"
 EPILOG = """examples:
   omni plan 1b --context 4096
   omni plan 7b --gpus 64 --gpu h100
-  omni plan train/recipes/tiny.yaml --gpus 2 --gpu cpu
+  omni plan train/recipes/tiny.yaml --gpus 2 --gpu cpu          days of its own steps, on this machine
   omni plan 70b --gpus 512 --gpu h100 --tokens 15e12 --price 2
 The first figures are of one copy in fp32: weights, gradients and both moments of AdamW take 4 bytes a parameter each,
 keys and values 4 bytes a number. With --gpus the recipe is planned as it would run there: memory part by part under its
-ZeRO stage, communication, speed, days and cost. docs/planning.md has the formulas and how they were checked."""
+ZeRO stage, communication, speed, days and cost: of --tokens, or of the steps of a recipe file.
+docs/planning.md has the formulas and how they were checked."""
 GPUS = "h100, h200, a100-80, a100-40, l40s, rtx4090, mi300x, or cpu: this machine, measured"
 
 
@@ -34,8 +35,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--vocabulary", metavar="FILE", help="vocab.json (default: 8192 text, 4096 audio, 1024 image)")
     parser.add_argument("--gpus", type=int, metavar="N", help="plan the recipe (that of a preset's name) on N GPUs")
     parser.add_argument("--gpu", metavar="NAME", help=f"{GPUS} (default: h100)")
-    parser.add_argument("--tokens", type=float, metavar="T", help="tokens to train on, as 1e12: days and GPU hours")
-    parser.add_argument("--price", type=float, metavar="DOLLARS", help="of one GPU hour: the cost of --tokens")
+    parser.add_argument("--tokens", type=float, metavar="T", help="to train on, as 1e12 (default: what a file has)")
+    parser.add_argument("--price", type=float, metavar="DOLLARS", help="of one GPU hour: the cost")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON on the last line")
 
 
@@ -50,8 +51,10 @@ def run(args: argparse.Namespace) -> None:
     config = recipe.model.config(vocab)
     if recipe.beginning is not None:
         from omni.model.shape import load_shape
+        from omni.train.start.initial import shape_of
 
-        config, vocab = load_shape(recipe.beginning)
+        vocab = load_shape(recipe.beginning)[1]
+        config = shape_of(recipe, vocab)
     context = args.context or context
     report = plan(config, context)
     print(f"{args.model}: {len(vocab):,} ids, {context:,} steps of context")
@@ -64,8 +67,11 @@ def run(args: argparse.Namespace) -> None:
         from omni.train.plan.throughput import plan_run
 
         planned = plan_run(config, recipe, hardware(args.gpu or "h100"), args.gpus)
-        print("\n".join(figures.describe(planned, args.tokens, args.price)))
-        figures.fill(report, planned, args.tokens, args.price)
+        tokens, whence = args.tokens, ""
+        if tokens is None and not _is_preset(name):
+            tokens, whence = figures.tokens_of(recipe)
+        print("\n".join(figures.describe(planned, tokens, args.price, whence)))
+        figures.fill(report, planned, tokens, args.price)
     if args.json:
         print(report.json())
 
@@ -77,7 +83,8 @@ def _check(args: argparse.Namespace) -> None:
     for flag in ("gpus", "tokens", "price"):
         if (value := getattr(args, flag)) is not None and not value > 0:
             raise InputError(f"--{flag} {value:g}: must be positive")
-    for flag, other in (("gpu", "gpus"), ("tokens", "gpus"), ("price", "tokens")):
+    paid = "tokens" if _is_preset(args.model.removeprefix("omni-")) else "gpus"  # a file says how long it trains
+    for flag, other in (("gpu", "gpus"), ("tokens", "gpus"), ("price", paid)):
         if getattr(args, flag) is not None and getattr(args, other) is None:
             raise InputError(f"--{flag}: say --{other} as well")
 
@@ -108,6 +115,12 @@ def _usual_vocabulary() -> "Vocabulary":
     from omni.vocab import Vocabulary
 
     return Vocabulary(text=8192, codebooks=1, codebook_size=4096, image=1024, picture_tokens=64)
+
+
+def _is_preset(name: str) -> bool:
+    from omni.model.config import PRESETS as KNOWN
+
+    return name in KNOWN
 
 
 def _recipe(name: str) -> "tuple[Recipe, int]":

@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,8 @@ EPILOG = """examples:
   omni scaling plan fit.json --target fr=1.4 is=2.2               the smallest model, and its mixture
 Laws: power (column size), multilingual and separate (size, weight), data (data), encoder-decoder (data, encoder,
 decoder). Losses are in nats."""
+FLAGS = {"size": "--params", "weight": "--mixture", "data": "--data", "encoder": "--encoder", "decoder": "--decoder"}
+NEGATIVE = re.compile(r"-(\.?\d|inf|nan)")                              # a number begins so; argparse knows no -1e9
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -50,6 +53,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     for action in (predicting, planning):
         action.add_argument("fit", type=Path, metavar="FIT", help="what `omni scaling fit` wrote")
     for action in (fitting, predicting, planning):
+        action._negative_number_matcher = NEGATIVE
         action.add_argument("--json", action="store_true", help="print the figures as JSON on the last line")
 
 
@@ -69,23 +73,47 @@ def _fit(args: argparse.Namespace) -> "Report":
     from omni.figures import Report
     from omni.files import write_json
     from omni.train.scaling import fit
+    from omni.train.scaling.laws import LAWS
     from omni.train.scaling.table import read_points
 
     if args.resamples < 0:
         raise InputError(f"--resamples {args.resamples}: must be 0 or more")
-    law, *others = [name.strip() for name in args.law.split(",")]
-    report, saved = Report("scaling fit"), {}
-    for task, points in read_points(args.runs).items():
-        found = fit(points, law, args.resamples)
+    laws = _laws(args.law)
+    needed = {"loss"}.union(*(LAWS[law].columns for law in laws))
+    report, saved, tasks = Report("scaling fit"), {}, read_points(args.runs, needed)
+    for task, points in tasks.items():
+        try:
+            found, *others = (fit(points, law, 0 if place else args.resamples) for place, law in enumerate(laws))
+        except InputError as error:
+            raise InputError(f"task {task}: {error}" if len(tasks) > 1 else str(error)) from None
         saved[task] = asdict(found)
         _tell(report, task, found)
         if others:
-            aiccs = {law: found.aicc, **{other: fit(points, other).aicc for other in others}}
-            least = min((aicc for aicc in aiccs.values() if aicc is not None), default=0.0)
-            for name, aicc in aiccs.items():
-                report.add(f"{task}_delta_aicc@{name}", None if aicc is None else aicc - least, "1", n=found.n)
+            _compare(report, task, [found, *others])
     write_json(args.out, saved)
     return report
+
+
+def _laws(given: str) -> list[str]:
+    """Names with commas between. Raises InputError for one that is none."""
+    from omni.train.scaling.laws import LAWS
+
+    names = [name.strip() for name in given.split(",")]
+    for name in names:
+        if name not in LAWS:
+            what = f"there is no law {name!r}" if name else "a name is missing beside a comma"
+            raise InputError(f"--law {given}: {what}; use one or more of {', '.join(LAWS)}")
+    return list(dict.fromkeys(names))
+
+
+def _compare(report: "Report", task: str, fits: "Sequence[Fit]") -> None:
+    """By how much each law's criterion lies above the least of them, without the correction for few points and with."""
+    for name in ("aic", "aicc"):
+        known = {fitted.law: getattr(fitted, name) for fitted in fits}
+        least = min((value for value in known.values() if value is not None), default=0.0)
+        for law, value in known.items():
+            gap = None if value is None else value - least
+            report.add(f"{task}_delta_{name}@{law}", gap, "1", n=fits[0].n)
 
 
 def _tell(report: "Report", task: str, found: "Fit") -> None:
@@ -104,6 +132,7 @@ def _tell(report: "Report", task: str, found: "Fit") -> None:
     for place, value in enumerate(found.fraction or ()):
         add(f"c{place + 1}", value, found.interval(partial(_coefficient, place=place)))
     report.add(f"{task}_rmse", found.rmse, "log-loss", n=found.n)
+    report.add(f"{task}_aic", found.aic, "1", n=found.n)
     report.add(f"{task}_aicc", found.aicc, "1", n=found.n)
 
 
@@ -121,9 +150,12 @@ def _loss(fitted: "Fit", columns: "Mapping[str, Sequence[float]]") -> float:
 
 def _predict(args: argparse.Namespace) -> "Report":
     from omni.figures import Report
+    from omni.train.scaling.laws import LAWS
 
+    for name in ("params", "data", "encoder", "decoder"):
+        _check_positive(f"--{name}", getattr(args, name))
     fits, report = _load(args.fit), Report("scaling predict")
-    shares = _pairs(args.mixture, "--mixture")
+    shares = _pairs(args.mixture, "--mixture", "; leave out a task that has no share")
     _known(shares, fits, "--mixture", args.fit)
     total = sum(shares.values())
     if total > 1 + 1e-6:
@@ -134,8 +166,14 @@ def _predict(args: argparse.Namespace) -> "Report":
         given = {"size": args.params, "weight": shares.get(task), "data": args.data}
         given |= {"encoder": args.encoder, "decoder": args.decoder}
         columns = {name: [value] for name, value in given.items() if value is not None}
+        if missing := [FLAGS[name] for name in LAWS[fitted.law].columns if name not in columns]:
+            raise InputError(f"{task}: the law {fitted.law} asks for more; say {' and '.join(missing)} as well")
+        try:
+            loss = _loss(fitted, columns)
+        except InputError as error:
+            raise InputError(f"{task}: {error}") from None
         low, high = fitted.interval(partial(_loss, columns=columns)) or (None, None)
-        report.add(f"{task}_loss", _loss(fitted, columns), "nats", low=low, high=high)
+        report.add(f"{task}_loss", loss, "nats", low=low, high=high)
     return report
 
 
@@ -143,7 +181,8 @@ def _plan(args: argparse.Namespace) -> "Report":
     from omni.figures import Report
     from omni.train.scaling import plan, plan_intervals
 
-    fits, targets = _load(args.fit), _pairs(args.target, "--target")
+    _check_positive("--params", args.params)
+    fits, targets = _load(args.fit), _pairs(args.target, "--target", ", a loss in nats")
     _known(targets, fits, "--target", args.fit)
     wanted = {task: fits[task] for task in targets}
     made = plan(wanted, targets, args.params)
@@ -180,13 +219,25 @@ def _known(tasks: Iterable[str], fits: "Mapping[str, Fit]", flag: str, path: Pat
         raise InputError(f"{flag}: {', '.join(sorted(unknown))} not in {path}, which has {', '.join(fits)}")
 
 
-def _pairs(words: Sequence[str], flag: str) -> dict[str, float]:
-    """TASK=NUMBER, several."""
-    pairs = {}
+def _pairs(words: Sequence[str], flag: str, mend: str) -> dict[str, float]:
+    """TASK=NUMBER, several. Raises InputError for other words, numbers not above 0, and a task that is named twice."""
+    pairs = dict[str, float]()
     for word in words:
-        task, _, number = word.partition("=")
+        task, _, number = word.rpartition("=")
         try:
-            pairs[task] = float(number)
+            value = float(number)
         except ValueError:
-            raise InputError(f"{flag} {word}: must be TASK=NUMBER, such as fr=0.7") from None
+            task = ""
+        if not task:
+            raise InputError(f"{flag} {word}: must be TASK=NUMBER, such as fr=0.7")
+        if task in pairs:
+            raise InputError(f"{flag} {word}: {task} is named twice; give each task one number")
+        _check_positive(f"{flag} {task}=", value, mend)
+        pairs[task] = value
     return pairs
+
+
+def _check_positive(flag: str, value: float | None, mend: str = "") -> None:
+    if value is not None and not 0 < value < math.inf:
+        said = f"{flag}{value:g}" if flag.endswith("=") else f"{flag} {value:g}"
+        raise InputError(f"{said}: must be a finite number above 0{mend}")

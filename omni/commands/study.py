@@ -118,19 +118,29 @@ def _tell(args: argparse.Namespace, conducted: "list[Conducted]", out: Path, not
     from dataclasses import asdict
 
     from omni.figures import Report
+    from omni.train.studies.harness.conduct import time_spent, whole
     from omni.train.studies.harness.page import write_page
 
-    report = Report(f"study {args.name}")
+    report, totals = Report(f"study {args.name}"), dict[str, tuple[int, int]]()
     for done in conducted:
         print(f"{done.name}: {done.study.title}")
         for claim in done.claims:
             claimed, statistic, value, interval, seeds, verdict = claim.row()
             print(f"  {verdict:<12}  {claimed}: {statistic} {value} {interval}, {seeds} seeds")
             report.claims.append({"study": done.name, **asdict(claim)})
+        for what, (count, among) in done.counts.items():
+            print(f"  {what}: {count:,} of {among:,}")
+            before, those = totals.get(what, (0, 0))
+            totals[what] = before + count, those + among
     for word in ("shown", "not shown", "inconclusive"):
         count = sum(claim["verdict"] == word for claim in report.claims)
         report.add(word.replace(" ", "_"), count, "claims", n=len(report.claims))
-    report.add("core_seconds", sum(done.seconds for done in conducted), "s")
+    for what, (count, among) in totals.items():
+        report.add(what.replace(" ", "_"), count, "", n=among)
+    core, wall = whole(done.processor for done in conducted), sum(done.seconds for done in conducted)
+    report.add("core_seconds", core, "s")
+    report.add("wall_seconds", wall, "s")
+    print(time_spent(sum(len(done.results) for done in conducted), core, wall))
     if args.name == "all":
         write_page(conducted, out / "study.html")
     print("\n".join([*notes, f"page: {out / 'study.html'}"]))

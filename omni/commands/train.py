@@ -31,6 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     keys = parser.add_argument_group("keys of the recipe, with their defaults")
     for key, default in recipe_keys().items():
         shown = "" if default in (None, []) else f"default: {default}".replace("%", "%%")
+        shown = 'a list: "[A, B]"' if default in ([], ["."]) else shown
         keys.add_argument(f"--{key}", dest=f"recipe:{key}", default=argparse.SUPPRESS, metavar="VALUE", help=shown)
 
 

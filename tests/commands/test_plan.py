@@ -47,6 +47,7 @@ def test_a_recipe_is_planned_as_its_preset_with_its_changes(tmp_path: Path, caps
         (["7b", "--gpus", "64", "--gpu", "abacus"], "--gpu abacus: unknown; use one of h100,"),
         (["7b", "--tokens", "1e12"], "--tokens: say --gpus as well"),
         (["7b", "--gpus", "8", "--price", "2"], "--price: say --tokens as well"),
+        (["mine.yaml", "--price", "2"], "--price: say --gpus as well"),
     ],
 )
 def test_what_cannot_be_planned_is_one_line(
@@ -67,6 +68,26 @@ def test_a_run_is_planned_with_its_cost(capsys: pytest.CaptureFixture[str]) -> N
     assert figures["cost"] == pytest.approx(2 * figures["gpu_hours"]) == pytest.approx(2 * 64 * 24 * figures["days"])
     assert figures["checkpoint_size"] * 1e9 == 12 * figures["parameters"]
     assert figures["memory_training"] * 2**30 == 16 * figures["parameters"]
+
+
+@pytest.mark.parametrize(
+    ("length", "steps"), [("schedule: {steps: 700}", 700), ("stages: [{steps: 300}, {steps: 200}]", 500)]
+)
+def test_a_recipe_file_says_how_long_it_trains(
+    length: str, steps: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text(f"data: [x]\nsequence_length: 128\nmodel: {{preset: mini}}\nbatch: {{rows: 32}}\n{length}\n")
+    flags = ["--gpus", "8", "--price", "2"]
+    assert main(["plan", str(recipe), *flags]) == 0
+    tokens = steps * 32 * 128
+    said = f"{tokens:.4g} tokens of the recipe ({steps} steps of 32 rows of 128): "
+    assert said in capsys.readouterr().out
+    own, told = planned(capsys, str(recipe), *flags), planned(capsys, str(recipe), *flags, "--tokens", "1e9")
+    assert own["tokens"] == tokens and own["days"] == pytest.approx(tokens / own["tokens_per_second"] / 86400)
+    assert own["cost"] == pytest.approx(2 * own["gpu_hours"])
+    assert told["tokens"] == 1e9 and told["cost"] == pytest.approx(own["cost"] * 1e9 / tokens)
+    assert "tokens" not in planned(capsys, "mini", "--gpus", "8")       # a preset has no length
 
 
 def test_a_run_that_does_not_fit_says_what_would(capsys: pytest.CaptureFixture[str]) -> None:

@@ -25,3 +25,15 @@ def test_the_rows_of_a_run_are_those_of_its_order(shards: Path) -> None:
     assert sum(int(count.replace(",", "")) for count in counts.values()) == rows
     tasks, _ = Stages.of(recipe, data).order.at([rows - 1])
     assert list(counts.values())[int(tasks[0])] != "0"
+
+
+def test_a_run_of_any_length_is_counted_and_its_stages_told(shards: Path) -> None:
+    """A billion rows are counted, not drawn one by one."""
+    second = {"temperature": float("inf"), "weights": {"copy": 0.25, "say": 0.75}}
+    mixtures = [{"weights": {"copy": 1, "say": 0}}, second]
+    stages = [{"steps": 4_000_000, "mixture": mixture} for mixture in mixtures]
+    given = {"data": [str(shards)], "valid": [], "tokenizers": None, "batch.rows": 128, "stages": stages}
+    said = rehearsed(Recipe.load("mini", given)).splitlines()
+    counted = [re.sub(r" of \d+,", ",", line) for line in said[-4:-2]]
+    assert counted == ["  copy: 640,000,000, 62.50%", "  say: 384,000,000, 37.50%"]
+    assert said[-2:] == ["stage 1, 4,000,000 steps: copy 100.00%", "stage 2, 4,000,000 steps: copy 25.00%, say 75.00%"]

@@ -4,8 +4,16 @@ from omni.figures import Report
 from omni.train.plan.hardware import GB, GIB, LINK_EFFICIENCY, USABLE
 from omni.train.plan.mend import mends
 from omni.train.plan.throughput import Plan
+from omni.train.recipe import Recipe
 
 SECONDS_A_DAY = 86_400
+
+
+def tokens_of(recipe: Recipe) -> tuple[int, str]:
+    """What a recipe trains on in all its steps, places in its rows that packing leaves empty among them, and why."""
+    steps = sum(stage.steps for stage in recipe.stages) or recipe.schedule.steps
+    rows, length = recipe.batch.rows, recipe.sequence_length
+    return steps * rows * length, f" of the recipe ({steps:,} steps of {rows:,} rows of {length:,})"
 
 
 def fill(report: Report, plan: Plan, tokens: float | None, price: float | None) -> None:
@@ -32,6 +40,7 @@ def fill(report: Report, plan: Plan, tokens: float | None, price: float | None) 
     report.add("checkpoint_size", plan.checkpoint / GB, "GB")
     report.add("weights_size", plan.weights / GB, "GB")
     if tokens is not None:
+        report.add("tokens", tokens, "")
         days = tokens / most / SECONDS_A_DAY
         slow = tokens / least / SECONDS_A_DAY
         report.add("days", days, "days", low=days, high=slow)
@@ -41,8 +50,8 @@ def fill(report: Report, plan: Plan, tokens: float | None, price: float | None) 
             report.add("cost", days * hours * price, "dollars", low=days * hours * price, high=slow * hours * price)
 
 
-def describe(plan: Plan, tokens: float | None, price: float | None) -> list[str]:
-    """What a plan comes to, its assumptions, and how to mend it where it does not fit."""
+def describe(plan: Plan, tokens: float | None, price: float | None, whence: str = "") -> list[str]:
+    """What a plan comes to, its assumptions, and how to mend it where it does not fit. whence: the tokens are."""
     report = Report("plan")
     fill(report, plan, tokens, price)
     at = {name: figure.value or 0.0 for name, figure in report.figures.items()}
@@ -76,7 +85,7 @@ def describe(plan: Plan, tokens: float | None, price: float | None) -> list[str]
     if tokens is not None:
         cost = f", {at['cost']:,.0f} dollars" if price is not None else ""
         lines.append(
-            f"{tokens:.4g} tokens: {at['days']:,.1f} days ({report.figures['days'].high:,.1f} unhidden),"
+            f"{tokens:.4g} tokens{whence}: {at['days']:,.1f} days ({report.figures['days'].high:,.1f} unhidden),"
             f" {at['gpu_hours']:,.0f} GPU hours{cost}"
         )
     lines.append(

@@ -27,8 +27,8 @@ class Fit:
     """A fitted law.
 
     parameters: by name, in the columns' own units; intervals: 95 %, by residual bootstrap, empty where it was not asked
-    aicc:       Akaike's criterion with the correction for few points (lower is better; of the same losses only); None
-                where there are too few for the correction
+    aic, aicc:  Akaike's criterion, and with the correction for few points (lower is better; of the same losses only);
+                None where there are too few for the correction, and in files of an omni that wrote aicc alone
     rmse:       root mean squared error of the log-loss; n: points
     fraction:   c1, c2, c3 of the effective fraction (omni.train.scaling.fraction), where enough weights were measured
     draws:      [resamples] of the bootstrap, each the parameters in their order and then those of `fraction`
@@ -42,6 +42,7 @@ class Fit:
     n: int
     fraction: Shape | None = None
     draws: tuple[tuple[float, ...], ...] = ()
+    aic: float | None = None
 
     @classmethod
     def of_json(cls, fields: Mapping[str, Any]) -> "Fit":
@@ -129,8 +130,8 @@ def fit(points: Mapping[str, Any], law: str = "power", resamples: int = 0, seed:
         again = shape.curve(dict(zip(names, drawn, strict=True)), fraction) if fraction else None
         draws.append((*drawn, *(again or ())))
     intervals = {name: middle([draw[place] for draw in draws]) for place, name in enumerate(names)} if draws else {}
-    aicc, rmse = _aicc(residuals, len(names)), float(np.sqrt(np.mean(residuals**2)))
-    return Fit(law, fitted, intervals, aicc, rmse, len(loss), fraction, tuple(draws))
+    (aic, aicc), rmse = _akaike(residuals, len(names)), float(np.sqrt(np.mean(residuals**2)))
+    return Fit(law, fitted, intervals, aicc, rmse, len(loss), fraction, tuple(draws), aic)
 
 
 def _best(law: Law, columns: Columns, loss: Vector) -> Vector:
@@ -188,13 +189,12 @@ def middle(values: list[float]) -> Interval:
     return float(low), float(high)
 
 
-def _aicc(residuals: Vector, parameters: int) -> float | None:
-    """Akaike's criterion of normal errors in the logarithm, with the correction of Hurvich and Tsai (1989)."""
+def _akaike(residuals: Vector, parameters: int) -> tuple[float, float | None]:
+    """Akaike's criterion of normal errors in the logarithm, and with the correction of Hurvich and Tsai (1989)."""
     n, k = len(residuals), parameters + 1                               # the errors' variance is one more
-    if n - k - 1 <= 0:
-        return None
     variance = max(float(np.mean(residuals**2)), 1e-300)
-    return n * math.log(variance) + 2 * k + 2 * k * (k + 1) / (n - k - 1)
+    aic = n * math.log(variance) + 2 * k
+    return aic, None if n - k - 1 <= 0 else aic + 2 * k * (k + 1) / (n - k - 1)
 
 
 def _enough(name: str, given: Columns, parameters: int) -> None:

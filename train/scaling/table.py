@@ -1,7 +1,8 @@
 """Where the points of a fit come from: a CSV or JSON file, or the run folders of the engine."""
 
 import csv
-from collections.abc import Sequence
+import math
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,28 +13,46 @@ Points = dict[str, list[Any]]
 TASK = "task"
 
 
-def read_points(paths: Sequence[Path]) -> dict[str, Points]:
+def read_points(paths: Sequence[Path], needed: Collection[str] = ()) -> dict[str, Points]:
     """{task: columns}, of one file or of run folders; "all" where the file has no column `task`.
 
-    Raises InputError for what cannot be read.
+    needed: columns that hold positive numbers alone
+    Raises InputError for what cannot be read, saying in which row.
     """
     if all(path.is_dir() for path in paths):
         rows = [(str(path), row) for path in paths for row in _of_run(path)]
     elif len(paths) == 1:
         read = _of_json(paths[0]) if paths[0].suffix == ".json" else _of_csv(paths[0])
-        rows = [(f"{paths[0]}: row {number}", row) for number, row in enumerate(read, 1)]
+        rows = [(f"{paths[0]}: {place}", row) for place, row in read]
     else:
         raise InputError("give one CSV or JSON file, or one or more folders of `omni train`, not both")
     if not rows:
         raise InputError(f"{paths[0]}: holds no rows")
     by_task, first = dict[str, Points](), dict[str, str]()
     for place, row in rows:
-        task = str(row.get(TASK, "all"))
+        task = str(row.get(TASK, "all") or "").strip()                  # a short row of a CSV has None
+        if not task:
+            raise InputError(f"{place}: its task has no name; fill the cell, or leave the row out")
+        for name in needed:
+            if name in row:
+                _check_number(f"{place}{f', task {task}' if TASK in row else ''}: column {name}", row[name])
         points = by_task.setdefault(task, {name: [] for name in row if name != TASK})
         _check_alike(place, set(row) - {TASK}, first.setdefault(task, place), set(points))
         for name, values in points.items():
             values.append(row[name])
     return by_task
+
+
+def _check_number(where: str, value: Any) -> None:
+    """Raises InputError unless a cell holds a number above 0."""
+    try:
+        good = 0 < float(value) < math.inf
+    except (TypeError, ValueError):
+        good = False
+    if not good:
+        empty = value is None or not str(value).strip()
+        said = "is empty" if empty else f"is {str(value).strip()}, not a positive number"
+        raise InputError(f"{where} {said}; mend the cell, or leave the row out")
 
 
 def _check_alike(place: str, columns: set[str], first: str, expected: set[str]) -> None:
@@ -49,19 +68,21 @@ def _check_alike(place: str, columns: set[str], first: str, expected: set[str]) 
     )
 
 
-def _of_csv(path: Path) -> list[dict[str, Any]]:
+def _of_csv(path: Path) -> list[tuple[str, dict[str, Any]]]:
+    """Each row with its line in the file, by which an editor finds it."""
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            return list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError) as error:
+            reader = csv.DictReader(file)
+            return [(f"line {reader.line_num}", row) for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: cannot be read as a table ({error})") from None
 
 
-def _of_json(path: Path) -> list[dict[str, Any]]:
+def _of_json(path: Path) -> list[tuple[str, dict[str, Any]]]:
     rows = read_json(path)
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise InputError(f"{path}: must be a list of objects, one a point, such as {{'size': 1e6, 'loss': 3.1}}")
-    return rows
+    return [(f"row {number}", row) for number, row in enumerate(rows, 1)]
 
 
 def _of_run(folder: Path) -> list[dict[str, Any]]:

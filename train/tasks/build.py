@@ -1,11 +1,13 @@
 """From prepared items and tokenizers to the token shards of every task and split."""
 
+import hashlib
 import random
 import tempfile
 import zlib
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache, partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -20,17 +22,19 @@ from omni.train.data.items import LINES, Item, Manifest
 from omni.train.data.shards import ShardWriter
 from omni.train.tasks.codes import Codes, checked, encode_pictures, opened
 from omni.train.tasks.dialogues import DIALOGUES, Script, concerns
-from omni.train.tasks.templates import TASKS, Task
+from omni.train.tasks.directions import TRANSLATE, check_pairs, tasks_by
+from omni.train.tasks.templates import Task
 from omni.train.tasks.video import clips
 from omni.vocab import Vocabulary
 
 SPLITS = ("train", "valid", "test")
-CHOICE = "choice.json"
+CHOICE, BUILT = "choice.json", "built.json"
 VERSION = 4                                                             # of what tasks make of the same data
 TRAINED = dict.fromkeys(("count", "talk"), ("user", "assistant"))       # so it learns when somebody has done speaking
 MOVING = ("stamps", "emoji")                                            # whose pictures move in videos
 UNSOUNDED = 0.6                                                         # of what is heard in training: letters alone
 UNTAGGED, UNVOICED = 0.4, 0.2                                           # of the dialogues: nobody says what is wanted
+LISTS = ("languages", "sources", "directions")
 ITEMS, CLIPPED_ITEMS = 64, 8                                            # that a worker lays out at a time
 
 
@@ -39,6 +43,8 @@ class Choice:
     """Which items and languages become shards, of sequences up to `max_steps`; an empty tuple means all there are.
 
     draws: examples of an item, in multiples of a task's limit; layout: of the audio codes (omni.layout)
+    directions: of `translate`, such as "en-fr", each as a task of its own
+    items: most of them that a task is trained on, 0 for all; fewer are some of more, and held-out ones stay whole
     """
 
     languages: tuple[str, ...] = ()
@@ -47,6 +53,8 @@ class Choice:
     seed: int = 0
     draws: int = 1
     layout: str = "flat"
+    directions: tuple[str, ...] = ()
+    items: int = 0
 
 
 def vocabulary(manifest: Manifest, tokenizers: Tokenizers, layout: str = "flat") -> Vocabulary:
@@ -66,29 +74,35 @@ def build_shards(
     """Write out/SPLIT/TASK for every task that has examples. Finished ones of the same choice are kept.
 
     Items are laid out by many `hands` and written in their order, so the shards are the same whoever does it.
-    Raises InputError when a language or source of the choice is not in the manifest.
+    Raises InputError when a language, source or direction of the choice is not in the manifest.
     """
     vocab = vocabulary(manifest, tokenizers, choice.layout)
     languages = _checked(choice.languages, vocab.languages, "language") or vocab.languages
     known = sorted({item.source for item in manifest.items})
     sources = _checked(choice.sources, known, "source") or known
+    tasks = tasks_by(choice.directions, languages)
+    check_pairs(tasks, [item for item in manifest.items if item.source in sources and item.split == "train"])
+    _check_place(out, tasks)
     Codes.of(manifest, tokenizers, sources, languages, out / "codes", hands)
     made = replace(choice, languages=tuple(languages), sources=tuple(sources))
-    key: dict[str, object] = {"data": manifest.fingerprint, "vocab": vocab.hash, "tasks": VERSION, **_plain(made)}
+    one = _plain(replace(made, directions=()))                          # a shard's folder says which it is of
+    key: dict[str, object] = {"data": manifest.fingerprint, "vocab": vocab.hash, "tasks": VERSION, **one}
     with tempfile.TemporaryDirectory(prefix=".tokenizers-", dir=out) as copy:
         tokenizers.save(copy)
         place = manifest.folder.resolve(), Path(copy).resolve(), out.resolve()
         desk = Desk(*place, vocab, tuple(languages), choice.seed, choice.draws)
         for split in SPLITS:
             chosen = [row for row, item in enumerate(manifest.items) if item.source in sources and item.split == split]
-            for task in TASKS:
-                streams = _streams(hands, partial(task_streams, desk, task), chosen, ITEMS, task.name)
+            some = partial(_some, manifest.items, choice.items if split == "train" else 0, choice.seed)
+            for task in tasks:
+                served = some(chosen, partial(_serves, task, languages))
+                streams = _streams(hands, partial(task_streams, desk, task), served, ITEMS, task.name)
                 _write(out / split / task.name, task.name, streams, vocab, choice.max_steps, key)
             for name in DIALOGUES if LINES in sources else ():
-                asked = [row for row in chosen if concerns(name, manifest.items[row])]
+                asked = some([row for row in chosen if concerns(name, manifest.items[row])])
                 streams = _streams(hands, partial(dialogue_streams, desk, name), asked, ITEMS, name)
                 _write(out / split / name, name, streams, vocab, choice.max_steps, key)
-            shown = [row for row in chosen if manifest.items[row].source in MOVING]
+            shown = some([row for row in chosen if manifest.items[row].source in MOVING])
             streams = _streams(hands, partial(video_streams, desk), shown, CLIPPED_ITEMS, "video")
             _write(out / split / "video", "video", streams, vocab, choice.max_steps, key)
     vocab.save(out / "vocab.json")
@@ -99,14 +113,16 @@ def build_shards(
 def read_choice(folder: Path) -> Choice:
     """What the shards in a folder were made of. Raises InputError when it holds none."""
     try:
-        values = read_json(folder / CHOICE)
-        return Choice(**{**values, "languages": tuple(values["languages"]), "sources": tuple(values["sources"])})
+        values = {"directions": [], **read_json(folder / CHOICE)}
+        return Choice(**{**values, **{name: tuple(values[name]) for name in LISTS}})
     except (KeyError, TypeError):
         raise InputError(f"{folder / CHOICE}: damaged; run `omni data tokenize` again") from None
 
 
 def _plain(choice: Choice) -> dict[str, object]:
-    return {**asdict(choice), "languages": list(choice.languages), "sources": list(choice.sources)}
+    """For JSON, without what is unset of later versions' fields, so that shards of an omni without them are known."""
+    values = {**asdict(choice), **{name: list(getattr(choice, name)) for name in LISTS}}
+    return {name: value for name, value in values.items() if value or name not in ("directions", "items")}
 
 
 def _checked(wanted: Collection[str], known: Sequence[str], what: str) -> Collection[str]:
@@ -114,6 +130,27 @@ def _checked(wanted: Collection[str], known: Sequence[str], what: str) -> Collec
         if name not in known:
             raise InputError(f"{what} {name!r} is not in the data; it has {', '.join(known)}")
     return wanted
+
+
+def _check_place(out: Path, tasks: Sequence[Task]) -> None:
+    """Raises InputError where the same translations lie already as another task, and would be trained on twice."""
+    there = {built.parent.name for built in out.glob(f"*/{TRANSLATE}*/{BUILT}")} - {task.name for task in tasks}
+    if there:
+        raise InputError(f"{out}: has {', '.join(sorted(there))} already, by other directions; name another --out")
+
+
+def _some(
+    items: Sequence[Item], most: int, seed: int, rows: list[int], serves: Callable[[Item], bool] = lambda item: True
+) -> list[int]:
+    """The rows of at most `most` items that serve, by a draw of which fewer are some of more; 0: all rows."""
+    if not most:
+        return rows
+    drawn = sorted(rows, key=lambda row: hashlib.sha256(f"{seed}/{items[row].id}".encode()).digest())
+    return sorted(islice((row for row in drawn if serves(items[row])), most))
+
+
+def _serves(task: Task, languages: Collection[str], item: Item) -> bool:
+    return any(True for _ in task.examples(item, languages, 0))
 
 
 @dataclass(frozen=True)
@@ -235,7 +272,7 @@ def _write(
     key: dict[str, object],
 ) -> None:
     """One shard, unless it is there already or has no example that fits; longer ones than `max_steps` are left out."""
-    done = folder / "built.json"
+    done = folder / BUILT
     if done.exists() and read_json(done) == key:
         return
     first = next((pair for pair in streams if len(pair[1]) <= max_steps), None)

@@ -40,7 +40,8 @@ class Task:
     """A named set of pairs over the items of some sources; `limit` of each kind are drawn where an item has more.
 
     Speech is wanted of the assistant's preset voices alone, where the item has any in that language.
-    aloud: the wanted text is then said; pairs of languages without a recording are left out.
+    aloud:     the wanted text is then said; pairs of languages without a recording are left out.
+    direction: the languages of the given and the wanted face, where only these are asked for
     """
 
     name: str
@@ -48,6 +49,7 @@ class Task:
     sources: tuple[str, ...]
     limit: int
     aloud: bool = False
+    direction: tuple[str, str] | None = None
 
     def examples(
         self, item: Item, languages: Collection[str], seed: int, draws: int = 1
@@ -58,11 +60,15 @@ class Task:
         """
         if item.source not in self.sources:
             return
-        known, spoken = faces(item, languages), spoken_by_assistant(item)
+        known, spoken = faces(item, self.direction or languages), spoken_by_assistant(item)
         answers = [face for face in known if face.kind != "speech" or face.index in spoken]
         draw, most = random.Random(f"{seed}/{self.name}/{item.id}"), self.limit * draws
         for pair in self.pairs:
-            found = [(a, b) for a in known for b in answers if a != b and pair.fits(a, b)]
+            asked = [face for face in known if face.kind == pair.given]
+            said = [face for face in answers if face.kind == pair.wanted]  # of 60 languages most pairs would not fit
+            found = [(a, b) for a in asked for b in said if a != b and pair.fits(a, b)]
+            if self.direction:
+                found = [(a, b) for a, b in found if (a.language, b.language) == self.direction]
             if self.aloud:
                 found = [(a, b) for a, b in found if self.following(item, b)]
             yield from found if len(found) <= most else draw.sample(found, most)

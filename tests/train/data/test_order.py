@@ -12,6 +12,17 @@ ROWS = {"a": 5, "b": 300, "c": 7000}
 
 
 @settings(deadline=None, max_examples=30)
+@given(
+    counts=st.lists(st.integers(1, 10**7), min_size=2, max_size=2, unique=True), share=st.floats(0.01, 0.99)
+)
+def test_at_an_infinite_temperature_shares_are_the_weights(counts: list[int], share: float) -> None:
+    """Exactly, whatever the rows; at any other the rows count, too."""
+    rows = dict(zip("ab", counts, strict=True))
+    units = quotas(rows, float("inf"), {"a": share, "b": 1 - share})
+    assert abs(units[0] - share * BLOCK) <= 0.5
+    assert quotas(rows, float("inf"), {"a": 1.0, "b": 0.0}).tolist() == [BLOCK, 0]
+
+
 @given(size=st.integers(1, 3000), key=st.integers(0, 2**63))
 def test_permute_is_a_permutation(size: int, key: int) -> None:
     out = permute(np.arange(size), np.full(size, size), np.full(size, key, dtype=np.uint64))

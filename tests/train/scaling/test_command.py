@@ -32,7 +32,8 @@ def test_few_points_are_json_too(tmp_path: Path, capsys: pytest.CaptureFixture[s
     words = ["scaling", "fit", str(tmp_path / "runs.csv"), "--law", "power", "--resamples", "5"]
     assert main([*words, "--out", str(tmp_path / "fit.json"), "--json"]) == 0
     said = strict(capsys.readouterr().out.splitlines()[-1])["figures"]
-    assert said["all_aicc"]["value"] is None and said["all_alpha"]["low"] <= said["all_alpha"]["value"]
+    assert said["all_aicc"]["value"] is None and said["all_aic"]["value"] < 0
+    assert said["all_alpha"]["low"] <= said["all_alpha"]["value"]
     assert strict((tmp_path / "fit.json").read_text())["all"]["aicc"] is None
 
 
@@ -55,6 +56,7 @@ def test_the_command_tells_fractions_and_how_sure_it_is(tmp_path: Path, capsys: 
         assert figure["low"] < figure["value"] < figure["high"]
     assert fitted["fr_c1"]["low"] < fitted["fr_c1"]["value"] == pytest.approx(SHAPE[0], abs=0.15)
     assert fitted["is_delta_aicc@multilingual"]["value"] == 0 < fitted["is_delta_aicc@separate"]["value"]
+    _check_criteria(fitted)
     assert fractions(fit(planted(0.3, 1.0), "multilingual").parameters)[1.0] == 1
 
     predicting = ("predict", saved, "--params", "1e7", "--mixture", "fr=0.6", "is=0.4")
@@ -76,6 +78,34 @@ def test_the_command_tells_fractions_and_how_sure_it_is(tmp_path: Path, capsys: 
     Path(saved).write_text(json.dumps({"fr": {**whole["fr"], "draws": [[1.0]]}}))
     assert main(["scaling", *predicting]) == 2
     assert "fit it again" in capsys.readouterr().err
+
+
+def _check_criteria(fitted: dict[str, Any]) -> None:
+    """42 losses: 9 parameters of the joint law and the scatter, 21 of the separate one, and the correction for that."""
+    n, joint, apart = 42, 10, 22
+    for task in ("fr", "is"):
+        gaps = {name: fitted[f"{task}_delta_{name}@separate"]["value"] for name in ("aic", "aicc")}
+        assert fitted[f"{task}_aicc"]["value"] - fitted[f"{task}_aic"]["value"] == pytest.approx(_more(n, joint))
+        assert gaps["aicc"] - gaps["aic"] == pytest.approx(_more(n, apart) - _more(n, joint))
+        assert fitted[f"{task}_delta_aic@multilingual"]["value"] == 0
+
+
+def _more(n: int, k: int) -> float:
+    return 2 * k * (k + 1) / (n - k - 1)
+
+
+def test_with_few_points_the_correction_alone_decides(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Losses with an exponent for each weight: AIC sees it, AICc says that so few points cannot carry it."""
+    frames = []
+    for weight, alpha in ((0.3, 0.2), (1.0, 0.35)):
+        points = planted(alpha, 1.0, 1e-4, weights=[weight])
+        frames.append(pandas.DataFrame({name: values[:4] for name, values in points.items()}))
+    pandas.concat(frames).to_csv(tmp_path / "runs.csv", index=False)
+    words = [str(tmp_path / "runs.csv"), "--law", "multilingual,separate", "--resamples", "0"]
+    assert main(["scaling", "fit", *words, "--out", str(tmp_path / "fit.json"), "--json"]) == 0
+    said = strict(capsys.readouterr().out.splitlines()[-1])["figures"]
+    assert said["all_delta_aic@multilingual"]["value"] > 0 == said["all_delta_aic@separate"]["value"]
+    assert said["all_delta_aicc@multilingual"]["value"] == 0 and said["all_delta_aicc@separate"]["value"] is None
 
 
 def test_the_command_fits_predicts_and_plans(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
