@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def drawing(path: Path, width: float, height: float) -> Iterator["Figure"]:
+def drawing(path: Path, width: float, height: float, dpi: int = 110) -> Iterator["Figure"]:
     """A figure of so many inches, to be drawn within and then written, whole or not at all."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), dpi=110, layout="constrained")
+    figure = Figure(figsize=(width, height), dpi=dpi, layout="constrained")
     FigureCanvasAgg(figure)
     yield figure
     with atomic_path(path) as scratch:

@@ -53,11 +53,11 @@ def test_token_shards_are_the_same(
     """Both ways to them: prepared items, and somebody's conversations."""
     from omni.train.data.items import Manifest
     from omni.train.data.sources import imports
-    from omni.train.tasks import build
+    from omni.train.tasks import build, directions
     from omni.train.tasks.build import Choice, build_shards
 
     monkeypatch.setattr(build, "ITEMS", 2)
-    monkeypatch.setattr(build, "TASKS", build.TASKS[:3])                # caption, draw, say
+    monkeypatch.setattr(directions, "TASKS", directions.TASKS[:3])      # caption, draw, say
     monkeypatch.setattr(imports, "RECORDS", 10)
     with (tmp_path / "chats.jsonl").open("w", encoding="utf-8") as lines:
         for number in range(60):

@@ -1,6 +1,7 @@
 """The studies of training dynamics: what their cells measure, and what their judges make of planted results."""
 
 import math
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,10 @@ import pytest
 import torch
 
 from omni.train.multitask import METHODS
-from omni.train.studies.dynamics import edge, instability, multitask, remedies
+from omni.train.recipe import Recipe
+from omni.train.studies.dynamics import descent, edge, instability, multitask, remedies
 from omni.train.studies.dynamics.descent import descend
+from omni.train.studies.dynamics.plots import hull, spectra
 from omni.train.studies.dynamics.problems import problem
 from omni.train.studies.dynamics.residual import BatchNorm
 from omni.train.studies.harness.claims import mean
@@ -46,16 +49,61 @@ def test_the_spectrum_at_the_end_has_the_last_ratio_at_its_top(tmp_path: Path) -
     found = descend(problem("mlp", 0), SETTINGS, 0, spectrum=True)
     assert max(found["nodes"]) == pytest.approx(found["ratio"][-1], rel=0.02)
     assert sum(found["weights"]) == pytest.approx(1)
-    edge.spectra({"adam": (found["nodes"], found["weights"])}, tmp_path / "spectra.png")
+    spectra({"all": {"adam": (found["nodes"], found["weights"])}}, tmp_path / "spectra.png")
     assert (tmp_path / "spectra.png").stat().st_size > 1000
 
 
-def planted(cell: Cell, level: float) -> Result:
-    looks = cell.params["looks"]
-    ratios = [0.3, *[level + 0.001 * cell.seed] * (looks - 1)]
-    columns = {"step": list(range(looks)), "loss": [1.0] * looks, "ratio": ratios}
+def planted(cell: Cell, level: float, first: int = 1) -> Result:
+    """first: the look from which the ratio is at its level"""
+    looks, every = cell.params["looks"], cell.params["steps"] // cell.params["looks"]
+    ratios = [0.3] * first + [level + 0.001 * cell.seed] * (looks - first)
+    columns = {"step": [(at + 1) * every for at in range(looks)], "loss": [1.0] * looks, "ratio": ratios}
     same = {"sharpness": [10.0 + 0.01 * cell.seed] * looks, "preconditioned": [5.0 + 0.01 * cell.seed] * looks}
-    return Result(cell.params, cell.seed, {**columns, **same}, 1.0)
+    errors = {"sharpness_error": [0.1] * looks, "ratio_error": [0.001] * looks, "converged": [True] * looks}
+    return Result(cell.params, cell.seed, {**columns, **same, **errors, "ended": None}, 1.0)
+
+
+def test_the_edge_is_reached_sooner_by_what_arrives_sooner(tmp_path: Path) -> None:
+    """b2 0.999 four looks after 0.99, cross-entropy never, which counts as its last step; a seed of adam is late."""
+
+    def result(cell: Cell) -> Result:
+        first = {"b2 0.999": 7, "cross-entropy": 60}.get(cell.params["setting"], 3 + (cell.seed == 4))
+        return planted(cell, 1.2 if cell.params["setting"] == "cnn" and cell.seed == 1 else 1.0, first)
+
+    results = [result(cell) for cell in edge.cells(False)]
+    claims = {claim.claim: claim for claim in edge.judge(results)}
+    slow = claims["adam arrives sooner with b2 0.99 than with 0.999"]
+    assert slow.value == pytest.approx((4 * math.log(8 / 4) + math.log(8 / 5)) / 5) and slow.verdict == "shown"
+    never = claims["adam arrives sooner with squared error than cross-entropy"]
+    steps = 4 * (2000 // 60), 5 * (2000 // 60), 2000
+    assert never.value == pytest.approx((4 * math.log(steps[2] / steps[0]) + math.log(steps[2] / steps[1])) / 5)
+    assert claims["adam settles at its threshold"].statistic.endswith("in 5 of 5")
+    assert claims["cnn settles at its threshold"].statistic.endswith("in 4 of 5")
+    (table,) = edge.tables(results).values()
+    rows = {row[0]: row for row in table}
+    assert rows["cross-entropy"][3:5] == ("–", "0 of 5") and rows["adam"][3:5] == ("132 (132 to 165)", "5 of 5")
+    assert set(edge.plot(results, tmp_path)) and (tmp_path / "edge.png").stat().st_size > 1000
+
+
+def test_a_look_that_does_not_converge_is_kept_with_its_bound_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ends no run; a loss that is gone does, and says so."""
+    sure = descend(problem("mlp", 0), SETTINGS, 0)
+    monkeypatch.setattr(descent, "MOST", 3)
+    found = descend(problem("mlp", 0), SETTINGS, 0)
+    assert found["step"] == [10, 20] and found["ended"] is None and found["converged"] == [False, False]
+    for key in ("sharpness", "ratio"):
+        for value, error, true in zip(found[key], found[f"{key}_error"], sure[key], strict=True):
+            assert 0.5 * true < value <= true * 1.01 and error > 0
+    diverged = descend(problem("mlp", 0), {**SETTINGS, "optimizer": "gd", "lr": 1e4}, 0)
+    assert "loss" in diverged["ended"] or "curvature" in diverged["ended"]
+    runs = [Result({**SETTINGS, "setting": "adam"}, 0, one, 1.0) for one in (sure, found, diverged)]
+    looks = len(sure["step"]) + len(found["step"]) + len(diverged["step"])
+    assert edge.counts(runs) == {"unconverged looks": (2, looks), "runs that ended early": (1, 3)}
+    assert edge.unconverged(runs[:1]) == "0" and edge.unconverged(runs[:2]).startswith("2 (within ")
+    settings: dict[str, Any] = {"remedies": ["clipping"], "steps": 2, "lr": 0.001}
+    values = instability.run(settings, 0, Path())
+    assert set(values["unconverged"]) == {"0", "2"} and all(values["sharpness"].values())
+    assert instability.counts([Result(settings, 0, values, 1.0)])["unconverged looks"] == (2, 2)
 
 
 def test_instability_judges_highest_rates() -> None:
@@ -73,6 +121,8 @@ def test_instability_judges_highest_rates() -> None:
     assert claims["rate x sharpness is 2 or less when the warmup ends"].verdict == "shown"
     falls = claims["the sharpness falls at least fivefold during warmup"]
     assert falls.value == pytest.approx(math.log2(500 / 12.5), rel=0.05)
+    lost = claims["without a remedy, runs diverge at the highest rates at which one trains"]
+    assert lost.value == pytest.approx(7 / 8) and lost.verdict == "shown"  # all but clipping, which trains up to 0.01
 
 
 def test_the_way_of_the_sharpness_is_shown_at_the_highest_rate_that_trains() -> None:
@@ -86,9 +136,10 @@ def test_the_way_of_the_sharpness_is_shown_at_the_highest_rate_that_trains() -> 
 
     (table,) = instability.tables([result(cell) for cell in instability.cells(False)]).values()
     rows = {remedy: row for remedy, *row in table}
-    assert rows["remedy"] == ["seeds", "rate", "step 0", "step 10", "step 25", "step 50", "step 100", "step 400"]
-    assert rows["none"] == ["0", *["–"] * 7] and len(rows) == 1 + len(instability.SINGLE)
-    assert rows["clipping"] == ["4", "0.04", "500", "402", "–", "75", "50", "25"]
+    steps = [f"step {step}" for step in (0, 10, 25, 50, 100, 400)]
+    assert rows["remedy"] == ["seeds", "rate", "none diverges there", *steps, "looks unconverged"]
+    assert rows["none"] == ["0", "–", "0 of 0", *["–"] * 6, "0"] and len(rows) == 1 + len(instability.SINGLE)
+    assert rows["clipping"] == ["4", "0.04", "4 of 4", "500", "402", "–", "75", "50", "25", "0"]
 
 
 def test_a_cell_of_instability_diverges_or_trains() -> None:
@@ -122,6 +173,7 @@ def test_every_combination_runs_and_is_judged(tmp_path: Path) -> None:
         assert claims["warmup adds less where something else helps"].value > 0
         assert claims["clipping lets a higher rate train, over all choices of the others"].value > 0
         assert set(instability.plot(results, tmp_path)) and (tmp_path / "together.png").stat().st_size > 1000
+        assert (tmp_path / "paths.png").stat().st_size > 1000
     settings: dict[str, Any] = {"remedies": ["clipping", "batch norm", "metainit"], "steps": 3, "lr": 0.01}
     assert instability.run(settings, 0, Path())["sharpness"] == {}
 
@@ -137,15 +189,50 @@ def test_the_gain_over_a_front() -> None:
 def test_the_interval_of_a_gain_is_students() -> None:
     """Exactly, where the gain is the mean of what each seed gains; and it holds a planted gain as often as it says."""
     front, losses = [[[1.0, 1.0], [1.2, 1.2], [0.9, 0.9]]], [[0.5, 0.5], [0.9, 0.9], [0.6, 0.6]]
-    found, expected = multitask.estimate(front, losses, 0.1), mean([5.0, 3.0, 3.0])
+    found, expected = multitask.estimate(partial(multitask.gain, front, losses), 3, 0.1), mean([5.0, 3.0, 3.0])
     for one, other in ((found.value, expected.value), (found.low, expected.low), (found.high, expected.high)):
         assert one == pytest.approx(other)
     random, held = np.random.default_rng(0), 0
     for _ in range(400):                                                # five below the front, from five seeds
         drawn = [(1 + 0.1 * random.standard_normal((5, 2)) + at).tolist() for at in ([-1, 1], [-0.5, -0.5], [1, -1])]
-        of = multitask.estimate([drawn[0], drawn[2]], drawn[1], 0.1)
+        of = multitask.estimate(partial(multitask.gain, [drawn[0], drawn[2]], drawn[1]), 5, 0.1)
         held += of.low <= 5 <= of.high
     assert held > 0.92 * 400
+
+
+def test_the_spread_over_rates_is_that_of_means_in_deviations_at_the_best_rate() -> None:
+    """By hand: means 1, 2 and 5 of the rates, of which the first is the best and has a deviation of 0.1; seeds whose
+    order over the rates differs would have larger spreads of their own."""
+    offsets = {0.001: (-0.1, 0.0, 0.1), 0.01: (0.5, 0.0, -0.5), 0.1: (2.0, -1.0, -1.0)}
+    results = []
+    for rate, level in zip(offsets, (1.0, 2.0, 5.0), strict=True):
+        for way in ({"method": "scalarization", "weight": 0.5}, {"method": "scalarization", "weight": 0.1}):
+            for seed, offset in enumerate(offsets[rate]):
+                loss = level + offset * (1 if way["weight"] == 0.5 else 3)
+                values = {"valid": 2 * level, "test": [loss, loss], "end": [loss, loss], "per_second": 1.0}
+                results.append(Result({**way, "lr": rate, "steps": 1}, seed, values, 1.0))
+    claims = {claim.claim: claim for claim in multitask.judge(results)}
+    assert claims["the learning rate matters more than the seed"].value == pytest.approx((5 - 1) / 0.1)
+
+
+def test_the_drawn_front_is_that_from_which_a_gain_is_counted() -> None:
+    points = [(2.0, 0.0), (1.5, 1.0), (0.0, 2.0), (3.0, 0.5), (0.5, 0.8), (0.0, 3.0)]
+    line = hull(points)
+    assert line == [(0.0, 2.0), (0.5, 0.8), (2.0, 0.0)]
+    assert hull([(1.0, 1.0), (2.0, 2.0)]) == [(1.0, 1.0)]               # one sum may be the whole front
+    whole, drawn = ([[list(point)] for point in some] for some in (points, line))
+    for mine in ([0.4, 0.9], [1.0, 0.2], [3.0, 3.0]):
+        assert multitask.gain(whole, [mine], [0]) == multitask.gain(drawn, [mine], [0])
+
+
+@pytest.mark.parametrize("folder", ["dynamics/recipes/multitask", "translation/recipes/multitask-translation"])
+def test_a_recipe_at_the_papers_scale_takes_every_method_and_weights(folder: str) -> None:
+    path = Path(multitask.__file__).parents[1] / f"{folder}.yaml"
+    tasks = list(Recipe.load(path).mixture.weights)
+    for name in METHODS:
+        assert Recipe.load(path, {"multitask.method": name}).multitask.method == name
+    weighed = Recipe.load(path, {"multitask.weights": f"{{{tasks[0]}: 0.9, {tasks[1]}: 0.1}}"}).multitask
+    assert weighed.weights == {tasks[0]: 0.9, tasks[1]: 0.1}
 
 
 def test_every_method_of_the_library_is_in_the_full_study() -> None:

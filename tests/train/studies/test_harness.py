@@ -143,6 +143,48 @@ def test_the_command_tells_claims_and_writes_the_page(
     assert "how often heads" in capsys.readouterr().out
 
 
+def test_processor_time_is_told_beside_the_clocks(
+    coins: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What sleeps takes time and no processor; cells that noted none still load, and then none is told."""
+    slow = SOURCE.replace("import os\n", "import os\nimport time\n").replace("flips =", "time.sleep(0.2)\n    flips =")
+    (tmp_path / "slow_coins.py").write_text(slow)
+    monkeypatch.setitem(STUDIES, "coins", ("slow_coins", "how often heads"))
+    out = tmp_path / "out"
+
+    def told() -> tuple[dict[str, float | None], str]:
+        assert main(["study", "coins", "--quick", "--jobs", "1", "--out", str(out), "--json"]) == 0
+        *_, line = lines = capsys.readouterr().out.splitlines()
+        figures = json.loads(line)["figures"]
+        for page in ("study.html", "results.md"):
+            assert next(one for one in lines if one.startswith("4 cells, ")) in (out / page).read_text()
+        return {name: figures[name]["value"] for name in ("core_seconds", "wall_seconds")}, "\n".join(lines)
+
+    found, said = told()
+    core, wall = found["core_seconds"], found["wall_seconds"]
+    assert core is not None and wall is not None and 0 <= core < 0.4 < 0.8 <= wall and "of processor time" in said
+    path = next((out / "cells").iterdir())
+    kept = json.loads(path.read_text())
+    assert kept.pop("processor_seconds") < 0.2 <= kept["seconds"]
+    path.write_text(json.dumps(kept))
+    found, said = told()
+    assert found == {"core_seconds": None, "wall_seconds": wall} and "processor time was not noted" in said
+
+
+def test_what_went_amiss_is_counted_on_the_page_and_in_the_json(
+    coins: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dataclasses import replace
+
+    lost = replace(coins.STUDY, counts=lambda results: {"lost coins": (2, 1000 * len(results))})
+    monkeypatch.setattr(coins, "STUDY", lost)
+    assert main(["study", "coins", "--quick", "--jobs", "1", "--out", str(tmp_path / "out"), "--json"]) == 0
+    told = capsys.readouterr().out.splitlines()
+    figure = json.loads(told[-1])["figures"]["lost_coins"]
+    assert (figure["value"], figure["n"]) == (2, 4000) and any("lost coins: 2 of 4,000" in line for line in told)
+    assert "Lost coins: 2 of 4,000." in (tmp_path / "out" / "study.html").read_text()
+
+
 def test_a_study_that_cannot_run_does_not_keep_others_from_it(
     coins: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,10 +11,12 @@ from omni.model.twice import twice_differentiable
 from omni.train.curvature import (
     CurvatureError,
     Density,
+    Eigenpair,
     Hessian,
     Operator,
     Preconditioner,
     Scaled,
+    UnconvergedError,
     density,
     top_eigenvalue,
 )
@@ -22,6 +24,7 @@ from omni.train.studies.dynamics.problems import Problem
 
 TOLERANCE, MOST = 0.01, 200
 GONE = 1e4                                                              # a loss that has diverged
+COLUMNS = ("step", "loss", "sharpness", "preconditioned", "ratio", "sharpness_error", "ratio_error", "converged")
 
 Schedule = Callable[[int], float]                                       # step -> share of the peak rate
 KINDS: dict[str, Callable[..., torch.optim.Optimizer]] = {
@@ -49,16 +52,21 @@ class Watch:
         self.last: dict[str, Tensor] = {}
 
     def look(self, optimizer: torch.optim.Optimizer) -> dict[str, float]:
-        """sharpness, preconditioned, ratio to the threshold. Raises CurvatureError where there is none."""
+        """sharpness, preconditioned, ratio to the threshold; bounds on the errors of sharpness and ratio; and whether
+        both are within TOLERANCE. Raises CurvatureError where there is none."""
         with twice_differentiable():
             hessian = Hessian([self.problem.whole], self.problem.parameters)
             scale = Preconditioner.of_optimizer(optimizer)
-            ratio = self._top("ratio", Scaled(hessian, scale))
-            return {
-                "sharpness": self._top("sharpness", hessian),
-                "preconditioned": ratio * scale.threshold,
-                "ratio": ratio,
-            }
+            ratio, sure = self._top("ratio", Scaled(hessian, scale))
+            sharpness, too = self._top("sharpness", hessian)
+        return {
+            "sharpness": sharpness.value,
+            "preconditioned": ratio.value * scale.threshold,
+            "ratio": ratio.value,
+            "sharpness_error": sharpness.error,
+            "ratio_error": ratio.error,
+            "converged": sure and too,
+        }
 
     def spectrum(self, optimizer: torch.optim.Optimizer) -> Density:
         """All eigenvalues of the Hessian as the optimizer feels it, as multiples of the threshold."""
@@ -66,15 +74,24 @@ class Watch:
             hessian = Hessian([self.problem.whole], self.problem.parameters)
             return density(Scaled(hessian, Preconditioner.of_optimizer(optimizer)), samples=2, steps=40)
 
-    def _top(self, name: str, operator: Operator) -> float:
-        found = top_eigenvalue(operator, TOLERANCE, MOST, self.last.get(name))
+    def _top(self, name: str, operator: Operator) -> tuple[Eigenpair, bool]:
+        found, sure = largest(operator, TOLERANCE, self.last.get(name))
         self.last[name] = found.vector
-        return found.value
+        return found, sure
 
 
-def descend(whole: Problem, settings: Mapping[str, Any], seed: int, spectrum: bool = False) -> dict[str, list[float]]:
-    """Columns step, loss, sharpness, preconditioned, ratio, at every look; it ends where the loss is gone. Else, with
-    `spectrum`, nodes and weights: of all eigenvalues at the end, as multiples of the threshold.
+def largest(operator: Operator, tolerance: float, start: Tensor | None = None) -> tuple[Eigenpair, bool]:
+    """The largest eigenvalue and True; or as much of it as MOST products allow, with its bound, and False."""
+    try:
+        return top_eigenvalue(operator, tolerance, MOST, start), True
+    except UnconvergedError as error:
+        return error.best, False
+
+
+def descend(whole: Problem, settings: Mapping[str, Any], seed: int, spectrum: bool = False) -> dict[str, Any]:
+    """Columns step, loss and those of `Watch.look`, at every look; ended: why the run ended early, where the loss or
+    its curvature is gone. Else, with `spectrum`, nodes and weights: of all eigenvalues at the end, as multiples of the
+    threshold.
 
     settings: optimizer, lr, b1, b2, steps, batch (0: all examples), schedule, looks (how many)
     """
@@ -82,9 +99,7 @@ def descend(whole: Problem, settings: Mapping[str, Any], seed: int, spectrum: bo
     steps, rate = settings["steps"], schedule(settings["schedule"], settings["steps"])
     draw, watch = torch.Generator().manual_seed(seed + 1), Watch(whole)
     every, order = max(1, steps // settings["looks"]), torch.empty(0, dtype=torch.long)
-    columns: dict[str, list[float]] = {
-        name: [] for name in ("step", "loss", "sharpness", "preconditioned", "ratio")
-    }
+    columns: dict[str, Any] = {name: [] for name in COLUMNS} | {"ended": None}
     for step in range(steps):
         batch = torch.arange(whole.count)
         if settings["batch"]:
@@ -98,12 +113,14 @@ def descend(whole: Problem, settings: Mapping[str, Any], seed: int, spectrum: bo
         loss.backward()
         now = float(loss.detach())
         if not math.isfinite(now) or now > GONE:
+            columns["ended"] = f"a loss of {now:.3g} at step {step + 1}"
             break
         optimizer.step()
         if (step + 1) % every == 0:
             try:
                 seen = watch.look(optimizer)
-            except CurvatureError:
+            except CurvatureError as error:
+                columns["ended"] = f"{error}, at step {step + 1}"
                 break
             for name, value in {"step": step + 1, "loss": now, **seen}.items():
                 columns[name].append(value)

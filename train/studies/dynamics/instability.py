@@ -8,16 +8,20 @@ from typing import Any
 
 import torch
 
-from omni.train.curvature import CurvatureError, Hessian, top_eigenvalue
+from omni.train.curvature import CurvatureError, Hessian
+from omni.train.studies.dynamics.descent import largest
 from omni.train.studies.dynamics.plots import phases
+from omni.train.studies.dynamics.problems import Problem
 from omni.train.studies.dynamics.remedies import (
     REMEDIES,
     SHARED_SEEDS,
+    WARMUP,
+    at_highest,
     combinations,
+    draw_paths,
     draw_together,
     highest,
     together,
-    trains,
 )
 from omni.train.studies.dynamics.residual import INITS, NORMS, residual
 from omni.train.studies.harness.claims import Claim, Estimate, mean
@@ -42,20 +46,27 @@ Rates went to 0.64 at first; so many combinations trained there that they could 
 
 A run trains when the loss of all examples is below 0.1 at its end; below 0.5 in quick runs, which are shorter.
 Sharpness: the largest eigenvalue of the Hessian of the loss of all examples (batch normalisation in training mode), by
-Lanczos to 5 %, at the start, at step 10, 25, 50, at the end of the warmup (100) and at the end.
+Lanczos to 5 %, at the start, at step 10, 25, 50, at the end of the warmup (100) and at the end. A look that 200
+products do not bring there keeps the value that they found, which is a lower bound, and a bound on its error; such
+looks count like the others, and are counted. A run diverges when its loss passes 10^4 or is no number.
 
 Highest rate: the largest of the grid at which a run of that seed trains; half the smallest where none does. Claims, as
 means over seeds: log2 of the highest rate of each remedy over that of none is above 0; log2 of that of warmup over that
 of every normalisation and initialiser is above -1, which is one step of the grid; at the highest rate at which warmup
 trains, the log2 of the sharpness at the start over that at the end of the warmup is above log2 of 5 (as a log, since
 the ratios of a first quick run lay two decades apart), and rate x sharpness at its end is below 2.4 (2, and a fifth for
-batches). Of all combinations, by the rates and seeds that they share: for each remedy, the mean of log2 of the highest
-rate with it over that without it, all else equal, is above 0; that gain of warmup where nothing else helps, less its
-mean where something does, is above 0, since remedies that work by the same means need not add up.
+batches). High rates without a remedy: taking for each remedy the highest rate at which it trains in a seed, the share
+of these rates at which the run of that seed without warmup or any other remedy diverges is above 0.5; a remedy that
+trains at no rate in a seed does not count there. Of all combinations, by the rates and seeds that they share: for each
+remedy, the mean of log2 of the highest rate with it over that without it, all else equal, is above 0; that gain of
+warmup where nothing else helps, less its mean where something does, is above 0, since remedies that work by the same
+means need not add up.
+
+The claim on high rates without a remedy was added after a first full run, which had shown the losses at these rates.
 """
 
 SINGLE = ("none", *REMEDIES)
-WARMUP, CLIP, BATCH = 100, 0.3, 128
+CLIP, BATCH = 0.3, 128
 MARKS = (0, 10, 25, 50, WARMUP)
 GONE = 1e4
 
@@ -82,37 +93,44 @@ def cells(quick: bool) -> list[Cell]:
 
 def run(params: Mapping[str, Any], seed: int, shared: Path) -> Mapping[str, Any]:
     """loss: of all examples at the end, or None where it is gone; sharpness: by step, None where there is none, of runs
-    with one remedy or none"""
+    with one remedy or none; unconverged: of the steps whose sharpness is a lower bound, the bound on its error"""
     remedies, steps = params["remedies"], params["steps"]
     problem = residual(remedies, seed, params["lr"])
     optimizer = torch.optim.SGD(problem.parameters, lr=params["lr"])
     draw = torch.Generator().manual_seed(seed + 1)
-    sharpness: dict[str, float | None] = {}
+    seen: dict[str, dict[str, float | None]] = {"sharpness": {}, "unconverged": {}}
     marks = (*MARKS, steps) if len(remedies) < 2 else ()
     for step in range(steps):
         if step in marks:
-            sharpness[str(step)] = _sharpness(problem.whole, problem.parameters)
+            _look(problem, str(step), **seen)
         for group in optimizer.param_groups:
             group["lr"] = params["lr"] * (min(1.0, (step + 1) / WARMUP) if "warmup" in remedies else 1.0)
         optimizer.zero_grad()
         loss = problem.loss(torch.randperm(problem.count, generator=draw)[:BATCH])
         loss.backward()
         if not float(loss.detach()) < GONE:
-            return {"loss": None, "sharpness": sharpness}
+            return {"loss": None, **seen}
         if "clipping" in remedies:
             torch.nn.utils.clip_grad_norm_(problem.parameters, CLIP)
         optimizer.step()
     if steps in marks:
-        sharpness[str(steps)] = _sharpness(problem.whole, problem.parameters)
+        _look(problem, str(steps), **seen)
     end = float(problem.whole().detach())
-    return {"loss": end if math.isfinite(end) else None, "sharpness": sharpness}
+    return {"loss": end if math.isfinite(end) else None, **seen}
 
 
-def _sharpness(loss: Any, parameters: Sequence[torch.Tensor]) -> float | None:
+def _look(
+    problem: Problem, step: str, sharpness: dict[str, float | None], unconverged: dict[str, float | None]
+) -> None:
+    """Note the sharpness at a step, and how far it may be from the true one where the products did not suffice."""
     try:
-        return top_eigenvalue(Hessian([loss], parameters), 0.05, 200).value
-    except CurvatureError:
-        return None
+        found, sure = largest(Hessian([problem.whole], problem.parameters), 0.05)
+    except CurvatureError:                                              # not finite, or a network that is flat
+        sharpness[step] = None
+        return
+    sharpness[step] = found.value
+    if not sure:
+        unconverged[step] = found.error
 
 
 def judge(results: Results) -> list[Claim]:
@@ -130,7 +148,10 @@ def judge(results: Results) -> list[Claim]:
         Claim.above(f"warmup allows as much as {remedy}", "log2 of highest rates", gain("warmup", remedy), -1.0)
         for remedy in (*NORMS, *INITS)
     ]
-    warm = [one for one in of["warmup"] if one.params["lr"] == top["warmup"][one.seed] and trains(one)]
+    lost = mean([statistics.fmean(hits) for hits in _lost_without(of).values()])
+    words = "without a remedy, runs diverge at the highest rates at which one trains"
+    claims.append(Claim.above(words, "share that diverges", lost, 0.5))
+    warm = at_highest(of["warmup"])
     ends = [(one.values["sharpness"]["0"], one.values["sharpness"][str(WARMUP)], one.params["lr"]) for one in warm]
     known = [(first, last, rate) for first, last, rate in ends if first and last]
     falls = mean([math.log2(first / last) for first, last, _ in known])
@@ -139,6 +160,16 @@ def judge(results: Results) -> list[Claim]:
     left = mean([rate * last for _, last, rate in known])
     claims.append(Claim.below("rate x sharpness is 2 or less when the warmup ends", "rate x sharpness", left, 2.4))
     return claims + together(results)
+
+
+def _lost_without(of: Mapping[str, Sequence[Result]]) -> dict[int, list[bool]]:
+    """By seed: at the highest rate at which each remedy trains, whether the run without any diverges."""
+    bare = {(one.seed, one.params["lr"]): one.values["loss"] is None for one in of["none"]}
+    found: dict[int, list[bool]] = {}
+    for remedy in REMEDIES:
+        for one in at_highest(of[remedy]):
+            found.setdefault(one.seed, []).append(bare[one.seed, one.params["lr"]])
+    return found
 
 
 def _alone(results: Results) -> dict[str, list[Result]]:
@@ -151,7 +182,7 @@ def _alone(results: Results) -> dict[str, list[Result]]:
 
 def plot(results: Results, folder: Path) -> Mapping[str, Path]:
     """Phase diagrams of stability: the median loss at the end by remedy and rate, and the highest rates of all
-    combinations."""
+    combinations; and the way of the sharpness."""
     rates = sorted({one.params["lr"] for one in results})
     losses = [
         [
@@ -164,23 +195,45 @@ def plot(results: Results, folder: Path) -> Mapping[str, Path]:
     ]
     phases(SINGLE, [f"{rate:g}" for rate in rates], losses, "learning rate", folder / "phases.png")
     draw_together(results, folder / "together.png")
+    draw_paths(_alone(results), folder / "paths.png")
     return {
         "Loss at the end by remedy and rate, median of the seeds; white: diverged": folder / "phases.png",
         "The highest rate that trains, geometric mean of the seeds, of every combination": folder / "together.png",
+        "Sharpness early in training; dotted: 2/lr; crosses: the run diverges": folder / "paths.png",
     }
 
 
 def tables(results: Results) -> dict[str, Table]:
     """How the sharpness goes early in training, at the highest rate that trains: medians of the seeds that do."""
-    marks = [str(step) for step in (*MARKS, results[0].params["steps"])]
-    rows: list[list[str]] = [["remedy", "seeds", "rate", *(f"step {step}" for step in marks)]]
-    for remedy, runs in _alone(results).items():
-        top = highest(runs)
-        best = [one for one in runs if one.params["lr"] == top[one.seed] and trains(one)]
+    marks, of = [str(step) for step in (*MARKS, results[0].params["steps"])], _alone(results)
+    head = ["remedy", "seeds", "rate", "none diverges there", *(f"step {step}" for step in marks), "looks unconverged"]
+    rows: list[list[str]] = [head]
+    lost = {(one.seed, one.params["lr"]) for one in of["none"] if one.values["loss"] is None}
+    for remedy, runs in of.items():
+        best = at_highest(runs)
         rates = [one.params["lr"] for one in best]
+        there = sum((one.seed, one.params["lr"]) in lost for one in best)
         paths = [[one.values["sharpness"].get(mark) for one in best] for mark in marks]
-        rows.append([remedy, str(len(best)), *(_median(values) for values in (rates, *paths))])
+        medians = [_median(values) for values in (rates, *paths)]
+        rows.append([remedy, str(len(best)), medians[0], f"{there} of {len(best)}", *medians[1:], _unconverged(runs)])
     return {"Sharpness on the way, at the highest rate that trains": rows}
+
+
+def _unconverged(runs: Sequence[Result]) -> str:
+    """Of all looks of some runs; and the largest bound on what they miss, as a share."""
+    missed = [
+        bound / abs(one.values["sharpness"][step])
+        for one in runs
+        for step, bound in one.values.get("unconverged", {}).items()
+    ]
+    return f"{len(missed)}" + (f" (within {max(missed):.2g})" if missed else "")
+
+
+def counts(results: Results) -> dict[str, tuple[int, int]]:
+    looks = [value for one in results for value in one.values["sharpness"].values()]
+    missed = sum(len(one.values.get("unconverged", {})) for one in results)
+    nothing = looks.count(None)
+    return {"unconverged looks": (missed, len(looks)), "looks that saw no curvature": (nothing, len(looks))}
 
 
 def _median(values: Sequence[float | None]) -> str:
@@ -197,4 +250,5 @@ STUDY = Study(
     judge,
     plot,
     tables=tables,
+    counts=counts,
 )

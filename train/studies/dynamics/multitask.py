@@ -159,35 +159,43 @@ def gain(front_of: Sequence[Losses], losses: Losses, seeds: Sequence[int]) -> fl
     return max(min(a * x + (1 - a) * y for x, y in points) - a * mine[0] - (1 - a) * mine[1] for a in shares)
 
 
-def estimate(front_of: Sequence[Losses], losses: Losses, unit: float) -> Estimate:
-    """The gain over all seeds, in units, with Student's interval from the jackknife's pseudo-values (Tukey 1958).
+def estimate(statistic: Callable[[Sequence[int]], float], count: int, unit: float) -> Estimate:
+    """A statistic of some seeds over all `count`, in units, with Student's interval from the jackknife's pseudo-values
+    (Tukey 1958). The unit counts as known.
 
     Seeds drawn again from the same three or five, a bootstrap, spread too little: its interval is too narrow.
     """
-    seeds = range(len(losses))
-    whole = gain(front_of, losses, seeds)
-    without = [gain(front_of, losses, [one for one in seeds if one != left_out]) for left_out in seeds]
-    found = mean([(len(seeds) * whole - (len(seeds) - 1) * one) / unit for one in without])
+    seeds = range(count)
+    whole = statistic(seeds)
+    without = [statistic([one for one in seeds if one != left_out]) for left_out in seeds]
+    found = mean([(count * whole - (count - 1) * one) / unit for one in without])
     half = (found.high - found.low) / 2
-    return Estimate(whole / unit, whole / unit - half, whole / unit + half, len(seeds))
+    return Estimate(whole / unit, whole / unit - half, whole / unit + half, count)
+
+
+def spread(by_rate: Sequence[Sequence[float]], seeds: Sequence[int]) -> float:
+    """The largest less the smallest, over rates, of the mean loss of some seeds. by_rate: of each rate, by seed"""
+    means = [statistics.fmean(losses[seed] for seed in seeds) for losses in by_rate]
+    return max(means) - min(means)
 
 
 def judge(results: Results) -> list[Claim]:
     best = chosen(results)
     fronts = [[list(one.values["test"]) for one in runs] for (_, weight), runs in best.items() if weight is not None]
-    seeds = range(len(fronts[0]))
+    count = len(fronts[0])
     deviation = statistics.median(statistics.stdev(sum(losses) / 2 for losses in one) for one in fronts)
     claims = []
     for name in _methods(results):
         losses = [list(one.values["test"]) for one in best[(name, None)]]
-        found = estimate(fronts, losses, deviation)
+        found = estimate(partial(gain, fronts, losses), count, deviation)
         claims.append(Claim.below(f"{name} does not beat weighted sums", "gain in seed deviations", found, 2.0))
     even = [one for one in results if one.params["weight"] == 0.5]
     rates = sorted({one.params["lr"] for one in even})
-    sums = {rate: [sum(one.values["test"]) / 2 for one in even if one.params["lr"] == rate] for rate in rates}
-    spread = [(max(sums[r][s] for r in rates) - min(sums[r][s] for r in rates)) / deviation for s in seeds]
+    by_rate = [[sum(one.values["test"]) / 2 for one in even if one.params["lr"] == rate] for rate in rates]
+    there = statistics.stdev(sum(one.values["test"]) / 2 for one in best[("scalarization", 0.5)])
+    apart = estimate(partial(spread, by_rate), count, there)
     words = "the learning rate matters more than the seed"
-    claims.append(Claim.above(words, "spread in deviations", mean(spread), 2.0))
+    claims.append(Claim.above(words, "spread in deviations at the best rate", apart, 2.0))
     late = [one for one in even if one.params["lr"] == rates[-1]]
     logs = [math.log(sum(one.values["end"]) / sum(one.values["test"])) for one in late]
     claims.append(Claim.above("stopping on validation matters", "log of end over best", mean(logs), 0.0))
@@ -202,7 +210,7 @@ def _methods(results: Results) -> list[str]:
 def plot(
     results: Results, folder: Path, sides: tuple[str, str] = ("the left digit", "the right digit")
 ) -> Mapping[str, Path]:
-    """Test losses of both tasks: the front and the methods, with their deviations over seeds."""
+    """Test losses of both tasks: the weighted sums, their front and the methods, with their deviations over seeds."""
     best = chosen(results)
 
     def of(way: tuple[str, float | None]) -> tuple[tuple[float, float], tuple[float, float]]:
@@ -211,10 +219,10 @@ def plot(
         dx, dy = (statistics.stdev(task) for task in tasks)
         return (x, y), (dx, dy)
 
-    line = [of(way) for way in best if way[1] is not None]
+    sums = {f"{way[1]:g}": of(way) for way in best if way[1] is not None}
     names = f"test loss of {sides[0]}", f"test loss of {sides[1]}"
-    front(line, {name: of((name, None)) for name in _methods(results)}, names, folder / "front.png")
-    return {"Both tasks' test losses, each method at its best rate": folder / "front.png"}
+    front(sums, {name: of((name, None)) for name in _methods(results)}, names, folder / "front.png")
+    return {"Both tasks' test losses, each method at its best rate; by the sums their w": folder / "front.png"}
 
 
 def tables(results: Results) -> dict[str, Table]:

@@ -32,12 +32,15 @@ class Problem:
 
 
 def problem(name: str, seed: int) -> Problem:
-    """A problem by name, its weights drawn with a seed: mlp, cnn (mean squared error on digits) or omni (tokens)."""
+    """A problem by name, its weights drawn with a seed: mlp, cnn (mean squared error on digits), cross-entropy (of the
+    mlp) or omni (tokens)."""
     torch.manual_seed(seed)
     if name == "omni":
         return _omni(seed)
     pixels, wanted = digits(EXAMPLES)
-    model = mlp() if name == "mlp" else cnn()
+    model = cnn() if name == "cnn" else mlp()
+    if name == "cross-entropy":
+        return Problem(model, lambda index: F.cross_entropy(model(pixels[index]), wanted[index]), EXAMPLES)
     return Problem(model, lambda index: F.mse_loss(model(pixels[index]), wanted[index]), EXAMPLES)
 
 

@@ -2,17 +2,21 @@
 
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import product
 from pathlib import Path
+from typing import Any
 
-from omni.train.studies.dynamics.plots import phases
+from omni.train.studies.dynamics.plots import THRESHOLD, Line, lines, phases
 from omni.train.studies.dynamics.residual import INITS, NORMS
 from omni.train.studies.harness.claims import Claim, mean
+from omni.train.studies.harness.plots import panels
 from omni.train.studies.harness.study import Result, Results
 
 REMEDIES = ("warmup", "clipping", *NORMS, *INITS)
+WARMUP = 100                                                            # its steps
 SHARED_SEEDS = 3                                                        # of every combination
+STYLES = ("-", "--", "-.", (0, (6, 1, 1, 1, 1, 1)))
 Chosen = tuple[str, ...]
 
 
@@ -36,6 +40,12 @@ def highest(results: Iterable[Result]) -> dict[int, float]:
         seed: max((one.params["lr"] for one in runs if one.seed == seed and trains(one)), default=least)
         for seed in sorted({one.seed for one in runs})
     }
+
+
+def at_highest(runs: Sequence[Result]) -> list[Result]:
+    """Of one choice's runs, that at the highest rate that trains, of each seed in which one does."""
+    top = highest(runs)
+    return [one for one in runs if one.params["lr"] == top[one.seed] and trains(one)]
 
 
 def together(results: Results) -> list[Claim]:
@@ -65,6 +75,52 @@ def draw_together(results: Results, path: Path) -> None:
     least, most = min(map(min, rates)), max(map(max, rates))
     columns, label = ["neither", "warmup", "clipping", "both"], "highest rate that trains"
     phases(names, columns, rates, "learning rate and gradient", path, label=label, bounds=(least / 2, most))
+
+
+def draw_paths(of: Mapping[str, Sequence[Result]], path: Path) -> None:
+    """The sharpness by step of every seed: at the rate up to which runs train without a remedy, and at that up to which
+    they do with a warmup; the median seed says which these are."""
+    low, high = (_usual(of[remedy]) for remedy in ("none", "warmup"))
+    draws = {
+        f"rate {low:g}, the highest without a remedy": _panel(of, ("none", "warmup", "clipping"), low),
+        f"rate {high:g}, the highest with a warmup": _panel(of, ("none", "warmup", "clipping"), high),
+        f"rate {high:g}, normalisations": _panel(of, ("none", *NORMS), high),
+        f"rate {high:g}, initialisers": _panel(of, ("none", *INITS), high),
+    }
+    panels(draws, path, across=2)
+
+
+def _usual(runs: Sequence[Result]) -> float:
+    """The highest rate that trains, in the median seed; the lowest where none does."""
+    rates = {one.params["lr"] for one in runs}
+    return max(min(rates), statistics.median_low(highest(runs).values()))
+
+
+def _panel(of: Mapping[str, Sequence[Result]], remedies: Sequence[str], rate: float) -> Callable[[Any], None]:
+    found, gone = list[Line](), list[Line]()
+    for at, remedy in enumerate(remedies):
+        for one in sorted((one for one in of[remedy] if one.params["lr"] == rate), key=lambda one: -one.seed):
+            way = [(float(step), value) for step, value in one.values["sharpness"].items() if value is not None]
+            weight = {"lw": 1.5} if one.seed == 0 else {"lw": 0.6, "alpha": 0.6}
+            look = {"color": f"C{at}", "ls": STYLES[at], "marker": ".", "ms": 4, **weight}
+            found.append(Line(remedy, way, look, told=one.seed == 0))
+            if one.values["loss"] is None:
+                gone.append(Line(remedy, way[-1:], {"color": f"C{at}", "marker": "x", "ms": 8, "mew": 1.6}, told=False))
+    steps = next(one.params["steps"] for one in of["none"])
+    edges = [Line("2/lr", [(0.0, 2 / rate), (float(steps), 2 / rate)], THRESHOLD)]
+    if "warmup" in remedies:
+        rising = [(float(step), 2 * WARMUP / (rate * (step + 1))) for step in range(WARMUP)]
+        edges.append(Line("2/lr during the warmup", rising, {**THRESHOLD, "ls": (0, (1, 4))}))
+    draw = lines([*found, *gone, *edges], "sharpness", log=True)
+
+    def drawn(axes: Any) -> None:
+        draw(axes)
+        axes.set_xscale("symlog", linthresh=10)
+        axes.set_xlim(-0.5, steps * 1.1)
+        axes.set_xticks([0, 10, 25, 50, 100, steps], [0, 10, 25, 50, 100, steps])
+        axes.minorticks_off()
+
+    return drawn
 
 
 def _tops(results: Results) -> dict[Chosen, list[float]]:

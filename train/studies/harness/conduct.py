@@ -3,7 +3,7 @@
 import hashlib
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 @dataclass(frozen=True)
 class Conducted:
     """A study that has run: its folder holds protocol.md, study.json, cells/, claims.json, results.md, plots/ and
-    study.html. mixed: modules that changed between its cells."""
+    study.html. mixed: modules that changed between its cells; counts: as `Study` has them."""
 
     name: str
     study: Study
@@ -33,11 +33,36 @@ class Conducted:
     plots: dict[str, Path]
     tables: dict[str, Table]
     mixed: list[str]
+    counts: dict[str, tuple[int, int]]
 
     @property
     def seconds(self) -> float:
-        """Wall seconds of all cells together."""
+        """Wall seconds of all cells together; more where something else uses the cores."""
         return sum(result.seconds for result in self.results)
+
+    @property
+    def processor(self) -> float | None:
+        """Seconds of processor time of all cells together; None where one of them did not note its own."""
+        return whole(result.processor for result in self.results)
+
+    @property
+    def spent(self) -> str:
+        """What its cells took, in words."""
+        return time_spent(len(self.results), self.processor, self.seconds)
+
+
+def whole(times: Iterable[float | None]) -> float | None:
+    """The sum, which is None where one of them is."""
+    known = list(times)
+    return None if None in known else sum(one for one in known if one is not None)
+
+
+def time_spent(cells: int, processor: float | None, wall: float) -> str:
+    """What so many cells took, in words: both in seconds, over all of them."""
+    clock = f"{wall / 60:.1f} minutes by their clocks"
+    if processor is None:
+        return f"{cells} cells, {clock}, their processor time was not noted"
+    return f"{cells} cells, {processor / 60:.1f} minutes of processor time, {clock}"
 
 
 def conduct(
@@ -70,10 +95,13 @@ def conduct(
     (folder / "plots").mkdir(exist_ok=True)
     plots = dict(study.plot(results, folder / "plots"))
     tables = dict(study.tables(results)) if study.tables else {}
+    counts = dict(study.counts(results)) if study.counts else {}
     written = {"Claims": [COLUMNS, *(claim.row() for claim in claims)], **tables}
     write_json(folder / "claims.json", [asdict(claim) for claim in claims])
-    write_text(folder / "results.md", "\n".join(f"{title}\n\n{_markdown(table)}" for title, table in written.items()))
-    return Conducted(name, study, folder, results, claims, plots, tables, mixed)
+    done = Conducted(name, study, folder, results, claims, plots, tables, mixed, counts)
+    parts = [*(f"{title}\n\n{_markdown(table)}" for title, table in written.items()), f"{done.spent}\n"]
+    write_text(folder / "results.md", "\n".join(parts))
+    return done
 
 
 def _repeats(name: str, study: Study, quick: bool, axes: Sequence[str], seeds: int) -> Sequence[Cell]:
@@ -150,7 +178,7 @@ def _path(folder: Path, cell: Cell) -> Path:
 
 def _read(folder: Path, cell: Cell) -> Result:
     kept = read_json(_path(folder, cell))
-    return Result(cell.params, cell.seed, kept["values"], kept["seconds"])
+    return Result(cell.params, cell.seed, kept["values"], kept["seconds"], kept.get("processor_seconds"))
 
 
 def _measure(study: Study, cells: Sequence[Cell], folder: Path, jobs: int) -> Iterator[None]:
@@ -176,7 +204,8 @@ def _measure(study: Study, cells: Sequence[Cell], folder: Path, jobs: int) -> It
 
 def _one(study: Study, cell: Cell, folder: Path) -> None:
     """Run a cell and write its file."""
-    began = time.perf_counter()
+    began, worked = time.perf_counter(), time.process_time()
     values = study.run(cell.params, cell.seed, folder / "shared")
-    kept = {"params": dict(cell.params), "seed": cell.seed, "seconds": round(time.perf_counter() - began, 3)}
-    write_json(_path(folder, cell), {**kept, "values": dict(values)})
+    wall, processor = time.perf_counter() - began, time.process_time() - worked
+    spent = {"seconds": round(wall, 3), "processor_seconds": round(processor, 3)}
+    write_json(_path(folder, cell), {"params": dict(cell.params), "seed": cell.seed, **spent, "values": dict(values)})

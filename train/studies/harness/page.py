@@ -24,10 +24,11 @@ def write_page(conducted: Sequence[Conducted], path: Path) -> None:
     for done in conducted:
         if not one:
             page.heading(f"{done.name}: {done.study.title}")
-        minutes = done.seconds / 60
-        page.paragraph(f"After {done.study.paper}. {len(done.results)} cells, {minutes:.1f} minutes of one core.")
+        page.paragraph(f"After {done.study.paper}. {done.spent}.")
         if done.mixed:
             page.paragraph(f"Between the cells this code changed: {', '.join(done.mixed)}.")
+        for what, (count, among) in done.counts.items():
+            page.paragraph(f"{what.capitalize()}: {count:,} of {among:,}.")
         page.table(COLUMNS, [_row(claim) for claim in done.claims])
         for title, (head, *body) in done.tables.items():
             page.paragraph(title)

@@ -26,12 +26,13 @@ class Cell:
 
 @dataclass(frozen=True)
 class Result:
-    """What a cell measured, and the wall seconds that it took."""
+    """What a cell measured, the wall seconds that it took, and the processor's, which older cells did not note."""
 
     params: Mapping[str, Any]
     seed: int
     values: Mapping[str, Any]
     seconds: float
+    processor: float | None = None
 
 
 Results = Sequence[Result]
@@ -54,6 +55,7 @@ class Study:
               once; None for a study that needs no data
     repeats:  (quick, axes, seeds) -> further cells, with seeds 1.. for what `--axes` names; None where nothing is named
     tables:   results -> {title: table}, where claims alone do not say it
+    counts:   results -> {what: (how many, of how many)} of what went amiss without ending the study
     shards:   whether `prepare` takes a folder of `omni data tokenize`, which it makes of a prepared one, at length
     """
 
@@ -67,4 +69,5 @@ class Study:
     prepare: Callable[[Path, Path, bool], None] | None = None
     repeats: Callable[[bool, Sequence[str], int], Sequence[Cell]] | None = None
     tables: Callable[[Results], Mapping[str, Table]] | None = None
+    counts: Callable[[Results], Mapping[str, tuple[int, int]]] | None = None
     shards: bool = False

@@ -1,6 +1,6 @@
 """What in a language model's masks and loss makes it a worse or as good a translator as an encoder-decoder?"""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,8 @@ from omni.train.fleet.model import Shape
 from omni.train.fleet.pairs import Corpus, build_corpus, direction
 from omni.train.fleet.trainer import Member, Phase, train_fleet
 from omni.train.studies.harness.claims import Claim, Estimate, mean
-from omni.train.studies.harness.plots import panels
-from omni.train.studies.harness.study import Cell, Results, Study
+from omni.train.studies.harness.plots import MARKS, below, panels
+from omni.train.studies.harness.study import Cell, Results, Study, Table
 
 PROTOCOL = """
 Data. Lines of application catalogues and stamps of up to 12 tokens (byte-level BPE of 512 pieces for all languages),
@@ -139,25 +139,52 @@ def judge(results: Results) -> list[Claim]:
     ]  # fmt: skip
 
 
+def tables(results: Results) -> dict[str, Table]:
+    """The losses of every kind and size, and those of every direction of the multilingual models."""
+    single = [one for one in results if len(one.params["tasks"]) == 1]
+    order = sorted(single, key=lambda one: (one.params["d_model"], list(KINDS).index(one.params["kind"])))
+    rows = [(one.params["kind"], str(one.params["d_model"]), f"{one.values['parameters']:,}", _seeds(one.values[TASK]),
+             f"{np.mean(one.values[TASK]):.3f}") for one in order]  # fmt: skip
+    found: dict[str, Table] = {
+        "English into French: held-out loss, nats a target token": [
+            ("kind", "d_model", "parameters", "each seed", "mean"), *rows]
+    }  # fmt: skip
+    held = [*MULTILINGUAL, ZERO_SHOT]
+    several = [
+        (one.params["kind"], *(_seeds(one.values[task]) for task in held), _seeds(one.values["off target"]))
+        for one in results if "off target" in one.values
+    ]  # fmt: skip
+    head = ("kind", *MULTILINGUAL, f"{ZERO_SHOT}, never trained", "off target")
+    found["Several languages: held-out loss of each seed, and the share of translations off target"] = [head, *several]
+    return found
+
+
+def _seeds(values: Sequence[float]) -> str:
+    return " ".join(f"{value:.3f}" for value in values)
+
+
 def plot(results: Results, folder: Path) -> dict[str, Path]:
-    """Loss against parameters of every kind; zero-shot shares."""
+    """Loss of every kind and size; zero-shot shares."""
     draws = {"English into French": _losses(results), "French into Icelandic, never trained": _shares(results)}
-    return {"Lines and bars are means over seeds, black dots are seeds": panels(draws, folder / "architectures.png")}
+    return {"Bars are means over seeds, the other marks are seeds": panels(draws, folder / "architectures.png")}
 
 
 def _losses(results: Results) -> Callable[[Any], None]:
     def draw(axes: Any) -> None:
-        for number, kind in enumerate(KINDS):
-            found = sorted((one.values["parameters"], np.mean(one.values[TASK])) for one in results
-                           if one.params["kind"] == kind and len(one.params["tasks"]) == 1)  # fmt: skip
-            axes.plot(*zip(*found, strict=True), "o-", ms=4, lw=1, color=f"C{number}", label=kind)
-        axes.set_xscale("log")
-        axes.minorticks_off()
-        axes.set_xticks(sorted({one.values["parameters"] for one in results if len(one.params["tasks"]) == 1
-                                and one.params["kind"] == "encdec"}))  # fmt: skip
-        axes.xaxis.set_major_formatter("{x:,.0f}")
-        axes.set_xlabel("parameters", fontsize=8)
-        axes.set_ylabel("nats a token", fontsize=8)
+        found = [one for one in results if len(one.params["tasks"]) == 1]
+        kinds = [kind for kind in KINDS if any(one.params["kind"] == kind for one in found)]
+        for number, size in enumerate(sorted({one.params["d_model"] for one in found})):
+            some = [one for one in found if one.params["d_model"] == size]
+            places = [kinds.index(one.params["kind"]) + 0.36 * (number - 0.5) for one in some]
+            label = f"{max(one.values['parameters'] for one in some) / 1000:.0f} thousand parameters"
+            look = {"color": f"C{number}", "ls": ""}
+            axes.plot([np.mean(one.values[TASK]) for one in some], places, "|", ms=10, mew=2, label=label, **look)
+            for place, one in zip(places, some, strict=True):
+                axes.plot(one.values[TASK], [place] * len(one.values[TASK]), MARKS[number], ms=3, mfc="none", **look)
+        axes.set_yticks(range(len(kinds)), kinds)
+        axes.invert_yaxis()
+        axes.set_xlabel("held-out loss, nats a target token", fontsize=8)
+        below(axes, 2)
 
     return draw
 
@@ -169,7 +196,7 @@ def _shares(results: Results) -> Callable[[Any], None]:
         for place, one in enumerate(found):
             axes.plot([place] * len(one.values["off target"]), one.values["off target"], "k.", ms=4)
         axes.axhline(found[0].values["off target, references"], color="grey", lw=0.8, ls=":", label="references")
-        axes.set_ylabel("share off target", fontsize=8)
+        axes.set_ylabel("share of translations off target", fontsize=8)
 
     return draw
 
@@ -177,5 +204,5 @@ def _shares(results: Results) -> Callable[[Any], None]:
 STUDY = Study(
     "Language-model architectures for translation",
     "Zhang, Ghorbani, Bapna, Cheng, Garcia, Shen and Firat 2022",
-    PROTOCOL, cells, run, judge, plot, prepare,
+    PROTOCOL, cells, run, judge, plot, prepare, tables=tables,
 )  # fmt: skip

@@ -15,7 +15,7 @@ from omni.train.fleet.model import Shape, Weights
 from omni.train.fleet.pairs import Corpus, build_corpus, direction
 from omni.train.fleet.trainer import Member, Phase, Trained, train_fleet
 from omni.train.studies.harness.claims import Claim, Estimate, mean
-from omni.train.studies.harness.plots import panels
+from omni.train.studies.harness.plots import MARKS, panels
 from omni.train.studies.harness.study import Cell, Results, Study
 
 PROTOCOL = """
@@ -71,6 +71,7 @@ BEFORE: dict[str, list[dict[str, Any]]] = {                             # how th
 }
 DEPTHS, PRODUCTS = (64, 256, 1024, 4096), 4096
 KINDS = ("float", "signs", "scaled")
+CALLED = {"float": "float weights", "signs": "their signs", "scaled": "±B/2 by sign"}
 
 
 def cells(quick: bool) -> list[Cell]:
@@ -144,7 +145,7 @@ def judge(results: Results) -> list[Claim]:
 
 def plot(results: Results, folder: Path) -> dict[str, Path]:
     """Losses by way, and variances by depth."""
-    draws = {"Held-out loss": _losses(results), "Variance of a product": _variances(results)}
+    draws = {"Held-out loss": _losses(results), "Products of one-bit weights": _variances(results)}
     return {"Dots are seeds, bars their means": panels(draws, folder / "binary.png")}
 
 
@@ -156,7 +157,7 @@ def _losses(results: Results) -> Callable[[Any], None]:
         for way, values in found:
             axes.plot(values, [way] * len(values), "k.", ms=4)
         axes.invert_yaxis()
-        axes.set_xlabel("nats a token", fontsize=8)
+        axes.set_xlabel("held-out loss, nats a target token", fontsize=8)
 
     return draw
 
@@ -166,10 +167,13 @@ def _variances(results: Results) -> Callable[[Any], None]:
         products = [one.values["variances"] for one in results if "variances" in one.values]
         for number, kind in enumerate(KINDS):
             mean_of = np.mean([one[kind] for one in products], axis=0)
-            axes.plot(DEPTHS, mean_of, "o-", ms=4, color=f"C{number}", label=kind)
+            axes.plot(DEPTHS, mean_of, f"{MARKS[number]}-", ms=4, lw=1, color=f"C{number}", label=CALLED[kind])
         axes.set_xscale("log")
         axes.set_yscale("log")
-        axes.set_xlabel("D", fontsize=8)
+        axes.minorticks_off()
+        axes.set_xticks(DEPTHS, [f"{depth:,}" for depth in DEPTHS])
+        axes.set_xlabel("D, terms of a product", fontsize=8)
+        axes.set_ylabel("variance of a product", fontsize=8)
 
     return draw
 

@@ -14,7 +14,7 @@ from omni.train.fleet.pairs import Corpus, Pairs, build_corpus, direction
 from omni.train.fleet.trainer import Member, Phase, train_fleet
 from omni.train.scaling.fit import Fit, Interval, fit
 from omni.train.studies.harness.claims import Claim, Estimate, mean
-from omni.train.studies.harness.plots import panels
+from omni.train.studies.harness.plots import MARKS, below, decades, panels
 from omni.train.studies.harness.study import Cell, Result, Results, Study, Table
 from omni.train.studies.translation.pools import (
     BATCH,
@@ -68,6 +68,11 @@ DATA = (500, 1000, 2000, 4000, 8000)
 QUICK = ("encdec", "hybrid", "decoder", "noise")
 LAYERS = {"encdec": (1, 1), "2+1": (2, 1), "1+2": (1, 2), "2+2": (2, 2)}  # of encoder and decoder
 LONG_FIRST = ("back", "2+2", "2+1", "1+2", "filtered", *QUICK, "misaligned")
+GROUPS = {                                                              # panels of the figure
+    "Architectures": ("decoder", "encdec", "hybrid"),
+    "What is done to the pairs": ("decoder", "noise", "back", "encdec", "misaligned", "filtered"),
+    "Layers of encoder + decoder": ("encdec", "2+1", "1+2", "2+2"),
+}
 PARTS = 6
 RESAMPLES = 200
 
@@ -141,7 +146,7 @@ def judge(results: Results) -> list[Claim]:
                 Claim.below(f"{claim}: intervals overlap", "gap between intervals of p", apart, 0.0)]  # fmt: skip
 
     unseen = [_error(joint, one) for joint, one in zip(_joint(results), _of(results, "2+2"), strict=True)]
-    return [
+    found = [
         *agree("Encoder-decoder and decoder share the exponent", "encdec"),
         *agree("An LSTM decoder leaves the exponent", "hybrid", "encdec"),
         *agree("Noise in the source leaves the exponent", "noise"),
@@ -151,6 +156,7 @@ def judge(results: Results) -> list[Claim]:
         *agree("Filtering leaves the exponent", "filtered", "misaligned"),
         Claim.below("The joint form predicts 2+2 within 2 %", "mean relative error", mean(unseen), 0.02),
     ]
+    return [claim for claim in found if claim.seeds]                    # the quick run has not all kinds
 
 
 def _gap(one: Fit, other: Fit) -> float:
@@ -211,7 +217,7 @@ def _error(joint: Fit, one: Result) -> float:
 def tables(results: Results) -> dict[str, Table]:
     """The fits of every kind, and of the joint form."""
     rows = []
-    for kind in dict.fromkeys(one.params["kind"] for one in results):
+    for kind in _kinds(results):
         runs = _of(results, kind)
         fits = [_fit(one.params["data"], one.values["losses"], RESAMPLES) for one in runs]
         last = mean([one.values["losses"][-1] for one in runs]).value
@@ -226,34 +232,58 @@ def tables(results: Results) -> dict[str, Table]:
     return found
 
 
+def _kinds(results: Results) -> list[str]:
+    """Those that were run, in the order of the figure."""
+    run = {one.params["kind"] for one in results}
+    return [kind for kind in dict.fromkeys(kind for group in GROUPS.values() for kind in group) if kind in run]
+
+
 def _shown(value: float, interval: Interval) -> str:
     return f"{value:.3f} [{interval[0]:.3f}, {interval[1]:.3f}]"
 
 
 def plot(results: Results, folder: Path) -> dict[str, Path]:
-    """Loss against D of every kind, with the fits, of the first seed."""
-    draws = {"held-out loss against training pairs": _curves([one for one in results if one.seed == 0])}
-    return {"Dots are runs of seed 0, lines the fits": panels(draws, folder / "losses.png")}
+    """Loss against D of every kind, with the fits; and their exponents, with intervals."""
+    kinds = _kinds(results)
+    draws = {title: _curves(results, shown) for title, group in GROUPS.items()
+             if (shown := [kind for kind in group if kind in kinds])}  # fmt: skip
+    draws["Exponent p of each seed, 95 %"] = _exponents(results, kinds)
+    return {"Dots are runs of all seeds, lines the means of their fits": panels(draws, folder / "losses.png", across=2)}
 
 
-def _curves(results: Results) -> Callable[[Any], None]:
+def _curves(results: Results, kinds: Sequence[str]) -> Callable[[Any], None]:
     def draw(axes: Any) -> None:
-        for number, one in enumerate(results):
-            data, losses = one.params["data"], one.values["losses"]
-            fitted = _fit(data, losses, RESAMPLES)
-            label = f"{one.params['kind']}: p = {fitted.parameters['p']:.2f}"
-            axes.plot(data, losses, "o", ms=4, color=f"C{number}", label=label)
-            line = np.geomspace(min(data), max(data), 40)
-            axes.plot(line, fitted.predict({"data": line}), color=f"C{number}", lw=1)
-        axes.set_xscale("log")
-        axes.set_yscale("log")
-        axes.minorticks_off()
-        axes.set_xticks(results[0].params["data"], results[0].params["data"])
-        losses = [loss for one in results for loss in one.values["losses"]]
-        ticks = np.geomspace(min(losses), max(losses), 5).round(1)
-        axes.set_yticks(ticks, ticks)
-        axes.set_xlabel("training pairs", fontsize=8)
-        axes.set_ylabel("nats a token", fontsize=8)
+        every = [one for kind in kinds for one in _of(results, kind)]
+        for number, kind in enumerate(kinds):
+            runs, look = _of(results, kind), {"color": f"C{_kinds(results).index(kind)}"}
+            for one in runs:
+                label = kind if one is runs[0] else None
+                dots = one.params["data"], one.values["losses"]
+                axes.plot(*dots, MARKS[number], ms=3, mfc="none", label=label, **look)
+            fits = [_fit(one.params["data"], one.values["losses"], RESAMPLES) for one in runs]
+            line = np.geomspace(min(runs[0].params["data"]), max(runs[0].params["data"]), 40)
+            axes.plot(line, np.mean([one.predict({"data": line}) for one in fits], axis=0), lw=1, **look)
+        decades(axes, every[0].params["data"], [loss for one in every for loss in one.values["losses"]])
+        axes.set_xlabel("training pairs D", fontsize=8)
+        axes.set_ylabel("held-out loss, nats a target token", fontsize=8)
+        below(axes, 3)
+
+    return draw
+
+
+def _exponents(results: Results, kinds: Sequence[str]) -> Callable[[Any], None]:
+    def draw(axes: Any) -> None:
+        for row, kind in enumerate(kinds):
+            for number, one in enumerate(_of(results, kind)):
+                fitted = _fit(one.params["data"], one.values["losses"], RESAMPLES)
+                value, (low, high), place = fitted.parameters["p"], fitted.intervals["p"], row + 0.24 * (number - 1)
+                axes.plot([low, high], [place, place], color=f"C{number}", lw=1)
+                axes.plot(value, place, MARKS[number], ms=3, color=f"C{number}",
+                          label=f"seed {one.seed}" if row == 0 else None)  # fmt: skip
+        axes.set_yticks(range(len(kinds)), kinds)
+        axes.invert_yaxis()
+        axes.set_xlabel("p", fontsize=8)
+        below(axes, 3)
 
     return draw
 

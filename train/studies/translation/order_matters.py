@@ -9,7 +9,7 @@ from omni.train.fleet.model import Shape
 from omni.train.fleet.pairs import Corpus, Pairs, build_corpus, direction
 from omni.train.fleet.trainer import Member, Phase, Trained, train_fleet
 from omni.train.studies.harness.claims import Claim, mean
-from omni.train.studies.harness.plots import panels
+from omni.train.studies.harness.plots import MARKS, panels
 from omni.train.studies.harness.study import Cell, Results, Study
 
 PROTOCOL = """
@@ -150,20 +150,20 @@ def _front(runs: Sequence[Mapping[str, Any]], kind: str) -> list[tuple[float, fl
 
 
 def plot(results: Results, folder: Path) -> dict[str, Path]:
-    """The runs of every seed, high against low loss."""
-    draws = {f"seed {one.seed}": _fronts(one.values["runs"]) for one in results[:3]}
-    return {"Runs by their two losses; down and left is better": panels(draws, folder / "fronts.png")}
+    """The runs of four seeds, high against low loss."""
+    draws = {f"Seed {one.seed}": _fronts(one.values["runs"]) for one in results[:4]}
+    return {"Runs by their two losses; down and left is better": panels(draws, folder / "fronts.png", across=2)}
 
 
 def _fronts(runs: Sequence[Mapping[str, Any]]) -> Callable[[Any], None]:
     def draw(axes: Any) -> None:
         for number, kind in enumerate(KINDS):
             points = sorted(_front(runs, kind))
-            axes.plot(*zip(*points, strict=True), "o", ms=4, color=f"C{number}", label=kind)
+            axes.plot(*zip(*points, strict=True), MARKS[number], ms=4, color=f"C{number}", label=kind)
             best = [point for at, point in enumerate(points) if point[1] <= min(low for _, low in points[: at + 1])]
             axes.plot(*zip(*best, strict=True), color=f"C{number}", lw=1)
         axes.set_xlabel("high-resource loss, nats a token", fontsize=8)
-        axes.set_ylabel("low-resource loss", fontsize=8)
+        axes.set_ylabel("low-resource loss, nats a token", fontsize=8)
 
     return draw
 
