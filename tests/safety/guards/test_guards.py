@@ -18,8 +18,9 @@ from omni.safety.guards.embedding import BANDS, SPAN, STEP, Voiceprint, mel
 from omni.safety.guards.enrol import classifier
 from omni.safety.guards.music import NOTE, WITHIN, MusicGuard, held, pitches
 from omni.safety.guards.music import SPAN as SPAN_OF_NOTES
+from omni.safety.guards.requests.encoder import embed
 from omni.safety.guards.text import SPAN as TOGETHER
-from omni.safety.guards.text import TextGuard, check, embed, find, sentences
+from omni.safety.guards.text import TextGuard, check, find, sentences
 from omni.safety.guards.together import Together
 from omni.safety.guards.tones import labelled
 from omni.safety.guards.voice import VoiceGuard

@@ -1,0 +1,1 @@
+"""What the text guard has learned from requests: asked/ to learn from, words/ to read five languages as English."""
