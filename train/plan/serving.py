@@ -32,8 +32,10 @@ class Serving:
 
     @property
     def weights(self) -> float:
-        """Bytes that every step reads."""
-        return self.bytes_each * sum(self.config.parameters().values())
+        """Bytes that every step reads; eight one-bit weights a byte where it is the kernel that reads them, on a CPU."""
+        parts = self.config.parameters()
+        packed = parts["blocks"] if self.config.weight_bits == 1 and self.together else 0
+        return self.bytes_each * (sum(parts.values()) - packed) + packed / 8
 
     @property
     def past(self) -> float:

@@ -1,12 +1,15 @@
 """The plan of serving against what it is made of."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from omni.cli import main
 from omni.commands.plan import _usual_vocabulary
+from omni.model.binary import pack_state
 from omni.model.config import ModelConfig
+from omni.model.transformer import OmniTransformer
 from omni.train.plan.hardware import hardware
 from omni.train.plan.serving import READS, SPOKEN, Serving
 
@@ -49,6 +52,14 @@ def test_the_sessions_are_those_that_the_server_can_hold_as_it_takes_steps(capsy
     assert told["h100"]["sessions"] == told["h100"]["sessions_one_by_one"] <= SPOKEN / 0.05
     assert told["cpu"]["sessions"] == told["cpu"]["sessions_batched"]
     assert main(["plan", "serve", "mini", "--beside", "2"]) == 2
+
+
+def test_one_bit_weights_are_an_eighth_of_a_byte_where_the_kernel_reads_them() -> None:
+    """A model with eight weights a byte is as many bytes, but for norms."""
+    config = replace(ModelConfig.preset("tiny").for_vocabulary(_usual_vocabulary()), weight_bits=1, inner_norms=True)
+    packed = sum(tensor.nbytes for tensor in pack_state(OmniTransformer(config)).values())
+    on_cpu, on_gpu = (Serving(config, hardware(gpu), 2048, 25.0, 4).weights for gpu in ("cpu", "h100"))
+    assert on_cpu == pytest.approx(packed, rel=0.01) and on_gpu == 4 * sum(config.parameters().values())
 
 
 def test_what_does_not_fit_holds_nobody() -> None:
