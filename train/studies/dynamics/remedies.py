@@ -97,10 +97,14 @@ def _usual(runs: Sequence[Result]) -> float:
 
 
 def _panel(of: Mapping[str, Sequence[Result]], remedies: Sequence[str], rate: float) -> Callable[[Any], None]:
+    """Runs that diverge end in a cross, at most tenfold above where any begins: what trains is to be looked at."""
     found, gone = list[Line](), list[Line]()
+    runs = {remedy: [one for one in of[remedy] if one.params["lr"] == rate] for remedy in remedies}
+    top = 10 * max(one.values["sharpness"]["0"] or 0.0 for some in runs.values() for one in some)
     for at, remedy in enumerate(remedies):
-        for one in sorted((one for one in of[remedy] if one.params["lr"] == rate), key=lambda one: -one.seed):
-            way = [(float(step), value) for step, value in one.values["sharpness"].items() if value is not None]
+        for one in sorted(runs[remedy], key=lambda one: -one.seed):
+            looks = one.values["sharpness"].items()
+            way = [(float(step), min(value, top)) for step, value in looks if value is not None]
             weight = {"lw": 1.5} if one.seed == 0 else {"lw": 0.6, "alpha": 0.6}
             look = {"color": f"C{at}", "ls": STYLES[at], "marker": ".", "ms": 4, **weight}
             found.append(Line(remedy, way, look, told=one.seed == 0))
