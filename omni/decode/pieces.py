@@ -25,11 +25,12 @@ UNSURE = "\ufffd"                                                       # a lett
 
 @dataclass(frozen=True)
 class Piece:
-    """Part of an answer that is still being said: some text, or some samples, or the picture."""
+    """Part of an answer that is still being said: some text, or some samples, or the picture; codes: that it took."""
 
     text: str | None = None
     audio: NDArray[np.float32] | None = None
     image: NDArray[np.uint8] | None = None
+    codes: int = 0
 
     @property
     def modality(self) -> str:
@@ -97,7 +98,7 @@ class _TextReader:
         assert tokenizers.text is not None
         self.tokenizer, self.span = tokenizers.text, vocab["text"]
         self.codes: list[int] = []
-        self.given = ""
+        self.given, self.counted = "", 0                                   # letters and codes of the pieces so far
 
     def push(self, step: NDArray[np.int64]) -> Iterator[Piece]:
         self.codes.append(int(step[0]) - self.span.start)
@@ -110,7 +111,8 @@ class _TextReader:
     def _new(self, text: str) -> Iterator[Piece]:
         new, self.given = text[len(self.given) :], text
         if new:
-            yield Piece(text=new)
+            count, self.counted = len(self.codes) - self.counted, len(self.codes)
+            yield Piece(text=new, codes=count)
 
 
 class _SoundReader:
@@ -130,7 +132,7 @@ class _SoundReader:
         codes = layout.from_steps(np.stack(self.steps), self.vocab)     # [1, codebooks]
         self.steps = self.steps[1:] if self.vocab.layout == "delay" else []
         samples, self.state = self.codec.decode_stream(torch.from_numpy(codes)[None], self.state)
-        yield Piece(audio=samples[0].cpu().numpy())
+        yield Piece(audio=samples[0].cpu().numpy(), codes=codes.size)
 
     def finish(self) -> Iterator[Piece]:
         return iter(())
@@ -147,7 +149,8 @@ class _PictureReader:
     def push(self, step: NDArray[np.int64]) -> Iterator[Piece]:
         self.codes.append(int(step[0]) - self.vocab["image"].start)
         if len(self.codes) == self.vocab.picture_tokens:
-            yield Piece(image=to_levels(self.tokenizer.decode(torch.tensor([self.codes]))[0]))
+            levels = to_levels(self.tokenizer.decode(torch.tensor([self.codes]))[0])
+            yield Piece(image=levels, codes=len(self.codes))
 
     def finish(self) -> Iterator[Piece]:
         return iter(())

@@ -183,3 +183,26 @@ def test_an_answer_that_ends_for_want_of_room_is_kept_as_far_as_it_was_spoken(pi
     (told,) = talking.say("conversation.item.truncate", item_id=response.item, content_index=0, audio_end_ms=80)
     assert told["type"] == "conversation.item.truncated"
     assert len(talking.talk.items[response.item][-1].codes) < len(sound.codes)
+
+
+def test_an_answer_that_is_stopped_is_billed_as_far_as_it_was_made(talking: Talking) -> None:
+    """Out of band, so that all of them answer the same, and with the same words."""
+    asked = {"type": "response.create", "response": {"conversation": "none"}}
+    talking.say("conversation.item.create", item=text("How are you?"))
+    whole = only(talking.raw(json.dumps(asked)), "response.done")["response"]["usage"]
+    bills = []
+    for seconds in (0.0, 0.3):
+        created = only(talking.raw(json.dumps(asked), steps=1), "response.created")["response"]["id"]
+        while talking.session.speaking.find(created).sent < seconds:
+            talking.work(1)
+        done = only(talking.say("response.cancel", response_id=created), "response.done")["response"]
+        assert done["status"] == "cancelled"
+        bills.append(done["usage"])
+    for bill in bills:
+        assert bill["input_token_details"] == whole["input_token_details"]
+        assert bill["output_tokens"] == sum(bill["output_token_details"].values())
+        assert bill["total_tokens"] == bill["input_tokens"] + bill["output_tokens"]
+    first, second = (bill["output_token_details"] for bill in bills)
+    made = whole["output_token_details"]
+    assert first["audio_tokens"] == 0 and first["text_tokens"] < made["text_tokens"] == second["text_tokens"]
+    assert 0 < second["audio_tokens"] < made["audio_tokens"]

@@ -12,6 +12,7 @@ SAID = [
     messages.Open("a"),
     messages.Hear("a", WAVE),
     messages.Hear("a", WAVE[:0]),
+    messages.Began("a", "b", {"text": 3, "audio": 0}),
     messages.Said("a", "b", text="h\u00e9 \U0001f989\ud800", audio=WAVE, image=PIXELS),
     messages.Put("a", "b", (Text("x", "system"), Audio(WAVE, 16_000), Picture(PIXELS)), ""),
     messages.Answer("a", "b", messages.Ask(("text",), {"sampler": Sampler(top_p=0.9), "seed": 2**62}), None, parts=()),

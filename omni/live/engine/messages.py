@@ -150,13 +150,22 @@ class Judged(Told):
 
 
 @dataclass(frozen=True)
+class Began(Told):
+    """An answer has begun: steps heard by modality."""
+
+    answer: str
+    heard: dict[str, int]
+
+
+@dataclass(frozen=True)
 class Said(Told):
-    """A piece of an answer: text, samples at the codec's rate, or a picture [height, width, 3]."""
+    """A piece of an answer: text, samples at the codec's rate, or a picture [height, width, 3]; codes: that it took."""
 
     answer: str
     text: str | None = None
     audio: Wave | None = None
     image: NDArray[np.uint8] | None = None
+    codes: int = 0
 
 
 @dataclass(frozen=True)

@@ -99,7 +99,8 @@ async def answer(
             if isinstance(message, messages.Failed):
                 kind = "server_error" if message.fault else "invalid_request_error"
                 raise RefusedRequestError(message.message, 500 if message.fault else 400, kind=kind)
-            yield message
+            if not isinstance(message, messages.Began):                 # of use where an answer may be stopped
+                yield message
             if isinstance(message, messages.Ended):
                 return
 

@@ -174,6 +174,7 @@ class Worker:
         if talk.speech is not None and order.item is not None:          # whoever asks again stops what was being said
             self._stop(talk, order.talk, talk.speech.answer)
         speech = yield from talk.answer(order)
+        self.tell(messages.Began(order.talk, order.answer, speech.heard))
         step = partial(self._say, order.talk, talk, speech)
         lead = NEW if "audio" in order.ask.want else SPARE             # as what is read is, so that they take turns
         self.jobs.append(Job(order.talk, step, partial(_lead, speech, lead), order.answer, lambda: speech.stream))
@@ -196,7 +197,7 @@ class Worker:
             return True
         for one in speech.held if piece is None else (*speech.held, piece):
             self._count(speech, one)
-            self.tell(messages.Said(name, speech.answer, one.text, one.audio, one.image))
+            self.tell(messages.Said(name, speech.answer, one.text, one.audio, one.image, one.codes))
         speech.held = []
         if piece is None:
             said = {segment.modality: int(segment.codes.size) for segment in speech.said}

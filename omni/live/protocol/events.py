@@ -148,6 +148,18 @@ def transcription(what: str, item: str, **fields: Any) -> Event:
     return server(f"conversation.item.input_audio_transcription.{what}", item_id=item, content_index=0, **fields)
 
 
+def usage(heard: Mapping[str, int], said: Mapping[str, int]) -> Event:
+    """The bill of a response, in codes of each modality."""
+    pictures = heard.get("image", 0) + heard.get("video", 0)
+    given = {"text_tokens": heard.get("text", 0), "audio_tokens": heard.get("audio", 0), "image_tokens": pictures}
+    taken = {f"{name}_tokens": said.get(name, 0) for name in ("text", "audio")}
+    total_in, total_out = sum(given.values()), sum(said.values())
+    return {
+        "total_tokens": total_in + total_out, "input_tokens": total_in, "output_tokens": total_out,
+        "input_token_details": {**given, "cached_tokens": 0}, "output_token_details": taken,
+    }  # fmt: skip
+
+
 def transcription_usage(heard: int, steps: int) -> Event:
     """The bill of a transcript: codes of sound, and steps of the model that wrote it down."""
     count = {"input_tokens": heard, "output_tokens": steps, "total_tokens": heard + steps}

@@ -1,7 +1,7 @@
 """One response: the pieces that the model hands over, as the events that clients expect, in their order."""
 
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -12,7 +12,7 @@ from omni.live.engine import messages
 from omni.live.guard import Aside, Guard, Watch, at_once
 from omni.live.hearing.pcm import RATES, Resampler, Wave, to_base64
 from omni.live.protocol import items, tools
-from omni.live.protocol.events import Event, fresh, server
+from omni.live.protocol.events import Event, fresh, server, usage
 from omni.live.protocol.history import History
 from omni.live.protocol.settings import Settings
 
@@ -63,6 +63,8 @@ class Response:
         self._quiet: list[Wave] = []                                    # silence that nothing followed yet
         self._made: list[Event] = []                                    # calls, once all was said
         self._final: messages.Ended | None = None
+        self._heard: dict[str, int] | None = None                       # codes of the prompt by modality, once begun
+        self._said: Counter[str] = Counter()                            # and of the answer as far as it was made
 
     @property
     def restated(self) -> list[tuple[str, str]]:
@@ -103,9 +105,14 @@ class Response:
         self._release()
         self._look()
 
+    def heard_all(self, began: messages.Began) -> None:
+        """The model has heard what it answers, and begins."""
+        self._heard = began.heard
+
     def say(self, said: messages.Said) -> None:
         """One more piece."""
         if not self.done:
+            self._said["text" if said.text is not None else "audio"] += said.codes
             self._held.append(said)
             self._look()
 
@@ -122,6 +129,8 @@ class Response:
         self._held, self._passed = [], deque()
         if not self.begun:
             return
+        if self.usage is None and self._heard is not None:              # it was stopped on the way
+            self.usage = usage(self._heard, self._said)
         if self._opened:
             self._close(status)
         for item in self._made:
@@ -158,7 +167,7 @@ class Response:
             self._stood = self._looking = True
             self._aside(self._watch.stands, partial(self._looked, []))
         elif self.begun and self._final is not None and self.cleared:
-            self.usage, self._looking = usage(self._final), True
+            self.usage, self._looking = usage(self._final.heard, self._final.said), True
             self._aside(self._watch.end, partial(self._looked_through, self._final))
 
     def _next(self) -> int:
@@ -301,17 +310,3 @@ class Response:
             kept = item if held is None else {**item, "content": held}
             self._send(server("conversation.item.done", previous_item_id=self._history.put(kept), item=kept))
         self._send(server("response.output_item.done", response_id=self.id, output_index=index, item=item))
-
-
-def usage(ended: messages.Ended) -> Event:
-    """The bill, in codes of each modality."""
-    heard, said = ended.heard, ended.said
-    names = ("text", "audio", "image")
-    pictures = heard.get("image", 0) + heard.get("video", 0)
-    given = {"text_tokens": heard.get("text", 0), "audio_tokens": heard.get("audio", 0), "image_tokens": pictures}
-    taken = {f"{name}_tokens": said.get(name, 0) for name in names[:2]}
-    total_in, total_out = sum(given.values()), sum(said.values())
-    return {
-        "total_tokens": total_in + total_out, "input_tokens": total_in, "output_tokens": total_out,
-        "input_token_details": {**given, "cached_tokens": 0}, "output_token_details": taken,
-    }  # fmt: skip

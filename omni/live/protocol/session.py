@@ -189,6 +189,8 @@ class Session:
     def _told(self, message: messages.Told) -> None:
         response = self.speaking.find(getattr(message, "answer", None))
         match message:
+            case messages.Began() if response is not None:
+                response.heard_all(message)
             case messages.Said() if response is not None:
                 response.say(message)
             case messages.Ended() if response is not None:
@@ -203,8 +205,6 @@ class Session:
                 self.transcripts.whole(message, self.settings.answers)
             case messages.Failed():
                 self._failed(message, response)
-            case _:
-                pass
 
     def _give_due(self) -> None:
         """Begin the answer that is owed, once no other is being given."""
