@@ -122,6 +122,17 @@ def test_a_body_that_is_no_json_and_a_stranger_are_refused(http: httpx.Client) -
     assert http.get("/models/other").status_code == 404
 
 
+def test_what_is_not_served_gets_openais_error_object(http: httpx.Client) -> None:
+    for answer, status, code in (
+        (http.post("/embeddings", json={}), 404, "unknown_url"),
+        (http.get("/realtime"), 404, "unknown_url"),
+        (http.get("/chat/completions"), 405, "method_not_supported"),
+    ):
+        error = answer.json()["error"]
+        assert (answer.status_code, error["code"], error["type"]) == (status, code, "invalid_request_error")
+    assert answer.headers["allow"] == "POST"
+
+
 def test_functions_are_offered_and_what_was_called_goes_on(http: httpx.Client) -> None:
     function = {"name": "weather", "parameters": {"type": "object"}}
     made = {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": "{}"}}

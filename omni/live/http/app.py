@@ -187,7 +187,18 @@ def application(pool: Pool, door: Door, guards: Guards | None = None, page: bool
         routes += [Route("/", index), Route("/about.json", voices), Mount("/page", StaticFiles(directory=PAGE))]
     # Browsers ask beforehand, without the key, whether a page of another origin may send one.
     named = Middleware(CORSMiddleware, allow_origins=door.origins, allow_methods=("GET", "POST"), allow_headers=("*",))
-    return Starlette(routes=routes, middleware=[named] if door.origins else [])
+    wrong = {404: _no_endpoint, 405: _no_endpoint}
+    return Starlette(routes=routes, middleware=[named] if door.origins else [], exception_handlers=wrong)
+
+
+async def _no_endpoint(request: Request, error: Exception) -> Response:
+    """OpenAI's error object for a path or a method that is not served."""
+    assert isinstance(error, HTTPException)
+    code = "unknown_url" if error.status_code == 404 else "method_not_supported"
+    message = f"{request.method} {request.url.path} is not served here"
+    answer = RefusedRequestError(message, error.status_code, code=code).response()
+    answer.headers.update(error.headers or {})
+    return answer
 
 
 # Nothing from or to elsewhere, and no script or style in the page itself.
