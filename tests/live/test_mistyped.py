@@ -61,6 +61,23 @@ def test_numbers_are_right_however_they_are_written(talking: Talking) -> None:
     assert talking.session.settings.ask.how["max_tokens"] == 5
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "now"),
+    [
+        ("turn_detection", None, "audio.input.turn_detection"), ("modalities", ["text"], "output_modalities"),
+        ("voice", "alloy", "audio.output.voice"), ("output_audio_format", "g711_ulaw", "audio.output.format"),
+    ],
+)  # fmt: skip
+def test_settings_of_the_beta_shape_are_not_ignored(talking: Talking, name: str, value: Any, now: str) -> None:
+    for told, where in (
+        (updated(talking, **{name: value}), "session"),
+        (talking.say("response.create", response={name: value}), "response"),
+    ):
+        error = refused(told)
+        assert (error["code"], error["param"]) == ("unknown_parameter", f"{where}.{name}")
+        assert error["message"].endswith(f"use {where}.{now}")
+
+
 def test_settings_of_any_type_are_refused_or_kept(talking: Talking) -> None:
     """As in `make fuzz`; Talking takes no fault of ours."""
     draw, seen = random.Random(0), set[str]()

@@ -63,6 +63,13 @@ ITEMS: dict[str, type[BaseModel] | None] = {
     "function_call_output": RealtimeConversationItemFunctionCallOutput,
 }
 
+MOVED = {                                                               # settings of the beta shape, and where they are
+    "modalities": "output_modalities", "max_response_output_tokens": "max_output_tokens",
+    "voice": "audio.output.voice", "speed": "audio.output.speed", "output_audio_format": "audio.output.format",
+    "input_audio_format": "audio.input.format", "input_audio_transcription": "audio.input.transcription",
+    "input_audio_noise_reduction": "audio.input.noise_reduction", "turn_detection": "audio.input.turn_detection",
+}  # fmt: skip
+
 
 class RefusedError(Exception):
     """A client event that cannot be carried out; it is answered by an `error` event and changes nothing."""
@@ -91,6 +98,10 @@ def read(text: str | bytes) -> Event:
     elif kind == "conversation.item.create":
         _check_one(ITEMS, event.get("item"), "item")
     _check(KINDS[kind], _without_input(event) if kind == "response.create" else event, "")
+    where = {"session.update": "session", "response.create": "response"}.get(kind, "")
+    if moved := next((name for name in event.get(where) or () if name in MOVED), None):
+        message = f"{where}.{moved} is of the retired beta shape; use {where}.{MOVED[moved]}"
+        raise RefusedError(message, "unknown_parameter", f"{where}.{moved}")
     return event
 
 
