@@ -125,10 +125,15 @@ def test_the_model_is_told_of_the_functions_that_are_chosen(talking: Talking, ch
     [
         ({"tools": [{"type": "mcp", "server_label": "x", "server_url": "https://x.example"}]}, "session.tools"),
         ({"tools": [WEATHER], "tool_choice": {"type": "function", "name": "clock"}}, "session.tool_choice"),
+        ({"tools": [WEATHER, {"type": "function"}]}, "session.tools.1.name"),
+        ({"tools": [{"type": "function", "function": {"name": "clock"}}]}, "session.tools.0.name"),
+        ({"tools": [{**WEATHER, "parameters": 5}]}, "session.tools.0.parameters"),
     ],
 )
 def test_functions_that_cannot_be_called_are_refused(talking: Talking, change: dict, param: str) -> None:
     assert refused(talking.say("session.update", session={"type": "realtime", **change}))["param"] == param
+    error = refused(talking.say("response.create", response=change))
+    assert error["param"] == param.replace("session.", "response.")
 
 
 WRITTEN = [

@@ -64,7 +64,10 @@ class Settings:
         """These settings as one `response.create` changes them. Raises RefusedError."""
         other = copy.copy(self)
         names = ("output_modalities", "instructions", "tools", "tool_choice", "max_output_tokens", "audio")
-        other.update({name: changes[name] for name in names if changes.get(name) is not None})
+        try:
+            other.update({name: changes[name] for name in names if changes.get(name) is not None})
+        except RefusedError as error:
+            raise RefusedError(str(error), error.code, f"response.{(error.param or '').partition('.')[2]}") from None
         return other
 
     # ---- what follows

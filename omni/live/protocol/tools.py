@@ -19,6 +19,13 @@ def offered(session: Event) -> list[Event]:
     tools, choice = session["tools"], session["tool_choice"]
     if any(tool.get("type", "function") != "function" for tool in tools):
         raise RefusedError("this server calls no servers; use tools of type function", param="session.tools")
+    for index, tool in enumerate(tools):
+        where = f"session.tools.{index}"
+        if not tool.get("name"):
+            message = "a function has a name, beside its type and not inside of another object"
+            raise RefusedError(message, "missing_required_parameter", f"{where}.name")
+        if not isinstance(tool.get("parameters") or {}, dict):
+            raise RefusedError("the parameters of a function are an object", param=f"{where}.parameters")
     if not isinstance(choice, dict):
         return [] if choice == "none" else list(tools)
     found = [tool for tool in tools if tool.get("name") == choice.get("name")]
