@@ -1,4 +1,4 @@
-"""In which language answers are asked for over HTTP, and recordings written down."""
+"""In which language answers are asked for, over HTTP and in sessions, and recordings written down."""
 
 import base64
 import io
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 from starlette.testclient import TestClient
-from talking import Calm, answering, noted
+from talking import Calm, Talking, answering, noted, refused
 
 from omni.decode.pipeline import Pipeline
 from omni.live.engine import messages
@@ -61,3 +61,25 @@ def test_the_language_is_that_which_is_named_and_else_the_models_choice(
 def test_what_names_none_of_the_models_languages_is_refused(pipeline: Pipeline, path: str, named: str) -> None:
     answer, languages = asked(pipeline, path, named)
     assert answer.status_code == 400 and answer.json()["error"]["param"] == "language" and not languages
+
+
+@pytest.mark.parametrize(("named", "language"), [("fr", "fr"), ("fr-FR", "fr"), ("zh-CN", "zh-cn")])
+def test_a_session_answers_and_writes_down_in_the_language_of_a_region(
+    talking: Talking, named: str, language: str
+) -> None:
+    transcription = {"model": "whisper-1", "language": named}
+    heard = {"turn_detection": None, "transcription": transcription}
+    talking.say("session.update", session={"type": "realtime", "audio": {"input": heard}})
+    assert talking.session.settings.ask.how["language"] == language
+    orders = noted(talking.session.line.process)
+    talking.hear(np.random.default_rng(0).normal(0, 0.1, 12_000).astype(np.float32))
+    talking.say("input_audio_buffer.commit")
+    assert [one.language for one in orders if isinstance(one, messages.Transcribe)] == [language]
+    talking.say("session.update", session={"type": "realtime", "audio": {"output": {"language": "ru-RU"}}})
+    assert talking.session.settings.ask.how["language"] == "ru"
+
+
+@pytest.mark.parametrize("named", ["xx", "french", 5, ["fr"]])
+def test_a_session_is_not_answered_in_a_language_that_the_model_has_not(talking: Talking, named: Any) -> None:
+    told = talking.say("session.update", session={"type": "realtime", "audio": {"output": {"language": named}}})
+    assert refused(told)["param"] == "session.audio.output.language"

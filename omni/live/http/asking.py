@@ -22,7 +22,7 @@ from omni.live.engine.messages import Ask
 from omni.live.engine.pool import FullError, Line, Pool
 from omni.live.guard import Guards, Watch, failed
 from omni.live.protocol.events import RefusedError, fresh, writable
-from omni.live.protocol.settings import preset
+from omni.live.protocol.settings import language_of, preset
 from omni.live.transcript import CUT, most_tokens
 
 log = logging.getLogger("omni.live")
@@ -306,8 +306,7 @@ class Known:
         """One of its languages, by its code or as that of a region, such as fr-FR; None, the model's choice, where none
         is named. Raises RefusedRequestError for any other.
         """
-        known, tag = self._facts().languages, name.lower() if isinstance(name, str) else ""
-        found = next((str(one) for one in (name, tag.partition("-")[0], tag) if one in known), None)
+        found = language_of(name, self._facts())
         if found is None and name is not None:
             raise RefusedRequestError(f"language {name!r} is not one of the model's", param="language")
         return found

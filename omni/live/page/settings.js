@@ -42,8 +42,8 @@ export class Settings {
       type: "realtime",
       output_modalities: [answers.value],
       audio: {
-        input: { turn_detection: this.detection(), transcription: { model: "omni", language: language.value } },
-        output: { voice: voice.value || null, language: language.value },
+        input: { turn_detection: this.detection(), transcription: { model: "omni", language: language.value || null } },
+        output: { voice: voice.value || null, language: language.value || null }, // a model may have none
       },
     };
   }

@@ -141,7 +141,7 @@ class Settings:
         """Of answers: `audio.output.language` (ours), else that of the transcription, else English."""
         transcription = self.transcription or {}
         wanted = self.session["audio"]["output"].get("language") or transcription.get("language") or "en"
-        return wanted if wanted in self.facts.languages else None
+        return language_of(wanted, self.facts)
 
     @property
     def system(self) -> str:
@@ -185,6 +185,10 @@ class Settings:
         output["voice"] = output["voice"] or (*self.facts.voices, None)[0]
         preset(output["voice"]["id"] if isinstance(output["voice"], dict) else output["voice"], self.facts)
         output["speed"] = 1.0 if output["speed"] is None else output["speed"]
+        language = output.get("language")
+        if language is not None and language_of(language, self.facts) is None:
+            message = f"language {language!r} is not one of the model's"
+            raise RefusedError(message, param="session.audio.output.language")
         if output["speed"] != 1.0:
             raise RefusedError("this model speaks at its own speed; use 1", param="session.audio.output.speed")
         limit = session["max_output_tokens"]
@@ -206,6 +210,12 @@ def preset(name: str | None, facts: Ready) -> str | None:
         return facts.voices[ALIASES.index(name) % len(facts.voices)]
     known = ", ".join((*facts.voices, *ALIASES))
     raise RefusedError(f"no such voice {name!r}; use one of {known}", "invalid_value", "session.audio.output.voice")
+
+
+def language_of(name: object, facts: Ready) -> str | None:
+    """The model's language of this code, or of that of a region such as fr-FR; None where it has none."""
+    tag = name.lower() if isinstance(name, str) else ""
+    return next((str(one) for one in (name, tag.partition("-")[0], tag) if one in facts.languages), None)
 
 
 def _detection(given: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -7,7 +7,7 @@ from omni.live.engine.pool import Line
 from omni.live.protocol import events
 from omni.live.protocol.events import Event
 from omni.live.protocol.history import History
-from omni.live.protocol.settings import Settings
+from omni.live.protocol.settings import Settings, language_of
 
 
 class Transcripts:
@@ -22,8 +22,7 @@ class Transcripts:
         language = settings.language
         if settings.transcription is not None:
             self._wanted.add(item)
-            language = settings.transcription.get("language")
-            language = language if language in self._line.facts.languages else None
+            language = language_of(settings.transcription.get("language"), self._line.facts)
         if minded or settings.transcription is not None:
             self.write_down(item, language, minded)
 
