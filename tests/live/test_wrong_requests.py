@@ -11,6 +11,7 @@ import pytest
 import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from starlette.testclient import TestClient
 from talking import answering
 
@@ -75,7 +76,7 @@ FIELDS: list[tuple[str, dict[str, Any], Fields]] = [
     ]),
     ("images/generations", {"prompt": "an owl", "model": "omni", "n": 1, "response_format": "b64_json", "size": "auto",
                             "stream": False}, [
-        *(((name,), WORDS) for name in ("prompt", "model", "response_format", "size")),
+        *(((name,), WORDS) for name in ("prompt", "model", "response_format", "size", "output_format", "background")),
         (("n",), NUMBER), (("stream",), FLAG),
     ]),
 ]  # fmt: skip
@@ -163,3 +164,34 @@ def test_a_recording_of_nothing_is_refused_or_answered(client: TestClient, sampl
     part = {"type": "input_audio", "input_audio": sound}
     body = {"messages": [{"role": "user", "content": [part]}], "max_tokens": 2}
     is_whole(client.post("/v1/chat/completions", json=body))
+
+
+@pytest.mark.parametrize(
+    ("wish", "param"),
+    [
+        ({"timestamp_granularities[]": "word"}, "timestamp_granularities"), ({"include[]": "logprobs"}, "include"),
+        ({"temperature": "hot"}, "temperature"), ({"temperature": "2"}, "temperature"), ({"temperature": "0.2"}, None),
+    ],
+)  # fmt: skip
+def test_what_a_transcript_does_not_tell_is_not_promised(client: TestClient, wish: Any, param: str | None) -> None:
+    file = io.BytesIO()
+    soundfile.write(file, np.zeros(4_000), 24_000, format="WAV")
+    answer = client.post("/v1/audio/transcriptions", files={"file": ("x.wav", file.getvalue())}, data=wish)
+    assert answer.json().get("error", {}).get("param") == param and answer.status_code == (400 if param else 200)
+
+
+@pytest.mark.parametrize(
+    ("wish", "param"),
+    [
+        ({}, None), ({"output_format": "jpeg"}, None), ({"output_format": "webp"}, None),
+        ({"output_format": "svg"}, "output_format"), ({"background": "transparent"}, "background"),
+    ],
+)  # fmt: skip
+def test_a_picture_is_such_a_file_as_was_asked_for(client: TestClient, wish: Any, param: str | None) -> None:
+    answer = client.post("/v1/images/generations", json={"prompt": "an owl", **wish})
+    if param is not None:
+        assert answer.status_code == 400 and answer.json()["error"]["param"] == param
+        return
+    told = answer.json()
+    with Image.open(io.BytesIO(base64.b64decode(told["data"][0]["b64_json"]))) as picture:
+        assert str(picture.format).lower() == told["output_format"] == wish.get("output_format", "png")

@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator
 
 import numpy as np
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 
@@ -33,11 +33,13 @@ from omni.live.http.asking import (
     within,
     words,
 )
+from omni.live.protocol.events import transcription_usage
 from omni.live.protocol.settings import LONGEST_ANSWER
 
 LONGEST_INPUT = 4096                                                    # characters, as OpenAI's endpoints have it
 FASTEST, SLOWEST = 25, 5                                                # letters said in a second, at most and least
 LARGEST_UPLOAD = 25 << 20                                               # bytes, likewise
+PICTURES = ("png", "jpeg", "webp")                                      # files that pictures come as
 
 
 class Sounds:
@@ -103,8 +105,9 @@ class Sounds:
             wave = await asyncio.to_thread(sound.decoded, await file.read(), self.known.rate, "file")
             shape = words(form, "response_format") or "json"
             streamed = words(form, "stream").lower()
-            for name in ("model", "prompt", "temperature"):
+            for name in ("model", "prompt"):
                 words(form, name)
+            _check_transcribable(form)
         if streamed not in ("", "true", "false"):
             raise RefusedRequestError(f"stream {streamed!r}: use true or false", param="stream")
         if shape not in ("json", "text", "verbose_json"):
@@ -135,6 +138,11 @@ class Sounds:
             raise RefusedRequestError("pictures come as b64_json; there are no addresses", param="response_format")
         if flag(body, "stream"):
             raise RefusedRequestError("pictures come whole; leave stream out", param="stream")
+        kind = words(body, "output_format", "png")
+        if kind not in PICTURES:
+            raise RefusedRequestError(f"output_format {kind!r}: use {', '.join(PICTURES)}", param="output_format")
+        if words(body, "background") == "transparent":
+            raise RefusedRequestError("pictures are opaque; leave background out", param="background")
         for name in ("model", "size", "quality"):                       # there is one of each
             words(body, name)
         await self.examine((Text(text),), None, request.state.key)
@@ -144,9 +152,9 @@ class Sounds:
             async for message in answer(self.pool, (Text(text),), ask):
                 if isinstance(message, messages.Said) and message.image is not None:
                     file = io.BytesIO()
-                    Image.fromarray(message.image).save(file, "PNG")
+                    Image.fromarray(message.image).save(file, kind)
                     drawn.append({"b64_json": base64.b64encode(file.getvalue()).decode()})
-        return JSONResponse({"created": int(time.time()), "data": drawn, "output_format": "png"})
+        return JSONResponse({"created": int(time.time()), "data": drawn, "output_format": kind})
 
 
 async def _said(text: str, said: AsyncIterator[messages.Told]) -> AsyncIterator[messages.Told]:
@@ -155,6 +163,20 @@ async def _said(text: str, said: AsyncIterator[messages.Told]) -> AsyncIterator[
         if isinstance(message, messages.Ended) and message.cut and len(text) > SLOWEST * LONGEST_ANSWER:
             raise _too_long(text)
         yield message
+
+
+def _check_transcribable(form: FormData) -> None:
+    """Raise RefusedRequestError for wishes about a transcript that this server does not meet."""
+    for name, what in (("timestamp_granularities", "times"), ("include", "logprobs")):
+        for field in (name, f"{name}[]"):
+            if field in form:
+                raise RefusedRequestError(f"{what} of a transcript are not told; leave {name} out", param=name)
+    try:
+        wrong = not 0 <= float(words(form, "temperature", "0")) <= 1
+    except ValueError:
+        wrong = True
+    if wrong:
+        raise RefusedRequestError("temperature must be a number, 0 to 1", param="temperature")
 
 
 def _too_long(text: str) -> RefusedRequestError:
@@ -179,4 +201,6 @@ async def _transcript(said: AsyncIterator[messages.Told]) -> AsyncIterator[dict[
         if isinstance(message, messages.Said) and message.text:
             text += message.text
             yield {"type": "transcript.text.delta", "delta": message.text}
-    yield {"type": "transcript.text.done", "text": text}
+        elif isinstance(message, messages.Ended):
+            usage = transcription_usage(sum(message.heard.values()), sum(message.said.values()))
+            yield {"type": "transcript.text.done", "text": text, "usage": usage}
