@@ -23,7 +23,7 @@ from omni.live.engine.pool import Pool
 from omni.live.guard import Guards
 from omni.live.http.asking import RefusedRequestError, bounded, fault
 from omni.live.http.chat import Chat
-from omni.live.http.door import STRANGER, Door
+from omni.live.http.door import NO_KEY, STRANGER, Door
 from omni.live.http.metrics import Metrics
 from omni.live.http.realtime import Realtime
 from omni.live.http.speech import Sounds
@@ -122,9 +122,7 @@ class Guarded:
             raise RefusedRequestError(STRANGER, 403)
         key = self.door.key(request)
         if key is None:
-            raise RefusedRequestError(
-                "wrong or missing key; send Authorization: Bearer KEY", 401, code="invalid_api_key"
-            )
+            raise RefusedRequestError(NO_KEY, 401, code="invalid_api_key")
         request.state.key = key
         if not self.asks:
             return nullcontext()

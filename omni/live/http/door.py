@@ -15,6 +15,7 @@ from starlette.requests import HTTPConnection
 from omni.errors import InputError
 
 STRANGER = "pages of this origin, or a server by this name, may not be asked; name it with --origin"
+NO_KEY = "wrong or missing key; send Authorization: Bearer KEY"
 SUBPROTOCOL_KEY = "openai-insecure-api-key."                            # how a browser, which sets no headers, sends it
 
 

@@ -14,7 +14,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from omni.live.engine import messages
 from omni.live.engine.pool import FullError, Pool
 from omni.live.guard import Guards
-from omni.live.http.door import STRANGER, Allowance, Door
+from omni.live.http.door import NO_KEY, STRANGER, Allowance, Door
 from omni.live.http.metrics import Metrics
 from omni.live.protocol import events, items
 from omni.live.protocol.events import Event
@@ -26,6 +26,7 @@ SLOW = 4 << 20                                                          # bytes 
 FIRST = ("response.output_audio.delta", "response.output_text.delta")   # what may begin an answer
 PARTING = 1.0                                                           # seconds in which a connection is closed
 BETA = "openai-beta.realtime-v1"
+REFUSALS = {"per_key": "rate_limit_error", "server_full": "server_error"}  # types of error, where it is not the request
 CLOSE_BETA, CLOSE_POLICY, CLOSE_BUSY, CLOSE_BROKEN = 4000, 1008, 1013, 1011
 
 
@@ -116,7 +117,7 @@ class Realtime:
         beta = "realtime=v1" in socket.headers.get("openai-beta", "") or BETA in offered
         refusals = {
             (CLOSE_POLICY, "origin"): None if self.door.from_here(socket) else STRANGER,
-            (CLOSE_POLICY, "key"): "wrong or missing key; send Authorization: Bearer KEY" if key is None else None,
+            (CLOSE_POLICY, "invalid_api_key"): NO_KEY if key is None else None,
             (CLOSE_BETA, "beta"): "the beta shape of this protocol is retired; leave out OpenAI-Beta" if beta else None,
             (CLOSE_BUSY, "per_key"): self.door.full(key or ""),
         }  # fmt: skip
@@ -130,7 +131,7 @@ class Realtime:
     async def _refuse(self, socket: WebSocket, code: int, why: str, reason: str) -> None:
         self.metrics.refused.labels(why).inc()
         with contextlib.suppress(RuntimeError, WebSocketDisconnect):
-            await socket.send_text(json.dumps(events.error(reason, why)))
+            await socket.send_text(json.dumps(events.error(reason, why, kind=REFUSALS.get(why, ""))))
         await self._close(socket, code, reason)
 
     async def _session(self, socket: WebSocket) -> None:

@@ -3,7 +3,7 @@
 const FIRST_PAUSE = 0.5; // seconds before the second attempt; each further one waits twice as long
 const LONGEST_PAUSE = 15;
 const REFUSED = 1008; // the server wants this client no more: asking again would change nothing
-const FINAL = ["origin", "key", "per_key"]; // codes of refusals at the door
+const FINAL = ["origin", "invalid_api_key", "per_key"]; // codes of refusals at the door
 
 export class Connection {
   /** on: {event(event), state(state, words, code)}; state: connecting, open, waiting, refused (code: why) or ended. */

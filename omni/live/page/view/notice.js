@@ -29,7 +29,7 @@ export class Notice {
   connection(state, words, code) {
     this.fixed = state !== "open";
     if (!this.fixed) this.hide();
-    else if (code === "key") this.askKey("That key is not known here.");
+    else if (code === "invalid_api_key") this.askKey("That key is not known here.");
     else this.show(words, { retry: true });
   }
 
