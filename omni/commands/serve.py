@@ -125,7 +125,10 @@ def _keys(args: argparse.Namespace) -> tuple[str, ...]:
     keys = [*args.key, *filter(None, os.environ.get("OMNI_KEYS", "").split(","))]
     if args.key_file is not None:
         try:
-            keys += args.key_file.read_text("utf-8").split()
+            kept = args.key_file.read_text("utf-8").split()
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"{args.key_file}: cannot be read ({error}); give a text file with a key a line") from None
+        if not kept:                                                    # without keys everybody would be let in
+            raise InputError(f"{args.key_file}: holds no key; give one a line, or leave --key-file out")
+        keys += kept
     return tuple(keys)

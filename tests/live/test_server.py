@@ -215,6 +215,7 @@ def test_the_door_withstands_rubbish_slow_readers_and_the_death_of_its_model() -
         (["--tls-cert", "x.pem"], "belong together"),
         (["--port", "70000"], "--port must be"),
         (["/no/such/model"], "/no/such/model"),
+        (["--key-file", os.devnull], "holds no key"),
         (["--tls-cert", __file__, "--tls-key", __file__], "give two PEM files"),
     ],
 )
