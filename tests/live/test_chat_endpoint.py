@@ -60,6 +60,14 @@ def test_a_spoken_answer_that_a_message_names_is_part_of_the_conversation(asked:
     assert other.status_code == 404 and other.json()["error"]["param"] == "messages[1].audio.id"
 
 
+def test_an_answer_that_was_refused_may_be_sent_again_as_it_was_told(asked: Any) -> None:
+    post, orders = asked
+    refused = {"role": "assistant", "content": [{"type": "refusal", "refusal": "I can't help with that."}]}
+    assert post({"messages": [HELLO, refused, HELLO], "max_tokens": 2}).status_code == 200
+    (given,) = (one.parts for one in orders if isinstance(one, messages.Answer))
+    assert given[1] == Text("I can't help with that.", "assistant")
+
+
 def test_an_answer_that_is_not_known_any_more_is_told_as_such(asked: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     post, _ = asked
     monkeypatch.setattr("omni.live.http.conversation.MOST_SPOKEN", 1)

@@ -100,7 +100,7 @@ class Messages:
     def _part(self, part: Any, role: str, where: str) -> Part:
         kind = part.get("type") if isinstance(part, dict) else None
         inside = part.get(kind) if isinstance(kind, str) else None
-        if kind == "text" and isinstance(inside, str):
+        if kind in ("text", "refusal") and isinstance(inside, str):
             return Text(inside, role)
         if kind == "image_url" and isinstance(inside, dict):
             try:
