@@ -223,6 +223,13 @@ def test_an_answer_that_is_owed_comes_when_the_one_before_it_is_cancelled(talkin
         ('{"type": "conversation.item.create", "item": {"type": "message", "role": 7}}', "invalid_value", "item.role"),
         ('{"type": "conversation.item.create", "item": {"type": "message", "role": "user", "content": [{"text": 1}]}}',
          "invalid_value", "item.content.0.text"),
+        ('{"type": "response.create", "response": {"conversation": "other"}}',
+         "invalid_value", "response.conversation"),
+        ('{"type": "response.create", "response": {"input": [{"type": "message", "role": "user", "content": '
+         '[{"type": "input_image", "image_url": "data:image/png;base64,AAAA"}]}]}}',
+         "invalid_value", "response.input.0.content.0.image_url"),
+        ('{"type": "response.create", "response": {"input": [{"type": "message", "role": "user", "content": []}]}}',
+         "invalid_value", "response.input.0.content"),
         ('{"type": "response.cancel"}', "response_cancel_not_active", "response_id"),
         ('{"type": "conversation.item.delete", "item_id": "x"}', "item_not_found", "item_id"),
     ],

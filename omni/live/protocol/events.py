@@ -98,6 +98,9 @@ def read(text: str | bytes) -> Event:
     elif kind == "conversation.item.create":
         _check_one(ITEMS, event.get("item"), "item")
     _check(KINDS[kind], _without_input(event) if kind == "response.create" else event, "")
+    response = event.get("response") if kind == "response.create" else None
+    if response and response.get("conversation") not in (None, "auto", "none"):
+        raise RefusedError("use auto or none", param="response.conversation")
     where = {"session.update": "session", "response.create": "response"}.get(kind, "")
     if moved := next((name for name in event.get(where) or () if name in MOVED), None):
         message = f"{where}.{moved} is of the retired beta shape; use {where}.{MOVED[moved]}"

@@ -24,8 +24,11 @@ SIDE = 512                                                              # of wha
 LONGEST_RECORDING = 120                                                 # seconds of one input_audio part
 
 
-def parts(item: Event, encoding: str) -> tuple[Part, ...]:
-    """What the model gets of an item; encoding: of its audio. Raises RefusedError for what it cannot get."""
+def parts(item: Event, encoding: str, where: str = "item") -> tuple[Part, ...]:
+    """What the model gets of an item; encoding: of its audio; where: it stands in its event.
+
+    Raises RefusedError for what it cannot get.
+    """
     kind = item["type"]
     if kind == "function_call":
         return (Text(tools.written(item["name"], item["arguments"]), "assistant"),)
@@ -34,9 +37,9 @@ def parts(item: Event, encoding: str) -> tuple[Part, ...]:
     if kind != "message":
         raise RefusedError(f"{kind} items are not supported; use message, function_call or function_call_output")
     role, content = item["role"], item["content"]
-    found = [_part(part, role, encoding, f"item.content[{index}]") for index, part in enumerate(content)]
+    found = [_part(part, role, encoding, f"{where}.content.{index}") for index, part in enumerate(content)]
     if not any(found):
-        raise RefusedError("the item says nothing; give it at least one content part", param="item.content")
+        raise RefusedError("the item says nothing; give it at least one content part", param=f"{where}.content")
     return tuple(part for part in found if part is not None)
 
 
@@ -47,7 +50,7 @@ def given(said: list[Event] | None, history: History, encoding: str) -> tuple[Pa
     found: list[Part | str] = []
     for index, item in enumerate(said):
         if item["type"] != "item_reference":
-            found += parts(item, encoding)
+            found += parts(item, encoding, f"response.input.{index}")
         elif item["id"] in history:
             found.append(item["id"])
         else:
