@@ -93,6 +93,22 @@ async def opened_type(url: str) -> str:
         return "{type} {code}".format(**event["error"]) if event["type"] == "error" else event["type"]
 
 
+def test_what_would_take_long_to_read_is_refused_unread(url: str, http: httpx.Client) -> None:
+    many = {"a": [0.1] * 200_000}
+
+    async def ask() -> list[dict[str, Any]]:
+        async with connect(url, additional_headers={"Authorization": f"Bearer {KEY}"}, proxy=None) as client:
+            for event in ({"type": "session.update", "session": {"type": "realtime", "tracing": many}}, {"type": "x"}):
+                await client.send(json.dumps(event))
+            return [json.loads(await client.recv()) for _ in range(3)]
+
+    created, refused, after = asyncio.run(ask())
+    assert created["type"] == "session.created" and refused["error"]["code"] == "invalid_value"
+    assert "values" in refused["error"]["message"] and after["error"]["code"] == "unknown_event"
+    answer = http.post("/chat/completions", json=many)
+    assert answer.status_code == 413 and "values" in answer.json()["error"]["message"]
+
+
 @pytest.mark.parametrize(
     ("path", "body", "param"),
     [

@@ -28,6 +28,7 @@ from omni.live.transcript import CUT, most_tokens
 log = logging.getLogger("omni.live")
 T = TypeVar("T", int, float)
 M = TypeVar("M")
+MOST_VALUES = 100_000                                                   # of one body: more would keep others waiting
 LARGEST_BODY = 64 << 20                                                 # bytes of one request
 MOST_KNOWN = 10_000                                                     # turns of histories that the guards know
 
@@ -122,6 +123,8 @@ def bounded(request: Request, most: int | None = None) -> Request:
 
 async def json_body(request: Request) -> dict[str, Any]:
     """The request's JSON object. Raises RefusedRequestError for a body that is none or too large."""
+    if (await request.body()).count(b",") > MOST_VALUES:                # texts have some, and no base64 any
+        raise RefusedRequestError(f"the body has more than {MOST_VALUES:,} values, or commas", 413)
     try:
         body = await request.json()
     except (ValueError, RecursionError):

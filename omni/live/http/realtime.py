@@ -220,6 +220,10 @@ class Realtime:
             if text is None:
                 outbox.send(events.error("binary messages are not events; send JSON as text", "invalid_json"))
                 continue
+            if text.count(",") > events.MOST_VALUES:                    # no base64 has any
+                told = f"an event has {events.MOST_VALUES:,} values, or commas, at most"
+                outbox.send(events.error(told, "invalid_value"))
+                continue
             if '"input_image"' in text:
                 text = await asyncio.to_thread(items.with_small_pictures, text)
             kind = None

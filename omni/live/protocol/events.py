@@ -32,6 +32,7 @@ log = logging.getLogger("omni.live")
 
 Event = dict[str, Any]
 SLICE = 32_000                                                          # letters of base64: half a second of PCM16
+MOST_VALUES = 20_000                                                    # of one event: more would keep others waiting
 EXACT = 2**53                                                           # up to which a float is every whole number
 
 KINDS: dict[str, type[BaseModel]] = {
