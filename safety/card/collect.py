@@ -13,6 +13,7 @@ from inspect_ai.log import EvalSample, read_eval_log
 
 from omni.errors import InputError
 from omni.eval.abilities.scoring import Measure
+from omni.eval.local import SUFFIXES
 from omni.eval.suite.gaps import counterpart
 from omni.eval.suite.outcome import as_json
 from omni.eval.suite.run import KEY, code_of
@@ -25,6 +26,7 @@ from omni.safety.registry import sources
 from omni.tokenizers.bundle import Tokenizers
 
 SUITES = ("capability", "safety", "preparedness")
+OF_FILES = ("preparedness", "garak")                                    # suites that ask nothing else
 OWN_DATA = {"preparedness": " --data QUESTIONS.jsonl --tasks cybersecurity"}  # no package holds questions
 WANTED = ("guards", "latency")                                          # benchmarks that a card needs
 GROUPS = {"speaker": "speakers", "channel": "channels", "accent": "accents"}
@@ -90,12 +92,11 @@ def collect(
 ) -> Card:  # fmt: skip
     """The card of a model from folders of `omni eval suite` and files with the last line of benchmarks' --json.
 
-    Logs are copied below `out`, so that every link leads somewhere wherever the card is taken.
+    Logs are copied below `out`, so that every link leads somewhere wherever the card is taken. What was asked of a
+    user's own file bears its name: `mmlu/text_qa_accuracy`. Raises InputError where two folders have the same task.
     """
     card = Card(name, identity(model))
-    seen = [one for folder in runs if (one := _suite(card, folder, out))]
-    for missing in (one for one in SUITES if one not in seen):
-        card.problems.append(f"missing: no suite {missing}; run `omni eval suite {missing}{OWN_DATA.get(missing, '')}`")
+    card.problems += _absent([(folder, about) for folder in runs if (about := _suite(card, folder, out))])
     for path in benches:
         _bench(card, path, out)
     measured = {name.split("_")[0] for name in card.numbers}            # latency by the suite's task, or the benchmark
@@ -133,21 +134,30 @@ def has_interval(measure: Measure) -> bool:
     return not (math.isnan(measure.low) or math.isnan(measure.high))
 
 
-def _suite(card: Card, folder: Path, out: Path) -> str | None:
-    """Take over the figures of a suite's folder. Returns which suite it is, None where there is none."""
+def _suite(card: Card, folder: Path, out: Path) -> dict[str, Any] | None:
+    """Take over the figures of a suite's folder. Returns what its suite.json says; None where that is not a suite's
+    own: where there is none, it is of other weights, or a user's file was asked.
+    """
     if not (folder / "suite.json").is_file():
         card.problems.append(f"missing: {folder}/suite.json is not there")
         return None
-    about = read_json(folder / "suite.json")
-    suite = str(about["suite"])
+    about: dict[str, Any] = read_json(folder / "suite.json")
+    suite, file = str(about["suite"]), _file(about)
+    label = f"{file.stem}/" if file and suite not in OF_FILES else ""
     if about["key"]["model"] != card.identity:
         card.problems.append(f"stale: suite {suite} was run on other weights, and is left out; run it again")
         return None
-    card.problems += _gaps(suite, about, folder)
-    card.data = card.data or about["key"]["data"]
+    card.problems += _older(suite, about)
+    asked = None if file else about["key"]["data"]
+    if asked and card.data not in (None, asked):
+        card.problems.append(f"other data: suite {suite} asked another data folder than a suite before it")
+    card.data = card.data or asked
     card.folder = card.folder or _asked(about)
     command = about.get("command", f"omni eval suite {suite}")
     for task in about["tasks"]:
+        name = f"{label}{task['task']}"
+        if name in card.samples:
+            raise InputError(f"--runs: {folder}: {name} is in another of these folders too; give one of them")
         log = folder / "logs" / task["log"] if task["log"] else None
         if log is None:
             card.problems.append(f"left out: {task['task']}: {task['note']}")
@@ -160,12 +170,13 @@ def _suite(card: Card, folder: Path, out: Path) -> str | None:
         link = f"logs/{log.name}"
         (out / "logs").mkdir(parents=True, exist_ok=True)
         shutil.copy2(log, out / link)
-        for name, values in task["figures"].items():
-            card.numbers[name] = Number(Measure(**values), link, f"{command} --tasks {_needed(task, name)} --out again")
+        for figure, values in task["figures"].items():
+            again = f"{command} --tasks {_needed(task, figure)} --out again"
+            card.numbers[f"{label}{figure}"] = Number(Measure(**values), link, again)
         for by, key in (GROUPS | (OF_REQUESTS if suite == "safety" else {})).items():
             for scorer, rows in task.get("groups", {}).get(by, {}).items():
                 measures = {who: Measure(**values) for who, values in rows.items()}
-                card.groups.setdefault(key, {})[f"{task['task']}_{scorer}"] = measures
+                card.groups.setdefault(key, {})[f"{name}_{scorer}"] = measures
         for count in ("given", "scored", "errored", "missing") if task["task"] != UNASKED else ():
             card.counts[count] = card.counts.get(count, 0) + task[count]
         card.seconds += task["seconds"]
@@ -173,8 +184,14 @@ def _suite(card: Card, folder: Path, out: Path) -> str | None:
         if (whole.eval.metadata or {}).get(KEY) != about["key"]:
             told = f"the log of {task['task']} is of other code, data or weights than the suite's last run"
             card.problems.append(f"stale: {told}; run the suite again")
-        card.samples[task["task"]] = whole.samples or []
-    return suite
+        card.samples[name] = whole.samples or []
+    return None if label else about
+
+
+def _file(about: dict[str, Any]) -> Path | None:
+    """The user's own file that a suite asked, if it did."""
+    path = Path(about.get("data") or "")
+    return path if path.suffix in SUFFIXES else None
 
 
 def _needed(task: dict[str, Any], figure: str) -> str:
@@ -191,16 +208,30 @@ def _asked(about: dict[str, Any]) -> Path | None:
     return folder if listed and listed.is_file() and sha256(listed) == about["key"]["data"] else None
 
 
-def _gaps(suite: str, about: dict[str, Any], folder: Path) -> list[str]:
-    """Which logs of a suite are of older tasks, and which are not there at all."""
-    command, found = about.get("command", f"omni eval suite {suite}"), []
-    if about["key"]["code"] != code_of(sources(suite)):
-        which = ", ".join(task["task"] for task in about["tasks"] if task["log"])
-        found.append(f"stale: suite {suite} was run by another version of the tasks ({which}); run it again")
-    there = {task["task"] for task in about["tasks"]}
-    if absent := [maker.__name__ for maker in TASKS[suite] if maker.__name__ not in there]:
-        again = f"{command} --tasks {' '.join(absent)} {shlex.join(['--out', str(folder)])}"
-        found.append(f"missing: no logs of {', '.join(absent)}; run `{again}`")
+def _older(suite: str, about: dict[str, Any]) -> list[str]:
+    """Which logs of a suite are of older tasks."""
+    if about["key"]["code"] == code_of(sources(suite)):
+        return []
+    which = ", ".join(task["task"] for task in about["tasks"] if task["log"])
+    return [f"stale: suite {suite} was run by another version of the tasks ({which}); run it again"]
+
+
+def _absent(taken: Sequence[tuple[Path, dict[str, Any]]]) -> list[str]:
+    """Suites that no folder is of, and tasks of the others that none of their folders has."""
+    found = []
+    for suite in TASKS:
+        runs = [(folder, about) for folder, about in taken if about["suite"] == suite]
+        there = {task["task"] for _, about in runs for task in about["tasks"]}
+        absent = " ".join(maker.__name__ for maker in TASKS[suite] if maker.__name__ not in there)
+        if not runs and suite in SUITES:
+            found.append(f"missing: no suite {suite}; run `omni eval suite {suite}{OWN_DATA.get(suite, '')}`")
+        elif runs and absent:
+            folder, about = runs[0]
+            again = f"{about.get('command', f'omni eval suite {suite}')} --tasks {absent} "
+            again += shlex.join(["--out", str(folder)])
+            if suite in OF_FILES:                                       # each task has a file, and a folder, of its own
+                again = f"omni eval suite {suite} --data FILE --tasks {absent} --out FOLDER"
+            found.append(f"missing: no logs of {absent.replace(' ', ', ')}; run `{again}`")
     return found
 
 

@@ -16,6 +16,7 @@ from omni.safety.card.telling.data import COPIED
 from omni.safety.card.telling.pieces import Cell, Link, Section, Table, lines
 from omni.vocab import Vocabulary
 
+HELD_OUT = "held-out items and requests of omni"
 ANY = "any-to-any"                                                      # a task, where no narrower one fits
 TASKS = {                                                               # how the names of figures begin
     "transcribe": "automatic-speech-recognition", "translate": "translation", "speak": "text-to-speech",
@@ -52,13 +53,14 @@ def _metadata(card: Card, model: Path) -> str:
     """What Hugging Face indexes. The licence is that of the data, author by author: no single name covers it."""
     from huggingface_hub import EvalResult, ModelCardData
 
-    results = [
-        EvalResult(
-            task_type=_task(name), dataset_type="omni/held-out", dataset_name="held-out items and requests of omni",
-            metric_type=name, metric_value=round(one.measure.value, 4), verified=False,
-        )
-        for name, one in card.numbers.items() if _of_model(name)
-    ]  # fmt: skip
+    results = []
+    for whole, one in card.numbers.items():
+        file, _, name = whole.rpartition("/")                           # a user's own, where it was asked
+        if _of_model(name):
+            results.append(EvalResult(
+                task_type=_task(name), dataset_type=file or "omni/held-out", dataset_name=file or HELD_OUT,
+                metric_type=whole, metric_value=round(one.measure.value, 4), verified=False,
+            ))  # fmt: skip
     attributed = beside_model(model, "ATTRIBUTION.md").is_file()
     data = ModelCardData(
         model_name=card.model, library_name="omni", pipeline_tag=ANY, eval_results=results or None,
