@@ -68,15 +68,18 @@ class ServedModel(KeptModel):
         if not base_url:
             raise InputError(f"served/{model_name}: no address; give --base-url, such as that of `omni serve`")
         self._base = base_url.rstrip("/")
+        self._gone = False                                              # nobody was there for all tries of a request
 
     async def answer(self, input: list[ChatMessage], tools: list[ToolInfo], config: GenerateConfig) -> ModelOutput:
         """The answer. Raises InputError for what the endpoint refuses and what it cannot be asked for.
 
         What may pass raises httpx's errors where Inspect counts retries, and ConnectionError once ours are used up:
-        without `max_retries` Inspect would never end.
+        without `max_retries` Inspect would never end. Where nobody was there for all of them, the next requests are
+        tried once each until somebody is: a suite does not wait for each of its samples.
         """
         _refuse_formless(self.model_name, tools, config)
-        for pause in PAUSES if config.max_retries is None else ():
+        pauses = PAUSES if config.max_retries is None and not self._gone else ()
+        for pause in pauses:
             try:
                 return await self._answered(input, config)
             except FAILURES:
@@ -84,9 +87,11 @@ class ServedModel(KeptModel):
         try:
             return await self._answered(input, config)
         except FAILURES as error:
+            self._gone = isinstance(error, httpx.ConnectError)
             if config.max_retries is not None:
                 raise
-            raise ConnectionError(f"{self._base}: tried {len(PAUSES) + 1} times ({error!r})") from error
+            tried = f"tried {len(pauses) + 1} times" if pauses else "tried once, since it was gone before"
+            raise ConnectionError(f"{self._base}: {tried} ({error!r})") from error
 
     async def _answered(self, input: list[ChatMessage], config: GenerateConfig) -> ModelOutput:
         want = (config.extra_body or {}).get("modalities", ["text"])
@@ -118,6 +123,7 @@ class ServedModel(KeptModel):
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         async with httpx.AsyncClient(timeout=SECONDS) as client:
             reply = await client.post(f"{self._base}/{path}", json=asked, headers=headers)
+        self._gone = False
         if reply.status_code in PASSING:
             reply.raise_for_status()
         if not reply.is_success and _code(reply) not in FILTERED:

@@ -17,6 +17,7 @@ from inspect_ai.model import Model
 from omni.errors import InputError
 from omni.eval.answering import ANSWERS, ROOT
 from omni.eval.inspected.kept import KeptModel
+from omni.eval.inspected.served import ServedModel
 from omni.eval.local import SUFFIXES, beside
 from omni.eval.suite.outcome import Outcome, outcome
 from omni.files import code, sha256
@@ -50,6 +51,11 @@ class Plan:
     identity: str
     sources: tuple[Path, ...] = ()
     jobs: int | None = None
+
+    @property
+    def retries(self) -> int | None:
+        """Of a request, by Inspect; an endpoint's provider does it itself, and says what failed."""
+        return None if isinstance(self.model.api, ServedModel) else RETRIES
 
     def key(self) -> dict[str, Any]:
         """What has to be equal for a log to be taken over, our code included."""
@@ -115,7 +121,7 @@ def _finished(name: str, plan: Plan, key: dict[str, Any], logs: Path) -> EvalLog
         return whole[most]
     path = found[most].location                                         # a log without its samples would begin anew
     return _whole(lambda: inspect_ai.eval_retry(
-        path, log_dir=str(logs), display="none", fail_on_error=False, max_retries=RETRIES, log_realtime=False,
+        path, log_dir=str(logs), display="none", fail_on_error=False, max_retries=plan.retries, log_realtime=False,
         max_connections=plan.jobs,
     ))  # fmt: skip
 
@@ -136,7 +142,7 @@ def _run(maker: Maker, plan: Plan, key: dict[str, Any], logs: Path) -> EvalLog:
     task = maker(data=None if plan.data is None else str(plan.data), n=plan.limit, seed=plan.seed)
     return _whole(lambda: inspect_ai.eval(
         task, model=plan.model, log_dir=str(logs), display="none", metadata={KEY: key}, seed=plan.seed,
-        max_retries=RETRIES, fail_on_error=False, log_realtime=False, max_connections=plan.jobs,
+        max_retries=plan.retries, fail_on_error=False, log_realtime=False, max_connections=plan.jobs,
     ))  # fmt: skip
 
 

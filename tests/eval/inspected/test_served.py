@@ -18,6 +18,7 @@ from inspect_ai.model import get_model
 
 import omni.safety.registry  # noqa: F401
 from omni.cli import main
+from omni.eval.inspected import served
 from omni.eval.inspected.messages import picture, read_picture
 from omni.eval.inspected.served import REFUSED
 from omni.eval.suite.run import Plan, run_suite
@@ -138,18 +139,20 @@ def test_pictures_in_an_answer_are_kept(address: str, rows: Path, tmp_path: Path
 
 
 def test_what_passes_is_tried_again_and_a_dead_endpoint_leaves_a_partial_result(
-    rows: Path, tmp_path: Path, address: str
+    rows: Path, tmp_path: Path, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(served, "PAUSES", (0.0, 0.0))
     Endpoint.failing = 1
     model = get_model("served/thing", base_url=address, memoize=False)
     (one,) = run_suite([translate], Plan(model, rows, 1, 0, "again"), tmp_path / "again")
     assert one.scored == 1 and len(Endpoint.asked) == 2
     dead = get_model("served/thing", base_url="http://127.0.0.1:9/v1", memoize=False)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("omni.eval.suite.run.RETRIES", 0)
-        (one,) = run_suite([translate], Plan(dead, rows, 5, 0, "dead"), tmp_path / "dead")
+    (one,) = run_suite([translate], Plan(dead, rows, 5, 0, "dead", jobs=1), tmp_path / "dead")
     assert one.partial and (one.given, one.scored, one.errored) == (2, 0, 2) and not one.figures
     assert "2 samples could not be asked or answered" in one.note
+    told = [sample.error.message for sample in one.samples if sample.error]
+    assert sorted("tried once" in message for message in told) == [False, True]  # once it is known to be gone
+    assert all("http://127.0.0.1:9/v1: tried " in message and "ConnectError" in message for message in told)
 
 
 def test_live_conversations_are_not_held_together(capsys: pytest.CaptureFixture[str]) -> None:
