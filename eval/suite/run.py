@@ -163,6 +163,8 @@ def _data_identity(data: Path | None) -> str | None:
     path = data / "manifest.json" if data.is_dir() else data
     if not path.is_file():
         raise InputError(f"{data}: no prepared data there; run `omni data prepare` or name another folder")
+    if path == data and path.suffix not in SUFFIXES:
+        raise InputError(f"{data}: a file of your own ends in {' or '.join(SUFFIXES)}")
     files = sorted(beside(path)) if path.suffix in SUFFIXES else []     # by size and time: a large set is not read
     seen = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     return hashlib.sha256(repr((sha256(path), seen)).encode()).hexdigest() if seen else sha256(path)

@@ -132,7 +132,9 @@ def _command(args: argparse.Namespace, data: Path | None) -> str:
 
 def opened(name: str, base_url: str | None) -> "tuple[Model, str]":
     """The model, and what its answers depend on. Raises InputError when there is none of this name."""
+    from inspect_ai._util.error import PrerequisiteError
     from inspect_ai.model import get_model
+    from rich.text import Text
 
     from omni.eval.inspected.provider import OmniModel
     from omni.files import sha256
@@ -143,6 +145,9 @@ def opened(name: str, base_url: str | None) -> "tuple[Model, str]":
             return get_model(name, base_url=base_url), f"{name} {base_url}"
         except ValueError as error:
             raise InputError(f"--model {name}: neither a model folder nor one that Inspect knows ({error})") from None
+        except (PrerequisiteError, OSError) as error:                   # a key, a package or weights are not there
+            told = Text.from_markup(str(error.message)).plain if isinstance(error, PrerequisiteError) else str(error)
+            raise InputError(f"--model {name}: {' '.join(told.removeprefix('ERROR: ').split())}") from None
     model = get_model(f"omni/{ours}")
     assert isinstance(model.api, OmniModel)
     weights = sha256(named_model(ours) / "checksums.json")

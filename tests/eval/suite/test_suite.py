@@ -278,15 +278,19 @@ def test_a_model_by_the_name_that_inspect_has_for_it_is_known_by_its_weights(
         (["--model", "nowhere"], "nowhere: no such model folder"),
         (["--model", "omni/nowhere"], "nowhere: no such model folder"),
         (["--model", "nobody/nothing"], "--model nobody/nothing: neither a model folder nor one that Inspect knows"),
+        (["--model", "openai/any"], "--model openai/any: Unable to initialise OpenAI client No OPENAI_API_KEY"),
         (["--data", "nowhere"], "nowhere: no prepared data there"),
+        (["--data", __file__], "test_suite.py: a file of your own ends in .jsonl or .parquet"),
         (["--tasks", "sing"], "--tasks: capability has no sing"),
         (["--limit", "0"], "--limit: must be 1 or more"),
         (["--jobs", "0"], "--jobs: must be 1 or more"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(
-    flags: list[str], said: str, model: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+    flags: list[str], said: str, model: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     words = ["eval", "suite", "capability", "--model", str(model), "--data", str(data), "--out", str(tmp_path / "o")]
     assert main([*words, *flags]) == 2
     error = capsys.readouterr().err
