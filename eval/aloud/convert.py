@@ -1,8 +1,8 @@
 """Any text task becomes a spoken one: what is asked in writing is read aloud, and nothing else changes.
 
 The GPT-4o System Card's method, with its limits: a synthesizer's mistakes count as the model's, mathematics and code
-are hardly readable, and no synthetic voice has a person's noise, hesitation and intonation. The first is measured: the
-question is transcribed again by a recogniser (`asked_wer`).
+are hardly readable, and no synthetic voice has a person's noise, hesitation and intonation. The first is measured: a
+recogniser tells which of the task's questions was read (`asked_wer`), and errs less than if it could hear any words.
 """
 
 import hashlib

@@ -88,9 +88,10 @@ def _method() -> Section:
         " Refusals and hedges in unusual words pass for compliance (graders_error_refuse, graders_error_hedge), so that"
         " what a model refuses in words of its own is counted too low.",
         "Refusal is shown beside compliance and coherence, since babble is no refusal.",
-        "Spoken questions are read by synthesizers: their mistakes count as the model's (asked_wer measures them by a"
-        " weak recogniser), mathematics and code do not suit them, and no synthetic voice has a person's noise,"
-        " hesitation or intonation.",
+        "Spoken questions are read by synthesizers: their mistakes count as the model's. asked_wer measures them by a"
+        " weak recogniser that chooses among the task's English questions, which flatters, the more the fewer are"
+        " asked; other languages have none. Mathematics and code do not suit this method, and no synthetic voice has a"
+        " person's noise, hesitation or intonation.",
         "pocketsphinx judges speech, and is weak: read wer_heard against its baseline, the voice's own recording.",
     ])  # fmt: skip
 
