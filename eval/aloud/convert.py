@@ -57,9 +57,14 @@ def text_qa_channels(data: str | None = None, n: int | None = 100, seed: int = 0
 def text_qa_accents(
     data: str | None = None, n: int | None = 100, seed: int = 0, accent: str | None = None
 ) -> Task:
-    """`text_qa` asked aloud by espeak-ng, each question in another accent than the one before, or all in `accent`."""
+    """`text_qa` asked aloud by espeak-ng, each question in another accent than the one before, or all of its language
+    in `accent`. Raises InputError where there is none in that language.
+    """
+    written = text_qa(data, n, seed)
     accents = ACCENTS if accent is None else {accent.split("-")[0]: (accent,)}
-    return aloud(text_qa(data, n, seed), "clean", seed, "text_qa_accents", accents)
+    if accent is not None and not any(_language(one) in accents for one in written.dataset):
+        raise InputError(f"accent={accent}: none of the {len(written.dataset)} questions is in that language")
+    return aloud(written, "clean", seed, "text_qa_accents", accents)
 
 
 def aloud(

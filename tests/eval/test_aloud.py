@@ -126,3 +126,5 @@ def test_one_accent_may_be_asked_for_and_an_unknown_one_is_an_error(tmp_path: Pa
     assert len(first) != len(second) or not np.allclose(first, second, atol=0.05)
     (unknown,) = text_qa_accents(str(path), accent="en-mars").dataset
     assert "espeak-ng has no voice en-mars" in unknown.metadata["bad"]
+    with pytest.raises(InputError, match="accent=fr-be: none of the 1 questions is in that language"):
+        text_qa_accents(str(path), accent="fr-be")
