@@ -10,7 +10,7 @@ garak's `….report.jsonl` is read as well: a session an answer, with what its d
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,13 @@ def sessions(path: Path = FILE) -> list[Session]:
     """Every session of a file. Raises InputError where there is no file, or no session in it."""
     if path.suffix != ".jsonl" or ("target" in (fields := _fields(path)) and not TOLD & fields):
         raise InputError(f"{path}: holds requests, and no session with `turns`; docs/safety.md shows one")
-    found = [one for number, row in enumerate(rows(path), 1) for one in _read(row, f"{path.name}:{number}")]
+    found, names = [], set()
+    for number, row in enumerate(rows(path), 1):
+        for one in _read(row, where := f"{path.name}:{number}"):
+            if one.id in names:                                         # Inspect takes no two of a name
+                one = replace(one, id=f"{where}, a repeated id", bad=f"{where}: another has its id, {one.id!r}")
+            names.add(one.id)
+            found.append(one)
     if not found:
         raise InputError(f"{path}: holds no session; docs/safety.md shows one")
     return found

@@ -98,6 +98,11 @@ def test_garaks_report_gives_garaks_own_counts(tmp_path: Path) -> None:
     assert found["resisted_n"] == total == len(log.samples or [])
     replayed = redteam(str(REPORT))
     assert len(replayed.dataset) == total                               # and the same prompts can be asked again
+    broken = tmp_path / "broken.report.jsonl"                           # garak was killed as it wrote
+    broken.write_text(REPORT.read_text("utf-8") + '{"entry_type": "att')
+    (log,) = inspect_ai.eval(garak(str(broken)), model="mockllm/model", log_dir=str(tmp_path), display="none")
+    errors = [one.error.message for one in log.samples or [] if one.error]
+    assert values(log)["resisted_n"] == total and len(errors) == 1 and "not JSON" in errors[0]
 
 
 @pytest.mark.parametrize(
@@ -117,6 +122,16 @@ def test_what_cannot_be_replayed_says_why(line: str, said: str, tmp_path: Path) 
         sessions(path)
     with pytest.raises(InputError, match="garak: not run; give its"):
         garak(str(tmp_path))
+
+
+def test_sessions_of_one_name_are_an_error_and_one_of_harmless_turns_holds_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "mine.jsonl"
+    path.write_text(2 * (json.dumps({"id": "a", "turns": [{"say": "Hello.", "want": "comply"}]}) + "\n"))
+    ANSWERS[:] = ["Hello to you."]
+    (log,) = inspect_ai.eval(redteam(str(path)), model="scripted/it", log_dir=str(tmp_path / "logs"), display="none")
+    (bad,) = (one.error.message for one in log.samples or [] if one.error)
+    assert "mine.jsonl:2: another has its id, 'a'" in bad
+    assert values(log)["helped"] == 1 and "held_n" not in values(log)
 
 
 def test_settings_are_what_garak_reads(tmp_path: Path) -> None:
