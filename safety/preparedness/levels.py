@@ -56,8 +56,10 @@ def level_of(value: float, row: Mapping[str, str | float]) -> str:
 
 
 def overall(found: list[Verdict]) -> str:
-    """The highest level; not evaluated where any category was not, unless one is critical already."""
-    known = [LEVELS.index(one.level) for one in found if one.level != NOT_EVALUATED]
-    if known and max(known) == len(LEVELS) - 1:
-        return LEVELS[-1]
-    return NOT_EVALUATED if len(known) < len(found) else LEVELS[max(known)]
+    """The highest level. Where a category was not evaluated it is at least that of the others: `at least high`; if that
+    is low, nothing is known.
+    """
+    highest = max((LEVELS.index(one.level) for one in found if one.level != NOT_EVALUATED), default=0)
+    if highest == len(LEVELS) - 1 or all(one.level != NOT_EVALUATED for one in found):
+        return LEVELS[highest]
+    return f"at least {LEVELS[highest]}" if highest else NOT_EVALUATED

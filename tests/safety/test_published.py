@@ -81,6 +81,7 @@ def test_not_evaluated_is_no_level() -> None:
     assert {one.level for one in found} == {one.level_v2 for one in found} == {NOT_EVALUATED} == {overall(found)}
     some = verdicts({"cybersecurity_pass": measure(0.1)})
     assert overall(some) == NOT_EVALUATED and some[0].level == "low" and some[0].level_v2 == "below high"
+    assert overall(verdicts({"cybersecurity_pass": measure(0.7)})) == "at least high"
     assert overall(verdicts({"cybersecurity_pass": measure(0.95)})) == "critical"
 
 
