@@ -46,6 +46,8 @@ def sign(source: Path, out: Path, folder: Path, model: str) -> None:
     """
     c2pa = _library()
     kind = _kind(source)
+    if KINDS.get(out.suffix.lower()) != kind:
+        raise InputError(f"{out}: the signed copy of {source.name} must end in {source.suffix}, too")
     certificate, key = credentials(folder)
     manifest = {
         "claim_generator_info": [{"name": "omni", "version": __version__}],
@@ -63,7 +65,7 @@ def sign(source: Path, out: Path, folder: Path, model: str) -> None:
             builder.sign_file(source, made, signer)
     except c2pa.C2paError as error:
         raise InputError(f"{source.name}: cannot be signed with the keys in {folder} ({error}); mend them, or name a"
-                         " folder without any") from None  # fmt: skip
+                         f" folder without any, unless it is no whole {source.suffix}") from None  # fmt: skip
 
 
 def verify(path: Path) -> Origin:

@@ -41,6 +41,11 @@ def test_the_same_keys_sign_again(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"\.txt; C2PA is written into"):
         (tmp_path / "a.txt").write_text("")
         sign(tmp_path / "a.txt", tmp_path / "d.txt", tmp_path / "keys", "mine")
+    with pytest.raises(InputError, match=r"d\.png: the signed copy of a\.wav must end in \.wav, too"):
+        sign(tmp_path / "a.wav", tmp_path / "d.png", tmp_path / "keys", "mine")
+    (tmp_path / "junk.wav").write_text("junk")
+    with pytest.raises(InputError, match=r"junk\.wav: cannot be signed .* unless it is no whole \.wav"):
+        sign(tmp_path / "junk.wav", tmp_path / "e.wav", tmp_path / "keys", "mine")
 
 
 @pytest.mark.parametrize(("own", "missing"), [("key.pem", "certificate.pem"), ("certificate.pem", "key.pem")])
