@@ -22,6 +22,7 @@ from inspect_ai.solver import TaskState
 from omni.errors import InputError
 from omni.eval.aloud.channels import NAMES, Wave, sent
 from omni.eval.inspected.messages import INSTRUCTION, read_sound, sound
+from omni.eval.inspected.plainly import plainly
 from omni.eval.tasks.measures import measured, scored
 from omni.eval.tasks.questions import text_qa
 from omni.tokenizers.audio.metrics import resample
@@ -54,6 +55,7 @@ def text_qa_channels(data: str | None = None, n: int | None = 100, seed: int = 0
 
 
 @task
+@plainly
 def text_qa_accents(
     data: str | None = None, n: int | None = 100, seed: int = 0, accent: str | None = None
 ) -> Task:

@@ -32,6 +32,7 @@ from omni.eval.abilities.subject import voice_for
 from omni.eval.inspected.batching import Batcher
 from omni.eval.inspected.kept import KeptModel
 from omni.eval.inspected.messages import answered, parts
+from omni.eval.inspected.plainly import plainly
 from omni.eval.inspected.wishes import Wish, wish
 from omni.shipped import named_model
 
@@ -52,6 +53,7 @@ class OmniModel(KeptModel):
     of that text in nats; both stand in the metadata of the output.
     """
 
+    @plainly
     def __init__(
         self, model_name: str, base_url: str | None = None, api_key: str | None = None,
         config: GenerateConfig | None = None, device: str = "cpu", int8: bool = False,

@@ -37,6 +37,7 @@ from inspect_ai.tool import ToolInfo
 from omni.errors import InputError
 from omni.eval.inspected.kept import KeptModel
 from omni.eval.inspected.messages import INSTRUCTION, frames, picture, read_picture, read_sound, sound
+from omni.eval.inspected.plainly import plainly
 
 KEY = "OPENAI_API_KEY"                                                  # environment, where an endpoint wants one
 PASSING = {408, 409, 425, 429, 500, 502, 503, 504}                      # answers that may be others the next time
@@ -59,6 +60,7 @@ FORMLESS = (
 class ServedModel(KeptModel):
     """Text, sound and pictures in, text, sound and pictures out, by HTTP."""
 
+    @plainly
     def __init__(
         self, model_name: str, base_url: str | None = None, api_key: str | None = None,
         config: GenerateConfig | None = None,

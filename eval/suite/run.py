@@ -83,7 +83,7 @@ def _outcomes(makers: Sequence[Maker], plan: Plan, logs: Path) -> list[Outcome]:
         try:
             log = _finished(name, plan, key, logs) or _run(maker, plan, key, logs)
         except (InputError, PrerequisiteError) as error:              # of the data, or of a task of the user's own
-            outcomes.append(Outcome(name, note=str(getattr(error, "message", error))))
+            outcomes.append(Outcome(name, note=str(error)))
             continue
         outcomes.append(outcome(name, log))
     return outcomes

@@ -13,6 +13,7 @@ from inspect_ai.model import ChatMessage, ChatMessageUser, Content, ContentText
 
 from omni.errors import InputError
 from omni.eval.inspected.messages import instruction
+from omni.eval.inspected.plainly import plainly
 from omni.eval.local import LARGE, SUFFIXES, filed, rows
 from omni.train.data.items import Item, Manifest, usual_data
 
@@ -45,6 +46,7 @@ class Record:
     bad: str | None = None
 
 
+@plainly
 def records(
     data: str | None, of_items: Callable[[Manifest], Iterable[Record]], n: int | None = None, seed: int = 0,
     of_file: Callable[[list[Record]], list[Record]] = lambda found: found,

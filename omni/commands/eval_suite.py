@@ -143,6 +143,8 @@ def opened(name: str, base_url: str | None) -> "tuple[Model, str]":
     if ours is None:
         try:
             return get_model(name, base_url=base_url), f"{name} {base_url}"
+        except InputError:
+            raise
         except ValueError as error:
             raise InputError(f"--model {name}: neither a model folder nor one that Inspect knows ({error})") from None
         except (PrerequisiteError, OSError) as error:                   # a key, a package or weights are not there

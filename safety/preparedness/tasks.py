@@ -14,6 +14,7 @@ from inspect_ai.solver import Generate, Solver, TaskState, solver
 
 from omni.errors import InputError
 from omni.eval.abilities.scoring import normal
+from omni.eval.inspected.plainly import plainly
 from omni.eval.inspected.wishes import body
 from omni.eval.statistics import consensus_at_k, pass_at_k
 from omni.eval.tasks.examine import OURS, refuse_bad, show_choices
@@ -107,6 +108,7 @@ def _attempted(name: str, data: str | None, n: int | None, seed: int, attempts: 
     )  # fmt: skip
 
 
+@plainly
 def _questions(name: str, data: str | None, n: int | None, seed: int) -> list[Record]:
     if not data or Path(data).suffix not in (".jsonl", ".parquet"):
         raise InputError(f"{name}: not evaluated; give a JSONL of questions as data (docs/safety.md)")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from omni.errors import InputError
+from omni.eval.inspected.plainly import plainly
 from omni.eval.local import rows
 from omni.safety.policy import ACTIONS
 
@@ -54,6 +55,7 @@ class Session:
         return any(score >= HIT for score in self.hits.values())
 
 
+@plainly
 def sessions(path: Path = FILE) -> list[Session]:
     """Every session of a file. Raises InputError where there is no file, or no session in it."""
     if path.suffix != ".jsonl" or ("target" in (fields := _fields(path)) and not TOLD & fields):

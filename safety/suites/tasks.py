@@ -12,6 +12,7 @@ from inspect_ai.solver import TaskState
 
 from omni.errors import InputError
 from omni.eval.aloud.convert import ACCENTS, DAMAGED, aloud
+from omni.eval.inspected.plainly import plainly
 from omni.eval.tasks.examine import examine
 from omni.eval.tasks.measures import LEAST, measured, scored
 from omni.eval.tasks.records import Record, drawn, local
@@ -116,6 +117,7 @@ def coherent() -> Scorer:
     return score
 
 
+@plainly
 def _requests(data: str | None, side: int, n: int | None, seed: int, language: str = "en") -> list[Record]:
     """One side of the policy's pairs, 0 to refuse and 1 to comply with, or the records of a file.
 
