@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from omni.errors import InputError
 from omni.eval.statistics import holm, mcnemar, randomization
+from omni.eval.suite.outcome import read_suite
 from omni.eval.suite.run import logs_of
 from omni.eval.tasks.measures import KINDS, kind_of, over_epochs, table_of
-from omni.files import read_json
 
 OTHERS, OF_VOICES = "graders_error", "_asked_wer"                       # what grader and synthesizer err: no model's
 
@@ -73,7 +73,7 @@ def _logs(folder: Path) -> dict[str, str]:
     """
     if not (folder / "suite.json").is_file():
         return {task: header.location for task, header in logs_of(folder / "logs").items()}
-    tasks = read_json(folder / "suite.json")["tasks"]
+    tasks = read_suite(folder)["tasks"]
     found = {one["task"]: folder / "logs" / one["log"] for one in tasks if one["log"]}
     if gone := [path for path in found.values() if not path.is_file()]:
         raise InputError(f"{gone[0]}: {folder / 'suite.json'} names this log, and it is gone; run the suite again")

@@ -10,9 +10,11 @@ from typing import Any
 from inspect_ai.log import EvalLog, EvalSample
 from inspect_ai.scorer import Score
 
+from omni.errors import InputError
 from omni.eval.abilities.scoring import Measure
 from omni.eval.tasks.measures import broken_down, figures, over_epochs
 from omni.figures import Report
+from omni.files import read_json
 
 
 @dataclass
@@ -51,6 +53,14 @@ class Outcome:
 def as_json(measures: dict[str, dict[str, Measure]]) -> dict[str, dict[str, Any]]:
     """Measures by figure and group as JSON holds them."""
     return {name: {who: asdict(one) for who, one in rows.items()} for name, rows in measures.items()}
+
+
+def read_suite(folder: Path) -> dict[str, Any]:
+    """What the suite.json of a folder says. Raises InputError where it is none."""
+    about = read_json(folder / "suite.json")
+    if not isinstance(about, dict) or not {"suite", "key", "tasks"} <= set(about):
+        raise InputError(f"{folder / 'suite.json'}: not what `omni eval suite` writes; run the suite again")
+    return about
 
 
 def outcome(task: str, log: EvalLog) -> Outcome:

@@ -104,12 +104,11 @@ def _earlier(out: Path, suite: str, key: dict[str, Any], now: "Container[str]") 
     """
     from inspect_ai.log import read_eval_log
 
-    from omni.eval.suite.outcome import Outcome, outcome
-    from omni.files import read_json
+    from omni.eval.suite.outcome import Outcome, outcome, read_suite
 
     if not (out / "suite.json").is_file():
         return []
-    about = read_json(out / "suite.json")
+    about = read_suite(out)
     if about["suite"] != suite or about["key"] != key:
         return []
     paths = {task["task"]: out / "logs" / task["log"] if task["log"] else None

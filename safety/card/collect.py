@@ -15,7 +15,7 @@ from omni.errors import InputError
 from omni.eval.abilities.scoring import Measure
 from omni.eval.local import SUFFIXES
 from omni.eval.suite.gaps import counterpart
-from omni.eval.suite.outcome import as_json
+from omni.eval.suite.outcome import as_json, read_suite
 from omni.eval.suite.run import KEY, code_of
 from omni.files import read_json, sha256, write_json
 from omni.safety.card.benches import stale
@@ -141,7 +141,7 @@ def _suite(card: Card, folder: Path, out: Path) -> dict[str, Any] | None:
     if not (folder / "suite.json").is_file():
         card.problems.append(f"missing: {folder}/suite.json is not there")
         return None
-    about: dict[str, Any] = read_json(folder / "suite.json")
+    about = read_suite(folder)
     suite, file = str(about["suite"]), _file(about)
     label = f"{file.stem}/" if file and suite not in OF_FILES else ""
     if about["key"]["model"] != card.identity:

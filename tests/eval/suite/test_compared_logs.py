@@ -23,8 +23,8 @@ def test_the_logs_that_the_figures_rest_on_are_compared_and_not_newer_ones(tmp_p
         return one.log
 
     right = ran("owl")
-    (out / "suite.json").write_text(json.dumps({"tasks": [{"task": "text_qa", "log": right},
-                                                          {"task": "draw", "log": ""}]}))  # fmt: skip
+    tasks = [{"task": "text_qa", "log": right}, {"task": "draw", "log": ""}]
+    (out / "suite.json").write_text(json.dumps({"suite": "capability", "key": {}, "tasks": tasks}))
     assert ran("bell") != right
     (accuracy,) = compare(out, out)
     assert accuracy.first == 1.0

@@ -42,6 +42,16 @@ def test_figures_of_a_users_files_are_named_by_them(
     assert "mmlu/text_qa is in another of these folders too" in capsys.readouterr().err
 
 
+def test_what_is_no_suite_is_refused_in_a_line(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "suite.json").write_text("{}")
+    for words in (["card", str(model), "--runs", str(tmp_path), "--out", str(tmp_path / "card")],
+                  ["eval", "compare", str(tmp_path), str(tmp_path)]):  # fmt: skip
+        assert main(words) == 2
+        assert "suite.json: not what `omni eval suite` writes" in capsys.readouterr().err
+
+
 def test_a_card_says_that_its_suites_asked_different_data(model: Path, tmp_path: Path) -> None:
     for suite in ("capability", "safety"):
         key = {"model": identity(model), "data": f"data of {suite}", "code": ""}
