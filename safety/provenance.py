@@ -14,7 +14,9 @@ from omni.errors import InputError
 from omni.files import atomic_path
 from omni.tokenizers.audio.wavefile import write_wave
 
-KINDS = {".wav": "audio/wav", ".png": "image/png", ".jpg": "image/jpeg", ".mp3": "audio/mpeg"}
+KINDS = {
+    ".wav": "audio/wav", ".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".mp3": "audio/mpeg",
+}  # fmt: skip
 RATE = 16_000                                                           # hertz, of a sound that is signed as a trial
 GENERATED = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 

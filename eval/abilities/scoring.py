@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from omni.eval.statistics import bootstrap, bootstrap_of, wilson
 
 ALIKE = 60.0                                                            # chrF from which two short texts are the same
+MOST = {"share": 1.0, "chrF": 100.0, "BLEU": 100.0}                     # by unit
 
 
 @dataclass(frozen=True)
@@ -54,9 +55,16 @@ def mean(values: Sequence[float], unit: str, chance: float | None = None) -> Mea
 def statistic(
     rows: NDArray[np.float64], value: Callable[[NDArray[np.float64]], float], unit: str, chance: float | None = None
 ) -> Measure:
-    """Any function of the observations `rows` [n, ...], with its bootstrap interval."""
-    low, high = bootstrap_of(rows, value)
-    return Measure(value(rows), unit, low, high, len(rows), chance)
+    """Any function of the observations `rows` [n, ...], with its bootstrap interval.
+
+    Observations that are all alike make resamples that are alike, too, however few they are. What has a most then has
+    Wilson's interval, which is as wide as anything up to that most needs.
+    """
+    found, (low, high) = value(rows), bootstrap_of(rows, value)
+    most = MOST.get(unit)
+    if most and low == high and 0 <= found <= most:
+        low, high = (most * end for end in wilson(found / most * len(rows), len(rows)))
+    return Measure(found, unit, low, high, len(rows), chance)
 
 
 def error_rate(counts: Sequence[tuple[int, int]]) -> Measure:

@@ -23,6 +23,7 @@ from omni.safety.card.derived import by_category, guarded, with_guard
 from omni.safety.preparedness.levels import Verdict, overall, verdicts
 from omni.safety.registry import SUITES as TASKS
 from omni.safety.registry import sources
+from omni.shipped import NAME, title
 from omni.tokenizers.bundle import Tokenizers
 
 SUITES = ("capability", "safety", "preparedness")
@@ -102,7 +103,8 @@ def collect(
     measured = {name.split("_")[0] for name in card.numbers}            # latency by the suite's task, or the benchmark
     for missing in (one for one in WANTED if one not in measured):
         card.problems.append(f"missing: no figures of `omni bench {missing} --json`")
-    again = ["omni", "card", str(model), "--runs", *map(str, runs), "--out", "again"]
+    named = NAME if title(model) == NAME else str(model)
+    again = ["omni", "card", named, "--runs", *map(str, runs), "--out", "again"]
     _derived(card, shlex.join(again), out)
     card.verdicts = verdicts({name: one.measure for name, one in card.numbers.items()})
     if third_party is not None:

@@ -52,9 +52,10 @@ def _with_ends(one: Measure) -> str:
 
 
 def _every_language(card: Card) -> Table:
-    """Every figure that there is in English and in another language, with the gap between them."""
+    """Every figure of the model that there is in English and in another language, with the gap between them."""
     rows: list[tuple[Cell, ...]] = []
-    for name, one in card.numbers.items():
+    of_model = {name: one for name, one in card.numbers.items() if not name.startswith("graders_")}
+    for name, one in of_model.items():
         whole, _, code = name.rpartition("_")
         english = card.numbers.get(f"{whole}_en")
         if english is not None and code != "en" and LANGUAGE.fullmatch(code):

@@ -13,7 +13,9 @@ from omni.eval.abilities.scoring import (
     normal,
     same,
     share,
+    statistic,
 )  # fmt: skip
+from omni.eval.statistics import wilson
 
 
 def test_case_and_punctuation_do_not_count() -> None:
@@ -32,6 +34,15 @@ def test_a_share_has_wilsons_interval() -> None:
     measure = share([True, True, False, True], 0.25)
     assert (measure.value, measure.n, measure.chance) == (0.75, 4, 0.25)
     assert (measure.low, measure.high) == pytest.approx((0.3006, 0.9544), abs=1e-4)
+
+
+def test_a_few_observations_that_are_all_alike_are_no_certainty() -> None:
+    for errors in (0, 4):
+        found, share_of = error_rate([(errors, 4)] * 3), wilson(3 * errors / 4, 3)
+        assert (found.low, found.high) == pytest.approx(share_of) and found.low < found.high
+    worst = corpus_chrf(["xyz"] * 4, ["abc"] * 4)
+    assert (worst.low, worst.high) == pytest.approx((0, 100 * wilson(0, 4)[1]))
+    assert statistic(np.zeros((3, 1)), lambda rows: float(rows.mean()), "ms").high == 0  # of which there is no most
 
 
 def test_chrf_is_100_for_the_reference_and_its_interval_holds_it() -> None:
