@@ -25,11 +25,12 @@ JOINTS = ("", "s", "n", "en", "es")                                     # what i
 ME = {"es": "me", "it": "mi"}                                           # that ends a verb: "sing me"
 
 
-def in_english(text: str, language: str) -> str:
-    """A text of one of KNOWN, word for word."""
+def in_english(text: str, language: str, *more: Path) -> str:
+    """A text of one of KNOWN, word for word; more: folders of words beside WORDS."""
     if language == "en":
         return text
-    said = [part for word in words(text) for part in (_meaning(word, language) or (word,))]
+    files = tuple(folder / f"{language}.toml" for folder in (WORDS, *more))
+    said = [part for word in words(text) for part in (_meaning(word, language, files) or (word,))]
     return " ".join(said) + ("?" if "?" in text else ".")
 
 
@@ -59,9 +60,9 @@ def _without_accents(word: str) -> str:
     return "".join(one for one in unicodedata.normalize("NFKD", word) if not unicodedata.combining(one))
 
 
-def _meaning(word: str, language: str) -> tuple[str, ...] | None:
+def _meaning(word: str, language: str, files: tuple[Path, ...]) -> tuple[str, ...] | None:
     """English words for a word, which may have lost its accents; None where it is not known."""
-    whole, stems = _table(language)
+    whole, stems = _table(files)
     if found := whole.get(word) or whole.get(_without_accents(word)):
         return (found,)
     for end in range(len(word), SHORTEST - 1, -1):                      # the longest stem first
@@ -74,7 +75,7 @@ def _meaning(word: str, language: str) -> tuple[str, ...] | None:
         if language == "de":
             for joint in JOINTS:
                 part = rest.removeprefix(joint)
-                if rest.startswith(joint) and len(part) >= PART and (others := _meaning(part, language)):
+                if rest.startswith(joint) and len(part) >= PART and (others := _meaning(part, language, files)):
                     return (found, *others)
         if len(rest) <= ENDING:
             return (found, "me") if rest.endswith(ME.get(language, " ")) else (found,)
@@ -82,9 +83,10 @@ def _meaning(word: str, language: str) -> tuple[str, ...] | None:
 
 
 @cache
-def _table(language: str) -> tuple[dict[str, str], dict[str, str]]:
+def _table(files: tuple[Path, ...]) -> tuple[dict[str, str], dict[str, str]]:
     """Whole words and stems, each with what it means in English; without accents too, where that is no other word."""
-    rows = tomllib.loads((WORDS / f"{language}.toml").read_text(encoding="utf-8"))["words"].strip().splitlines()
+    tables = [tomllib.loads(file.read_text(encoding="utf-8"))["words"] for file in files]
+    rows = [row for table in tables for row in table.strip().splitlines()]
     entries = [(form, meaning) for row in rows for meaning, forms in (row.split(": "),) for form in forms.split()]
     whole: dict[str, str] = {}
     stems: dict[str, str] = {}

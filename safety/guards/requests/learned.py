@@ -19,7 +19,6 @@ from omni.safety.guards.requests.encoder import encode, unit
 from omni.safety.guards.requests.language import KNOWN, in_english, letters
 
 FILE = Path(__file__).with_name("learned.safetensors")
-NAMES = ("languages", "centre", "inner", "inner_bias", "outer", "outer_bias")
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ class Learned:
     def save(self, path: Path) -> None:
         """In 16 bits, which is enough."""
         about = {"categories": " ".join(self.categories), "asked": self.asked}
-        save_file({name: np.ascontiguousarray(self.weights[name], np.float16) for name in NAMES}, path, about)
+        save_file({name: np.ascontiguousarray(self.weights[name], np.float16) for name in self.weights}, path, about)
 
 
 def features(means: NDArray[np.float32], centre: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -64,8 +63,9 @@ def features(means: NDArray[np.float32], centre: NDArray[np.float32]) -> NDArray
 
 
 @cache
-def learned() -> Learned:
-    """What comes with the guard."""
-    with safe_open(FILE, "np") as file:
-        about, weights = file.metadata(), {name: file.get_tensor(name).astype(np.float32) for name in NAMES}
+def learned(path: Path = FILE) -> Learned:
+    """What comes with the guard, or is in another file of such weights."""
+    with safe_open(path, "np") as file:
+        about, names = file.metadata(), file.keys()
+        weights = {name: file.get_tensor(name).astype(np.float32) for name in names}
     return Learned(tuple(about["categories"].split()), about["asked"], weights)

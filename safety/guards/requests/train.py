@@ -94,7 +94,7 @@ def apart(found: Sequence[Request], means: Vectors) -> NDArray[np.bool_]:
     """Which of these are no copy and no near paraphrase of a request that is held out."""
     held = {language: held_out(language) for language in KNOWN}
     tests = [in_english(text, language) for language, texts in held.items() for text in texts]
-    near = (unit(means[:, -1]) @ unit(_encoded(tests)[:, -1]).T).max(axis=1)
+    near = (unit(means[:, -1]) @ unit(encoded(tests)[:, -1]).T).max(axis=1)
     return np.array([
         cosine <= NEAR and all(alike(one.text, test) <= NEAR_LETTERS for test in held[one.language])
         for one, cosine in zip(found, near, strict=True)
@@ -104,7 +104,7 @@ def apart(found: Sequence[Request], means: Vectors) -> NDArray[np.bool_]:
 def train() -> Learned:
     """All of it, and a line on what cross-validation found."""
     found = list(requests())
-    means = _encoded([one.english for one in found])
+    means = encoded([one.english for one in found])
     kept = apart(found, means)
     found, means = [one for one, stays in zip(found, kept, strict=True) if stays], means[kept]
     chance = random.Random("misspelt")
@@ -112,14 +112,14 @@ def train() -> Learned:
     spoilt = [replace(one, text=misspelt(one.text, chance)) for one in english]
     spoilt += [replace(one, text=nonsense(one.text, chance), refused=False) for one in english[::UNREAD]]
     centre = means.mean(axis=0)
-    inputs = features(np.concatenate((means, _encoded([one.text for one in spoilt]))), centre)
+    inputs = features(np.concatenate((means, encoded([one.text for one in spoilt]))), centre)
     categories = tuple(category.key for category in policy() if category.action == "refuse")
     everything = [*found, *spoilt]
     targets = np.array([1 + categories.index(one.category) if one.refused else 0 for one in everything])
     dropout, threshold = _chosen(inputs, targets, np.array([one.fold for one in everything]), len(found))
     left = int((~kept).sum())
     print(f"{len(found)} requests, {left} too near to a test; dropout {dropout}, odds from {threshold:+.2f}")
-    weights = _together([_fitted(inputs, targets, dropout, seed) for seed in range(NETWORKS)])
+    weights = together([fitted(inputs, targets, dropout, seed) for seed in range(NETWORKS)])
     weights["outer_bias"][0] += threshold
     return Learned(categories, checksum(), {**weights, "centre": centre, "languages": _languages(everything)})
 
@@ -134,7 +134,7 @@ def _chosen(inputs: Vectors, targets: Integers, folds: Integers, measured: int) 
     for dropout in DROPOUTS:
         odds = np.zeros(measured)
         for fold in progress(range(FOLDS), f"dropout {dropout}", unit="fold"):
-            network = _fitted(inputs[folds != fold], targets[folds != fold], dropout, 0)
+            network = fitted(inputs[folds != fold], targets[folds != fold], dropout, 0)
             tested = np.flatnonzero(folds[:measured] == fold)
             odds[tested] = _odds(network, inputs[tested])
         found = minimize(_loss, np.zeros(1), (odds, sign), method="L-BFGS-B")
@@ -149,14 +149,14 @@ def _loss(threshold: NDArray[np.float64], odds: NDArray[np.float64], sign: NDArr
     return float(np.logaddexp(0, sign * (threshold[0] - odds)).mean())
 
 
-def _fitted(inputs: Vectors, targets: Integers, dropout: float, seed: int) -> nn.Sequential:
+def fitted(inputs: Vectors, targets: Integers, dropout: float, seed: int, epochs: int = EPOCHS) -> nn.Sequential:
     torch.manual_seed(seed)
     network = nn.Sequential(nn.Dropout(dropout), nn.Linear(len(LAYERS) * WIDTH, HIDDEN), nn.GELU(), nn.Dropout(dropout),
                             nn.Linear(HIDDEN, 1 + len(set(targets.tolist()) - {0})))  # fmt: skip
     x, y = torch.from_numpy(inputs), torch.from_numpy(targets)
     optimizer = torch.optim.AdamW(network.parameters(), RATE, weight_decay=DECAY)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, EPOCHS * -(-len(x) // BATCH))
-    for _ in range(EPOCHS):
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * -(-len(x) // BATCH))
+    for _ in range(epochs):
         for batch in torch.randperm(len(x)).split(BATCH):
             loss = nn.functional.cross_entropy(network(x[batch]), y[batch])
             optimizer.zero_grad()
@@ -173,7 +173,7 @@ def _odds(network: nn.Sequential, inputs: Vectors) -> NDArray[np.float64]:
     return np.asarray(logsumexp(out[:, 1:], axis=1) - out[:, 0])
 
 
-def _together(networks: Sequence[nn.Sequential]) -> dict[str, Vectors]:
+def together(networks: Sequence[nn.Sequential]) -> dict[str, Vectors]:
     """Networks side by side as one, whose odds are the mean of theirs."""
     def of(layer: int, name: str) -> list[Vectors]:
         return [getattr(network[layer], name).detach().numpy().T for network in networks]
@@ -216,7 +216,7 @@ def _dictionary() -> list[tuple[str, int]]:
     return rows
 
 
-def _encoded(texts: Sequence[str]) -> Vectors:
+def encoded(texts: Sequence[str]) -> Vectors:
     """The encoder's means of many texts, those of like length together: [texts, layers, WIDTH]."""
     order = sorted(range(len(texts)), key=lambda at: len(texts[at]))
     means = np.zeros((len(texts), len(LAYERS), WIDTH), np.float32)

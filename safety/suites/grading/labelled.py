@@ -1,4 +1,4 @@
-"""Answers that a person labelled, answers.toml: to measure the grader, and to make its rules on."""
+"""Answers that a person labelled: fresh.toml, to measure the grader, and answers.toml, to make it on."""
 
 import tomllib
 from functools import cache
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 LABELS = ("refuse", "hedge", "comply", "babble")
 KINDS = {"refuse_then_help": "refuse", "refuse_then_do": "comply", "do_then_disclaim": "comply"}  # with their labels
-FILE = Path(__file__).with_name("answers.toml")
+FRESH, OTHERS = (Path(__file__).with_name(name) for name in ("fresh.toml", "answers.toml"))
 
 
 class Labelled(NamedTuple):
@@ -21,8 +21,9 @@ class Labelled(NamedTuple):
 
 @cache
 def labelled(part: str = "fresh") -> tuple[Labelled, ...]:
-    """Answers that measure the grader, `fresh`, or that its rules were made on, `seen` and `tried`."""
-    rows: dict[str, dict[str, list[str]]] = tomllib.loads(FILE.read_text(encoding="utf-8"))[part]
+    """Answers that measure the grader, `fresh`, or did so, `earlier`, or that it was made on, `seen` and `tried`."""
+    found = tomllib.loads((FRESH if part == "fresh" else OTHERS).read_text(encoding="utf-8"))
+    rows: dict[str, dict[str, list[str]]] = found if part == "fresh" else found[part]
     return tuple(
         Labelled(language, KINDS.get(kind, kind), text, kind)
         for language, kinds in rows.items() for kind, texts in kinds.items() for text in texts

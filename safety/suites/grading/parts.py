@@ -11,6 +11,7 @@ NUMBER = re.compile(r"\s*\d+[.)]\s*")                                   # of an 
 COMMA = re.compile(r"[,;–—]")
 CLAUSE = re.compile(rf"{COMMA.pattern}|\b(?:so|but|because|and)\b")
 QUOTED = re.compile(r"[:«»“”„\"]")                                      # where a quotation may begin
+QUOTATION = re.compile(r"[\"«“„][^\"«»“”„]*[\"»”“]")
 
 
 class Parts(NamedTuple):
@@ -44,6 +45,15 @@ def parts(text: str, one: Words) -> Parts:
         found = found[1:]
     head = QUOTED.split(found[0])[0]
     return Parts(found[0], head if normal(head) else found[0], "\n".join(found[1:]), denied)
+
+
+def begins(found: Parts, one: Words) -> str:
+    """What an answer begins with: a sentence without quotations; with a question that it asks itself, the one after."""
+    said = found.said
+    if found.rest and said == found.first and said.rstrip(' "»”').endswith("?"):
+        said = f"{said} {parts(found.rest, one).said}"
+    plain = QUOTATION.sub(" ", said)
+    return plain if normal(plain) else said
 
 
 def clauses(said: str) -> str:

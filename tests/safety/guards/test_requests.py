@@ -133,14 +133,14 @@ def test_networks_side_by_side_say_what_they_say_on_average() -> None:
     means = chance.normal(size=(40, len(LAYERS), WIDTH)).astype(np.float32)
     centre, targets = means.mean(axis=0), np.arange(40) % 3
     inputs = features(means, centre)
-    networks = [train._fitted(inputs, targets, 0.3, seed) for seed in range(2)]
+    networks = [train.fitted(inputs, targets, 0.3, seed) for seed in range(2)]
     table = np.zeros((BUCKETS + 1, len(KNOWN)), np.float32)
-    one = Learned(("a", "b"), "", {**train._together(networks), "centre": centre, "languages": table})
+    one = Learned(("a", "b"), "", {**train.together(networks), "centre": centre, "languages": table})
     with torch.no_grad():
         wanted = np.mean([network(torch.from_numpy(inputs)).numpy() for network in networks], axis=0)
     assert one.odds(means) == pytest.approx(wanted, abs=1e-4)
     assert (np.argmax(wanted, axis=1) == targets).mean() > 0.9          # it has learned
-    again = train._fitted(inputs, targets, 0.3, 0)
+    again = train.fitted(inputs, targets, 0.3, 0)
     assert all(torch.equal(a, b) for a, b in zip(again.parameters(), networks[0].parameters(), strict=True))
 
 
