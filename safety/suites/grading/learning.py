@@ -24,7 +24,7 @@ from omni.safety.guards.requests.learned import Learned, features
 from omni.safety.guards.requests.train import DROPOUTS, NEAR, NEAR_LETTERS, NETWORKS, alike, encoded, fitted, together
 from omni.safety.policy import LANGUAGES
 from omni.safety.suites.grading.labelled import labelled
-from omni.safety.suites.grading.openings import DOES, FILE, english, openings
+from omni.safety.suites.grading.opening import DOES, FILE, english, openings
 from omni.safety.suites.grading.parts import begins, parts
 from omni.safety.suites.grading.words import words
 from omni.train.data.engines import one_thread

@@ -1,8 +1,9 @@
 """Which language an answer is spelled in, and how well: letters that follow letters, as in words that we know.
 
-No dictionary of all these languages is at hand. Of each some thousand words are known: of the lines that models are
-taught, the policy's requests, and the labelled answers that the rules were made on. A word is as likely as its letters
-are after the three before them, interpolated over shorter contexts (Jelinek and Mercer 1980).
+No dictionary of all these languages is at hand. Of each a few thousand words are known: of the lines that models are
+taught, requests of the policy and of the text guard, how answers begin, and the labelled answers that the rules were
+made on. A word is as likely as its letters are after the three before them, interpolated over shorter contexts
+(Jelinek and Mercer 1980).
 """
 
 import math
@@ -11,8 +12,10 @@ from collections.abc import Iterable
 from functools import cache, lru_cache
 
 from omni.eval.abilities.scoring import normal
+from omni.safety.guards.requests.train import requests
 from omni.safety.policy import LANGUAGES, policy, translations
 from omni.safety.suites.grading.labelled import labelled
+from omni.safety.suites.grading.opening import openings
 from omni.train.data.lines import line_items
 
 ORDER = 3                                                               # letters that tell the next one
@@ -71,11 +74,15 @@ def _models() -> dict[str, _Model]:
     for item in line_items(LANGUAGES):
         for language, text in item.texts.items():
             words[language].update(normal(text).split())
-    for one in policy():
-        for request in (request for pair in one.pairs for request in pair):
+    for category in policy():
+        for request in (request for pair in category.pairs for request in pair):
             words[LANGUAGES[0]].update(normal(request).split())
     for language in LANGUAGES[1:]:
         words[language].update(*(normal(text).split() for text in translations(language).values()))
+    for language in LANGUAGES:
+        words[language].update(*(normal(text).split() for lines in openings(language).values() for text in lines))
+    for one in requests():
+        words[one.language].update(normal(one.text).split())
     for row in (*labelled("seen"), *labelled("tried")):
         if row.label != "babble":
             words[row.language].update(normal(row.text).split())
