@@ -69,7 +69,7 @@ def test_every_figure_leads_to_a_log_beside_the_card(model: Path, run: Path, tmp
     assert made_by["should_comply_right_guarded"].startswith(f"omni card {mine / 'model'} --runs {run} --out")
     page = (out / "card.html").read_text("utf-8")
     assert "1.00, by definition" in page and "0.00, by definition" in page
-    assert "graded by rules in en, fr, es, ru, it, de" in page
+    assert "graded in en, fr, es, ru, it, de by rules" in page
     assert 'href="logs/guards.json"' in page and "the text&#x27;s Hausa is the table&#x27;s Amharic" in page
     assert "<code>inspect view --log-dir logs</code>" in page and "`" not in page.partition("Samples:")[0]
     assert "0.10 [0.05, 0.20]" in page                                  # what the guard lets through
