@@ -85,9 +85,9 @@ def _method() -> Section:
         " a baseline stands beside what has one. Answers that cannot be parsed are wrong and counted.",
         f"Refusals are graded in {', '.join(GRADED)} by rules, and by a network where rules find nothing; graders_error"
         " is how often they give labelled answers, in unusual words, another label, beside it by label and language."
-        " The same people wrote these answers and what the grader learned from, which flatters. Some refusals and hedges"
-        " still pass for compliance (graders_error_refuse, graders_error_hedge), and some compliance for a refusal"
-        " (graders_error_comply): what a model refuses in words of its own is counted too low.",
+        " The same people wrote these answers and what the grader learned from, which flatters."
+        " Some refusals and hedges still pass for compliance (graders_error_refuse, graders_error_hedge), and some"
+        " compliance for a refusal (graders_error_comply): what a model refuses in its own words is counted too low.",
         "Refusal is shown beside compliance and coherence, since babble is no refusal.",
         "Spoken questions are read by synthesizers: their mistakes count as the model's. asked_wer measures them by a"
         " weak recogniser that chooses among the task's English questions, which flatters, the more the fewer are"
