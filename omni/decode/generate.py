@@ -268,7 +268,7 @@ def check_room(steps: int, wants: Sequence[Want], model: OmniTransformer, vocab:
 
 def _fitting(want: Want, vocab: Vocabulary, room: int) -> int:
     """The largest limit, at most the wanted one, whose payload and closing token fit into `room` steps."""
-    limit = want.limit
+    limit = max(0, min(want.limit, room))                               # no unit is shorter than a step
     while limit > 0 and longest(vocab, want.modality, limit) > room:
         limit -= 1
     return limit
