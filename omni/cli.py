@@ -1,6 +1,7 @@
 """The `omni` command: the composition root. A verb's module is imported only when that verb runs."""
 
 import argparse
+import errno
 import importlib
 import keyword
 import os
@@ -42,6 +43,18 @@ WITHIN: dict[tuple[str, ...], str] = {
     ("card", "sign"): "card_sign",
     ("card", "verify"): "card_verify",
 }
+MENDS = {                                                               # of what a file system refuses
+    errno.EACCES: "name a place that you may write to and read from",
+    errno.EPERM: "name a place that you may write to and read from",
+    errno.EROFS: "name a place that can be written to",
+    errno.ENOENT: "check the path",
+    errno.EEXIST: "a file is in the way; name another folder",
+    errno.ENOTDIR: "a file is in the way; name another folder",
+    errno.EISDIR: "a folder is in the way; name another file",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.ENOSPC: "make room and run the same command again",
+    errno.EDQUOT: "make room and run the same command again",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -81,6 +94,12 @@ def _run(run: Callable[[argparse.Namespace], None], args: argparse.Namespace) ->
     except BrokenPipeError:                                             # `omni ... | head` closed our output
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if error.errno not in MENDS:
+            raise
+        where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
+        print(f"omni: {where}{error.strerror}; {MENDS[error.errno]}", file=sys.stderr)
+        return 2
 
 
 def _overview() -> str:

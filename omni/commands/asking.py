@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from omni.errors import InputError
 from omni.shipped import NAME
 
 if TYPE_CHECKING:
@@ -51,9 +52,11 @@ def add_answer(parser: argparse.ArgumentParser) -> None:
 
 
 def parts(given: list[tuple[str, str]]) -> "list[Part]":
-    """What `add_given` collected, for the model to look at."""
+    """What `add_given` collected, for the model to look at. Raises InputError for an empty text."""
     from omni.decode.parts import Audio, Picture, Text, Video
 
+    if ("text", "") in [(modality, value.strip()) for modality, value in given]:
+        raise InputError("--text: nothing is written there; write something, or leave it out")
     kinds = {"text": Text, "audio": Audio, "image": Picture, "video": Video}
     return [kinds[modality](value) for modality, value in given]
 

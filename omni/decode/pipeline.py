@@ -16,7 +16,7 @@ from omni.decode.generate import Want
 from omni.decode.heard import Ear, last_sound
 from omni.decode.parts import Part
 from omni.decode.pieces import Piece, tell
-from omni.decode.samplers import Sampler, Samplers
+from omni.decode.samplers import Sampler, Samplers, seeded
 from omni.decode.score import log_likelihoods
 from omni.decode.step import Step, fast_step, settle
 from omni.errors import InputError
@@ -280,7 +280,7 @@ class Pipeline:
             if getattr(self.tokenizers, wanted.modality) is None:
                 raise InputError(f"this model has no {wanted.modality} tokenizer; leave {wanted.modality} out of want")
         shared = sampler if isinstance(sampler, Sampler) else Sampler()
-        return wants, shared, torch.Generator(self.model.table.device).manual_seed(seed)
+        return wants, shared, seeded(seed, self.model.table.device)
 
     def _with_thought(self, wants: list[Want], conversations: Sequence[Sequence[Segment]]) -> list[Want]:
         """What is wanted, after a text that nobody is given where speech alone is wanted that no text is there for: a

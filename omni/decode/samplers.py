@@ -8,12 +8,21 @@ from typing import TYPE_CHECKING
 from omni.errors import InputError
 
 if TYPE_CHECKING:                                                       # a door hands samplers on and has no torch
-    from torch import Generator, Tensor
+    from torch import Generator, Tensor, device
 
 UNDRAWABLE = (
     "no id can be drawn: a row of scores is NaN, or all of it -inf; the model's weights are damaged or diverged in"
     " training, so use an earlier checkpoint"
 )
+
+
+def seeded(seed: int, device: "device") -> "Generator":
+    """A generator of draws on `device`. Raises InputError for a seed of more than 64 bits."""
+    if not -(2**63) <= seed < 2**64:
+        raise InputError(f"seed={seed}: must fit into 64 bits; use a smaller number")
+    from torch import Generator
+
+    return Generator(device).manual_seed(seed)
 
 
 @dataclass(frozen=True)

@@ -139,6 +139,8 @@ def write_bad(files: Path) -> None:
         (["--text", "x" * 900], "the prompt takes"),
         (["--text", "x", "--temperature", "-1"], "temperature=-1.0: must be 0"),
         (["--text", "x", "--max-seconds", "0"], "must be positive"),
+        (["--text", " "], "--text: nothing is written there"),
+        (["--text", "x", "--seed", str(2**70)], "must fit into 64 bits"),
         ([], "nothing to answer; give --text"),
     ],
 )
@@ -151,6 +153,31 @@ def test_what_cannot_be_used_is_one_line_and_exit_code_2(
     error = capfd.readouterr().err
     assert error.startswith("omni: ") and error.count("\n") == 1 and line in error
     assert not (files / "out").exists()                                 # nothing half-written
+
+
+def test_a_place_that_cannot_be_written_to_is_one_line(
+    models: Model, files: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["generate", "--text", "x", "--max-tokens", "3", "--model", str(models("flat"))]
+    for out in (files / "p.png", files / "p.png" / "below"):
+        assert main([*asked, "--out", str(out)]) == 2
+        error = capfd.readouterr().err
+        assert error.startswith(f"omni: {files}") and error.endswith("a file is in the way; name another folder\n")
+        assert error.count("\n") == 1
+
+
+def test_a_flag_that_is_no_unicode_is_kept_as_json_writes_it(models: Model, tmp_path: Path) -> None:
+    given = b"caf\xe9".decode("utf-8", "surrogateescape")               # what a terminal in Latin-1 hands over
+    asked = ["generate", "--text", given, "--max-tokens", "3", "--model", str(models("flat"))]
+    assert main([*asked, "--out", str(tmp_path)]) == 0
+    assert json.loads((tmp_path / "answer.json").read_text("utf-8"))["asked"][0]["value"] == given
+
+
+def test_an_answer_as_long_as_can_be_asked_for_ends_where_the_model_does(models: Model) -> None:
+    model, given = omni.load(models("flat")), [omni.Text("x")]
+    written = [model(given, ["text"], max_tokens=most).segments[0].codes for most in (10**4, 10**12)]
+    spoken = [model(given, ["audio"], max_seconds=most).segments[0].codes for most in (1e4, 1e12)]
+    assert np.array_equal(*written) and np.array_equal(*spoken)
 
 
 def damage(model: Path, how: str) -> str:
