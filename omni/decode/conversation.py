@@ -8,7 +8,7 @@ from typing import Unpack
 import numpy as np
 
 from omni.decode.generate import Want, check_room
-from omni.decode.parts import Part
+from omni.decode.parts import Part, coded_parts
 from omni.decode.pieces import Piece, tell
 from omni.decode.pipeline import How, Pipeline
 from omni.decode.stream import Stream
@@ -54,7 +54,7 @@ class Conversation:
 
     def add(self, *parts: Part) -> None:
         """Make parts the beginning of what is said next. Raises InputError for one that cannot be read."""
-        self._next += [part.segment(self.pipeline.tokenizers, self.pipeline.vocab) for part in parts]
+        self._next += coded_parts(parts, self.pipeline.tokenizers, self.pipeline.vocab)
 
     @property
     def added(self) -> bool:

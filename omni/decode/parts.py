@@ -1,6 +1,6 @@
 """What a person hands to a model (text, recordings, pictures, videos) as segments of the stream."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,7 +56,8 @@ class Audio:
         from omni.tokenizers.audio.wavefile import read_wave
 
         if isinstance(self.source, np.ndarray):
-            return torch.from_numpy(_resampled(self.source, self.sample_rate or rate, rate))
+            own = rate if self.sample_rate is None else self.sample_rate
+            return torch.from_numpy(_resampled(self.source, own, rate))
         return torch.from_numpy(read_wave(self.source, rate, LONGEST_AUDIO))
 
     def coded(self, codes: "Tensor") -> Segment:
@@ -66,13 +67,13 @@ class Audio:
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """Something seen: a picture file, or uint8 pixels [height, width, 3]."""
+    """Something seen: a picture file, or uint8 pixels [height, width, 3], or 4 with how opaque they are."""
 
     source: str | Path | NDArray[np.uint8]
     role: str = "user"
 
     def segment(self, tokenizers: "Tokenizers", vocab: Vocabulary) -> Segment:
-        """Raises InputError for a file that is no picture."""
+        """Raises InputError for a file that is no picture, and for pixels of another kind."""
         if tokenizers.image is None:
             raise InputError("this model has no image tokenizer; leave the picture out")
         from PIL import Image
@@ -81,6 +82,9 @@ class Picture:
 
         size = tokenizers.image.picture_size
         if isinstance(self.source, np.ndarray):
+            if self.source.dtype != np.uint8 or self.source.shape[2:] not in ((3,), (4,)) or not self.source.size:
+                given = f"{self.source.dtype} pixels of shape {self.source.shape}"
+                raise InputError(f"{given}: give uint8 ones of 0 to 255, [height, width, 3]")
             pixels = to_pixels(fit(Image.fromarray(self.source), size))
         else:
             pixels = read_picture(self.source, size)                    # [3, size, size]
@@ -107,6 +111,13 @@ class Video:
 
 
 Part = Text | Audio | Picture | Video
+
+
+def coded_parts(parts: Sequence[Part], tokenizers: "Tokenizers", vocab: Vocabulary) -> list[Segment]:
+    """Parts as codes. Raises InputError for what is no list of parts, or cannot be read."""
+    if isinstance(parts, str | Part) or not all(isinstance(part, Part) for part in parts):
+        raise InputError(f'{parts!r:.60}: give a list of parts, such as [omni.Picture("owl.png"), omni.Text("hello")]')
+    return [part.segment(tokenizers, vocab) for part in parts]
 
 
 def in_pieces(part: Part, tokenizers: "Tokenizers", vocab: Vocabulary) -> Generator[None, None, Segment]:
@@ -139,6 +150,10 @@ def _resampled(wave: NDArray[np.float32], rate: int, wanted: int) -> NDArray[np.
 
     if wave.ndim != 1 or not len(wave):
         raise InputError(f"samples of shape {wave.shape}: give a mono recording [samples] with at least one sample")
+    if not np.issubdtype(wave.dtype, np.floating):
+        raise InputError(f"samples of {wave.dtype}: give floats in -1..1; those of int16 divided by 32768, say")
+    if rate <= 0:
+        raise InputError(f"sample_rate={rate}: must be above 0; give the recording's own, such as 16000")
     if not np.isfinite(wave).all():
         raise InputError("the samples hold NaN or infinity; record or export them again")
     found = np.asarray(soxr.resample(wave, rate, wanted), np.float32)

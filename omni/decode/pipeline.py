@@ -1,6 +1,6 @@
 """A trained model behind one call: any mix of text, audio, pictures and video in; text, audio and pictures out."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,9 +14,9 @@ from omni.decode import generate
 from omni.decode.aloud import READINGS, clearest
 from omni.decode.generate import Want
 from omni.decode.heard import Ear, last_sound
-from omni.decode.parts import Part
+from omni.decode.parts import Part, coded_parts
 from omni.decode.pieces import Piece, tell
-from omni.decode.samplers import Sampler, Samplers, seeded
+from omni.decode.samplers import Sampler, Samplers, divided, seeded
 from omni.decode.score import log_likelihoods
 from omni.decode.step import Step, fast_step, settle
 from omni.errors import InputError
@@ -250,7 +250,7 @@ class Pipeline:
         """What is handed to the model, as codes. Raises InputError when there is nothing or it cannot be read."""
         if not parts:
             raise InputError("nothing to answer; give a text, a recording, a picture or a video")
-        return [part.segment(self.tokenizers, self.vocab) for part in parts]
+        return coded_parts(parts, self.tokenizers, self.vocab)
 
     def asked(
         self,
@@ -265,13 +265,14 @@ class Pipeline:
     ) -> tuple[list[Want], Sampler, torch.Generator]:
         """What is asked for, checked against what this model can give."""
         if not want or len(set(want)) < len(want) or set(want) - set(WANTED):
-            raise InputError(f"want={','.join(want)}: must be one or more of {', '.join(WANTED)}, each once")
+            given = want if isinstance(want, str) else ",".join(want)
+            raise InputError(f"want={given}: must be a list of one or more of {', '.join(WANTED)}, each once")
         if not 0 < max_seconds < float("inf") or max_tokens <= 0:
             raise InputError(f"max_seconds={max_seconds}, max_tokens={max_tokens}: both must be positive")
         audio = self.tokenizers.audio
         frames = max(1, int(max_seconds * audio.frame_rate)) if audio else 0
         limits = {"text": max_tokens, "audio": frames, "image": self.vocab.picture_tokens}
-        own = sampler if isinstance(sampler, Mapping) else {}
+        shared, own = divided(sampler)
         wants = [
             self._want(modality, language, voice, limits[modality], own.get(modality), verbatim) for modality in want
         ]
@@ -279,7 +280,6 @@ class Pipeline:
             wanted.opening(self.vocab)                                  # raises for an unknown language or voice
             if getattr(self.tokenizers, wanted.modality) is None:
                 raise InputError(f"this model has no {wanted.modality} tokenizer; leave {wanted.modality} out of want")
-        shared = sampler if isinstance(sampler, Sampler) else Sampler()
         return wants, shared, seeded(seed, self.model.table.device)
 
     def _with_thought(self, wants: list[Want], conversations: Sequence[Sequence[Segment]]) -> list[Want]:

@@ -17,9 +17,9 @@ UNDRAWABLE = (
 
 
 def seeded(seed: int, device: "device") -> "Generator":
-    """A generator of draws on `device`. Raises InputError for a seed of more than 64 bits."""
-    if not -(2**63) <= seed < 2**64:
-        raise InputError(f"seed={seed}: must fit into 64 bits; use a smaller number")
+    """A generator of draws on `device`. Raises InputError for a seed that is no number of 64 bits."""
+    if not isinstance(seed, Integral) or not -(2**63) <= seed < 2**64:
+        raise InputError(f"seed={seed}: must be a whole number that fits into 64 bits; use 0, say")
     from torch import Generator
 
     return Generator(device).manual_seed(seed)
@@ -95,6 +95,18 @@ GREEDY = Sampler(temperature=0)
 
 
 Samplers = Sampler | Mapping[str, Sampler]                              # one for an answer, or one by modality
+DRAWN = ("text", "audio", "image")
+
+
+def divided(samplers: Samplers | None) -> tuple[Sampler, Mapping[str, Sampler]]:
+    """How all ids are drawn, and those of some modalities. Raises InputError for what is neither."""
+    if samplers is None or isinstance(samplers, Sampler):
+        return samplers or Sampler(), {}
+    if not isinstance(samplers, Mapping) or not all(isinstance(one, Sampler) for one in samplers.values()):
+        raise InputError(f"sampler={samplers!r}: give an omni.Sampler, or a mapping of modalities to such")
+    if unknown := set(samplers) - set(DRAWN):
+        raise InputError(f"sampler: {', '.join(map(str, unknown))} is never drawn; use some of {', '.join(DRAWN)}")
+    return Sampler(), samplers
 
 
 def _highest(scores: "Tensor") -> "Tensor":

@@ -1,7 +1,9 @@
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from PIL import Image
 
 import omni
 from omni.cli import main
+from omni.errors import InputError
 from omni.shipped import title
 from omni.tokenizers.text import TextTokenizer
 from omni.vocab import LAYOUTS, Vocabulary
@@ -134,13 +137,13 @@ def write_bad(files: Path) -> None:
         (["--video", "{}/none.gif"], "none.gif"),
         (["--text", "x", "--language", "tlh"], "the vocabulary has no <2tlh>; its languages are en, fr"),
         (["--text", "x", "--want", "audio", "--voice", "bob"], "its voices are anna"),
-        (["--text", "x", "--want", "text,smell"], "want=text,smell: must be one or more of text, audio, image"),
+        (["--text", "x", "--want", "text,smell"], "want=text,smell: must be a list of one or more of text, audio"),
         (["--text", "x", "--want", "text,text"], "each once"),
         (["--text", "x" * 900], "the prompt takes"),
         (["--text", "x", "--temperature", "-1"], "temperature=-1.0: must be 0"),
         (["--text", "x", "--max-seconds", "0"], "must be positive"),
         (["--text", " "], "--text: nothing is written there"),
-        (["--text", "x", "--seed", str(2**70)], "must fit into 64 bits"),
+        (["--text", "x", "--seed", str(2**70)], "fits into 64 bits"),
         ([], "nothing to answer; give --text"),
     ],
 )
@@ -178,6 +181,28 @@ def test_an_answer_as_long_as_can_be_asked_for_ends_where_the_model_does(models:
     written = [model(given, ["text"], max_tokens=most).segments[0].codes for most in (10**4, 10**12)]
     spoken = [model(given, ["audio"], max_seconds=most).segments[0].codes for most in (1e4, 1e12)]
     assert np.array_equal(*written) and np.array_equal(*spoken)
+
+
+@pytest.mark.parametrize(
+    ("parts", "how", "line"),
+    [
+        ("hello", {}, "'hello': give a list of parts"),
+        (omni.Text("hello"), {}, "give a list of parts"),
+        (["hello"], {}, "give a list of parts"),
+        ([omni.Audio(np.zeros(99, np.int16))], {}, "samples of int16: give floats"),
+        ([omni.Audio(np.zeros(99, np.float32), 0)], {}, "sample_rate=0: must be above 0"),
+        ([omni.Audio(np.zeros((2, 99), np.float32))], {}, "give a mono recording"),
+        ([omni.Picture(np.zeros((9, 9, 3), np.float32))], {}, "float32 pixels of shape (9, 9, 3): give uint8"),
+        ([omni.Picture(np.zeros((3, 9, 9), np.uint8))], {}, "uint8 pixels of shape (3, 9, 9): give uint8"),
+        ([omni.Text("x")], {"want": "text"}, "want=text: must be a list"),
+        ([omni.Text("x")], {"sampler": "greedy"}, "sampler='greedy': give an omni.Sampler"),
+        ([omni.Text("x")], {"sampler": {"smell": omni.Sampler()}}, "smell is never drawn"),
+        ([omni.Text("x")], {"seed": 0.5}, "seed=0.5: must be a whole number"),
+    ],
+)
+def test_what_python_hands_over_amiss_is_named(parts: Any, how: dict[str, Any], line: str, models: Model) -> None:
+    with pytest.raises(InputError, match=re.escape(line)):
+        omni.load(models("flat"))(parts, **how)
 
 
 def damage(model: Path, how: str) -> str:
