@@ -1,9 +1,10 @@
 """The shared token space: one contiguous range of ids, `[control | text | audio | image]`."""
 
+import difflib
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +26,7 @@ Integers = TypeVar("Integers", np.ndarray, "Tensor")                   # any sha
 MODALITIES = ("text", "audio", "image", "video")
 ROLES = ("system", "user", "assistant")
 LAYOUTS = ("flat", "delay", "depth")
+LISTED = 16                                                             # names in a line for a person
 
 
 @dataclass(frozen=True)
@@ -159,9 +161,9 @@ class Vocabulary:
 
     def _alternatives(self, name: str) -> str:
         if name.startswith("<voice:"):
-            return f"; its voices are {', '.join(self.voices) or 'none'}"
+            return f"; its voices are {_some(self.voices, name[7:-1])}"
         if name.startswith("<2"):
-            return f"; its languages are {', '.join(self.languages) or 'none'}"
+            return f"; its languages are {_some(self.languages, name[2:-1])}"
         return ""
 
     def codebook(self, index: int) -> Span:
@@ -257,3 +259,12 @@ class Vocabulary:
 def _brief(value: Any) -> str:
     text = str(value)
     return text if len(text) <= 40 else text[:37] + "..."
+
+
+def _some(names: Sequence[str], asked: str) -> str:
+    """A list of names for a person: of many those that are most like `asked`, and as many others as can be read."""
+    if len(names) <= LISTED:
+        return ", ".join(names) or "none"
+    close = difflib.get_close_matches(asked.lower(), names, n=3)
+    shown = [*close, *(name for name in names if name not in close)][:LISTED]
+    return f"{', '.join(shown)} and {len(names) - LISTED} more"

@@ -56,6 +56,9 @@ def test_an_unknown_language_or_voice_is_named_with_the_alternatives() -> None:
         VOCAB.control("<2xx>")
     with pytest.raises(InputError, match=r"voices are none"):
         VOCAB.control("<voice:anna>")
+    many = replace(VOCAB, languages=(*(f"a{letter}" for letter in "abcdefghijklmnopqrstuvwxyz"), "pt", "fr"))
+    with pytest.raises(InputError, match=r"no <2FR>; its languages are fr, aa, .*, ao and 12 more$"):
+        many.control("<2FR>")
 
 
 def test_saved_and_loaded_alike(tmp_path: Path) -> None:
