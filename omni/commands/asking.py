@@ -41,6 +41,7 @@ def add_answer(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--language", metavar="CODE", help="language of the answer, such as fr")
     parser.add_argument("--voice", metavar="NAME", help="voice of a spoken answer")
     parser.add_argument("--model", type=Path, metavar="DIR", help=f"model folder (default: {NAME}, of omni itself)")
+    parser.add_argument("--device", default="cpu", help="where the model runs, such as cuda (default: %(default)s)")
     parser.add_argument("--temperature", type=float, default=0.8, help="0: the most probable (default: %(default)s)")
     parser.add_argument("--top-k", type=int, default=0, help="draw from the k most probable; 0: off")
     parser.add_argument("--top-p", type=float, default=1.0, help="draw from the most probable that hold p; 1: off")

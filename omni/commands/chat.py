@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> None:
     from omni.decode.conversation import Conversation
     from omni.decode.pipeline import Pipeline
 
-    conversation = Conversation(Pipeline.load(args.model), asking.listed(args.want), **how)
+    conversation = Conversation(Pipeline.load(args.model, args.device), asking.listed(args.want), **how)
     conversation.add(*asking.parts(args.given))
     chat = Chat(conversation, args.out)
     if args.once:

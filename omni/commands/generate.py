@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> None:
     want = asking.listed(args.want)
     if args.sign is not None:
         _check_keys(args.sign, want)
-    pipeline = Pipeline.load(args.model)
+    pipeline = Pipeline.load(args.model, args.device)
     answer, *others = _answers(pipeline, args, want, how)
     asked = [{"modality": modality, "value": str(value)} for modality, value in args.given]
     several = {"mbr": args.mbr or 0, "utility": args.utility, "prune": args.prune, "coarse": args.coarse or 0}

@@ -59,8 +59,13 @@ def complete(folder: Path, config: ModelConfig, vocab: Vocabulary) -> None:
 def load_model(folder: Path | str, device: torch.device | str = "cpu") -> tuple[OmniTransformer, Vocabulary]:
     """The model in a folder, in evaluation mode, and its vocabulary.
 
-    Raises InputError, before any weight is used, when a file is missing, damaged, or does not fit the others.
+    Raises InputError, before any weight is used, when a file is missing, damaged, or does not fit the others, and for
+    a device that is not there.
     """
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"device {device}: cannot be used ({str(error).splitlines()[0]}); use cpu") from None
     verify(folder)
     config, vocab = load_shape(folder)
     model, found = OmniTransformer(config), _shapes(Path(folder) / WEIGHTS)

@@ -142,6 +142,7 @@ def write_bad(files: Path) -> None:
         (["--text", "x" * 900], "the prompt takes"),
         (["--text", "x", "--temperature", "-1"], "temperature=-1.0: must be 0"),
         (["--text", "x", "--max-seconds", "0"], "must be positive"),
+        (["--text", "x", "--device", "abacus"], "device abacus: cannot be used (Expected one of cpu"),
         (["--text", " "], "--text: nothing is written there"),
         (["--text", "x", "--seed", str(2**70)], "fits into 64 bits"),
         ([], "nothing to answer; give --text"),
