@@ -1,6 +1,5 @@
 """Mimi, EnCodec and DAC from a local folder, behind the face of our own codec."""
 
-import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,10 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from omni.errors import InputError
-from omni.files import read_json, sha256
+from omni.files import atomic_path, read_json, write_json
+from omni.tokenizers.weights import fingerprint
 
+KEPT = "codebooks"                                                      # our key in config.json
 MODELS = {"mimi": "MimiModel", "encodec": "EncodecModel", "dac": "DacModel"}
 
 
@@ -32,31 +33,34 @@ class PretrainedCodec(nn.Module):
     differs at the seams for DAC, and its cost grows with the length: use our own codec for live speech.
     """
 
-    def __init__(self, model: Any, fingerprint: str, codebooks: int | None = None) -> None:
+    def __init__(self, model: Any, codebooks: int | None = None) -> None:
         super().__init__()
         config = model.config
-        self.model, self.kind, self.fingerprint = model, config.model_type, fingerprint
+        self.model, self.kind = model.eval(), config.model_type
         self.sample_rate, self.codebook_size = int(config.sampling_rate), int(config.codebook_size)
         hop = config.frame_size if self.kind == "mimi" else config.hop_length
         self.samples_per_frame = int(hop)
         self.frame_rate = self.sample_rate / self.samples_per_frame
         most = int(config.n_codebooks if self.kind == "dac" else config.num_quantizers)
         self.codebooks = most if codebooks is None else codebooks
-        if not 1 <= self.codebooks <= most:
+        if not isinstance(self.codebooks, int) or not 1 <= self.codebooks <= most:
             raise InputError(f"codebooks={codebooks}: the {self.kind} model has {most}; use 1 to {most}")
         if self.kind == "encodec":
             self._bandwidth = _bandwidth(config, self.codebooks)
+        self.fingerprint = fingerprint({"kind": self.kind, KEPT: self.codebooks}, model)
 
     @classmethod
     def load(cls, folder: Path | str, codebooks: int | None = None) -> "PretrainedCodec":
-        """Read config.json and safetensors from `folder`; `codebooks` uses only the first of them.
+        """Read config.json and safetensors from `folder`. Only the first `codebooks` are used, by default as many as
+        config.json says under that key, which is ours; without it all.
 
         Raises InputError when something is missing, damaged, or no codec that we know.
         """
         import transformers
 
         folder = Path(folder)
-        kind = read_json(folder / "config.json").get("model_type")
+        config = read_json(folder / "config.json")
+        kind = config.get("model_type")
         if kind not in MODELS:
             raise InputError(f"{folder}: a model of type {kind!r} is no known codec; use {', '.join(MODELS)}")
         weights = sorted(folder.glob("*.safetensors"))
@@ -70,8 +74,13 @@ class PretrainedCodec(nn.Module):
             raise InputError(f"{folder}: the {kind} weights are damaged or of another shape; copy them again") from None
         if info["missing_keys"]:
             raise InputError(f"{folder}: the {kind} weights lack {len(info['missing_keys'])} tensors; copy them again")
-        sums = "".join(map(sha256, [folder / "config.json", *weights]))
-        return cls(model.eval(), hashlib.sha256(sums.encode()).hexdigest(), codebooks)
+        return cls(model, config.get(KEPT) if codebooks is None else codebooks)
+
+    def save(self, folder: Path | str) -> None:
+        """Write the folder as transformers does, with the number of codebooks, whole or not at all."""
+        with atomic_path(folder) as scratch:
+            self.model.save_pretrained(scratch)
+            write_json(scratch / "config.json", {**read_json(scratch / "config.json"), KEPT: self.codebooks})
 
     @torch.no_grad()
     def encode(self, wave: Tensor) -> Tensor:

@@ -73,12 +73,6 @@ class PretrainedImage(nn.Module):
         return cls(model)
 
 
-def is_pretrained(folder: Path | str) -> bool:
-    """Whether the folder's config says that `PretrainedImage` can read it."""
-    values = read_json(Path(folder) / "config.json")
-    return isinstance(values, dict) and values.get("model_type") == MODEL_TYPE
-
-
 def _fingerprint(model: nn.Module) -> str:
     """Checksum of the weights, 64 hex digits."""
     digest = hashlib.sha256(MODEL_TYPE.encode())

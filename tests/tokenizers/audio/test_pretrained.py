@@ -7,6 +7,7 @@ from transformers import DacConfig, DacModel, EncodecConfig, EncodecModel, MimiC
 
 from omni.errors import InputError
 from omni.tokenizers.audio.pretrained import PretrainedCodec
+from omni.tokenizers.bundle import load_audio
 
 
 def small(kind: str) -> Any:
@@ -52,6 +53,15 @@ def test_the_first_codebooks_can_be_used_alone(folder: Path) -> None:
     assert torch.equal(two.encode(wave), every.encode(wave)[..., :2])
     with pytest.raises(InputError, match="codebooks=99"):
         PretrainedCodec.load(folder, codebooks=99)
+
+
+def test_what_is_saved_is_the_same_tokenizer(folder: Path, tmp_path: Path) -> None:
+    two = PretrainedCodec.load(folder, codebooks=2)
+    two.save(tmp_path / "audio")
+    again = load_audio(tmp_path / "audio")
+    assert (again.codebooks, again.fingerprint) == (2, two.fingerprint) != (2, PretrainedCodec.load(folder).fingerprint)
+    wave = 0.1 * torch.randn(1, 8000, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(again.encode(wave), two.encode(wave))
 
 
 def test_its_stream_ends_with_the_codes_and_samples_of_the_whole(folder: Path) -> None:
