@@ -133,13 +133,10 @@ def _eval_image(folder: Path, manifest: "Manifest") -> "Report":
     from omni.tokenizers.image.autoencoder import ImageTokenizer
     from omni.tokenizers.image.metrics import contact_sheet, evaluate
     from omni.tokenizers.image.pixels import write_picture
+    from omni.train.tasks.codes import check_size
 
     tokenizer = load_image(folder)
-    if tokenizer.picture_size != manifest.picture_size:
-        raise InputError(
-            f"{manifest.folder}: pictures of {manifest.picture_size} pixels, but the tokenizer wants "
-            f"{tokenizer.picture_size}; run `omni data prepare --picture-size {tokenizer.picture_size}`"
-        )
+    check_size(manifest, tokenizer)
     pictures = manifest_pictures(manifest, "test")[:MOST_PICTURES]
     report = evaluate(tokenizer, pictures, distractors=manifest_pictures(manifest, "train")[:MOST_DISTRACTORS])
     if isinstance(tokenizer, ImageTokenizer) and tokenizer.tagger is not None:

@@ -25,7 +25,7 @@ from omni.train.tasks.templates import WRITTEN, Face
 if TYPE_CHECKING:                                                       # else each worker would import transformers
     from omni.tokenizers.audio.codec import Codec
     from omni.tokenizers.audio.pretrained import PretrainedCodec
-    from omni.tokenizers.image.autoencoder import ImageTokenizer
+    from omni.tokenizers.image.autoencoder import ImageTokenizer, PictureTokenizer
     from omni.tokenizers.image.pretrained import PretrainedImage
 
 PICTURE_BATCH = 64
@@ -50,18 +50,27 @@ def checked(tokenizers: Tokenizers) -> Complete:
     return Complete(text, audio, image)
 
 
+def check_size(manifest: Manifest, tokenizer: "PictureTokenizer") -> None:
+    """Raises InputError where the pictures of prepared data are not as large as the tokenizer wants them."""
+    if (wanted := tokenizer.picture_size) != manifest.picture_size:
+        raise InputError(
+            f"{manifest.folder}: pictures of {manifest.picture_size} pixels, but the tokenizer wants {wanted};"
+            f" run `omni data prepare --picture-size {wanted}`"
+        )
+
+
 class Codes:
     """Codes of the faces of a manifest's items.
 
-    Audio frames of all recordings lie end to end in `audio` [frames, codebooks]; `first` says where each begins.
+    Audio frames of all recordings lie end to end in `audio` [frames, codebooks]; `places` says where each lies.
     """
 
     def __init__(self, folder: Path, tokenizers: Complete) -> None:
         self.tokenizers = tokenizers
         self.pictures = np.load(folder / "pictures.npy", mmap_mode="r")  # [pictures, tokens]
         self.audio = np.load(folder / "audio.npy", mmap_mode="r")       # [frames, codebooks]
-        starts, frames = np.load(folder / "recordings.npy")             # recording's first sample, its first frame
-        self.first = dict(zip(starts.tolist(), frames.tolist(), strict=True))
+        starts, first = np.load(folder / "recordings.npy").tolist()     # recording's first sample, its first frame
+        self.places = dict(zip(starts, map(slice, first, [*first[1:], len(self.audio)]), strict=True))
         words = getattr(tokenizers.audio, "words", None)
         self.mishearing = None if words is None else Mishearing(words)
 
@@ -80,6 +89,7 @@ class Codes:
         They are encoded into `folder` unless it holds them already, for the same data and tokenizers.
         """
         known = checked(tokenizers)
+        check_size(manifest, known.image)
         key = {
             "data": manifest.fingerprint,
             "tokenizers": [known.audio.fingerprint, known.image.fingerprint],
@@ -129,9 +139,7 @@ class Codes:
 
     def recording(self, recording: Recording) -> np.ndarray:
         """Codes of a recording: [frames, codebooks]."""
-        first = self.first[recording.start]
-        frames = -(-recording.length // self.tokenizers.audio.samples_per_frame)
-        return np.asarray(self.audio[first : first + frames])
+        return np.asarray(self.audio[self.places[recording.start]])
 
 
 @torch.inference_mode()
@@ -168,7 +176,8 @@ def encode_piece(piece: Piece) -> Path:
             if piece.pictures:
                 codes = encode_pictures(np.stack([manifest.picture(row) for row in piece.pictures]), tokenizers)
             else:
-                codes = np.concatenate(_encode_waves([manifest.wave(one) for one in piece.recordings], tokenizers))
+                waves = [manifest.wave(one) for one in piece.recordings]
+                codes = np.concatenate(_encode_waves(waves, manifest.sample_rate, tokenizers.audio))
         with atomic_path(piece.file) as scratch:
             np.save(scratch, codes)
     return piece.file
@@ -200,7 +209,7 @@ def _encode_all(
             files = list(in_order(hands, encode_piece, some, map(len, some), f"encoding {name}"))
             empty = np.zeros((0, width), np.int32)
             np.save(scratch / f"{name}.npy", np.concatenate([empty, *(np.load(file) for file in files)]))
-        frames = [-(-recording.length // known.audio.samples_per_frame) for recording in ordered]
+        frames = [_frames(recording.length, manifest.sample_rate, known.audio) for recording in ordered]
         first = np.cumsum([0, *frames])[:-1]
         np.save(scratch / "recordings.npy", np.array([[one.start for one in ordered], first], np.int64))
         write_json(scratch / "key.json", key)
@@ -217,14 +226,26 @@ def _batches(recordings: list[Recording], samples: int) -> list[tuple[Recording,
     return [tuple(batch) for batch in batches]
 
 
+def _frames(samples: int, rate: int, codec: "Codec | PretrainedCodec") -> int:
+    """Frames of so many samples at `rate` hertz."""
+    return -(-samples * codec.sample_rate // (rate * codec.samples_per_frame))
+
+
 @torch.inference_mode()
-def _encode_waves(waves: list[np.ndarray], tokenizers: Complete) -> list[np.ndarray]:
-    """Codes [frames, codebooks] int32 of each wave; the codec is causal, so padding behind changes nothing."""
-    padded = torch.zeros(len(waves), max(map(len, waves)))              # [batch, samples]
+def _encode_waves(waves: list[np.ndarray], rate: int, codec: "Codec | PretrainedCodec") -> list[np.ndarray]:
+    """Codes [frames, codebooks] int32 of each wave at `rate` hertz; a causal codec hears no padding behind it."""
+    longest = max(map(len, waves))
+    padded = torch.zeros(len(waves), -(-longest * codec.sample_rate // rate))  # [batch, samples]
     for row, wave in zip(padded, waves, strict=True):
-        row[: len(wave)] = torch.from_numpy(wave)
-    codes = tokenizers.audio.encode(padded).numpy().astype(np.int32)    # [batch, frames, codebooks]
-    per_frame = tokenizers.audio.samples_per_frame
-    return [frames[: -(-len(wave) // per_frame)] for frames, wave in zip(codes, waves, strict=True)]
+        heard = _at_rate(wave, rate, codec.sample_rate)[: len(row)]
+        row[: len(heard)] = torch.from_numpy(heard)
+    codes = codec.encode(padded).numpy().astype(np.int32)               # [batch, frames, codebooks]
+    return [row[: _frames(len(wave), rate, codec)] for row, wave in zip(codes, waves, strict=True)]
 
 
+def _at_rate(wave: np.ndarray, rate: int, wanted: int) -> np.ndarray:
+    if rate == wanted:
+        return wave
+    import soxr
+
+    return np.asarray(soxr.resample(wave, rate, wanted), np.float32)

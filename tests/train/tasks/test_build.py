@@ -1,22 +1,29 @@
 """Token shards are the same whatever works on them, and taken up again where the work was stopped."""
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import soxr
+import torch
+from transformers import EncodecConfig, EncodecModel
 
+from omni.errors import InputError
 from omni.files import sha256
 from omni.tokenizers.audio.codec import Codec
+from omni.tokenizers.audio.pretrained import PretrainedCodec
 from omni.tokenizers.audio.spelling import with_words
 from omni.tokenizers.bundle import Tokenizers
+from omni.tokenizers.image.autoencoder import ImageConfig, ImageTokenizer
 from omni.train.data.engines import Here, open_engine
 from omni.train.data.items import Manifest
 from omni.train.data.shards import Shard
 from omni.train.tasks import build, codes
 from omni.train.tasks.build import Choice, build_shards
-from omni.train.tasks.codes import encode_piece
+from omni.train.tasks.codes import Codes, checked, encode_piece
 from omni.vocab import Vocabulary
 
 CHOICE = Choice(max_steps=1000)
@@ -61,6 +68,31 @@ def test_what_is_heard_is_written_letter_by_letter_and_nothing_else_is(
             written = [text_of(shard.sequence(number).ids[:, 0], vocab) for number in range(len(shard))]
             pieces = bundle.text.encode if not spelt or task != "transcribe" else bundle.text.encode_letters
             assert written and all(codes == pieces(bundle.text.decode(codes)) for codes in written)
+
+
+@pytest.mark.slow
+def test_a_codec_that_others_trained_hears_recordings_at_its_own_rate(
+    prepared: Path, tokenizers: Path, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    model = EncodecModel(EncodecConfig(hidden_size=16, num_filters=4, codebook_size=32, target_bandwidths=[0.75, 1.5]))
+    bundle, manifest = Tokenizers.load(tokenizers), Manifest.load(prepared)
+    bundle.audio = PretrainedCodec(model)
+    build_shards(manifest, bundle, tmp_path, CHOICE)
+    kept = Codes(tmp_path / "codes", checked(bundle))
+    for recording in manifest.items[0].recordings:
+        heard = torch.from_numpy(soxr.resample(manifest.wave(recording), manifest.sample_rate, 24000))
+        expected = bundle.audio.encode(heard[None])[0]                  # [75, codebooks]
+        assert torch.equal(torch.tensor(kept.recording(recording)).long(), expected) and len(expected) == 75
+
+
+def test_pictures_of_another_size_than_the_tokenizer_wants_are_refused(
+    prepared: Path, tokenizers: Path, tmp_path: Path
+) -> None:
+    bundle = Tokenizers.load(tokenizers)
+    bundle.image = ImageTokenizer(replace(ImageConfig.preset("quick"), picture_size=32))
+    with pytest.raises(InputError, match=r"pictures of 64 pixels, but the tokenizer wants 32; run .*--picture-size 32"):
+        build_shards(Manifest.load(prepared), bundle, tmp_path / "out", CHOICE)
 
 
 def text_of(first: np.ndarray, vocab: Vocabulary) -> list[int]:
