@@ -32,7 +32,7 @@ class Serving:
 
     @property
     def weights(self) -> float:
-        """Bytes that every step reads; eight one-bit weights a byte where it is the kernel that reads them, on a CPU."""
+        """Bytes that every step reads; eight one-bit weights a byte where the kernel reads them, on a CPU."""
         parts = self.config.parameters()
         packed = parts["blocks"] if self.config.weight_bits == 1 and self.together else 0
         return self.bytes_each * (sum(parts.values()) - packed) + packed / 8
