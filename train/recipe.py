@@ -8,6 +8,7 @@ from omni.errors import InputError
 from omni.shipped import named_model
 from omni.train.multitask_recipe import MultitaskRecipe, check_multitask
 from omni.train.parallel import OffloadRecipe, ParallelRecipe, check_parallel
+from omni.train.ranges import check_ranges
 from omni.train.recipe_file import brief, check_keys, find_recipe, put, read
 from omni.train.tuning.recipe import BinaryRecipe, DistillRecipe, DpoRecipe, LoraRecipe, check
 
@@ -235,20 +236,7 @@ class Recipe:
         if self.dpo.beta and (self.train_on == "everything" or self.parallel.sequence > 1):
             raise InputError("dpo: compares answers, each on one process; use train_on: answers, parallel.sequence: 1")
         check(self.init, self.lora, self.dpo, self.optimizer.groups, self.optimizer.kind)
-        positive = {
-            "sequence_length": self.sequence_length,
-            "batch.rows": self.batch.rows,
-            "batch.micro": self.batch.micro,
-            "checkpoint.keep": self.checkpoint.keep,
-            "faults.patience": self.faults.patience,
-            "monitor.rows": self.monitor.rows,
-            "parallel.sequence": self.parallel.sequence,
-            "parallel.tensor": self.parallel.tensor,
-            "validate.rows": self.validate.rows,
-        }
-        for name, value in positive.items():
-            if value < 1:
-                raise InputError(f"{name}: must be at least 1, got {value}")
+        check_ranges(self)
         if any(stage.steps < 1 for stage in self.stages):
             raise InputError("stages: every stage needs at least one step; leave out those without")
         if not self.data:

@@ -57,6 +57,8 @@ def test_flops_agree_with_a_counted_step(context: int) -> None:
         ({"n_heads": 6, "d_model": 256}, "model.n_heads: 6 does not divide d_model=256; use one of 1, 2, 4, 8"),
         ({"n_kv_heads": 3, "n_heads": 4, "d_model": 32}, "model.n_kv_heads: 3 does not divide n_heads=4"),
         ({"n_layers": 0}, "model.n_layers: must be positive, got 0"),
+        ({"rope_theta": 0.0}, "model.rope_theta: must be above 0, got 0.0"),
+        ({"z_loss": -1.0}, "model.z_loss: must be 0 or more, got -1.0"),
         ({"d_model": 12, "n_heads": 4, "n_kv_heads": 4}, "must be even"),
         ({"inner_norms": True, "head_size": 128}, "model.inner_norms: a way around attention's projection needs"),
     ],
