@@ -126,7 +126,10 @@ def verify(folder: Path | str) -> None:
     """Raise InputError where a file of a model folder is missing or damaged."""
     folder = Path(folder)
     check_there(folder)
-    for name, expected in read_json(folder / "checksums.json").items():
+    checksums = read_json(folder / "checksums.json")
+    if not isinstance(checksums, dict):
+        raise InputError(f"{folder}/checksums.json: not a mapping of files to checksums; copy it again")
+    for name, expected in checksums.items():
         path = folder / name
         if not path.is_file():
             raise InputError(f"{path}: missing; copy the whole model folder")

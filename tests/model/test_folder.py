@@ -41,11 +41,13 @@ def damage(folder: Path, how: str) -> None:
         weights.unlink()
     elif how == "other vocabulary":
         Vocabulary(text=21, codebooks=1, codebook_size=8, image=8, picture_tokens=4).save(folder / "vocab.json")
+    elif how == "no checksums":
+        (folder / "checksums.json").write_text("[]")
     else:
         (folder / "config.json").write_text(json.dumps({"d_modle": 16}))
 
 
-@pytest.mark.parametrize("how", ["truncated", "flipped", "missing", "other vocabulary", "typo"])
+@pytest.mark.parametrize("how", ["truncated", "flipped", "missing", "other vocabulary", "no checksums", "typo"])
 def test_a_damaged_folder_is_refused_with_one_line(tmp_path: Path, how: str) -> None:
     saved(tmp_path / "model")
     damage(tmp_path / "model", how)
