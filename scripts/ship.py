@@ -16,6 +16,8 @@ from omni.errors import InputError
 from omni.files import atomic_path, read_json, sha256
 from omni.model.folder import load_model, save_model
 from omni.train.data.items import Manifest
+from omni.train.recipe import Recipe
+from omni.train.rehearsal import fingerprint
 
 MOST_MEGABYTES = 60
 TABLE = "abilities.md"
@@ -68,7 +70,7 @@ def card(run: Path, folder: Path, abilities: Path) -> str:
     head = (Path(__file__).parents[1] / "docs" / "omni-tiny-card.md").read_text(encoding="utf-8")
     config, vocab = read_json(folder / "config.json"), read_json(folder / "vocab.json")
     facts = [
-        f"- recipe: `recipe.yaml`, sha256 {sha256(folder / 'recipe.yaml')}",
+        f"- recipe: `recipe.yaml`, sha256 {fingerprint(Recipe.load(folder / 'recipe.yaml'))} of `omni train --dry-run`",
         f"- weights before rounding to bf16: sha256 {sha256(run / 'model' / 'model.safetensors')}",
         f"- {config['n_layers']} layers of {config['d_model']}, a token space of {config['vocab_size']} ids, "
         f"audio in {vocab['codebooks']} codebooks of {vocab['codebook_size']} ({vocab['layout']} layout)",

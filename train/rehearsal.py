@@ -1,24 +1,44 @@
 """What a recipe would do, without doing it: `omni train RECIPE --dry-run`."""
 
 import hashlib
+import json
 from collections.abc import Sequence
+from dataclasses import Field, fields, is_dataclass
 from pathlib import Path
+from typing import Any
 
 from omni.train.data.order import BLOCK, Staged
 from omni.train.recipe import Recipe
 
 
 def rehearsed(recipe: Recipe) -> str:
-    """The whole recipe, its hash (a run's recipe.yaml has the same), and what it gives with its data, where they are.
+    """The whole recipe, its hash, and what it gives with its data, where they are.
 
     Raises InputError where recipe and data do not go together.
     """
-    text = recipe.yaml()
-    lines = [text, f"recipe.yaml: sha256 {hashlib.sha256(text.encode()).hexdigest()}"]
+    lines = [recipe.yaml(), f"recipe: sha256 {fingerprint(recipe)}"]
     missing = [folder for folder in (*recipe.data, *recipe.valid) if not Path(folder).is_dir()]
     if missing:
         return "\n".join([*lines, f"data: {', '.join(missing)} is not there; `omni data tokenize` writes such folders"])
     return "\n".join([*lines, *_with_data(recipe)])
+
+
+def fingerprint(recipe: Recipe) -> str:
+    """SHA-256 of what a recipe says otherwise than by default: keys that come later leave it as it is."""
+    return hashlib.sha256(json.dumps(_said(recipe), sort_keys=True).encode()).hexdigest()
+
+
+def _said(value: Any) -> Any:
+    if is_dataclass(value):
+        given = {one: getattr(value, one.name) for one in fields(value)}
+        return {one.name: _said(here) for one, here in given.items() if here != _usual(one)}
+    if isinstance(value, dict):
+        return {str(name): _said(one) for name, one in value.items()}
+    return [_said(one) for one in value] if isinstance(value, list | tuple) else value
+
+
+def _usual(one: Field[Any]) -> Any:
+    return one.default_factory() if callable(one.default_factory) else one.default
 
 
 def _with_data(recipe: Recipe) -> list[str]:

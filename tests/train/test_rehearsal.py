@@ -1,9 +1,8 @@
-import hashlib
 import re
 from pathlib import Path
 
 from omni.train.recipe import Recipe
-from omni.train.rehearsal import rehearsed
+from omni.train.rehearsal import fingerprint, rehearsed
 from omni.train.stages import Stages
 from omni.train.start.given import load_data
 
@@ -12,7 +11,19 @@ def test_without_its_data_a_recipe_is_shown_with_its_hash(tmp_path: Path) -> Non
     recipe = Recipe.load("tiny", {"data": [str(tmp_path / "nothing")], "valid": []})
     said = rehearsed(recipe)
     assert said.startswith(recipe.yaml()) and f"{tmp_path / 'nothing'} is not there" in said
-    assert hashlib.sha256(recipe.yaml().encode()).hexdigest() in said
+    assert f"recipe: sha256 {fingerprint(recipe)}" in said
+
+
+def test_the_hash_of_a_recipe_is_of_what_it_says_otherwise_than_by_default(tmp_path: Path) -> None:
+    recipe = Recipe.load("tiny")
+    (tmp_path / "whole.yaml").write_text(recipe.yaml())
+    (tmp_path / "brief.yaml").write_text(re.sub(r"^binary:\n( .*\n)+", "", recipe.yaml(), flags=re.MULTILINE))
+    whole, brief = (Recipe.load(str(tmp_path / f"{name}.yaml")) for name in ("whole", "brief"))
+    assert "binary" not in (tmp_path / "brief.yaml").read_text()
+    assert fingerprint(whole) == fingerprint(brief) == fingerprint(recipe)
+    others = [{"optimizer.lr": 0.002}, {"binary.weights": {"*": 5}, "model.weight_bits": 1}, {"schedule.warmup": 299}]
+    hashes = {fingerprint(Recipe.load("tiny", other)) for other in others}
+    assert len(hashes | {fingerprint(recipe)}) == 4
 
 
 def test_the_rows_of_a_run_are_those_of_its_order(shards: Path) -> None:
