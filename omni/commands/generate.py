@@ -150,11 +150,11 @@ def _utility(name: str) -> "str | Utility[Speech]":
 
 
 def _voices(clips: "Sequence[Speech]") -> "NDArray[np.float32]":
-    """Who speaks in each clip, by Resemblyzer's encoder: [clips, 256], zeros where nobody does."""
+    """Who speaks in each clip, by Resemblyzer's encoder: [clips, WIDTH], zeros where nobody does."""
     import numpy as np
 
     from omni.decode.mbr.speech import RATE
-    from omni.safety.guards.embedding import Voiceprint
+    from omni.safety.guards.embedding import WIDTH, Voiceprint
 
-    heard = [Voiceprint(RATE).feed(clip.wave) for clip in clips]        # [embeddings, 256] each
-    return np.stack([one.mean(axis=0) if len(one) else np.zeros(256, np.float32) for one in heard])
+    heard = [Voiceprint(RATE).feed(clip.wave) for clip in clips]        # [embeddings, WIDTH] each
+    return np.stack([one.mean(axis=0) if len(one) else np.zeros(WIDTH, np.float32) for one in heard])

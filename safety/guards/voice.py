@@ -20,7 +20,7 @@ from omni.safety.guards.embedding import Voiceprint
 
 FILE = Path(__file__).with_name("presets.safetensors")                  # made by safety.guards.enrol
 CLIP = 3.0                                                              # nats that one step may say for or against
-LIMIT = 1.0                                                             # nats against the preset at which it stops
+LIMIT = 2.0                                                             # nats against the preset at which it stops
 YOUNG = 2                                                               # first steps of a sound, which say little
 
 
@@ -79,12 +79,12 @@ class Answer:
 
 
 def scores(vectors: NDArray[np.float32], weights: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Log-odds of the preset for embeddings [steps, 256] by its weights [257]: [steps]."""
+    """Log-odds of the preset for embeddings [steps, WIDTH] by its weights [WIDTH + 1]: [steps]."""
     return np.asarray(vectors @ weights[:-1] + weights[-1], np.float32)
 
 
 def enrolled(voice: str) -> NDArray[np.float32]:
-    """The classifier of a preset: 256 weights and a bias. Raises InputError for one that there is none of."""
+    """The classifier of a preset: WIDTH weights and a bias. Raises InputError for one that there is none of."""
     known = _file()
     if voice not in known:
         raise InputError(f"voice {voice}: not enrolled with the voice guard; it knows {', '.join(sorted(known))}")

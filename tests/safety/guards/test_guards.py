@@ -14,7 +14,7 @@ from omni.errors import InputError
 from omni.live.guard import Guard
 from omni.safety.guards import together, voice
 from omni.safety.guards.bench import stopped_at
-from omni.safety.guards.embedding import BANDS, SPAN, STEP, Voiceprint, mel
+from omni.safety.guards.embedding import BANDS, SPAN, STEP, WIDTH, Voiceprint, mel
 from omni.safety.guards.enrol import classifier
 from omni.safety.guards.music import NOTE, WITHIN, MusicGuard, held, pitches
 from omni.safety.guards.music import SPAN as SPAN_OF_NOTES
@@ -39,15 +39,22 @@ def test_mel_frames_are_librosas() -> None:
 
 
 def test_the_embedding_is_the_encoders_own() -> None:
-    """After a first life, that of Resemblyzer's forward pass over the same frames, in weights of 32 bits."""
+    """After half a life, and of the older life after a whole one, that of Resemblyzer's forward pass over the same
+    frames, in weights of 32 bits."""
     own = resemblyzer()
     frames = np.lib.stride_tricks.sliding_window_view(np.concatenate((np.zeros(200, np.float32), NOISE)), 400)[::160]
     found = Voiceprint(16000).feed(NOISE)                               # louder than -30 dB: the gain is one
-    with torch.no_grad():
-        _, (hidden, _) = own["lstm"](torch.from_numpy(mel(frames[: SPAN // 2]))[None])
-        raw = torch.relu(own["linear"](hidden[-1]))[0]
-    wanted = (raw / raw.norm()).numpy()
-    assert found[SPAN // 2 // STEP - 1] == pytest.approx(wanted, abs=1e-3)
+
+    def forward(heard: slice) -> np.ndarray:
+        with torch.no_grad():
+            _, (hidden, _) = own["lstm"](torch.from_numpy(mel(frames[heard]))[None])
+            raw = torch.relu(own["linear"](hidden[-1]))[0]
+        return (raw / raw.norm()).numpy()
+
+    half = SPAN // 2
+    first, second = found[half // STEP - 1], found[SPAN // STEP - 1]
+    assert first[: WIDTH // 2] == pytest.approx(forward(slice(0, half)), abs=1e-3)
+    assert second == pytest.approx(np.concatenate((forward(slice(0, SPAN)), forward(slice(half, SPAN)))), abs=1e-3)
 
 
 def resemblyzer() -> nn.ModuleDict:
@@ -74,14 +81,14 @@ def test_however_the_sound_is_cut_the_embedding_is_the_same_and_silence_says_not
 
 def test_the_guard_forgives_a_moment_and_stops_at_a_change(monkeypatch: pytest.MonkeyPatch) -> None:
     """Embeddings are planted: 1 is the preset, -1 somebody else."""
-    weights = np.zeros(257, np.float32)
-    weights[0] = 0.8                                                    # nats that a step says
+    weights = np.zeros(WIDTH + 1, np.float32)
+    weights[0] = 0.8 * voice.LIMIT                                      # nats that a step says
     monkeypatch.setattr(voice, "enrolled", lambda name: weights)
 
     def guard(steps: str) -> list[bool]:
         one = VoiceGuard("clara")
         monkeypatch.setattr(
-            one._print, "feed", lambda step: np.eye(1, 256, dtype=np.float32) * (1 if step[0] else -1)
+            one._print, "feed", lambda step: np.eye(1, WIDTH, dtype=np.float32) * (1 if step[0] else -1)
         )
         return [one.feed(np.array([step == "+"], np.float32)) is not None for step in steps]
 
@@ -93,13 +100,13 @@ def test_the_guard_forgives_a_moment_and_stops_at_a_change(monkeypatch: pytest.M
 
 def test_what_drifts_a_little_in_each_answer_is_found_in_the_conversation(monkeypatch: pytest.MonkeyPatch) -> None:
     """Embeddings are planted as above; an answer is a word of steps, and tells at which it was stopped."""
-    weights = np.zeros(257, np.float32)
-    weights[0] = 0.8
+    weights = np.zeros(WIDTH + 1, np.float32)
+    weights[0] = 0.8 * voice.LIMIT
     monkeypatch.setattr(voice, "enrolled", lambda name: weights)
     monkeypatch.setattr(together, "enrolled", lambda name: weights)
     monkeypatch.setattr(together, "encoder", lambda: None)
     monkeypatch.setattr(
-        Voiceprint, "feed", lambda self, step: np.eye(1, 256, dtype=np.float32) * (1 if step[0] else -1)
+        Voiceprint, "feed", lambda self, step: np.eye(1, WIDTH, dtype=np.float32) * (1 if step[0] else -1)
     )
     made = together.guards(("voice",), ("clara",))
 
@@ -123,10 +130,10 @@ def test_what_drifts_a_little_in_each_answer_is_found_in_the_conversation(monkey
 
 def test_a_classifier_separates_what_can_be_separated() -> None:
     random = np.random.default_rng(0)
-    own, other = random.normal(0.3, 1, (200, 256)), random.normal(-0.3, 1, (300, 256))
+    own, other = random.normal(0.3, 1, (200, WIDTH)), random.normal(-0.3, 1, (300, WIDTH))
     weights = classifier(own.astype(np.float32), [other.astype(np.float32)])
-    fresh = random.normal(0.3, 1, (100, 256)).astype(np.float32), random.normal(-0.3, 1, (100, 256)).astype(np.float32)
-    assert (voice.scores(fresh[0], weights) > 0).mean() > 0.95 < (voice.scores(fresh[1], weights) < 0).mean()
+    ours, theirs = (random.normal(mean, 1, (100, WIDTH)).astype(np.float32) for mean in (0.3, -0.3))
+    assert (voice.scores(ours, weights) > 0).mean() > 0.95 < (voice.scores(theirs, weights) < 0).mean()
 
 
 def test_a_voice_that_was_not_enrolled_is_refused() -> None:
