@@ -165,7 +165,8 @@ class Trainer:
             if number == len(batch.micro):
                 loss = self._total(float(summed)) / self.recipe.parallel.tensor / whole
                 self.gradient_norm = backend.gradient_norm(self.engine, self.recipe.zero)
-                self.optimizer.skip = not self.guard.judge(loss, self.gradient_norm)
+                kind = self.stages.kind(self.cursor, self.step)
+                self.optimizer.skip = not self.guard.judge(loss, self.gradient_norm, kind)
             self.engine.step()
             self.watch.lap("optimizer")
         if (norm := self.engine.get_global_grad_norm()) is not None:
@@ -291,7 +292,8 @@ class Trainer:
 
     def _remember(self, found: State) -> None:
         self.step = found.step
-        self.guard.remember(found.guard)
+        kind = -1 if self.changed_recipe else self.stages.kind(found.cursor - 1, found.step - 1)
+        self.guard.remember(found.guard, kind)
         if self.weigher:
             self.weigher.remember(found.multitask)
 

@@ -13,13 +13,14 @@ class Stages:
     """Pure functions of row and step.
 
     order: of the rows; steps: of the whole run; schedules: (first step, schedule) wherever one begins;
-    resets: steps before which the optimizer forgets
+    resets: steps before which the optimizer forgets; turns: steps at which layers become one-bit
     """
 
     order: Staged
     steps: int
     schedules: tuple[tuple[int, Schedule], ...]
     resets: frozenset[int]
+    turns: frozenset[int] = frozenset()
 
     @classmethod
     def of(cls, recipe: Recipe, data: Dataset) -> "Stages":
@@ -34,12 +35,17 @@ class Stages:
         firsts = [sum(stage.steps for stage in stages[:number]) for number in range(len(stages))]
         begun = zip(firsts, stages, strict=True)
         resets = frozenset(first for first, stage in begun if first and stage.optimizer == "reset")
-        return cls(order, sum(stage.steps for stage in stages), _schedules(recipe, stages, firsts), resets)
+        turns = frozenset({*recipe.binary.weights.values(), *recipe.binary.inputs.values()} - {0})
+        return cls(order, sum(stage.steps for stage in stages), _schedules(recipe, stages, firsts), resets, turns)
 
     def factor(self, step: int) -> float:
         """Share of the peak rate for optimizer step `step`, counted from 0."""
         first, schedule = next((first, plan) for first, plan in reversed(self.schedules) if first <= step)
         return schedule.factor(step - first)
+
+    def kind(self, row: int, step: int) -> int:
+        """A number that changes where losses are not to be compared: with the mixture, and as layers become one-bit."""
+        return self.order.stage(row) + sum(turn <= step for turn in self.turns)
 
 
 def _schedules(recipe: Recipe, stages: list[StageRecipe], firsts: list[int]) -> tuple[tuple[int, Schedule], ...]:

@@ -64,6 +64,25 @@ def test_a_run_in_stages_goes_on_bit_for_bit(recipe_file: Path, tmp_path: Path, 
     assert tasks[:3] == [{"copy"}] * 3 and tasks[3:7] == [{"say"}] * 4 and len(tasks) == 9
 
 
+def test_a_stage_that_is_harder_than_the_last_is_no_fault(recipe_file: Path, tmp_path: Path) -> None:
+    stages = [{"steps": 40, "mixture": {"weights": {"copy": 0}}}, {"steps": 8, "mixture": {"weights": {"say": 0}}}]
+    changes = {"stages": stages, "valid": [], "schedule.kind": "constant", "optimizer.lr": 1e-2, "faults.spike": 2}
+    recipe = Recipe.load(recipe_file, changes)
+    run(recipe, tmp_path / "cut", 40)                                   # what the losses were is read back
+    assert run(recipe, tmp_path / "cut") == 48 and not (tmp_path / "cut/skipped.jsonl").exists()
+    losses = [record["loss"] for record in read_log(tmp_path / "cut")]
+    assert losses[20] > 1.3 * losses[19]                                # a record is of two steps
+
+
+def test_going_on_with_another_mixture_is_no_fault(recipe_file: Path, tmp_path: Path) -> None:
+    changes = {"schedule": {"kind": "constant", "steps": 40}, "valid": [], "optimizer.lr": 1e-2, "faults.spike": 2}
+    run(Recipe.load(recipe_file, {**changes, "mixture.weights": {"copy": 0}}), tmp_path)
+    changes["schedule"] = {"kind": "constant", "steps": 44}
+    trainer = Trainer(Recipe.load(recipe_file, {**changes, "mixture.weights": {"say": 0}}), tmp_path, "cpu", True)
+    assert trainer.train() is None and not (tmp_path / "skipped.jsonl").exists()
+    trainer.close()
+
+
 def test_an_empty_stage_is_refused(recipe_file: Path) -> None:
     with pytest.raises(InputError, match="at least one step"):
         Recipe.load(recipe_file, {"stages": [{"steps": 0}]})

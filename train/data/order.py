@@ -151,6 +151,10 @@ class Staged:
         first, order = self._stage(consumed)
         return order.epochs(consumed - first)
 
+    def stage(self, row: int) -> int:
+        """The number of the stage that a global index belongs to, from 0."""
+        return self._stage(row)[1].stage
+
     def _stage(self, consumed: int) -> tuple[int, Order]:
         return next((first, order) for first, order in reversed(self.parts) if first <= consumed)
 

@@ -22,10 +22,14 @@ class Guard:
         """spike: standard deviations above the last good losses that are too many, or 0; patience: bad in a row"""
         self.spike, self.patience = spike, patience
         self.good: list[float] = []
-        self.in_a_row = self.skipped = 0
+        self.in_a_row = self.skipped = self.kind = 0
 
-    def judge(self, loss: float, gradient_norm: float = 0.0) -> bool:
-        """Whether a step with this loss and gradient may be applied."""
+    def judge(self, loss: float, gradient_norm: float = 0.0, kind: int = 0) -> bool:
+        """Whether a step with this loss and gradient may be applied. Losses of another kind say nothing about it: the
+        next stage of a curriculum may be as hard as the last was easy.
+        """
+        if kind != self.kind:
+            self.good, self.kind = [], kind
         if not math.isfinite(loss) or not math.isfinite(gradient_norm):
             return False
         if not self.spike or len(self.good) < LEAST:
@@ -51,8 +55,10 @@ class Guard:
         """What a resumed run must know to judge alike."""
         return [float(self.in_a_row), float(self.skipped), *self.good]
 
-    def remember(self, memory: Sequence[float]) -> None:
+    def remember(self, memory: Sequence[float], kind: int = 0) -> None:
+        """kind: of the losses in the memory, -1 where another recipe made them"""
         self.in_a_row, self.skipped, self.good = int(memory[0]), int(memory[1]), list(memory[2:])
+        self.kind = kind
 
 
 def write_down(run: Path, step: int, cursor: int, loss: float, items: Sequence[str]) -> None:
