@@ -227,8 +227,8 @@ class Recipe:
             raise InputError("monitor.curvature: needs whole weights; goes with zero 0 to 2, parallel.* 1 and no dpo")
         check_multitask(self)
         alone = self.multitask.method == "none" and self.parallel.size == 1 and not self.dpo.beta
-        if self.reading.weight < 0 or (self.reading.weight and not alone):
-            raise InputError("reading.weight: is 0 or more; above 0 it goes with parallel.* 1, no multitask and no dpo")
+        if self.reading.weight and not alone:
+            raise InputError("reading.weight: above 0 it goes with parallel.* 1, no multitask and no dpo")
         if self.distill.teacher is not None and not alone:
             raise InputError("distill: goes with parallel.* 1, no multitask and no dpo; change one of them")
         if self.dpo.beta and (self.binary.weights or self.binary.inputs):

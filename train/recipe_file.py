@@ -2,9 +2,9 @@
 
 import difflib
 import re
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from omni.errors import InputError
 
@@ -41,9 +41,14 @@ def put(values: dict[str, Any], keys: list[str], value: Any) -> None:
     """Set a nested key to a value, or to what its spelling means in YAML."""
     import yaml
 
-    for key in keys[:-1]:
+    for number, key in enumerate(keys[:-1], start=1):
         values = values.setdefault(key, {})
-    values[keys[-1]] = yaml.safe_load(value) if isinstance(value, str) else value
+        if not isinstance(values, dict):
+            raise InputError(f"{'.'.join(keys)}: unknown key; {'.'.join(keys[:number])} is one value")
+    try:
+        values[keys[-1]] = yaml.safe_load(value) if isinstance(value, str) else value
+    except yaml.YAMLError:
+        raise InputError(f"{'.'.join(keys)}: not a value of YAML: {value!r}") from None
 
 
 def check_keys(kind: type, values: dict[str, Any], origin: str, prefix: str) -> None:
@@ -59,6 +64,24 @@ def check_keys(kind: type, values: dict[str, Any], origin: str, prefix: str) -> 
             if not isinstance(value, dict):
                 raise InputError(f"{origin}: {prefix}{key}: must be a mapping of keys to values, got {value!r}")
             check_keys(inner, value, origin, f"{prefix}{key}.")
+        elif value is None and type(None) not in get_args(known[key].type):
+            raise InputError(f"{origin}: {prefix}{key}: has no value; give one, or leave the key out")
+        elif isinstance(value, list):
+            _check_each(known[key].type, value, origin, f"{prefix}{key}")
+
+
+def _check_each(kind: Any, values: list[Any], origin: str, key: str) -> None:
+    """`check_keys` for a list of dataclasses."""
+    (inner,) = get_args(kind)[:1] or (None,)
+    if not (isinstance(inner, type) and is_dataclass(inner)):
+        return
+    needed = [one.name for one in fields(inner) if one.default is MISSING and one.default_factory is MISSING]
+    for number, value in enumerate(values, start=1):
+        if not isinstance(value, dict):
+            raise InputError(f"{origin}: {key}: number {number} must be a mapping of keys to values, got {value!r}")
+        if missing := [name for name in needed if name not in value]:
+            raise InputError(f"{origin}: {key}: number {number} needs {', '.join(missing)}")
+        check_keys(inner, value, origin, f"{key}.{number}.")
 
 
 def brief(message: str) -> str:

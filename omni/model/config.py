@@ -62,13 +62,15 @@ class ModelConfig:
     qkv_bias: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("d_model", "n_layers", "n_heads", "n_kv_heads", "d_ff", "channels", "max_steps", "text_weight"):
+        for name in ("d_model", "n_layers", "n_heads", "n_kv_heads", "d_ff", "channels", "max_steps"):
             if getattr(self, name) <= 0:
                 raise InputError(f"model.{name}: must be positive, got {getattr(self, name)}")
-        if not self.rope_theta > 0:
-            raise InputError(f"model.rope_theta: must be above 0, got {self.rope_theta}")
-        if not self.z_loss >= 0:
-            raise InputError(f"model.z_loss: must be 0 or more, got {self.z_loss}")
+        for name in ("text_weight", "rope_theta"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise InputError(f"model.{name}: must be positive, got {getattr(self, name)}")
+        for name in ("z_loss", "depth_layers"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise InputError(f"model.{name}: must be at least 0, got {getattr(self, name)}")
         for name in ("weight_bits", "activation_bits"):
             if getattr(self, name) not in (1, 32):
                 raise InputError(f"model.{name}: must be 1 or 32, got {getattr(self, name)}")

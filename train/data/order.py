@@ -36,14 +36,17 @@ def quotas(
             raise InputError(f"mixture.weights: no task {name!r}; there are {', '.join(rows)}")
         if not 0 <= weight < float("inf"):
             raise InputError(f"mixture.weights.{name}: must be at least 0, got {weight}")
-    if temperature <= 0:
+    if not temperature > 0:
         raise InputError(f"mixture.temperature: must be above 0, got {temperature}")
     if not 0 <= max_epochs < float("inf") or (max_epochs and temperature != 1):
         raise InputError(f"mixture.max_epochs: must be 0 or more, and needs temperature 1, got {max_epochs}")
     factor = np.array([weights.get(name, 1.0) for name in rows])
-    share = factor * np.array(list(rows.values())) ** (1 / temperature)
-    if max_epochs:
-        share = factor * unimax(np.where(factor > 0, list(rows.values()), 0), budget, max_epochs)
+    with np.errstate(over="ignore", invalid="ignore"):
+        share = factor * np.array(list(rows.values())) ** (1 / temperature)
+        if max_epochs:
+            share = factor * unimax(np.where(factor > 0, list(rows.values()), 0), budget, max_epochs)
+        if not np.isfinite(share.sum()):
+            raise InputError("mixture: shares too large for a number; use a higher temperature, or smaller weights")
     active = int((share > 0).sum())
     if not 0 < active <= BLOCK:
         raise InputError(f"mixture: {active} tasks have a share; there must be 1..{BLOCK}")

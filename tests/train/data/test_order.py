@@ -75,6 +75,12 @@ def test_unimax_in_a_mixture() -> None:
             quotas(rows, **wrong, budget=100)
 
 
+@pytest.mark.parametrize(("temperature", "weight"), [(float("nan"), 1.0), (1e-3, 1.0), (1.0, 1e308)])
+def test_shares_that_are_no_numbers_are_refused(temperature: float, weight: float) -> None:
+    with pytest.raises(InputError, match="mixture"):
+        quotas({"a": 10, "b": 20}, temperature, {"a": weight, "b": weight})
+
+
 def test_every_row_comes_once_an_epoch() -> None:
     order = Order.of(list(ROWS.values()), quotas(ROWS, 2.0), seed=3)
     blocks = 40
