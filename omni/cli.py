@@ -43,18 +43,14 @@ WITHIN: dict[tuple[str, ...], str] = {
     ("card", "sign"): "card_sign",
     ("card", "verify"): "card_verify",
 }
+ELSEWHERE, IN_THE_WAY = "name a place that you may write to and read from", "is in the way; name another"
 MENDS = {                                                               # of what a file system refuses
-    errno.EACCES: "name a place that you may write to and read from",
-    errno.EPERM: "name a place that you may write to and read from",
-    errno.EROFS: "name a place that can be written to",
-    errno.ENOENT: "check the path",
-    errno.EEXIST: "a file is in the way; name another folder",
-    errno.ENOTDIR: "a file is in the way; name another folder",
-    errno.EISDIR: "a folder is in the way; name another file",
-    errno.ENAMETOOLONG: "choose a shorter name",
-    errno.ENOSPC: "make room and run the same command again",
-    errno.EDQUOT: "make room and run the same command again",
-}
+    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), ELSEWHERE),
+    **dict.fromkeys((errno.ENOTDIR, errno.EEXIST), f"a file {IN_THE_WAY} folder"),
+    **dict.fromkeys((errno.EISDIR, errno.ENOTEMPTY), f"a folder {IN_THE_WAY} file"),
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room and run the same command again"),
+    errno.ENOENT: "check the path", errno.ENAMETOOLONG: "choose a shorter name",
+}  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,12 +1,14 @@
 """The `omni` command before any work is done: help, version, wrong words."""
 
+import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from omni import __version__
-from omni.cli import VERBS
+from omni.cli import VERBS, main
 
 HEAVY = ("torch", "numpy", "scipy", "transformers", "tokenizers", "deepspeed", "matplotlib", "jsonargparse")
 PROBE = f"""
@@ -53,3 +55,12 @@ def test_wrong_words_are_refused_in_one_line(words: tuple[str, ...]) -> None:
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith("omni")
     assert "Traceback" not in done.stderr
+
+
+def test_a_file_in_the_way_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "runs.json").write_text(json.dumps([{"size": 2**n, "loss": 1 + 2**-n} for n in range(6)]))
+    words = ["scaling", "fit", str(tmp_path / "runs.json"), "--law", "power", "--resamples", "10"]
+    assert main([*words, "--out", str(tmp_path / "file/fit.json")]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"omni: {tmp_path / 'file'}: ") and error.count("\n") == 1 and "name another path" in error
