@@ -1,5 +1,6 @@
 """Whole runs of a tiny model, alone in this process."""
 
+import errno
 import math
 import os
 import signal
@@ -21,7 +22,7 @@ from omni.train.engine import Trainer
 from omni.train.monitor.log import read_log
 from omni.train.recipe import Recipe
 from omni.train.schedule import Schedule
-from omni.train.state.checkpoint import Checkpoints
+from omni.train.state.checkpoint import Checkpoints, Saving
 
 
 class StoppedAfter3(Trainer):
@@ -47,6 +48,22 @@ def losses(run: Path) -> list[float]:
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
     return load_file(run / "model" / "model.safetensors")
+
+
+def test_a_disk_that_fills_before_a_checkpoint_is_named_costs_that_one(
+    recipe_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real = Checkpoints.commit
+
+    def commit(self: Checkpoints, saving: Saving) -> Path:
+        if saving.state.step == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(self, saving)
+
+    monkeypatch.setattr(Checkpoints, "commit", commit)
+    assert train(Trainer, Recipe.load(recipe_file, {"checkpoint.every": 2}), tmp_path) is None
+    assert "the checkpoint of step 2 could not be written" in capsys.readouterr().err
+    assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {"latest", "step-00000004", "step-00000006"}
 
 
 def test_the_loss_curve_is_that_of_a_plain_loop(recipe_file: Path, tmp_path: Path) -> None:

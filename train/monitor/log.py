@@ -4,6 +4,8 @@ import html
 import json
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -19,7 +21,10 @@ REFRESH = 10                                                            # second
 
 
 class Monitor:
-    """Records of one run, written by one process. Records after `step`, which a resumed run repeats, are dropped."""
+    """Records of one run, written by one process. Records after `step`, which a resumed run repeats, are dropped.
+
+    A record or plot that cannot be written, as on a full disk, is said once and no reason to stop training.
+    """
 
     def __init__(self, run: Path, steps: int, step: int, unigram: dict[str, float]) -> None:
         from torch.utils.tensorboard import SummaryWriter
@@ -28,6 +33,7 @@ class Monitor:
         run.mkdir(parents=True, exist_ok=True)
         self.screen = screen(run.name, steps)
         self.log = self._begin_at(step)
+        self.told = False
         self.board = SummaryWriter(str(run / "tensorboard"), purge_step=step + 1)
 
     def go_back(self, step: int) -> None:
@@ -59,23 +65,36 @@ class Monitor:
                 print(f"omni: step {record['step']}: {record[said]}", file=sys.stderr)
 
     def draw(self, done: bool) -> None:
-        records = read_log(self.run)
-        draw_losses(records, self.run / PLOT)
-        write_text(self.run / PAGE, _page(self.run, records, self.steps, self.unigram, done))
+        with self._if_there_is_room():
+            records = read_log(self.run)
+            draw_losses(records, self.run / PLOT)
+            write_text(self.run / PAGE, _page(self.run, records, self.steps, self.unigram, done))
         self.drawn = time.monotonic()
 
     def close(self, done: bool) -> None:
         self.draw(done)
         self.screen.close()
-        self.board.close()
-        self.log.close()
+        for one in (self.board, self.log):
+            with self._if_there_is_room():
+                one.close()
 
     def _write(self, record: dict[str, Any]) -> None:
-        self.log.write(json.dumps(record) + "\n")
-        self.log.flush()
-        for name, value in _scalars(record, record["kind"]):
-            self.board.add_scalar(name, value, record["step"])
+        with self._if_there_is_room():
+            self.log.write(json.dumps(record) + "\n")
+            self.log.flush()
+        with self._if_there_is_room():
+            for name, value in _scalars(record, record["kind"]):
+                self.board.add_scalar(name, value, record["step"])
         self.screen.show(record)
+
+    @contextmanager
+    def _if_there_is_room(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if not self.told:
+                print(f"omni: {self.run}: records could not be written ({error}); the run goes on", file=sys.stderr)
+            self.told = True
 
 
 def read_log(run: Path) -> list[dict[str, Any]]:

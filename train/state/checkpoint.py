@@ -177,7 +177,7 @@ class Checkpoints:
 
     def _all(self) -> list[Path]:
         """Newest first, the one that `latest` names before all others."""
-        folders = sorted(self.folder.glob("step-*"), reverse=True)
+        folders = sorted((one for one in self.folder.glob("step-*") if one.name[5:].isdecimal()), reverse=True)
         latest = self.folder / "latest"
         name = latest.read_text(encoding="utf-8").strip() if latest.is_file() else ""
         return sorted(folders, key=lambda folder: folder.name != name)

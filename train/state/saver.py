@@ -66,12 +66,15 @@ class Saver:
             return
         saving, self.saving = self.saving, None
         if failed:
-            self._give_up(saving)
-        else:
-            self.newest_step = saving.state.step
-            if self.rank == 0:
+            return self._give_up(saving)
+        if self.rank == 0:
+            try:
                 self.checkpoints.commit(saving)
-                self.checkpoints.prune(self.recipe.checkpoint.keep)
+            except OSError as error:                                    # the disk became full since the parts are there
+                saving.error = error
+                return self._give_up(saving)
+            self.checkpoints.prune(self.recipe.checkpoint.keep)
+        self.newest_step = saving.state.step
 
     def wait(self) -> None:
         """Until this rank has written, or could not."""

@@ -53,6 +53,16 @@ def test_the_newest_whole_one_is_found(tmp_path: Path, capsys: pytest.CaptureFix
         checkpoints.newest()
 
 
+def test_a_copy_beside_them_is_let_be(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    copy = save(checkpoints, 1).rename(checkpoints.folder / "step-00000001.copy")
+    assert checkpoints.newest() is None
+    save(checkpoints, 2)
+    checkpoints.prune(1)
+    found = checkpoints.newest()
+    assert found is not None and found[1].step == 2 and copy.is_dir()
+
+
 def test_one_of_before_rules_had_a_memory_is_read(tmp_path: Path) -> None:
     folder = save(Checkpoints(tmp_path), 5)
     old = {key: value for key, value in read_json(folder / "state.json").items() if key != "multitask"}
