@@ -5,6 +5,7 @@ import yaml
 
 from omni.cli import main
 from omni.errors import InputError
+from omni.train.launch import launch
 from omni.train.recipe import Recipe, recipe_keys
 from omni.train.recipe_file import find_recipe
 
@@ -107,6 +108,12 @@ def test_a_shape_that_cannot_be_is_named(recipe_file: Path, tmp_path: Path, caps
     assert main(["train", str(recipe_file), "--out", str(run), "--sequence_length", "20"]) == 2
     assert "raise sequence_length or set `too_long: drop`" in capsys.readouterr().err
     assert not run.exists()
+
+
+def test_a_folder_of_several_splits_is_no_training_data(recipe_file: Path, shards: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=f"data: {shards} holds the splits train, valid; name the folder of one"):
+        launch(Recipe.load(recipe_file, {"data": [str(shards)]}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_no_such_recipe() -> None:

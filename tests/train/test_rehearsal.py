@@ -27,7 +27,7 @@ def test_the_hash_of_a_recipe_is_of_what_it_says_otherwise_than_by_default(tmp_p
 
 
 def test_the_rows_of_a_run_are_those_of_its_order(shards: Path) -> None:
-    recipe = Recipe.load("mini", {"data": [str(shards)], "valid": [], "tokenizers": None, "schedule.steps": 30})
+    recipe = Recipe.load("mini", {"data": [str(shards / "train")], "valid": [], "tokenizers": None, "schedule.steps": 30})
     said = rehearsed(recipe)
     data = load_data(recipe)
     counts = dict(re.findall(r"^  (\w+): ([\d,]+) of", said, flags=re.MULTILINE))
@@ -43,7 +43,7 @@ def test_a_run_of_any_length_is_counted_and_its_stages_told(shards: Path) -> Non
     second = {"temperature": float("inf"), "weights": {"copy": 0.25, "say": 0.75}}
     mixtures = [{"weights": {"copy": 1, "say": 0}}, second]
     stages = [{"steps": 4_000_000, "mixture": mixture} for mixture in mixtures]
-    given = {"data": [str(shards)], "valid": [], "tokenizers": None, "batch.rows": 128, "stages": stages}
+    given = {"data": [str(shards / "train")], "valid": [], "tokenizers": None, "batch.rows": 128, "stages": stages}
     said = rehearsed(Recipe.load("mini", given)).splitlines()
     counted = [re.sub(r" of \d+,", ",", line) for line in said[-4:-2]]
     assert counted == ["  copy: 640,000,000, 62.50%", "  say: 384,000,000, 37.50%"]

@@ -5,14 +5,21 @@ from pathlib import Path
 
 from omni.errors import InputError
 from omni.train.data.loader import Dataset, Share
+from omni.train.data.shards import find_shards
 from omni.train.recipe import Recipe
 from omni.train.state.checkpoint import State
 from omni.train.tuning.prepare import identity
 from omni.train.tuning.recipe import PREFERENCES
 
+SPLITS = frozenset({"train", "valid", "test"})
+
 
 def load_data(recipe: Recipe) -> Dataset:
-    """The training rows of a recipe."""
+    """The training rows of a recipe. Raises InputError for a folder in which held-out ones are among them."""
+    for folder in recipe.data:
+        below = {part for shard in find_shards([folder]) for part in shard.relative_to(folder).parts[:-1]}
+        if len(mixed := sorted(below & SPLITS)) > 1:
+            raise InputError(f"data: {folder} holds the splits {', '.join(mixed)}; name the folder of one of them")
     everything = recipe.train_on == "everything"
     data = Dataset.load(recipe.data, recipe.sequence_length, recipe.too_long, everything=everything)
     return _of_its_kind(data, recipe)
