@@ -27,7 +27,8 @@ def test_the_hash_of_a_recipe_is_of_what_it_says_otherwise_than_by_default(tmp_p
 
 
 def test_the_rows_of_a_run_are_those_of_its_order(shards: Path) -> None:
-    recipe = Recipe.load("mini", {"data": [str(shards / "train")], "valid": [], "tokenizers": None, "schedule.steps": 30})
+    given = {"data": [str(shards / "train")], "valid": [], "tokenizers": None, "schedule.steps": 30}
+    recipe = Recipe.load("mini", given)
     said = rehearsed(recipe)
     data = load_data(recipe)
     counts = dict(re.findall(r"^  (\w+): ([\d,]+) of", said, flags=re.MULTILINE))

@@ -134,10 +134,14 @@ class _Rows(NamedTuple):
 
 
 def _cached(shard: Shard, steps: int) -> _Rows:
-    """The packing beside the shard, made when it is not there. Its name holds all that it depends on."""
+    """The packing beside the shard, made when it is not there. Its name holds all that it depends on.
+
+    That is the moment to read the whole shard once: a damaged one would be packed and trained on otherwise.
+    """
     folder = Path(shard.folder) / f"pack-{VERSION}-{steps}-{shard.fingerprint}"
     with contextlib.suppress(OSError, ValueError):
         return _Rows.load(folder)
+    Shard.load(shard.folder, shard.vocab, verify=True)
     rows = _Rows.of(shard.index, steps)
     with contextlib.suppress(OSError):                                  # a read-only folder costs time, nothing else
         rows.save(folder)

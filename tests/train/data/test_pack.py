@@ -1,3 +1,4 @@
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,6 +41,16 @@ def test_the_cached_packing_is_the_same(shards: Path) -> None:
     (folder / "starts.npy").write_bytes(b"\x93NUMPY")
     assert np.array_equal(Packed.of(shard, 48).starts, first.starts)
     assert np.array_equal(np.load(folder / "starts.npy"), first.starts)
+
+
+@pytest.mark.parametrize("name", ["index.npy", "tokens.npy", "loss.npy"])
+def test_a_damaged_shard_is_not_packed(shards: Path, tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(shards / "train" / "copy", folder, ignore=shutil.ignore_patterns("pack-*"))
+    content = (folder / name).read_bytes()
+    (folder / name).write_bytes(content[:-2] + bytes(255 - byte for byte in content[-2:]))
+    with pytest.raises(InputError, match=f"{name}: damaged"):
+        Packed.of(Shard.load(folder), 64)
 
 
 def test_too_long_sequences(shards: Path) -> None:
