@@ -14,7 +14,7 @@ FOLDER = Path(__file__).parent / "checkpoints" / NAME
 
 def named_model(name: str | Path) -> Path:
     """The folder of `omni-tiny`, or any other by its path."""
-    return shipped_model() if name == NAME else Path(name)
+    return shipped_model() if str(name) == NAME else Path(name)
 
 
 def title(folder: Path) -> str:

@@ -2,14 +2,18 @@
 
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
 import omni
+from omni.cli import main
 from omni.model.folder import verify
 from omni.shipped import shipped_model
+from omni.train.data.shards import Shard
 from omni.train.recipe import Recipe
 from omni.train.rehearsal import fingerprint
+from omni.vocab import Vocabulary
 
 MOST_BYTES = 60_000_000
 
@@ -28,6 +32,16 @@ def test_the_card_names_the_recipe_that_ships() -> None:
     made, here = Recipe.load(str(folder / "recipe.yaml")), Recipe.load("tiny")
     assert found and found[1] == fingerprint(made) == fingerprint(here)
     assert replace(made, data=here.data, valid=here.valid, tokenizers=here.tokenizers) == here
+
+
+def test_data_for_it_are_made_by_its_name(tmp_path: Path) -> None:
+    lines = tmp_path / "lines.jsonl"
+    lines.write_text('{"text": "an owl"}\n{"text": "a bell"}\n')
+    assert main(["data", "import", str(lines), "--model", "omni-tiny", "--out", str(tmp_path / "train")]) == 0
+    lines.write_text('{"prompt": "is an owl a bird?", "chosen": "yes", "rejected": "no"}\n')
+    assert main(["data", "pairs", str(lines), "--model", "omni-tiny", "--out", str(tmp_path / "pairs")]) == 0
+    vocab = Vocabulary.load(shipped_model() / "vocab.json")
+    assert [len(Shard.load(tmp_path / name, vocab)) for name in ("train/chat", "pairs")] == [2, 1]
 
 
 def test_it_answers_in_writing_and_aloud_in_every_preset_voice() -> None:

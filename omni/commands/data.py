@@ -63,7 +63,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     taken.add_argument("source", type=Path, nargs="+", metavar="SOURCE", help="files, or folders of such")
     spoken = taken.add_mutually_exclusive_group()
     spoken.add_argument("--tokenizers", type=Path, default=Path("runs/tokenizers"), help="default: %(default)s")
-    spoken.add_argument("--model", type=Path, metavar="DIR", help="or a model folder, for its tokenizers and tags")
+    whose = "or a model folder or `omni-tiny`, for its tokenizers and tags"
+    spoken.add_argument("--model", type=Path, metavar="DIR", help=whose)
     taken.add_argument("--out", type=Path, default=Path("runs/shards/train"), help="default: %(default)s")
     taken.add_argument("--task", default="chat", help="the shard's name, for the mixture (default: %(default)s)")
     taken.add_argument("--skip-bad", action="store_true", help="leave bad records out and count them")
@@ -74,7 +75,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         )
     pairs = actions.add_parser("pairs", help="write preference pairs from JSON lines as a token shard")
     pairs.add_argument("file", type=Path, metavar="FILE", help="JSON lines in the formats of TRL or OpenAI")
-    pairs.add_argument("--model", type=Path, required=True, metavar="DIR", help="model folder, for its tokenizers")
+    pairs.add_argument("--model", type=Path, required=True, metavar="DIR", help="model folder or `omni-tiny`")
     pairs.add_argument("--out", type=Path, required=True, metavar="SHARD", help="shard folder to write")
     show.add_argument("--tokenizer", type=Path, help="count texts in tokens of this text tokenizer's folder")
     show.add_argument("--json", action="store_true", help="print the figures as JSON on the last line")
@@ -156,22 +157,26 @@ def _tokenize(args: argparse.Namespace) -> None:
 
 
 def _import(args: argparse.Namespace) -> None:
+    from omni.shipped import named_model
     from omni.tokenizers.bundle import Tokenizers
     from omni.train.data.engines import open_engine
     from omni.train.data.sources.imports import import_sources
 
-    tokenizers = Tokenizers.load(args.model / "tokenizers" if args.model else args.tokenizers)
+    model = None if args.model is None else named_model(args.model)
+    tokenizers = Tokenizers.load(model / "tokenizers" if model else args.tokenizers)
     with open_engine(args.engine, args.workers) as hands:
-        done = import_sources(args.source, args.out, tokenizers, args.task, args.skip_bad, args.model, hands)
+        done = import_sources(args.source, args.out, tokenizers, args.task, args.skip_bad, model, hands)
     left = f", {done.bad} bad records left out" if done.bad else ""
     print(f"{done.sequences} conversations of {done.steps} steps in {args.out / args.task}{left}")
 
 
 def _pairs(args: argparse.Namespace) -> None:
     from omni.model.shape import load_shape
+    from omni.shipped import named_model
     from omni.tokenizers.bundle import Tokenizers
     from omni.train.tuning.pairs import write_pairs
 
-    _, vocab = load_shape(args.model)
-    count = write_pairs(args.file, args.out, Tokenizers.load(args.model / "tokenizers"), vocab)
+    model = named_model(args.model)
+    _, vocab = load_shape(model)
+    count = write_pairs(args.file, args.out, Tokenizers.load(model / "tokenizers"), vocab)
     print(f"{count} pairs in {args.out}")
