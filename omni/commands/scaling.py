@@ -210,7 +210,9 @@ def _load(path: Path) -> "dict[str, Fit]":
     try:
         fits = {task: Fit.of_json(fields) for task, fields in saved.items()}
     except (AttributeError, KeyError, TypeError, ValueError):
-        raise InputError(f"{path}: not what `omni scaling fit` writes; fit it again") from None
+        fits = {}
+    if not fits:
+        raise InputError(f"{path}: not what `omni scaling fit` writes; fit it again")
     return fits
 
 

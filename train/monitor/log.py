@@ -98,14 +98,16 @@ class Monitor:
 
 
 def read_log(run: Path) -> list[dict[str, Any]]:
-    """Records of a run so far; a line that a killed run left half-written is not one."""
+    """Records of a run so far; a line that a killed run or a full disk left half-written is not one."""
     path = run / LOG
     records = []
     for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
         try:
-            records.append(json.loads(line))
+            record = json.loads(line)
         except json.JSONDecodeError:
             continue
+        if isinstance(record, dict) and {"kind", "step"} <= record.keys():
+            records.append(record)
     return records
 
 

@@ -28,6 +28,12 @@ def test_a_plot_is_drawn_when_it_is_old_and_at_the_end(tmp_path: Path, monkeypat
     assert "step 4 of 4" in page and "refresh" not in page
 
 
+def test_lines_that_are_no_records_are_left_out(tmp_path: Path) -> None:
+    whole = '{"kind": "valid", "step": 2}'
+    (tmp_path / "log.jsonl").write_text(f'{{"kind": "va\n3\n{{"step": 1}}\n{whole}\n')
+    assert read_log(tmp_path) == [{"kind": "valid", "step": 2}]
+
+
 def test_a_full_disk_is_said_once_and_no_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     monitor = Monitor(tmp_path, 4, 0, {})
     monitor.valid({"step": 1, **VALID})

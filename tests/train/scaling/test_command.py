@@ -194,3 +194,9 @@ def test_run_folders_give_a_point_a_task(models: Callable[..., Path], tmp_path: 
     blocks = load_shape(models("flat"))[0].parameters()["blocks"]
     assert points["fr"] == {"size": [blocks], "weight": [0.75], "data": [0.75 * 500 / 3], "loss": [2.0]}
     assert points["is"]["weight"] == [0.25] and points["is"]["data"] == [0.25 * 500]
+
+
+def test_a_file_without_a_fit_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "fit.json").write_text("{}")
+    assert main(["scaling", "predict", str(tmp_path / "fit.json"), "--params", "1e9"]) == 2
+    assert "fit.json: not what `omni scaling fit` writes; fit it again" in capsys.readouterr().err
