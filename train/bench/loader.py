@@ -93,7 +93,7 @@ def simulate(folder: Path, sequences: int) -> Path:
     """A shard of this many sequences that has an index alone; tokens and losses are zeros that take no disk."""
     import numpy as np
 
-    from omni.files import write_json
+    from omni.files import sha256, write_json
     from omni.progress import progress
     from omni.train.bench.training import made_up
     from omni.train.data.shards import FILES, INDEX, SUMMARY, VERSION, Shard, fingerprint
@@ -115,7 +115,7 @@ def simulate(folder: Path, sequences: int) -> Path:
         np.lib.format.open_memmap(folder / name, mode="w+", dtype=np.dtype(kind), shape=shape)
     for name in FILES[3:]:
         shutil.copy(small.folder / name, folder / name)
-    files = {name: {"bytes": (folder / name).stat().st_size, "sha256": "simulated"} for name in FILES}
+    files = {name: {"bytes": (folder / name).stat().st_size, "sha256": sha256(folder / name)} for name in FILES}
     counts = {"sequences": sequences, "steps": steps, "trained": int(index["trained"].sum(dtype=np.int64))}
     summary = {"version": VERSION, "task": small.task, **counts, "files": files, "fingerprint": fingerprint(files)}
     write_json(folder / SUMMARY, summary)
