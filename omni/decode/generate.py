@@ -23,6 +23,10 @@ BATCH_ROWS = 16
 DRAWN_ROWS = 64                                                         # answers to one conversation, side by side
 
 
+class TooLongError(InputError):
+    """What is asked is more than the model's past has room for."""
+
+
 @dataclass(frozen=True)
 class Want:
     """A segment that the assistant is to give: text of at most `limit` tokens, audio of `limit` frames, or an image.
@@ -256,11 +260,11 @@ def _payload(
 
 
 def check_room(steps: int, wants: Sequence[Want], model: OmniTransformer, vocab: Vocabulary) -> None:
-    """Raise InputError unless a prompt of `steps` leaves room for the least of what is wanted."""
+    """Raise TooLongError unless a prompt of `steps` leaves room for the least of what is wanted."""
     least, limit = sum(want.least(vocab) for want in wants), model.config.max_steps
     if steps + least > limit:
         wanted = ", ".join(want.modality for want in wants)
-        raise InputError(
+        raise TooLongError(
             f"the prompt takes {steps} of the model's {limit} steps and an answer of {wanted} at least {least};"
             " shorten the text, the audio or the video, or ask for less"
         )

@@ -97,7 +97,19 @@ def test_what_cannot_fit_is_refused_before_others_wait_for_its_codes(
         ({"type": "input_audio", "input_audio": sound}, "100 s of audio"),
     ):
         answer = post({"messages": [{"role": "user", "content": [part]}]})
-        assert answer.status_code == 400 and words in answer.json()["error"]["message"], answer.text
+        error = answer.json()["error"]
+        assert answer.status_code == 400 and words in error["message"], answer.text
+        assert (error["code"], error["param"]) == ("context_length_exceeded", "messages")
+
+
+@pytest.mark.parametrize(("path", "param"), [("chat/completions", "messages"), ("images/generations", "prompt")])
+def test_what_has_no_room_is_told_as_clients_look_for_it(asked: Any, pipeline: Pipeline, path: str, param: str) -> None:
+    words = "owl " * pipeline.model.config.max_steps                    # more than fits, in codes alone
+    body = {"messages": [{"role": "user", "content": words}], "prompt": words}
+    answer = asked[0](body, path=path)
+    error = answer.json()["error"]
+    assert answer.status_code == 400 and "shorten" in error["message"], answer.text
+    assert (error["code"], error["param"]) == ("context_length_exceeded", param)
 
 
 @pytest.mark.parametrize(("letters", "seconds", "status"), [(501, 20, 400), (300, 0.2, 400), (4, 0.2, 200)])

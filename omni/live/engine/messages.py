@@ -187,7 +187,7 @@ class Failed(Told):
     """Something asked for could not be done.
 
     answer: that is not given, or not on; item: that is not in the conversation now; fault: whether it is ours; full:
-    whether it was want of memory, so that it can be asked again
+    whether it was want of memory, so that it can be asked again; long: whether it is more than the model has room for
     """
 
     message: str
@@ -195,6 +195,7 @@ class Failed(Told):
     item: str | None = None
     fault: bool = False
     full: bool = False
+    long: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,9 @@
 """One question to a model outside of a session: what the HTTP endpoints have in common."""
 
 import asyncio
-import hashlib
 import json
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -14,14 +13,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import Message
 
-from omni.decode.parts import Audio, Part, Text
+from omni.decode.parts import Audio, Part
 from omni.decode.samplers import GREEDY
-from omni.live.asked import typed
 from omni.live.engine import messages
 from omni.live.engine.messages import Ask
 from omni.live.engine.pool import FullError, Line, Pool
-from omni.live.guard import Guards, Watch, failed
-from omni.live.protocol.events import RefusedError, fresh, writable
+from omni.live.guard import Guards, Watch
+from omni.live.protocol.events import TOO_LONG, RefusedError, fresh, writable
 from omni.live.protocol.settings import language_of, preset
 from omni.live.transcript import CUT, most_tokens
 
@@ -30,7 +28,6 @@ T = TypeVar("T", int, float)
 M = TypeVar("M")
 MOST_VALUES = 100_000                                                   # of one body: more would keep others waiting
 LARGEST_BODY = 64 << 20                                                 # bytes of one request
-MOST_KNOWN = 10_000                                                     # turns of histories that the guards know
 
 
 class RefusedRequestError(Exception):
@@ -82,11 +79,11 @@ async def conversation(pool: Pool) -> "AsyncIterator[tuple[Line, asyncio.Queue[m
 
 
 async def answer(
-    pool: Pool, parts: tuple[Part, ...], ask: Ask, system: str = "", mute: str = ""
+    pool: Pool, parts: tuple[Part, ...], ask: Ask, param: str, system: str = "", mute: str = ""
 ) -> AsyncIterator[messages.Told]:
     """The pieces of the answer to these parts, and last `Ended`. Raises RefusedRequestError when there is none.
 
-    system, mute: as in messages.Answer
+    param: where in the request they come from; system, mute: as in messages.Answer
     """
     async with conversation(pool) as (line, said):
         await line.drained()
@@ -97,6 +94,8 @@ async def answer(
                 raise RefusedRequestError("the model's process died; ask again", 503, kind="server_error")
             if isinstance(message, messages.Failed) and message.full:
                 raise RefusedRequestError(message.message, 503, code="server_full", kind="server_error")
+            if isinstance(message, messages.Failed) and message.long:
+                raise RefusedRequestError(message.message, param=param, code=TOO_LONG)
             if isinstance(message, messages.Failed):
                 kind = "server_error" if message.fault else "invalid_request_error"
                 raise RefusedRequestError(message.message, 500 if message.fault else 400, kind=kind)
@@ -179,69 +178,17 @@ async def watched(
         yield message
 
 
-class Examiner:
-    """Has the guards look at what users ask over HTTP, typed and spoken.
+async def transcribing(pool: Pool, heard: Audio, language: str | None, param: str) -> AsyncIterator[messages.Told]:
+    """What is said in a recording, piece by piece. Raises RefusedRequestError too where a part of it has no room.
 
-    Who sends a history again pays once for each of its turns: what was found is known by a digest of the turn and the
-    key, so that nobody learns what others asked, and of what was asked nothing is kept.
+    param: as in `answer`
     """
-
-    def __init__(self, pool: Pool, guards: Guards | None, most: int = MOST_KNOWN) -> None:
-        """most: turns whose verdicts are known; the one that was not needed for longest makes room."""
-        self._pool, self._guards, self._most = pool, guards, most
-        self._known: dict[bytes, str | None] = {}
-
-    async def __call__(self, parts: Sequence[Part], language: str | None, key: str) -> None:
-        """Raises FilteredError where a guard objects to what is asked with these parts, or fails, and any other
-        RefusedRequestError where not all of what is spoken can be written down, so that no guard could look at it.
-        """
-        if self._guards is None or self._guards.question is None:
-            return
-        about = _digest(parts, language, key)
-        if about in self._known:
-            reason = self._known.pop(about)
-        else:
-            text = await self._written(parts, language)
-            try:
-                reason = await asyncio.to_thread(self._guards.question, text) if text else None
-            except Exception as error:                                  # it may do better next time
-                raise FilteredError(failed(error)) from error
-        self._known[about] = reason
-        if len(self._known) > self._most:
-            del self._known[next(iter(self._known))]
-        if reason is not None:
-            raise FilteredError(reason)
-
-    async def _written(self, parts: Sequence[Part], language: str | None) -> str:
-        said = [typed(parts)]
-        for part in parts:
-            if isinstance(part, Audio):
-                told = transcribing(self._pool, part, language)
-                said.append("".join([one.text or "" async for one in told if isinstance(one, messages.Said)]))
-        return "\n".join(said).strip()
-
-
-def _digest(parts: Sequence[Part], language: str | None, key: str) -> bytes:
-    """Of all that the guards' word depends on."""
-    whole = hashlib.sha256(repr((key, language)).encode())
-    for part in parts:
-        if isinstance(part, Text):
-            whole.update(repr(part).encode())
-        elif isinstance(part, Audio):
-            wave = np.asarray(part.source)
-            whole.update(repr((part.role, part.sample_rate, wave.dtype, wave.shape)).encode())
-            whole.update(wave.tobytes())
-    return whole.digest()
-
-
-async def transcribing(pool: Pool, heard: Audio, language: str | None) -> AsyncIterator[messages.Told]:
-    """What is said in a recording, piece by piece. Raises RefusedRequestError too where a part of it has no room."""
     seconds = len(np.asarray(heard.source)) / (heard.sample_rate or Known(pool).rate)
     most = most_tokens(seconds)
     how = {"language": language, "sampler": GREEDY, "max_tokens": most, "verbatim": True}
-    async for message in answer(pool, (heard,), Ask(("text",), how)):
+    async for message in answer(pool, (heard,), Ask(("text",), how), param):
         if isinstance(message, messages.Ended) and message.cut and message.said.get("text", 0) < most:
-            raise RefusedRequestError(CUT, code="input_too_long")
+            raise RefusedRequestError(CUT, param=param, code="input_too_long")
         yield message
 
 

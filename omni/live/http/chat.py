@@ -19,7 +19,6 @@ from omni.live.engine.pool import Pool
 from omni.live.guard import Guards
 from omni.live.http import sound
 from omni.live.http.asking import (
-    Examiner,
     FilteredError,
     Known,
     RefusedRequestError,
@@ -33,6 +32,7 @@ from omni.live.http.asking import (
     words,
 )
 from omni.live.http.conversation import Body, Messages, check_answerable, functions_of, stopped, stops_of
+from omni.live.http.examiner import Examiner
 from omni.live.protocol import tools
 from omni.live.protocol.events import Event, fresh
 from omni.live.protocol.settings import LONGEST_ANSWER, LONGEST_TEXT
@@ -70,7 +70,7 @@ class Chat:
         """The answer piece by piece; last `Ended`, or why a guard lets it not be asked, or said any further."""
         try:
             kept = await self._examined(parts, ask.how["language"], key)
-            told = answer(self.pool, kept, ask, system, tools.OPENING if functions else "")
+            told = answer(self.pool, kept, ask, "messages", system, tools.OPENING if functions else "")
             seen = watched(told, self.guards, ask.how.get("voice"), self.known.rate)
             async for message in tools.called(stopped(seen, stops), functions):
                 yield message

@@ -19,7 +19,6 @@ from omni.live.engine.pool import Pool
 from omni.live.guard import Guards
 from omni.live.http import sound
 from omni.live.http.asking import (
-    Examiner,
     Known,
     RefusedRequestError,
     answer,
@@ -33,6 +32,7 @@ from omni.live.http.asking import (
     within,
     words,
 )
+from omni.live.http.examiner import Examiner
 from omni.live.protocol.events import transcription_usage
 from omni.live.protocol.settings import LONGEST_ANSWER
 
@@ -68,7 +68,7 @@ class Sounds:
         voice, language = self.known.voice(body.get("voice"), "voice"), self.known.language(body.get("language"))
         await self.examine((Text(text),), language, request.state.key)
         ask = Ask(("audio",), {"voice": voice, "language": language, "max_seconds": LONGEST_ANSWER})
-        said = _said(text, watched(answer(self.pool, (Text(text),), ask), self.guards, voice, self.known.rate))
+        said = _said(text, watched(answer(self.pool, (Text(text),), ask, "input"), self.guards, voice, self.known.rate))
         file = self._file(await begun(said), kind)
         if streamed == "sse":
             return StreamingResponse(sending(_deltas(file)), media_type="text/event-stream")
@@ -114,7 +114,7 @@ class Sounds:
             message = f"response_format {shape!r}: use json, text or verbose_json"
             raise RefusedRequestError(message, param="response_format")
         known = self.known.language(language)
-        said = transcribing(self.pool, Audio(wave, self.known.rate), known)
+        said = transcribing(self.pool, Audio(wave, self.known.rate), known, "file")
         if streamed == "true":
             return StreamingResponse(sending(_transcript(await begun(said))), media_type="text/event-stream")
         text = "".join([one.text or "" async for one in said if isinstance(one, messages.Said)])
@@ -149,7 +149,7 @@ class Sounds:
         drawn = []
         for _ in range(within(body, "n", 1, 1, 10)):
             ask = Ask(("image",), {"seed": secrets.randbits(31)})
-            async for message in answer(self.pool, (Text(text),), ask):
+            async for message in answer(self.pool, (Text(text),), ask, "prompt"):
                 if isinstance(message, messages.Said) and message.image is not None:
                     file = io.BytesIO()
                     Image.fromarray(message.image).save(file, kind)

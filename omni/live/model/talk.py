@@ -8,7 +8,7 @@ from itertools import takewhile
 import numpy as np
 
 from omni.decode.conversation import Seen, Turn, Window
-from omni.decode.generate import Want
+from omni.decode.generate import TooLongError, Want
 from omni.decode.heard import last_sound
 from omni.decode.parts import Audio, Part, Text, in_pieces
 from omni.decode.pieces import Piece, tell
@@ -300,17 +300,17 @@ def _unless(mute: str, pieces: Generator[Piece, None, None]) -> Generator[Piece,
 
 
 def _refuse_endless(part: Part, pipeline: Pipeline) -> None:
-    """Raise InputError for what cannot fit into the model's past, before all other conversations wait for its codes."""
+    """Raise TooLongError for what cannot fit into the model's past, before all others wait for its codes."""
     most, text, codec = pipeline.model.config.max_steps, pipeline.tokenizers.text, pipeline.tokenizers.audio
     if isinstance(part, Text) and text is not None and len(part.text) > most:
         size = len(part.text.encode("utf-8", "replace"))
         if size > most * max(map(len, text.pieces())):
-            raise InputError(f"a text of {size:,} bytes is more than this model can be given; shorten it")
+            raise TooLongError(f"a text of {size:,} bytes is more than this model can be given; shorten it")
     if isinstance(part, Audio) and isinstance(part.source, np.ndarray) and codec is not None:
         seconds = len(part.source) / (part.sample_rate or codec.sample_rate)
         if seconds * codec.frame_rate > most:
             longest = most / codec.frame_rate
-            raise InputError(f"{seconds:.0f} s of audio are more than this model can hear ({longest:.0f} s); cut it")
+            raise TooLongError(f"{seconds:.0f} s of audio are more than this model can hear ({longest:.0f} s); cut it")
 
 
 def _counted(segments: list[Segment]) -> dict[str, int]:

@@ -8,6 +8,7 @@ from functools import partial
 
 import torch
 
+from omni.decode.generate import TooLongError
 from omni.decode.pieces import Piece
 from omni.decode.pipeline import Pipeline
 from omni.decode.stream import Stream, catch_up
@@ -187,8 +188,8 @@ class Worker:
     def _failed(self, name: str, error: Exception, answer: str | None, item: str | None = None) -> None:
         if answer is not None:
             self._stop(self.talks[name], name, answer)
-        fault, full = not isinstance(error, InputError), isinstance(error, FullMemoryError)
-        self.tell(messages.Failed(name, _reason(error), answer, item, fault, full))
+        kinds = not isinstance(error, InputError), isinstance(error, FullMemoryError), isinstance(error, TooLongError)
+        self.tell(messages.Failed(name, _reason(error), answer, item, *kinds))
 
     def _say(self, name: str, talk: Talk, speech: Speech) -> bool:
         piece = next(speech.pieces, None)

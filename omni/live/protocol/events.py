@@ -33,6 +33,7 @@ log = logging.getLogger("omni.live")
 Event = dict[str, Any]
 SLICE = 32_000                                                          # letters of base64: half a second of PCM16
 MOST_VALUES = 20_000                                                    # of one event: more would keep others waiting
+TOO_LONG = "context_length_exceeded"                                    # the code that OpenAI's clients look for
 EXACT = 2**53                                                           # up to which a float is every whole number
 
 KINDS: dict[str, type[BaseModel]] = {
@@ -151,10 +152,14 @@ def fault(failure: Exception, cause: str | None = None) -> Event:
     return error(message, "server_error", cause=cause, kind="server_error")
 
 
-def failure(fault: bool, full: bool) -> tuple[str, str]:
-    """Code and kind of what the model did not do: by a fault of ours, for want of memory, or because it cannot."""
+def failure(fault: bool, full: bool, long: bool = False) -> tuple[str, str]:
+    """Code and kind of what the model did not do: by a fault of ours, for want of memory, because it is too long for
+    it, or because it cannot.
+    """
     if full:
         return "server_full", "server_error"
+    if long:
+        return TOO_LONG, "invalid_request_error"
     return ("model_failed", "server_error") if fault else ("model_refused", "invalid_request_error")
 
 

@@ -222,7 +222,7 @@ class Session:
         if response is not None and response is self.speaking.draft:
             self.speaking.drop_draft()
             return
-        code, kind = events.failure(message.fault, message.full)
+        code, kind = events.failure(message.fault, message.full, message.long)
         self.send(events.error(message.message, code, kind=kind))
         if message.item is not None and message.item in self.items:
             self.items.remove(message.item)                             # the client was told that it is there
