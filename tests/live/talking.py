@@ -15,6 +15,7 @@ from omni.live.engine import messages
 from omni.live.engine.pool import Line
 from omni.live.guard import Aside, Guards, at_once
 from omni.live.hearing.pcm import Resampler, Wave, to_base64
+from omni.live.model.limits import longest_text
 from omni.live.model.worker import Worker
 from omni.live.protocol.session import Session
 
@@ -56,8 +57,8 @@ class Inline:
         codec, vocab = pipeline.tokenizers.audio, pipeline.vocab
         assert codec is not None
         room, codes = pipeline.model.config.max_steps, codec.frame_rate * codec.codebooks
-        pace = 4, 0.2, 0.2
-        ready = messages.Ready("", codec.sample_rate, vocab.voices, vocab.languages, "omni-tiny", room, codes, *pace)
+        known = "omni-tiny", room, codes, longest_text(pipeline)
+        ready = messages.Ready("", codec.sample_rate, vocab.voices, vocab.languages, *known, 4, 0.2, 0.2)
         return cls(Worker(pipeline, told), ready)
 
 

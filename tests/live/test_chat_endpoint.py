@@ -20,6 +20,7 @@ from omni.live.http.door import Door
 
 SPOKEN = {"modalities": ["text", "audio"], "audio": {"voice": "alloy", "format": "pcm16"}, "max_tokens": 8}
 HELLO = {"role": "user", "content": "Hello"}
+LONG = "long " * 200_000
 
 
 @pytest.fixture
@@ -93,7 +94,7 @@ def test_what_cannot_fit_is_refused_before_others_wait_for_its_codes(
     soundfile.write(file, np.zeros(100 * 8000), 8000, format="WAV")
     sound = {"data": base64.b64encode(file.getvalue()).decode(), "format": "wav"}
     for part, words in (
-        ({"type": "text", "text": "long " * 200_000}, "1,000,000 bytes"),
+        ({"type": "text", "text": LONG}, "1,000,000 characters"),
         ({"type": "input_audio", "input_audio": sound}, "100 s of audio"),
     ):
         answer = post({"messages": [{"role": "user", "content": [part]}]})
@@ -110,6 +111,22 @@ def test_what_has_no_room_is_told_as_clients_look_for_it(asked: Any, pipeline: P
     error = answer.json()["error"]
     assert answer.status_code == 400 and "shorten" in error["message"], answer.text
     assert (error["code"], error["param"]) == ("context_length_exceeded", param)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "param"),
+    [
+        ("chat/completions", {"messages": [{"role": "user", "content": LONG}]}, "messages"),
+        ("chat/completions", {"messages": [{"role": "system", "content": LONG}, HELLO]}, "messages"),
+        ("images/generations", {"prompt": LONG}, "prompt"),
+    ],
+    ids=["user", "system", "prompt"],
+)
+def test_a_text_that_cannot_fit_is_not_even_told_to_the_model(asked: Any, path: str, body: Any, param: str) -> None:
+    post, orders = asked
+    error = post(body, path=path).json()["error"]
+    assert (error["code"], error["param"]) == ("context_length_exceeded", param)
+    assert not orders
 
 
 @pytest.mark.parametrize(("letters", "seconds", "status"), [(501, 20, 400), (300, 0.2, 400), (4, 0.2, 200)])

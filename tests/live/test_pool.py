@@ -23,7 +23,7 @@ signal.signal(signal.SIGTERM, signal.SIG_IGN)
 if sys.argv[3] == "early":
     door.sendall(rubbish)
     time.sleep(600)
-door.sendall(wire.pack(messages.Ready("", 16000, (), (), "x", 2048, 125, 4)))
+door.sendall(wire.pack(messages.Ready("", 16000, (), (), "x", 2048, 125, 9999, 4)))
 while True:
     data += door.recv(65536)
     for message in wire.whole(data):

@@ -226,6 +226,7 @@ class Ready(Told):
     """The model's process listens; what it can do.
 
     codes_a_second: of its speech, of all codebooks together
+    longest_text: bytes beyond which a text cannot fit, whatever its codes are
     room: conversations in which it can speak at once without a gap; alone, further: the shares of real time that one of
     them takes here, and each more; 0 where nobody had it measured
     """
@@ -236,6 +237,13 @@ class Ready(Told):
     name: str
     max_steps: int
     codes_a_second: float
+    longest_text: int
     room: int = 0
     alone: float = 0.0
     further: float = 0.0
+
+    def too_long(self, text: str) -> str | None:
+        """Why a text is not even told to the model, which would keep others waiting, if it is more than fits."""
+        if len(text) <= self.longest_text and len(text.encode("utf-8", "replace")) <= self.longest_text:
+            return None
+        return f"a text of {len(text):,} characters is more than this model can be given; shorten it"

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import Message
 
-from omni.decode.parts import Audio, Part
+from omni.decode.parts import Audio, Part, Text
 from omni.decode.samplers import GREEDY
 from omni.live.engine import messages
 from omni.live.engine.messages import Ask
@@ -260,6 +260,12 @@ class Known:
         if found is None and name is not None:
             raise RefusedRequestError(f"language {name!r} is not one of the model's", param="language")
         return found
+
+    def check_room(self, parts: Iterable[Part], param: str) -> None:
+        """Raise RefusedRequestError for a text that the model cannot be given, before anybody waits for it."""
+        for part in parts:
+            if isinstance(part, Text) and (why := self._facts().too_long(part.text)):
+                raise RefusedRequestError(why, param=param, code=TOO_LONG)
 
     def _facts(self) -> messages.Ready:
         if self.pool.facts is None:

@@ -11,7 +11,7 @@ import numpy as np
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from omni.decode.parts import Part
+from omni.decode.parts import Part, Text
 from omni.decode.samplers import Sampler
 from omni.live.engine import messages
 from omni.live.engine.messages import Ask
@@ -56,6 +56,7 @@ class Chat:
         if within(body, "n", 1, 1, 128) != 1:
             raise RefusedRequestError("one answer a request; leave n out", param="n")
         told_of = "\n".join(filter(None, (system, told_of)))
+        self.known.check_room((*parts, Text(told_of, "system")), "messages")
         said = self._told(parts, ask, told_of, functions, stops_of(body), key)
         model = words(body, "model") or self.known.name
         shown = {"id": fresh("chatcmpl"), "created": int(time.time()), "model": model}

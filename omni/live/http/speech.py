@@ -145,6 +145,7 @@ class Sounds:
             raise RefusedRequestError("pictures are opaque; leave background out", param="background")
         for name in ("model", "size", "quality"):                       # there is one of each
             words(body, name)
+        self.known.check_room((Text(text),), "prompt")
         await self.examine((Text(text),), None, request.state.key)
         drawn = []
         for _ in range(within(body, "n", 1, 1, 10)):

@@ -16,6 +16,7 @@ from omni.decode.pipeline import Pipeline
 from omni.errors import InputError
 from omni.live.engine import messages, wire
 from omni.live.model.ending import Ending
+from omni.live.model.limits import longest_text
 from omni.live.model.memory import share
 from omni.live.model.pace import Pace, measured, warm
 from omni.live.model.worker import Worker
@@ -36,7 +37,7 @@ def serve(
     def say(message: messages.Told) -> None:
         door.sendall(wire.pack(message))
 
-    known = pipeline.model.config.max_steps, codec.frame_rate * codec.codebooks
+    known = pipeline.model.config.max_steps, codec.frame_rate * codec.codebooks, longest_text(pipeline)
     paced = (pace.room, pace.alone, pace.further) if pace else ()
     say(messages.Ready("", codec.sample_rate, vocab.voices, vocab.languages, name, *known, *paced))
     worker, data = Worker(pipeline, say, ending, memory=memory), bytearray()

@@ -5,12 +5,10 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import takewhile
 
-import numpy as np
-
 from omni.decode.conversation import Seen, Turn, Window
-from omni.decode.generate import TooLongError, Want
+from omni.decode.generate import Want
 from omni.decode.heard import last_sound
-from omni.decode.parts import Audio, Part, Text, in_pieces
+from omni.decode.parts import Part, Text, in_pieces
 from omni.decode.pieces import Piece, tell
 from omni.decode.pipeline import Pipeline
 from omni.decode.stream import Stream
@@ -19,6 +17,7 @@ from omni.live.cut import Cuts
 from omni.live.engine import messages
 from omni.live.engine.messages import Wave
 from omni.live.model.ending import Ending
+from omni.live.model.limits import refuse_endless
 from omni.live.model.listening import Listening
 from omni.live.model.memory import Memory
 from omni.live.model.writing import Writing
@@ -250,7 +249,7 @@ class Talk:
         """Parts, and items that are named, as codes; with a pause before and in whatever takes long."""
         for part in parts:
             if not isinstance(part, str):
-                _refuse_endless(part, self.pipeline)
+                refuse_endless(part, self.pipeline)
             elif part not in self.items:
                 raise InputError(f"there is no item {part!r} in the conversation any more")
         found: Turn = []
@@ -297,20 +296,6 @@ def _unless(mute: str, pieces: Generator[Piece, None, None]) -> Generator[Piece,
             if mute and piece.audio is not None and mute in text:
                 return
             yield piece
-
-
-def _refuse_endless(part: Part, pipeline: Pipeline) -> None:
-    """Raise TooLongError for what cannot fit into the model's past, before all others wait for its codes."""
-    most, text, codec = pipeline.model.config.max_steps, pipeline.tokenizers.text, pipeline.tokenizers.audio
-    if isinstance(part, Text) and text is not None and len(part.text) > most:
-        size = len(part.text.encode("utf-8", "replace"))
-        if size > most * max(map(len, text.pieces())):
-            raise TooLongError(f"a text of {size:,} bytes is more than this model can be given; shorten it")
-    if isinstance(part, Audio) and isinstance(part.source, np.ndarray) and codec is not None:
-        seconds = len(part.source) / (part.sample_rate or codec.sample_rate)
-        if seconds * codec.frame_rate > most:
-            longest = most / codec.frame_rate
-            raise TooLongError(f"{seconds:.0f} s of audio are more than this model can hear ({longest:.0f} s); cut it")
 
 
 def _counted(segments: list[Segment]) -> dict[str, int]:

@@ -15,8 +15,9 @@ from omni.errors import InputError
 from omni.live.hearing.pcm import RATES, from_base64
 from omni.live.hearing.vad import RATE
 from omni.live.protocol import tools
-from omni.live.protocol.events import Event, RefusedError, fresh
+from omni.live.protocol.events import TOO_LONG, Event, RefusedError, fresh
 from omni.live.protocol.history import History, unknown
+from omni.live.protocol.settings import Settings
 
 LARGEST_PICTURE = 10 << 20                                              # bytes
 MOST_PIXELS = 50_000_000
@@ -24,11 +25,19 @@ SIDE = 512                                                              # of wha
 LONGEST_RECORDING = 120                                                 # seconds of one input_audio part
 
 
-def parts(item: Event, encoding: str, where: str = "item") -> tuple[Part, ...]:
-    """What the model gets of an item; encoding: of its audio; where: it stands in its event.
+def parts(item: Event, settings: Settings, where: str = "item") -> tuple[Part, ...]:
+    """What the model gets of an item; settings: of its session; where: it stands in its event.
 
     Raises RefusedError for what it cannot get.
     """
+    found = _parts(item, settings.input_format, where)
+    for part in found:
+        if isinstance(part, Text) and (why := settings.facts.too_long(part.text)):
+            raise RefusedError(why, TOO_LONG, where)
+    return found
+
+
+def _parts(item: Event, encoding: str, where: str) -> tuple[Part, ...]:
     kind = item["type"]
     if kind == "function_call":
         return (Text(tools.written(item["name"], item["arguments"]), "assistant"),)
@@ -43,14 +52,14 @@ def parts(item: Event, encoding: str, where: str = "item") -> tuple[Part, ...]:
     return tuple(part for part in found if part is not None)
 
 
-def given(said: list[Event] | None, history: History, encoding: str) -> tuple[Part | str, ...] | None:
+def given(said: list[Event] | None, history: History, settings: Settings) -> tuple[Part | str, ...] | None:
     """What a response is to answer instead of the conversation: parts, and ids of items. Raises RefusedError."""
     if said is None:
         return None
     found: list[Part | str] = []
     for index, item in enumerate(said):
         if item["type"] != "item_reference":
-            found += parts(item, encoding, f"response.input.{index}")
+            found += parts(item, settings, f"response.input.{index}")
         elif item["id"] in history:
             found.append(item["id"])
         else:

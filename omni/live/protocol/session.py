@@ -124,7 +124,7 @@ class Session:
     def _create(self, event: Event) -> None:
         item, after = event["item"], event.get("previous_item_id")
         self.items.check_room(item.get("id"), after)
-        said = items.parts(item, self.settings.input_format)
+        said = items.parts(item, self.settings)
         self.handed += items.seconds(said)
         told = items.known(item)
         self.line.tell(messages.Put(self.line.name, told["id"], said, "" if after == ROOT else after))
@@ -152,7 +152,7 @@ class Session:
             raise RefusedError("a session of type transcription gives no responses; open one of type realtime")
         wanted = event.get("response") or {}
         settings = self.settings.with_response(wanted)
-        given = items.given(wanted.get("input"), self.items, self.settings.input_format)
+        given = items.given(wanted.get("input"), self.items, self.settings)
         self.handed += items.seconds(given)
         apart = wanted.get("conversation") == "none"
         if not apart and (active := self.speaking.current) is not None:

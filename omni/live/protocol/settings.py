@@ -10,7 +10,7 @@ from omni.live.engine.messages import Ask, Ready
 from omni.live.hearing.pcm import RATES
 from omni.live.hearing.turns import EAGERNESS, Rules
 from omni.live.protocol import tools
-from omni.live.protocol.events import RefusedError, fresh
+from omni.live.protocol.events import TOO_LONG, RefusedError, fresh
 
 LONGEST_ANSWER = 20.0                                                   # seconds of speech
 LONGEST_TEXT = 256                                                      # tokens of a written answer
@@ -146,9 +146,7 @@ class Settings:
     @property
     def system(self) -> str:
         """What goes before the conversation: the instructions, and which functions there are and how to call them."""
-        must = self.session["tool_choice"] not in ("auto", "none")
-        functions = tools.instructions(tools.offered(self.session), must)
-        return "\n".join(filter(None, (self.session["instructions"], functions)))
+        return _system(self.session)
 
     @property
     def ask(self) -> Ask:
@@ -199,7 +197,9 @@ class Settings:
         session["instructions"] = session["instructions"] or ""
         session["tools"] = session["tools"] or []
         session["tool_choice"] = session["tool_choice"] or "auto"
-        tools.offered(session)
+        if why := self.facts.too_long(_system(session)):
+            where = "instructions" if self.facts.too_long(session["instructions"]) else "tools"
+            raise RefusedError(why, TOO_LONG, f"session.{where}")
 
 
 def preset(name: str | None, facts: Ready) -> str | None:
@@ -216,6 +216,13 @@ def language_of(name: object, facts: Ready) -> str | None:
     """The model's language of this code, or of that of a region such as fr-FR; None where it has none."""
     tag = name.lower() if isinstance(name, str) else ""
     return next((str(one) for one in (name, tag.partition("-")[0], tag) if one in facts.languages), None)
+
+
+def _system(session: dict[str, Any]) -> str:
+    """Raises RefusedError for functions that cannot be offered."""
+    must = session["tool_choice"] not in ("auto", "none")
+    functions = tools.instructions(tools.offered(session), must)
+    return "\n".join(filter(None, (session["instructions"], functions)))
 
 
 def _detection(given: dict[str, Any] | None) -> dict[str, Any] | None:
