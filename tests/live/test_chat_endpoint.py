@@ -129,6 +129,12 @@ def test_a_text_that_cannot_fit_is_not_even_told_to_the_model(asked: Any, path: 
     assert not orders
 
 
+@pytest.mark.parametrize("tools", [{}, {"tools": []}])
+def test_a_call_is_not_required_where_there_is_nothing_to_call(asked: Any, tools: dict[str, Any]) -> None:
+    answer = asked[0]({"messages": [HELLO], "tool_choice": "required", **tools})
+    assert answer.status_code == 400 and answer.json()["error"]["param"] == "tool_choice"
+
+
 @pytest.mark.parametrize(("letters", "seconds", "status"), [(501, 20, 400), (300, 0.2, 400), (4, 0.2, 200)])
 def test_a_text_that_cannot_be_said_whole_is_not_said_in_half(
     asked: Any, monkeypatch: pytest.MonkeyPatch, letters: int, seconds: float, status: int

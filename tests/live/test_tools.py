@@ -125,6 +125,7 @@ def test_the_model_is_told_of_the_functions_that_are_chosen(talking: Talking, ch
     [
         ({"tools": [{"type": "mcp", "server_label": "x", "server_url": "https://x.example"}]}, "session.tools"),
         ({"tools": [WEATHER], "tool_choice": {"type": "function", "name": "clock"}}, "session.tool_choice"),
+        ({"tool_choice": "required"}, "session.tool_choice"),
         ({"tools": [WEATHER, {"type": "function"}]}, "session.tools.1.name"),
         ({"tools": [{"type": "function", "function": {"name": "clock"}}]}, "session.tools.0.name"),
         ({"tools": [{**WEATHER, "parameters": 5}]}, "session.tools.0.parameters"),

@@ -26,6 +26,8 @@ def offered(session: Event) -> list[Event]:
             raise RefusedError(message, "missing_required_parameter", f"{where}.name")
         if not isinstance(tool.get("parameters") or {}, dict):
             raise RefusedError("the parameters of a function are an object", param=f"{where}.parameters")
+    if choice == "required" and not tools:
+        raise RefusedError("a call is required, but there are no tools; name some", param="session.tool_choice")
     if not isinstance(choice, dict):
         return [] if choice == "none" else list(tools)
     found = [tool for tool in tools if tool.get("name") == choice.get("name")]
