@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from openai.types.audio import TranscriptionVerbose
 from starlette.testclient import TestClient
 from talking import Calm, Talking, answering, finish, kinds, noted, only, opened, refused, silence
 
@@ -154,6 +155,20 @@ def test_a_transcript_that_does_not_end_stands_as_it_is(pipeline, spoken, monkey
     assert written["usage"]["output_tokens"] == 1
     talking.say("response.create", response={"output_modalities": ["text"]})
     assert asked == [written["transcript"].strip()]
+
+
+@pytest.mark.parametrize(("named", "told"), [({"language": "en-GB"}, "en"), ({}, "und")])
+def test_a_verbose_transcript_has_the_whole_recording_as_its_segment(pipeline, spoken, named: Any, told: str) -> None:
+    process: Any = answering(pipeline)
+    client, file = TestClient(application(Pool([process], 1), Door()), headers={"host": "localhost"}), io.BytesIO()
+    soundfile.write(file, spoken, 24_000, format="WAV")
+    form = {"response_format": "verbose_json", **named}
+    answer = client.post("/v1/audio/transcriptions", files={"file": ("x.wav", file.getvalue())}, data=form)
+    verbose = TranscriptionVerbose.model_validate(answer.json(), strict=True)
+    (segment,) = verbose.segments or []
+    assert (segment.id, segment.start, segment.end, segment.text) == (0, 0, verbose.duration, verbose.text)
+    assert verbose.text and verbose.language == told
+    assert verbose.duration == pytest.approx(len(spoken) / 24_000, abs=0.1)
 
 
 def test_over_http_a_transcript_is_as_long_as_the_recording_or_none(pipeline, spoken, monkeypatch) -> None:

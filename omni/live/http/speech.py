@@ -5,6 +5,7 @@ import base64
 import io
 import secrets
 import time
+import zlib
 from collections.abc import AsyncIterator
 
 import numpy as np
@@ -39,6 +40,7 @@ from omni.live.protocol.settings import LONGEST_ANSWER
 LONGEST_INPUT = 4096                                                    # characters, as OpenAI's endpoints have it
 FASTEST, SLOWEST = 25, 5                                                # letters said in a second, at most and least
 LARGEST_UPLOAD = 25 << 20                                               # bytes, likewise
+UNKNOWN = "und"                                                         # ISO 639-2 for a language that nobody named
 PICTURES = ("png", "jpeg", "webp")                                      # files that pictures come as
 
 
@@ -123,7 +125,7 @@ class Sounds:
         seconds = len(wave) / self.known.rate
         told: dict[str, object] = {"text": text, "usage": {"type": "duration", "seconds": max(1, round(seconds))}}
         if shape == "verbose_json":
-            told |= {"duration": seconds, "language": known or "", "segments": [], "words": []}
+            told |= {"duration": seconds, "language": known or UNKNOWN, "segments": [_segment(text, seconds)]}
         return JSONResponse(told)
 
     async def draw(self, request: Request) -> Response:
@@ -178,6 +180,16 @@ def _check_transcribable(form: FormData) -> None:
         wrong = True
     if wrong:
         raise RefusedRequestError("temperature must be a number, 0 to 1", param="temperature")
+
+
+def _segment(text: str, seconds: float) -> dict[str, object]:
+    """The whole recording as the one segment of a verbose transcript: when in it something was said is not known."""
+    written = text.encode()
+    return {
+        "id": 0, "seek": 0, "start": 0.0, "end": seconds, "text": text, "tokens": [], "temperature": 0.0,
+        "avg_logprob": 0.0, "no_speech_prob": 0.0 if written else 1.0,
+        "compression_ratio": len(written) / len(zlib.compress(written)),  # as Whisper has it: a loop has much
+    }  # fmt: skip
 
 
 def _too_long(text: str) -> RefusedRequestError:
