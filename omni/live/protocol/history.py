@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from omni.live.protocol.events import Event, RefusedError
+from omni.live.protocol.events import Event, RefusedError, server
 
 MOST = 500                                                              # items; a full conversation forgets its oldest
 ROOT = "root"                                                           # names the place before the first item
@@ -47,6 +47,12 @@ class History:
         items = {**self._items, item["id"]: item}
         self._items = {name: items[name] for name in names}
         return self._before(item["id"])
+
+    def tell(self, item: Event, after: str | None, send: Callable[[Event], None]) -> None:
+        """Add an item that is whole, and tell the client so."""
+        previous = self.add(item, after)
+        for what in ("added", "done"):
+            send(server(f"conversation.item.{what}", previous_item_id=previous, item=item))
 
     def put(self, item: Event) -> str | None:
         """Add an item at the end, or in the place of the one with its id. Returns the id of the one before it."""

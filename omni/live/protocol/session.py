@@ -5,17 +5,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar, TypeVar
 
-from omni.errors import InputError
 from omni.live.engine import messages
 from omni.live.engine.pool import Line
 from omni.live.guard import Aside, Guards
-from omni.live.hearing.pcm import Wave
-from omni.live.hearing.turns import Change
-from omni.live.hearing.vad import RATE
 from omni.live.protocol import events, items
 from omni.live.protocol.events import Event, RefusedError, server
+from omni.live.protocol.hearing import Hearing
 from omni.live.protocol.history import ROOT, History
-from omni.live.protocol.microphone import Microphone, milliseconds
 from omni.live.protocol.response import Response
 from omni.live.protocol.settings import Settings
 from omni.live.protocol.speaking import Speaking
@@ -44,17 +40,15 @@ class Session:
         self.settings = Settings(line.facts, seconds, kind)
         self.items = History(self._forget)
         self.speaking = Speaking(line, send, self.items, guards, self._examine, limits)
-        self._due = False                                               # a response is owed once the current one ends
-        self._turn = events.fresh("item")                               # what the user is saying will be this item
-        self._judged, self.handed = 0, 0.0                              # seconds of sound that came in whole recordings
+        self.handed = 0.0                                               # seconds of sound that came in whole recordings
         self.transcripts = Transcripts(line, send, self.items)
-        self.microphone = Microphone(self.settings, line.facts.sample_rate)
+        self.hearing = Hearing(line, send, self.settings, self.items, self.speaking, self.transcripts)
         send(server("session.created", session=self.settings.shown))
 
     @property
     def heard(self) -> float:
         """Seconds of sound that came in by the microphone."""
-        return self.microphone.heard / RATE
+        return self.hearing.heard
 
     # ---- from the client
 
@@ -63,7 +57,7 @@ class Session:
         try:
             event = events.read(text)
             self._handlers[event["type"]](self, event)
-            self._give_due()
+            self.hearing.give_due()
             return str(event["type"])
         except RefusedError as refused:
             self.send(events.error(str(refused), refused.code, refused.param, events.event_id(text)))
@@ -82,38 +76,23 @@ class Session:
             raise RefusedError("the voice cannot change once it was heard; open a new session", "cannot_update_voice")
         if before.system != after.system:
             self.line.tell(messages.Instruct(self.line.name, after.system))
-        self.settings = after
+        self.settings = self.hearing.settings = after
         heard_anew = before.rules != after.rules or before.input_format != after.input_format
         if heard_anew or before.answers_turns != after.answers_turns:   # what a pause drew up is not said
             self.speaking.drop_draft()
         if heard_anew:
-            self._listen()
+            self.hearing.listen()
         self.send(server("session.updated", session=after.shown))
 
     def _append(self, event: Event) -> None:
-        speaking = self.microphone.speaking or self.microphone.turns is None
-        try:
-            wave, changes = self.microphone.hear(event["audio"])
-        except InputError as error:
-            raise RefusedError(str(error), param="audio") from None
-        if speaking:
-            self._tell_model(wave)
-        for change in changes:
-            self._change(change)
-        self._idle()
+        self.hearing.append(event["audio"])
 
     def _commit(self, event: Event) -> None:
-        microphone = self.microphone
-        if microphone.heard == microphone.since:
-            raise RefusedError("the input audio buffer is empty; append audio first", "input_audio_buffer_commit_empty")
-        if microphone.turns is not None and not microphone.speaking:
-            self._tell_model(microphone.from_sample(microphone.since))
-        self.speaking.drop_draft()
-        self._end_turn(respond=False)
+        self.hearing.commit()
 
     def _clear(self, event: Event) -> None:
         self.speaking.drop_draft()
-        self._listen()
+        self.hearing.listen()
         self.send(server("input_audio_buffer.cleared"))
 
     def _clear_output(self, event: Event) -> None:
@@ -128,7 +107,7 @@ class Session:
         self.handed += items.seconds(said)
         told = items.known(item)
         self.line.tell(messages.Put(self.line.name, told["id"], said, "" if after == ROOT else after))
-        self._add(told, after)
+        self.items.tell(told, after, self.send)
         if self.speaking.asked.put(told["id"], said):
             self.transcripts.write_down(told["id"], self.settings.language, soon=True)
 
@@ -182,7 +161,7 @@ class Session:
     def _follow(self, do: Callable[[], None]) -> None:
         try:
             do()
-            self._give_due()
+            self.hearing.give_due()
         except Exception as error:                                      # others listen to the same process
             self.send(events.fault(error))
 
@@ -195,8 +174,8 @@ class Session:
                 response.say(message)
             case messages.Ended() if response is not None:
                 response.end(message)
-            case messages.Judged() if message.number == self._judged and self.microphone.turns is not None:
-                self.microphone.turns.ended = message.ended
+            case messages.Judged():
+                self.hearing.judged(message)
             case messages.Wrote():
                 self.transcripts.wrote(message)
             case messages.Transcribed():
@@ -205,12 +184,6 @@ class Session:
                 self.transcripts.whole(message, self.settings.answers)
             case messages.Failed():
                 self._failed(message, response)
-
-    def _give_due(self) -> None:
-        """Begin the answer that is owed, once no other is being given."""
-        if self._due and self.speaking.current is None:
-            self._due = False
-            self.speaking.ask(self.settings)
 
     def lost(self) -> None:
         """The model's process has died, and with it what it knew of the conversation."""
@@ -230,86 +203,12 @@ class Session:
         if response is not None:
             self.speaking.failed(response, code, kind)
 
-    # ---- hearing
-
-    def _listen(self) -> None:
-        """Begin to listen afresh; what was half said is forgotten."""
-        self.line.tell(messages.Unhear(self.line.name))
-        self.microphone = Microphone(self.settings, self.line.facts.sample_rate, self.microphone.heard)
-
-    def _change(self, change: Change) -> None:
-        if change.kind == "started":
-            self._begin_turn(change.at)
-        elif change.kind == "paused":
-            self._speculate()
-        elif change.kind == "resumed":
-            self.speaking.drop_draft()
-        else:
-            self._end_turn(respond=True, at=change.at)
-
-    def _begin_turn(self, at: int) -> None:
-        start = self.microphone.begin(at)
-        self.send(server("input_audio_buffer.speech_started", audio_start_ms=milliseconds(start), item_id=self._turn))
-        if self.settings.interrupted:
-            self.speaking.interrupt()
-        self._tell_model(self.microphone.from_sample(start))
-
-    def _speculate(self) -> None:
-        """The user pauses: let the model judge whether that was all, and begin an answer in case it was."""
-        if (rules := self.settings.rules) and rules.silence_ms is None:  # otherwise its word is not asked for
-            self._judged += 1
-            self.line.tell(messages.Judge(self.line.name, self._judged))
-        if self.settings.answers_turns and self.speaking.current is None:
-            self.speaking.draw_up(self.settings, self._turn)
-
-    def _end_turn(self, respond: bool, at: int | None = None) -> None:
-        """What the user said is an item now; `respond`: and is to be answered, as far as the client wants that."""
-        name, self._turn = self._turn, events.fresh("item")
-        self.speaking.finished = None                                   # no silence counts before the next answer
-        if at is not None:
-            self.send(server("input_audio_buffer.speech_stopped", audio_end_ms=milliseconds(at), item_id=name))
-        draft = self.speaking.keep_draft()
-        if draft is None:
-            self.line.tell(messages.Commit(self.line.name, name))
-        self.send(server("input_audio_buffer.committed", item_id=name, previous_item_id=self.items.last))
-        self._add(items.user_audio(name), None)
-        self.microphone.empty(at)
-        minded = self.settings.answers and self.speaking.asked.spoke(name)
-        if draft is not None:
-            self.speaking.begin(draft)
-        elif respond and self.settings.answers_turns:
-            if self.speaking.current is None:
-                self.speaking.ask(self.settings)
-            else:
-                self._due = True
-        self.transcripts.order(name, self.settings, minded)
-
-    def _idle(self) -> None:
-        """Nobody says anything any more: speak to the user, where the client wants that."""
-        microphone, rules, quiet = self.microphone, self.settings.rules, self.speaking.quiet_for()
-        if rules is None or rules.idle_ms is None or quiet is None or microphone.speaking:
-            return
-        if quiet > rules.idle_ms / 1000:
-            start = max(microphone.since, microphone.heard - rules.idle_ms * RATE // 1000)
-            span = {"audio_start_ms": milliseconds(start), "audio_end_ms": milliseconds(microphone.heard)}
-            self.send(server("input_audio_buffer.timeout_triggered", **span, item_id=self._turn))
-            self._tell_model(microphone.from_sample(start))
-            self._end_turn(respond=True)
-
-    def _tell_model(self, wave: Wave) -> None:
-        self.line.tell(messages.Hear(self.line.name, self.microphone.to_model(wave)))
-
     # ---- items
 
     def _forget(self, name: str) -> None:
         """The conversation has an item no more."""
         self.line.tell(messages.Delete(self.line.name, name))
         self.send(server("conversation.item.deleted", item_id=name))
-
-    def _add(self, item: Event, after: str | None) -> None:
-        previous = self.items.add(item, after)
-        self.send(server("conversation.item.added", previous_item_id=previous, item=item))
-        self.send(server("conversation.item.done", previous_item_id=previous, item=item))
 
     _handlers: ClassVar[dict[str, Callable[[Any, Event], None]]] = {
         "session.update": _update, "input_audio_buffer.append": _append, "input_audio_buffer.commit": _commit,
