@@ -206,3 +206,15 @@ def test_an_answer_that_is_stopped_is_billed_as_far_as_it_was_made(talking: Talk
     made = whole["output_token_details"]
     assert first["audio_tokens"] == 0 and first["text_tokens"] < made["text_tokens"] == second["text_tokens"]
     assert 0 < second["audio_tokens"] < made["audio_tokens"]
+
+
+def test_clearing_what_is_played_is_always_told(talking: Talking) -> None:
+    cleared = only(talking.say("output_audio_buffer.clear"), "output_audio_buffer.cleared")
+    assert cleared["response_id"] == ""                                 # nothing was ever said
+    talking.say("conversation.item.create", item=text("Hello"))
+    given = talking.raw(json.dumps({"type": "response.create"}), steps=3)
+    name = only(given, "response.created")["response"]["id"]
+    events = talking.say("output_audio_buffer.clear")
+    assert only(events, "response.done")["response"]["status"] == "cancelled"
+    assert events[-1]["type"] == "output_audio_buffer.cleared" and events[-1]["response_id"] == name
+    assert only(talking.say("output_audio_buffer.clear"), "output_audio_buffer.cleared")["response_id"] == name

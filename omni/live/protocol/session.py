@@ -96,9 +96,13 @@ class Session:
         self.send(server("input_audio_buffer.cleared"))
 
     def _clear_output(self, event: Event) -> None:
-        """Of use over WebRTC alone; over a WebSocket the client holds the buffer, so stopping the answer is all."""
+        """Of use over WebRTC alone; over a WebSocket the client holds the buffer, so stopping the answer is all. It is
+        told whether anything is being said or not, and names the latest answer, if there was one.
+        """
         if self.speaking.current is not None:
             self.speaking.cancel(self.speaking.current, "client_cancelled")
+        last = self.speaking.last
+        self.send(server("output_audio_buffer.cleared", response_id=last.id if last is not None else ""))
 
     def _create(self, event: Event) -> None:
         item, after = event["item"], event.get("previous_item_id")
