@@ -1,6 +1,8 @@
 """The demo page as it is served: complete, and nothing that its policy forbids. (`make browser` uses it.)"""
 
 import re
+import shutil
+import subprocess
 from html.parser import HTMLParser
 from pathlib import PurePosixPath
 
@@ -68,6 +70,20 @@ def test_everything_that_the_page_loads_is_there_and_is_used(client: TestClient)
 @pytest.mark.parametrize("path", ["/page/../app.py", "/page/%2e%2e/http/app.py", "/page/nothing.js"])
 def test_nothing_else_is_served(client: TestClient, path: str) -> None:
     assert client.get(path).status_code == 404
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="no node here to run the page's script with")
+@pytest.mark.parametrize(
+    ("tag", "wanted"),
+    [("fil-PH", None), ("fi", "fi"), ("fi-FI", "fi"), ("pt-BR", "pt-BR"), ("PT-br", "pt-BR"), ("pt-PT", "pt"),
+     ("zh-Hant-TW", "zh"), ("e", None)],
+)  # fmt: skip
+def test_the_page_begins_with_the_language_of_the_browser(tag: str, wanted: str | None) -> None:
+    asked = f"console.log(languageOf({tag!r}, ['en', 'fi', 'pt', 'pt-BR', 'zh']) ?? '')"
+    script = (PAGE / "settings.js").read_text("utf-8") + asked
+    command = ["node", "--input-type=module"]
+    found = subprocess.run(command, input=script, capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == (wanted or "")
 
 
 def test_what_a_page_must_know_before_it_has_a_key() -> None:

@@ -22,7 +22,7 @@ export class Settings {
     const names = new Intl.DisplayNames([navigator.language], { type: "language" });
     const byName = [...languages].sort((a, b) => names.of(a).localeCompare(names.of(b)));
     fill(this.form.elements.language, byName, (code) => names.of(code));
-    const language = languages.find((code) => navigator.language.startsWith(code)) ?? "en";
+    const language = languageOf(navigator.language, languages) ?? "en";
     for (const [name, value] of Object.entries({ language, ...this.chosen })) this.set(name, value);
     this.show();
   }
@@ -82,6 +82,12 @@ export class Settings {
     }
     this.form.querySelector("#silence-shown").value = `${silence.value} ms`;
   }
+}
+
+/** That of the codes which is the tag itself, or else the tag's language: fil-PH is no Finnish. */
+export function languageOf(tag, codes) {
+  const wanted = [tag, tag.split("-")[0]].map((name) => name.toLowerCase());
+  return wanted.map((name) => codes.find((code) => code.toLowerCase() === name)).find(Boolean);
 }
 
 function kept() {
