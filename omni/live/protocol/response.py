@@ -35,10 +35,13 @@ class Response:
     def __init__(
         self, settings: Settings, model_rate: int, guard: Guard | None, aside: Aside,
         went_on: Callable[["Response", str | None], None], in_conversation: bool = True, metadata: Any = None,
+        cause: str | None = None,
     ) -> None:  # fmt: skip
-        """aside: where its guard works; went_on: told whenever more of it was sent, or why the guard stops it."""
+        """aside: where its guard works; went_on: told whenever more of it was sent, or why the guard stops it; cause:
+        id of the client's event that asked for it.
+        """
         self.id, self.item = fresh("resp"), fresh("item")
-        self.settings, self.in_conversation, self.metadata = settings, in_conversation, metadata
+        self.settings, self.in_conversation, self.metadata, self.cause = settings, in_conversation, metadata, cause
         self.speaks, self.encoding = settings.speaks, settings.output_format
         self.begun = self.done = False
         self.cleared, self.ahead = True, UNCLEARED

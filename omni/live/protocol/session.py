@@ -40,6 +40,7 @@ class Session:
         self.settings = Settings(line.facts, seconds, kind)
         self.items = History(self._forget)
         self.speaking = Speaking(line, send, self.items, guards, self._examine, limits)
+        self._causes: dict[str, str] = {}                               # ids of the events that items came with
         self.handed = 0.0                                               # seconds of sound that came in whole recordings
         self.transcripts = Transcripts(line, send, self.items)
         self.hearing = Hearing(line, send, self.settings, self.items, self.speaking, self.transcripts)
@@ -110,6 +111,8 @@ class Session:
         said = items.parts(item, self.settings)
         self.handed += items.seconds(said)
         told = items.known(item)
+        if event.get("event_id"):
+            self._causes[told["id"]] = event["event_id"]
         self.line.tell(messages.Put(self.line.name, told["id"], said, "" if after == ROOT else after))
         self.items.tell(told, after, self.send)
         if self.speaking.asked.put(told["id"], said):
@@ -143,7 +146,7 @@ class Session:
             raise RefusedError(message, "conversation_already_has_active_response")
         if not apart:
             self.speaking.drop_draft()
-        self.speaking.ask(settings, wanted.get("metadata"), given, apart=apart)
+        self.speaking.ask(settings, wanted.get("metadata"), given, apart, event.get("event_id"))
 
     def _cancel_response(self, event: Event) -> None:
         name = event.get("response_id")
@@ -200,7 +203,8 @@ class Session:
             self.speaking.drop_draft()
             return
         code, kind = events.failure(message.fault, message.full, message.long)
-        self.send(events.error(message.message, code, kind=kind))
+        cause = self._causes.get(message.item or "") if response is None else response.cause
+        self.send(events.error(message.message, code, cause=cause, kind=kind))
         if message.item is not None and message.item in self.items:
             self.items.remove(message.item)                             # the client was told that it is there
             self._forget(message.item)
@@ -211,6 +215,7 @@ class Session:
 
     def _forget(self, name: str) -> None:
         """The conversation has an item no more."""
+        self._causes.pop(name, None)
         self.line.tell(messages.Delete(self.line.name, name))
         self.send(server("conversation.item.deleted", item_id=name))
 

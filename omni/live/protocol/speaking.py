@@ -50,16 +50,18 @@ class Speaking:
         return self._responses.get(name or "")
 
     def ask(
-        self, settings: Settings, metadata: Any = None, said: tuple[Part | str, ...] | None = None, apart: bool = False
-    ) -> None:
-        """Begin a response to the conversation, or to what is `said` instead; apart: out of band.
+        self, settings: Settings, metadata: Any = None, said: tuple[Part | str, ...] | None = None, apart: bool = False,
+        cause: str | None = None,
+    ) -> None:  # fmt: skip
+        """Begin a response to the conversation, or to what is `said` instead; apart: out of band; cause: id of the
+        client's event that asks for it.
 
         Raises RefusedError where as many are out of band as there may be.
         """
         if apart and sum(not one.in_conversation for one in self._responses.values()) >= MOST_APART:
             message = f"{MOST_APART} responses out of band are active; wait until one is done, or cancel one"
             raise RefusedError(message, "too_many_active_responses")
-        response = self._new(settings, metadata, not apart)
+        response = self._new(settings, metadata, not apart, cause)
         self._order(response, None, said)
         self.begin(response, said)
 
@@ -103,7 +105,7 @@ class Speaking:
         for response in self._waiting() if self.asked.postponed else ():
             self._line.tell(messages.Stop(self._line.name, response.id))
             self._forget_unsent(response)
-            self._send(events.error(FULL, "server_full", kind="server_error"))
+            self._send(events.error(FULL, "server_full", cause=response.cause, kind="server_error"))
             self.failed(response, "server_full", "server_error")
         self.asked.look_on()
         self._clear()
@@ -178,10 +180,12 @@ class Speaking:
             return None
         return time.monotonic() - max(self.finished, (self.last.first_audio or 0.0) + self.last.sent)
 
-    def _new(self, settings: Settings, metadata: Any, in_conversation: bool) -> Response:
+    def _new(
+        self, settings: Settings, metadata: Any, in_conversation: bool, cause: str | None = None
+    ) -> Response:  # fmt: skip
         guards = self._answers if in_conversation or self._guards is None else self._guards.answer
         guard, rate = guards(settings.voice) if guards else None, self._line.facts.sample_rate
-        response = Response(settings, rate, guard, self._aside, self._went_on, in_conversation, metadata)
+        response = Response(settings, rate, guard, self._aside, self._went_on, in_conversation, metadata, cause)
         self._responses[response.id] = response
         return response
 
@@ -237,7 +241,7 @@ class Speaking:
         self._forget_unsent(response)
         response.finish("incomplete", "content_filter")
         self._over(response)
-        self._send(events.error(reason, "content_filter", kind="guard"))
+        self._send(events.error(reason, "content_filter", cause=response.cause, kind="guard"))
 
     def _over(self, response: Response) -> None:
         """Take note when a response has ended."""
