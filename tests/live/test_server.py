@@ -207,6 +207,14 @@ def test_the_door_has_done_all_this_without_torch(url: str) -> None:
     assert "libtorch" not in Path(f"/proc/{door}/maps").read_text()
 
 
+def test_a_broken_form_is_the_clients_affair_and_not_the_logs(capfd: pytest.CaptureFixture[str]) -> None:
+    with server(None, None) as address:
+        at = address.replace("ws://", "http://").replace("/realtime", "/audio/transcriptions")
+        kind = {"content-type": "multipart/form-data; boundary=x"}
+        assert httpx.post(at, content=b"no form", headers=kind, trust_env=False).status_code == 400
+    assert capfd.readouterr().err == ""
+
+
 def test_a_long_append_is_cut_without_changing_it() -> None:
     sound = base64.b64encode(os.urandom(300_000)).decode()
     message = json.dumps({"type": "input_audio_buffer.append", "audio": sound})

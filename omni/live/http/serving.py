@@ -25,6 +25,7 @@ def serve(
     if cert is not None:
         _check_certificate(cert, key)
     logging.basicConfig(format="omni: %(message)s")
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)       # its warnings are of what clients send
     listening = _listening(host, port)
     scheme = "https" if cert else "http"
     shown = f"[{host}]" if ":" in host else host
