@@ -4,8 +4,8 @@ Each preset's training recordings, through the codec as the assistant's speech i
 other presets', and what follows where one of these takes over from it: logistic regression on the embeddings. The
 speakers of HELD_OUT are never trained on: they measure it.
 
-DECAY, LIMIT and what is heard were chosen by cross-validation over the training speakers: of the ways without a false
-alarm there, that which stops most drifts within half a second.
+DECAY, LIMIT and what is heard were chosen by cross-validation over the training speakers: of the ways with one false
+alarm in sixty conversations at most, that which stops most drifts within half a second.
 """
 
 import argparse

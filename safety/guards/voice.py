@@ -1,6 +1,6 @@
 """Voice guard: the assistant speaks in the preset voice it was given, or it stops.
 
-A linear classifier over the speaker embedding (safety.guards.embedding), one for each preset, says after every 160 ms
+A linear classifier over the speaker embedding (safety.guards.embedding), one for each preset, says after every 80 ms
 of voice how much likelier the preset is than anybody else. Its evidence is added up, never below nothing (CUSUM, Page
 1954): a doubtful step is forgiven, two of them or a clear one are not. A conversation has one guard, which keeps the
 evidence from answer to answer: what drifts a little in each of many short answers is found too.
@@ -20,8 +20,8 @@ from omni.safety.guards.embedding import Voiceprint
 
 FILE = Path(__file__).with_name("presets.safetensors")                  # made by safety.guards.enrol
 CLIP = 3.0                                                              # nats that one step may say for or against
-LIMIT = 2.0                                                             # nats against the preset at which it stops
-YOUNG = 2                                                               # first steps of a sound, which say little
+LIMIT = 3.0                                                             # nats against the preset at which it stops
+YOUNG = 4                                                               # first steps of a sound, which say little
 
 
 @dataclass

@@ -102,6 +102,7 @@ def test_what_drifts_a_little_in_each_answer_is_found_in_the_conversation(monkey
     """Embeddings are planted as above; an answer is a word of steps, and tells at which it was stopped."""
     weights = np.zeros(WIDTH + 1, np.float32)
     weights[0] = 0.8 * voice.LIMIT
+    monkeypatch.setattr(voice, "YOUNG", 2)
     monkeypatch.setattr(voice, "enrolled", lambda name: weights)
     monkeypatch.setattr(together, "enrolled", lambda name: weights)
     monkeypatch.setattr(together, "encoder", lambda: None)
