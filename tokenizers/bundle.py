@@ -1,30 +1,31 @@
 """The tokenizers that a model speaks through, saved under one folder: text/, audio/ and image/."""
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from omni.errors import InputError
 from omni.files import read_json
 from omni.tokenizers.text import TextTokenizer
 
 if TYPE_CHECKING:                                                       # each is imported when a folder holds one
-    from omni.tokenizers.audio.codec import Codec
-    from omni.tokenizers.audio.pretrained import PretrainedCodec
-    from omni.tokenizers.image.autoencoder import ImageTokenizer
-    from omni.tokenizers.image.pretrained import PretrainedImage
+    from omni.tokenizers.audio.codec import AudioCodec
+    from omni.tokenizers.image.autoencoder import PictureTokenizer
 
 MODALITIES = ("text", "audio", "image")
+LOADERS = "omni.tokenizers"                                             # entry points of other packages, by model_type
 
 
 @dataclass
 class Tokenizers:
-    """One tokenizer a modality; None where there is none. Pretrained adapters stand in for our own by their face."""
+    """One tokenizer a modality; None where there is none. Others than our own stand in by their face."""
 
     text: TextTokenizer | None = None
-    audio: "Codec | PretrainedCodec | None" = None
-    image: "ImageTokenizer | PretrainedImage | None" = None
+    audio: "AudioCodec | None" = None
+    image: "PictureTokenizer | None" = None
 
     @classmethod
     def load(cls, folder: Path | str) -> "Tokenizers":
@@ -56,28 +57,57 @@ class Tokenizers:
         return digest.hexdigest()[:16]
 
 
-def load_audio(folder: Path | str) -> "Codec | PretrainedCodec":
-    """Our own codec, or the adapter of a pretrained one, as the folder's config.json says."""
-    from omni.tokenizers.audio.codec import Codec
+def load_audio(folder: Path | str) -> "AudioCodec":
+    """The codec that the folder's config.json names: our own, a pretrained one, or one of another package.
 
-    if _is_ours(folder):
+    Raises InputError where there is none, it is broken, or nothing installed loads it.
+    """
+    from omni.tokenizers.audio.codec import AudioCodec, Codec
+
+    kind = _kind(folder)
+    if kind is None:
         return Codec.load(folder)
-    from omni.tokenizers.audio.pretrained import PretrainedCodec
+    from omni.tokenizers.audio.pretrained import MODELS, PretrainedCodec
 
-    return PretrainedCodec.load(folder)
+    return PretrainedCodec.load(folder) if kind in MODELS else _of_others(folder, kind, MODELS, AudioCodec)
 
 
-def load_image(folder: Path | str) -> "ImageTokenizer | PretrainedImage":
-    """Our own image tokenizer, or the adapter of a pretrained one, as the folder's config.json says."""
-    from omni.tokenizers.image.autoencoder import ImageTokenizer
+def load_image(folder: Path | str) -> "PictureTokenizer":
+    """The same of an image tokenizer."""
+    from omni.tokenizers.image.autoencoder import ImageTokenizer, PictureTokenizer
 
-    if _is_ours(folder):
+    kind = _kind(folder)
+    if kind is None:
         return ImageTokenizer.load(folder)
-    from omni.tokenizers.image.pretrained import PretrainedImage
+    from omni.tokenizers.image.pretrained import MODEL_TYPE, PretrainedImage
 
-    return PretrainedImage.load(folder)
+    known = (MODEL_TYPE,)
+    return PretrainedImage.load(folder) if kind in known else _of_others(folder, kind, known, PictureTokenizer)
 
 
-def _is_ours(folder: Path | str) -> bool:
+def _kind(folder: Path | str) -> str | None:
+    """The `model_type` of a folder's config.json, which our own have none of."""
     values = read_json(Path(folder) / "config.json")
-    return not isinstance(values, dict) or "model_type" not in values
+    return str(values["model_type"]) if isinstance(values, dict) and "model_type" in values else None
+
+
+def _of_others(folder: Path | str, kind: str, ours: Collection[str], face: type) -> Any:
+    """What the loader that an installed package names for a kind makes of a folder. No code of the folder's is run.
+
+    face: the protocol that it must have
+    """
+    loaders = {one.name: one for one in entry_points(group=LOADERS)}
+    if kind not in loaders:
+        raise InputError(
+            f"{folder}: nothing loads a tokenizer of model_type {kind!r}, only {', '.join(sorted({*ours, *loaders}))};"
+            f" install a package with an entry point of that name in the group {LOADERS} (docs/tokenizers.md)"
+        )
+    try:
+        load = loaders[kind].load()
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"{folder}: {loaders[kind].value}, the loader of {kind}, is not there ({error})") from None
+    tokenizer = load(folder)
+    wanted = [name for name in (*face.__annotations__, *vars(face)) if not name.startswith("_")]
+    if missing := [name for name in wanted if not hasattr(tokenizer, name)]:
+        raise InputError(f"{folder}: a {kind} tokenizer lacks {', '.join(missing)} (docs/tokenizers.md)")
+    return tokenizer

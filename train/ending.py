@@ -126,6 +126,6 @@ def heard(pipeline: Pipeline, waves: list[Wave]) -> Iterator[Tensor]:
     assert codec is not None
     said = []
     for wave in waves:
-        codes, _ = codec.encode_stream(torch.from_numpy(wave)[None], codec.start(1))  # type: ignore[arg-type]
+        codes, _ = codec.encode_stream(torch.from_numpy(wave)[None], codec.start(1))
         said.append(codes[0].numpy())
     yield from latest(pipeline.model, pipeline.vocab, said)

@@ -13,8 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from omni.decode.heard import Ear
-from omni.tokenizers.audio.codec import Codec
-from omni.tokenizers.audio.pretrained import PretrainedCodec
+from omni.tokenizers.audio.codec import AudioCodec
 
 if TYPE_CHECKING:
     from omni.decode.pipeline import Answer
@@ -23,9 +22,7 @@ READINGS = 8
 
 
 @torch.inference_mode()
-def clearest(
-    made: Sequence["Answer"], texts: Sequence[str], codec: Codec | PretrainedCodec, ear: Ear
-) -> list["Answer"]:
+def clearest(made: Sequence["Answer"], texts: Sequence[str], codec: AudioCodec, ear: Ear) -> list["Answer"]:
     """Of READINGS answers in speech to each text, in a row, that which spells it most likely when it is heard."""
     kept = []
     for text, readings in zip(texts, zip(*[iter(made)] * READINGS, strict=True), strict=True):
@@ -34,7 +31,7 @@ def clearest(
     return kept
 
 
-def _heard(answer: "Answer", codec: Codec | PretrainedCodec) -> NDArray[np.integer]:
+def _heard(answer: "Answer", codec: AudioCodec) -> NDArray[np.integer]:
     """The codes [frames, codebooks] of an answer's sound."""
     assert answer.audio is not None
     return codec.encode(torch.from_numpy(answer.audio)[None])[0].cpu().numpy()

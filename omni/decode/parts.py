@@ -3,7 +3,7 @@
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -133,7 +133,7 @@ def in_pieces(part: Part, tokenizers: "Tokenizers", vocab: Vocabulary) -> Genera
         return Segment("text", np.array(ids, np.int64), part.role)
     if isinstance(part, Audio) and tokenizers.audio is not None:
         codec = tokenizers.audio
-        state: Any = codec.start(1)                                     # whichever the codec keeps
+        state = codec.start(1)
         wave, codes = part.wave(codec.sample_rate)[None], []
         for number, stretch in enumerate(wave.split(SECONDS * codec.sample_rate, dim=1)):
             if number:

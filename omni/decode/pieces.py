@@ -2,7 +2,7 @@
 
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
@@ -121,7 +121,7 @@ class _SoundReader:
     def __init__(self, tokenizers: "Tokenizers", vocab: Vocabulary) -> None:
         assert tokenizers.audio is not None
         self.codec, self.vocab = tokenizers.audio, vocab
-        self.state: Any = self.codec.start(1)                           # whichever the codec keeps
+        self.state = self.codec.start(1)
         self.steps: list[NDArray[np.int64]] = []
         self.needed = vocab.codebooks if vocab.layout in ("flat", "delay") else 1
 

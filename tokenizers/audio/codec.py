@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +23,11 @@ LONGEST_STRETCH = 30                                                    # second
 
 
 class AudioCodec(Protocol):
-    """What the rest of the system knows of a codec; `Codec` and the pretrained adapters have this face."""
+    """What the rest of the system knows of a codec; `Codec` and the pretrained adapters have this face.
+
+    sample_rate: Hz; frame_rate: frames a second, sample_rate / samples_per_frame; codes are 0..codebook_size - 1.
+    A state is whatever the codec keeps of a stream; it is handed in and back, and one handed in stays as it was.
+    """
 
     sample_rate: int
     frame_rate: float
@@ -31,9 +35,30 @@ class AudioCodec(Protocol):
     codebook_size: int
     samples_per_frame: int
 
-    def encode(self, wave: Tensor) -> Tensor: ...
+    @property
+    def fingerprint(self) -> str:
+        """Checksum of all that codes depend on: equal codecs speak the same codes."""
 
-    def decode(self, codes: Tensor) -> Tensor: ...
+    def encode(self, wave: Tensor) -> Tensor:
+        """Wave, float [batch, samples], to codes, long [batch, ceil(samples/samples_per_frame), codebooks]."""
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Codes, long [batch, frames, codebooks], to a wave, float [batch, frames * samples_per_frame]."""
+
+    def start(self, batch: int) -> Any:
+        """The state before the first sample or code of `batch` streams."""
+
+    def encode_stream(self, chunk: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """chunk: [batch, any samples]. Returns the codes that are certain now, perhaps none, and the state after it."""
+
+    def encode_finish(self, state: Any) -> tuple[Tensor, Any]:
+        """The codes of what was heard but not yet certain: with those before, the codes that `encode` gives."""
+
+    def decode_stream(self, codes: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """codes: [batch, any frames, codebooks]. Returns all of their samples and the state after them."""
+
+    def save(self, folder: Path | str) -> None:
+        """Write what `load` reads again."""
 
 
 @dataclass(frozen=True)

@@ -29,9 +29,18 @@ class PictureTokenizer(Protocol):
     tags: int
     picture_tags: int
 
-    def encode(self, pixels: Tensor) -> Tensor: ...
+    @property
+    def fingerprint(self) -> str:
+        """Checksum of all that codes depend on: equal tokenizers speak the same codes."""
 
-    def decode(self, codes: Tensor) -> Tensor: ...
+    def encode(self, pixels: Tensor) -> Tensor:
+        """Pixels, float [batch, 3, picture_size, picture_size] in 0..1, to codes, long [batch, tokens]."""
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Codes, long [batch, tokens], to pixels as `encode` takes them."""
+
+    def save(self, folder: Path | str) -> None:
+        """Write what `load` reads again."""
 
 
 @dataclass(frozen=True)

@@ -23,10 +23,8 @@ from omni.train.tasks.mishearing import Mishearing
 from omni.train.tasks.templates import WRITTEN, Face
 
 if TYPE_CHECKING:                                                       # else each worker would import transformers
-    from omni.tokenizers.audio.codec import Codec
-    from omni.tokenizers.audio.pretrained import PretrainedCodec
-    from omni.tokenizers.image.autoencoder import ImageTokenizer, PictureTokenizer
-    from omni.tokenizers.image.pretrained import PretrainedImage
+    from omni.tokenizers.audio.codec import AudioCodec
+    from omni.tokenizers.image.autoencoder import PictureTokenizer
 
 PICTURE_BATCH = 64
 AUDIO_BATCH_SECONDS = 60.0
@@ -37,8 +35,8 @@ class Complete:
     """A tokenizer for every modality."""
 
     text: TextTokenizer
-    audio: "Codec | PretrainedCodec"
-    image: "ImageTokenizer | PretrainedImage"
+    audio: "AudioCodec"
+    image: "PictureTokenizer"
 
 
 def checked(tokenizers: Tokenizers) -> Complete:
@@ -226,13 +224,13 @@ def _batches(recordings: list[Recording], samples: int) -> list[tuple[Recording,
     return [tuple(batch) for batch in batches]
 
 
-def _frames(samples: int, rate: int, codec: "Codec | PretrainedCodec") -> int:
+def _frames(samples: int, rate: int, codec: "AudioCodec") -> int:
     """Frames of so many samples at `rate` hertz."""
     return -(-samples * codec.sample_rate // (rate * codec.samples_per_frame))
 
 
 @torch.inference_mode()
-def _encode_waves(waves: list[np.ndarray], rate: int, codec: "Codec | PretrainedCodec") -> list[np.ndarray]:
+def _encode_waves(waves: list[np.ndarray], rate: int, codec: "AudioCodec") -> list[np.ndarray]:
     """Codes [frames, codebooks] int32 of each wave at `rate` hertz; a causal codec hears no padding behind it."""
     longest = max(map(len, waves))
     padded = torch.zeros(len(waves), -(-longest * codec.sample_rate // rate))  # [batch, samples]
