@@ -136,7 +136,7 @@ def _drawing_card(subject: Subject, drawing: Drawing) -> list[Content]:
         made = Markup(picture(drawing.made, "drawn").text + picture(real, "the real one").text)
         note = "left: drawn; right: the real one"
     else:
-        made = sound(drawing.made, subject.manifest.sample_rate)
+        made = sound(drawing.made, subject.codes.tokenizers.audio.sample_rate)
         note = f"should say ({example.wanted.language}): {_words(example)}"
     return [_show(subject, example, example.given), made, Markup(f'<span class="small">{render(note)}</span>')]
 

@@ -1,6 +1,8 @@
 """The codec in docs/tokenizers.md, installed as another package, from a folder to shards, a model and its answer."""
 
+import base64
 import importlib
+import io
 import re
 import shutil
 import sys
@@ -58,6 +60,10 @@ def test_a_codec_of_ones_own_is_tokenized_with_trained_and_heard(prepared: Path,
     }  # fmt: skip
     flags = [word for key, value in recipe.items() for word in (f"--{key}", str(value))]
     assert main(["train", "mini", "--out", str(run), "--nproc", "1", *flags]) == 0
+    assert main(["eval", "--run", str(run), "--data", str(prepared), "--shards", str(shards)]) == 0
+    players = re.findall(r"data:audio/wav;base64,([^\"]*)", (run / "report.html").read_text())
+    rates = [soundfile.info(io.BytesIO(base64.b64decode(player))).samplerate for player in players]
+    assert set(rates) == {8000, 16000}                                  # what was said, what was recorded
     asked = ["generate", "--model", run / "model", "--text", "number 3", "--want", "audio", "--out", out]
     assert main([str(word) for word in asked]) == 0
     wave, rate = soundfile.read(out / "answer.wav")
