@@ -1,5 +1,8 @@
 """Sound files <-> mono waves at one rate: one reader for every recording that a user may hand us."""
 
+import os
+import struct
+from contextlib import nullcontext
 from pathlib import Path
 from typing import BinaryIO
 
@@ -11,12 +14,16 @@ from numpy.typing import NDArray
 from omni.errors import InputError
 from omni.files import atomic_path
 
+STREAMED = 0x7FFF0000                                                   # bytes or more: who writes a stream cannot know
+CHUNKS = 100                                                            # of a WAV file, that are looked at
+
 
 def read_wave(path: Path | str, sample_rate: int, max_seconds: float = 120) -> NDArray[np.float32]:
     """A sound file as mono float32 [samples] at `sample_rate` hertz, channels averaged.
 
     WAV, FLAC, Ogg (Vorbis, Opus), MP3 and what else libsndfile reads. Raises InputError when the file is missing, not
-    sound, empty, longer than `max_seconds` (its header is looked at before a sample is read) or holds NaN or infinity.
+    sound, empty, cut off, longer than `max_seconds` (its header is looked at before a sample is read) or holds NaN or
+    infinity.
     """
     path = Path(path)
     if not path.exists():
@@ -36,6 +43,7 @@ def read_open_wave(source: Path | BinaryIO, name: str, sample_rate: int, max_sec
     except soundfile.LibsndfileError as error:
         reason = error.error_string.rstrip(".")
         raise InputError(f"{name}: not audio that can be read ({reason}); give a WAV, FLAC, OGG or MP3 file") from None
+    _refuse_cut_off(name, source)
     _refuse_length(name, len(wave), rate, max_seconds)                  # the header of a streamed file may not tell
     if not np.isfinite(wave).all():
         raise InputError(f"{name}: {np.count_nonzero(~np.isfinite(wave))} samples are NaN or infinite; export it again")
@@ -55,6 +63,27 @@ def _refuse_length(name: str, frames: int, rate: int, max_seconds: float) -> Non
         raise InputError(f"{name}: empty audio (0 samples); record something")
     if max_seconds * rate < frames < 2**62:                             # libsndfile says 2**63 - 1 for unknown
         raise InputError(f"{name}: {_span(frames / rate)} of audio; cut it to at most {_span(max_seconds)}")
+
+
+def _refuse_cut_off(name: str, source: Path | BinaryIO) -> None:
+    """Refuse a WAV file with fewer bytes of sound than its header says, which libsndfile reads as far as it goes."""
+    if isinstance(source, Path) and not source.is_file():               # a pipe is read once
+        return
+    with source.open("rb") if isinstance(source, Path) else nullcontext(source) as file:
+        end = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        if file.read(4) != b"RIFF":
+            return
+        place = 12
+        for _ in range(CHUNKS):
+            file.seek(place)
+            kind, size = struct.unpack("<4sI", file.read(8).ljust(8, b"\0"))
+            place += 8
+            if kind == b"data":
+                break
+            place += size + size % 2
+    if kind == b"data" and (there := end - place) < size < STREAMED:
+        raise InputError(f"{name}: cut off, {there:,} of {size:,} bytes of sound are there; copy it again")
 
 
 def _span(seconds: float) -> str:

@@ -1,3 +1,4 @@
+import io
 import struct
 from pathlib import Path
 
@@ -6,7 +7,7 @@ import pytest
 import soundfile
 
 from omni.errors import InputError
-from omni.tokenizers.audio.wavefile import read_wave, write_wave
+from omni.tokenizers.audio.wavefile import read_open_wave, read_wave, write_wave
 
 
 def tone(hertz: float, rate: int, seconds: float = 0.5) -> np.ndarray:
@@ -58,6 +59,22 @@ def test_what_cannot_be_read_is_refused_in_one_line(tmp_path: Path) -> None:
     assert "not audio" in refusal(nothing)
     soundfile.write(tmp_path / "empty.wav", np.zeros(0, np.float32), 16000)
     assert "empty audio" in refusal(tmp_path / "empty.wav")
+
+
+def test_a_file_that_was_cut_off_is_refused_and_a_stream_is_not(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, tone(440, 16000), 16000)
+    whole = path.read_bytes()
+    for length in (1000, len(whole) - 2):
+        path.write_bytes(whole[:length])
+        assert f"cut off, {length - 44:,} of 16,000 bytes of sound are there; copy it again" in refusal(path)
+        with pytest.raises(InputError, match=r"^the file: cut off"):
+            read_open_wave(io.BytesIO(whole[:length]), "the file", 16000, 10)
+    note = b"LIST" + struct.pack("<I", 3) + b"odd\0"                    # as a chunk of other things before the sound
+    for unknown in (0xFFFFFFFF, 0xFFFFFFFF - 36, 0x80000000, 0x7FFFF000):  # of ffmpeg, OpenAI, arecord, sox
+        header = b"RIFF" + struct.pack("<I", 0xFFFFFFFF) + whole[8:36] + note + b"data" + struct.pack("<I", unknown)
+        path.write_bytes(header + whole[44:])
+        np.testing.assert_allclose(read_wave(path, 16000), tone(440, 16000), atol=1 / 32000)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
