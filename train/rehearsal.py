@@ -7,15 +7,19 @@ from dataclasses import Field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
+from omni.tokenizers.bundle import Tokenizers
 from omni.train.data.order import BLOCK, Staged
 from omni.train.recipe import Recipe
+from omni.vocab import Vocabulary
 
 
 def rehearsed(recipe: Recipe) -> str:
     """The whole recipe, its hash, and what it gives with its data, where they are.
 
-    Raises InputError where recipe and data do not go together.
+    Raises InputError for a shape that cannot be, and where recipe and data do not go together.
     """
+    if recipe.beginning is None:
+        recipe.model.config(Vocabulary.of(Tokenizers()))                # a shape that cannot be, whatever the data
     lines = [recipe.yaml(), f"recipe: sha256 {fingerprint(recipe)}"]
     missing = [folder for folder in (*recipe.data, *recipe.valid) if not Path(folder).is_dir()]
     if missing:

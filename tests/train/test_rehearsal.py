@@ -1,6 +1,9 @@
 import re
 from pathlib import Path
 
+import pytest
+
+from omni.cli import main
 from omni.train.recipe import Recipe
 from omni.train.rehearsal import fingerprint, rehearsed
 from omni.train.stages import Stages
@@ -12,6 +15,18 @@ def test_without_its_data_a_recipe_is_shown_with_its_hash(tmp_path: Path) -> Non
     said = rehearsed(recipe)
     assert said.startswith(recipe.yaml()) and f"{tmp_path / 'nothing'} is not there" in said
     assert f"recipe: sha256 {fingerprint(recipe)}" in said
+
+
+def test_a_shape_that_cannot_be_is_refused_without_the_data(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train = ["train", "tiny", "--dry-run", "--data", f"[{tmp_path / 'nothing'}]", "--valid", "[]"]
+    wrong = {"n_heads": "7", "n_kv_heads": "2", "preset": "vast", "z_loss": "-1"}
+    for name, value in wrong.items():
+        assert main([*train, f"--model.{name}", value]) == 2
+        error = capsys.readouterr().err.strip()
+        assert value in error and "\n" not in error
+    assert main([*train, "--model.n_layers", "2"]) == 0
 
 
 def test_the_hash_of_a_recipe_is_of_what_it_says_otherwise_than_by_default(tmp_path: Path) -> None:
