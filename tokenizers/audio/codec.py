@@ -25,7 +25,8 @@ LONGEST_STRETCH = 30                                                    # second
 class AudioCodec(Protocol):
     """What the rest of the system knows of a codec; `Codec` and the pretrained adapters have this face.
 
-    sample_rate: Hz; frame_rate: frames a second, sample_rate / samples_per_frame; codes are 0..codebook_size - 1.
+    sample_rate: Hz; frame_rate: frames a second, sample_rate / samples_per_frame; codes are 0..codebook_size - 1;
+    causal: silence put behind a wave changes none of its codes, so that waves of any length are encoded side by side.
     A state is whatever the codec keeps of a stream; it is handed in and back, and one handed in stays as it was.
     """
 
@@ -34,6 +35,7 @@ class AudioCodec(Protocol):
     codebooks: int
     codebook_size: int
     samples_per_frame: int
+    causal: bool
 
     @property
     def fingerprint(self) -> str:
@@ -97,6 +99,7 @@ class Codec(nn.Module):
     """
 
     analysis_window: Tensor
+    causal = True
 
     def __init__(self, config: CodecConfig) -> None:
         super().__init__()

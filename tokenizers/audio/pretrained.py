@@ -41,6 +41,7 @@ class PretrainedCodec(nn.Module):
         hop = config.frame_size if self.kind == "mimi" else config.hop_length
         self.samples_per_frame = int(hop)
         self.frame_rate = self.sample_rate / self.samples_per_frame
+        self.causal = bool(getattr(config, "use_causal_conv", False))   # DAC's config has no such key, nor is it
         most = int(config.n_codebooks if self.kind == "dac" else config.num_quantizers)
         self.codebooks = most if codebooks is None else codebooks
         if not isinstance(self.codebooks, int) or not 1 <= self.codebooks <= most:

@@ -231,7 +231,9 @@ def _frames(samples: int, rate: int, codec: "AudioCodec") -> int:
 
 @torch.inference_mode()
 def _encode_waves(waves: list[np.ndarray], rate: int, codec: "AudioCodec") -> list[np.ndarray]:
-    """Codes [frames, codebooks] int32 of each wave at `rate` hertz; a causal codec hears no padding behind it."""
+    """Codes [frames, codebooks] int32 of each wave at `rate` hertz; only a causal codec hears no padding behind it."""
+    if len(waves) > 1 and not codec.causal:
+        return [codes for wave in waves for codes in _encode_waves([wave], rate, codec)]
     longest = max(map(len, waves))
     padded = torch.zeros(len(waves), -(-longest * codec.sample_rate // rate))  # [batch, samples]
     for row, wave in zip(padded, waves, strict=True):

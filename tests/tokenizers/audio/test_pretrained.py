@@ -47,6 +47,17 @@ def test_it_has_the_face_of_our_codec(folder: Path) -> None:
     assert codec.fingerprint == PretrainedCodec.load(folder).fingerprint
 
 
+def test_a_causal_one_hears_no_silence_behind_a_wave(folder: Path) -> None:
+    codec = PretrainedCodec.load(folder)
+    generator, changed = torch.Generator().manual_seed(0), 0
+    for length in (5000, 7777, 12000, 16000):
+        wave = 0.1 * torch.randn(1, length, generator=generator)
+        codes = codec.encode(wave)
+        behind = codec.encode(torch.nn.functional.pad(wave, (0, 9001)))[:, : codes.shape[1]]
+        changed += int((behind != codes).sum())
+    assert codec.causal == (changed == 0) == (codec.kind != "dac")
+
+
 def test_the_first_codebooks_can_be_used_alone(folder: Path) -> None:
     wave = 0.1 * torch.randn(1, 8000, generator=torch.Generator().manual_seed(0))
     every, two = PretrainedCodec.load(folder), PretrainedCodec.load(folder, codebooks=2)

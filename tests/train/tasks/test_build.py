@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soxr
 import torch
-from transformers import EncodecConfig, EncodecModel
+from transformers import DacConfig, DacModel, EncodecConfig, EncodecModel
 
 from omni.errors import InputError
 from omni.files import sha256
@@ -84,6 +84,23 @@ def test_a_codec_that_others_trained_hears_recordings_at_its_own_rate(
         heard = torch.from_numpy(soxr.resample(manifest.wave(recording), manifest.sample_rate, 24000))
         expected = bundle.audio.encode(heard[None])[0]                  # [75, codebooks]
         assert torch.equal(torch.tensor(kept.recording(recording)).long(), expected) and len(expected) == 75
+
+
+@pytest.mark.slow
+def test_a_codec_that_hears_what_comes_hears_each_recording_alone(
+    prepared: Path, tokenizers: Path, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    shape: Any = {"encoder_hidden_size": 4, "decoder_hidden_size": 64, "codebook_size": 256, "codebook_dim": 4}
+    bundle, manifest = Tokenizers.load(tokenizers), Manifest.load(prepared)
+    bundle.audio = PretrainedCodec(DacModel(DacConfig(**shape)))
+    manifest.items = tuple(replace(item, recordings=tuple(
+        replace(one, length=one.length - 700 * number) for one in item.recordings
+    )) for number, item in enumerate(manifest))  # fmt: skip
+    kept = Codes.of(manifest, bundle, ["stamps"], ["en", "fr"], tmp_path / "codes")
+    for recording in (one for item in manifest for one in item.recordings):
+        expected = bundle.audio.encode(torch.from_numpy(manifest.wave(recording))[None])[0]
+        assert torch.equal(torch.tensor(kept.recording(recording)).long(), expected)
 
 
 def test_pictures_of_another_size_than_the_tokenizer_wants_are_refused(
