@@ -9,12 +9,14 @@ import numpy as np
 import omni
 from omni.cli import main
 from omni.model.folder import verify
+from omni.model.shape import load_shape
 from omni.shipped import shipped_model
 from omni.train.data.shards import Shard
 from omni.train.recipe import Recipe
 from omni.train.rehearsal import fingerprint
 from omni.vocab import Vocabulary
 
+DOCS = Path(__file__).parents[1] / "docs"
 MOST_BYTES = 60_000_000
 
 
@@ -42,6 +44,13 @@ def test_data_for_it_are_made_by_its_name(tmp_path: Path) -> None:
     assert main(["data", "pairs", str(lines), "--model", "omni-tiny", "--out", str(tmp_path / "pairs")]) == 0
     vocab = Vocabulary.load(shipped_model() / "vocab.json")
     assert [len(Shard.load(tmp_path / name, vocab)) for name in ("train/chat", "pairs")] == [2, 1]
+
+
+def test_the_docs_know_its_size() -> None:
+    shape, _ = load_shape(shipped_model())
+    size = sum(shape.parameters().values()) / 1e6
+    for page in ("omni-tiny.md", "studies/ablations.md"):
+        assert f"{size:.1f} million" in (DOCS / page).read_text("utf-8"), page
 
 
 def test_it_answers_in_writing_and_aloud_in_every_preset_voice() -> None:
