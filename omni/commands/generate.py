@@ -54,7 +54,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     less.add_argument("--prune", action="store_true", help="of --mbr: give up answers that hardly can be the best")
     less.add_argument("--coarse", type=int, metavar="K", help="of --mbr: compare the K best by chrF with --utility")
     less.add_argument("--aggregate", action="store_true", help="of --mbr: compare with all answers' mean, for large N")
-    several.add_argument("--beams", type=int, default=0, metavar="N", help="the most probable text, by a beam of N")
+    several.add_argument("--beams", type=int, default=0, metavar="N", help="the likeliest text, by a beam of N <= 128")
     parser.add_argument("--penalty", type=float, default=1.0, metavar="P",
                         help="of --beams: log-probability over tokens to this power (default: 1)")  # fmt: skip
     parser.add_argument("--best", type=int, default=1, metavar="K", help="of --beams: print the K best texts")

@@ -18,6 +18,8 @@ from omni.model.transformer import OmniTransformer
 from omni.sequence import Segment, prompt
 from omni.vocab import Vocabulary
 
+MOST_BEAMS = 2 * DRAWN_ROWS                                             # each keeps a past; more make no better texts
+
 
 @dataclass(frozen=True)
 class Found:
@@ -63,8 +65,8 @@ def beam_search(
     log-probabilities are divided (0: not at all). before: the last segment that the stream has heard; a text that is
     to be what is heard in it is held to that (omni.decode.heard), and its log-probability is not the model's alone.
     The search ends when no hypothesis can still become one of the best.
-    Raises InputError unless `want` is a text, 1 <= best <= beams and penalty >= 0, and where the model's scores are no
-    numbers.
+    Raises InputError unless `want` is a text, 1 <= best <= beams <= MOST_BEAMS and penalty >= 0, and where the model's
+    scores are no numbers.
     """
     return beam_searches(stream, vocab, want, beams, penalty, best, [before])[0]
 
@@ -141,9 +143,10 @@ def _check(want: Want, beams: int, penalty: float, best: int) -> None:
     if want.modality != "text":
         raise InputError(f"beam search finds texts, not {want.modality}; leave out --beams or ask for text alone")
     whole = isinstance(beams, Integral) and isinstance(best, Integral) and isinstance(penalty, Real)
-    if not (whole and 1 <= best <= beams and 0 <= penalty < float("inf")):
+    if not (whole and 1 <= best <= beams <= MOST_BEAMS and 0 <= penalty < float("inf")):
         raise InputError(
-            f"beams={beams!r}, best={best!r}, penalty={penalty!r}: must be 1 <= best <= beams and penalty >= 0"
+            f"beams={beams!r}, best={best!r}, penalty={penalty!r}: must be 1 <= best <= beams <= {MOST_BEAMS}"
+            " and penalty >= 0"
         )
 
 

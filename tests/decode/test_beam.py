@@ -143,7 +143,8 @@ def test_models_of_every_layout_have_beams(models: Callable[..., Path], layout: 
 def test_what_beam_search_cannot_do_is_refused() -> None:
     built = model(0)
     text = Want("text")
-    for want, beams, best in ((Want("audio"), 2, 1), (text, 0, 1), (text, 2, 3), (text, 2.5, 1), (text, "a", 1)):
+    for want, beams, best in ((Want("audio"), 2, 1), (text, 0, 1), (text, 2, 3), (text, 2.5, 1), (text, "a", 1),
+                              (text, 129, 1)):  # fmt: skip
         with pytest.raises(InputError, match="beam"):
             beam_search(begin(built, VOCAB, ASKED, [Want("text")]), VOCAB, want, beams, best=best)
         with pytest.raises(InputError, match="beam"):
@@ -176,9 +177,10 @@ def test_generate_chooses_among_many(
         spoken = [*many, "--mbr", "3", "--want", "audio", "--max-seconds", "0.4", "--utility", name]
         assert main([*spoken, "--language", "fr"]) == main([*spoken, "--aggregate", "--language", "fr"]) == 0
     assert main([*spoken, "--coarse", "2"]) == 0
-    for wrong in (["--beams", "2", "--want", "audio"], ["--best", "2"],
-                  ["--beams", "2", "--best", "3"], ["--beams", "2", "--penalty=-1"]):  # fmt: skip
+    for wrong in (["--beams", "2", "--want", "audio"], ["--best", "2"], ["--beams", "2", "--best", "3"],
+                  ["--beams", "2", "--penalty=-1"], ["--beams", "100000"]):  # fmt: skip
         assert main([*many, *wrong]) == 2
+    assert capsys.readouterr().err.splitlines()[-1].endswith("must be 1 <= best <= beams <= 128 and penalty >= 0")
 
 
 @pytest.mark.parametrize(
