@@ -18,7 +18,7 @@ from omni.live.engine.pool import Pool
 from omni.live.http.app import application
 from omni.live.http.door import Door
 
-SPOKEN = {"modalities": ["text", "audio"], "audio": {"voice": "alloy", "format": "pcm16"}, "max_tokens": 8}
+SPOKEN = {"modalities": ["text", "audio"], "audio": {"voice": "alloy", "format": "pcm16"}, "max_tokens": 400}
 HELLO = {"role": "user", "content": "Hello"}
 LONG = "long " * 200_000
 
@@ -59,6 +59,27 @@ def test_a_spoken_answer_that_a_message_names_is_part_of_the_conversation(asked:
     assert order.parts == (Text("Hello"), Text(transcript, "assistant"), Text("Hello"))
     other = post({"messages": [HELLO, said, HELLO]}, key="melon")
     assert other.status_code == 404 and other.json()["error"]["param"] == "messages[1].audio.id"
+
+
+@pytest.mark.parametrize("named", ["max_tokens", "max_completion_tokens"])
+@pytest.mark.parametrize("streamed", [False, True])
+def test_the_number_of_tokens_bounds_what_is_spoken_too(asked: Any, named: str, streamed: bool) -> None:
+    post, _ = asked
+    how = {"modalities": SPOKEN["modalities"], "audio": SPOKEN["audio"], named: 16, "stream": streamed}
+    answer = post({"messages": [HELLO], **how, "stream_options": {"include_usage": True}})
+    if streamed:
+        chunks = [json.loads(line[6:]) for line in answer.text.splitlines() if line.startswith("data: {")]
+        (reason,) = {choice["finish_reason"] for chunk in chunks for choice in chunk["choices"]} - {None}
+        used, sound = chunks[-1]["usage"], b"".join(
+            base64.b64decode((choice["delta"].get("audio") or {}).get("data", ""))
+            for chunk in chunks for choice in chunk["choices"]
+        )  # fmt: skip
+    else:
+        (choice,) = answer.json()["choices"]
+        reason, used = choice["finish_reason"], answer.json()["usage"]
+        sound = base64.b64decode(choice["message"]["audio"]["data"])
+    assert reason == "length" and 0 < len(sound) <= 2 * 24_000 * 16 / 125
+    assert 0 < used["completion_tokens_details"]["audio_tokens"] <= 16
 
 
 def test_an_answer_that_was_refused_may_be_sent_again_as_it_was_told(asked: Any) -> None:

@@ -241,6 +241,11 @@ class Known:
     def name(self) -> str:
         return self._facts().name
 
+    @property
+    def codes_a_second(self) -> float:
+        """Of its speech."""
+        return self._facts().codes_a_second
+
     def voice(self, name: object, param: str) -> str | None:
         """One of its own voices, the first where none is named. Raises RefusedRequestError for any other."""
         facts = self._facts()

@@ -104,11 +104,11 @@ class Chat:
         modalities = ["text"] if body.get("modalities") is None else body["modalities"]
         if modalities not in (["text"], ["text", "audio"], ["audio", "text"]):
             raise RefusedRequestError('modalities: use ["text"] or ["text", "audio"]', param="modalities")
-        most = within(body, "max_completion_tokens", within(body, "max_tokens", LONGEST_TEXT, 1, 4096), 1, 4096)
+        most = within(body, "max_completion_tokens", within(body, "max_tokens", 0, 1, 4096), 1, 4096)
         how: Body = {
             "sampler": Sampler(within(body, "temperature", 1.0, 0, 2), top_p=within(body, "top_p", 1.0, 1e-6, 1)),
             "seed": within(body, "seed", secrets.randbits(31), -(2**63), 2**63 - 1),
-            "max_tokens": most, "language": self.known.language(body.get("language")),
+            "max_tokens": most or LONGEST_TEXT, "language": self.known.language(body.get("language")),
         }  # fmt: skip
         if "audio" not in modalities:
             return Ask(("text",), how), "wav"
@@ -120,7 +120,8 @@ class Chat:
         if streamed and kind not in ("pcm16", "pcm"):                   # as the original service has it
             message = f"audio.format {kind!r} is not streamed; use pcm16, or leave stream out"
             raise RefusedRequestError(message, param="audio.format")
-        how |= {"voice": self.known.voice(wanted.get("voice"), "audio.voice"), "max_seconds": LONGEST_ANSWER}
+        seconds = min(LONGEST_ANSWER, most / self.known.codes_a_second) if most else LONGEST_ANSWER
+        how |= {"voice": self.known.voice(wanted.get("voice"), "audio.voice"), "max_seconds": seconds}
         return Ask(("text", "audio"), how), kind
 
     async def _whole(
