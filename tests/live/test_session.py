@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -255,7 +256,9 @@ def test_a_letter_of_two_halves_is_one(talking: Talking) -> None:
         ({"audio": {"output": {"voice": "somebody"}}}, "session.audio.output.voice"),
         ({"audio": {"output": {"speed": 1.5}}}, "session.audio.output.speed"),
         ({"audio": {"input": {"format": {"type": "audio/pcm", "rate": 16_000}}}}, "session.audio.input.format.rate"),
-        ({"tool_choice": 7}, "session.tool_choice"),
+        ({"tool_choice": 7}, "session.tool_choice"), ({"parallel_tool_calls": False}, "session.parallel_tool_calls"),
+        ({"prompt": {"id": "pmpt_1"}}, "session.prompt"),
+        ({"include": ["item.input_audio_transcription.logprobs"]}, "session.include"),
         ({"type": "x"}, "session.type"),
         ({"audio": {"input": {"turn_detection": {"type": "server_vad", "threshold": 7}}}},
          "session.audio.input.turn_detection.threshold"),
@@ -269,10 +272,17 @@ def test_settings_that_cannot_be_met_are_refused_whole(talking: Talking, change:
     assert only(events, "session.updated")["session"]["instructions"] == ""
 
 
+@pytest.mark.parametrize(("name", "value"), [("parallel_tool_calls", False), ("prompt", {"id": "pmpt_1"})])
+def test_a_response_that_cannot_be_met_is_refused(talking: Talking, name: str, value: Any) -> None:
+    talking.say("conversation.item.create", item=text("Hello"))
+    assert refused(talking.say("response.create", response={name: value}))["param"] == f"response.{name}"
+
+
 def test_what_clients_send_by_default_is_accepted(talking: Talking) -> None:
     sent = {
         "type": "realtime", "model": "gpt-realtime", "tracing": "auto", "output_modalities": ["audio"],
         "instructions": "You are friendly.", "tools": [], "tool_choice": "auto", "truncation": "auto",
+        "prompt": None, "include": [], "parallel_tool_calls": True,
         "audio": {
             "input": {
                 "format": {"type": "audio/pcmu"}, "noise_reduction": {"type": "near_field"},

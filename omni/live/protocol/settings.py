@@ -18,6 +18,12 @@ LONGEST_SENTENCE = 32                                                   # and of
 ROOM = 2048                                                             # steps of a model that speaks so long
 # Names that clients of the original service send; each stands for one of the model's own preset voices.
 ALIASES = ("alloy", "ash", "ballad", "coral", "echo", "sage", "shimmer", "verse", "marin", "cedar")
+# What no client sends by default and nothing here comes of, and what to do instead.
+UNMET = {
+    "prompt": "no prompts are stored here; send instructions",
+    "include": "logprobs of a transcript are not told; leave it out",
+    "parallel_tool_calls": "an answer may make several calls here; leave it out",
+}
 SERVER_VAD = {
     "type": "server_vad", "threshold": 0.5, "prefix_padding_ms": 300, "silence_duration_ms": 200,
     "idle_timeout_ms": None, "create_response": True, "interrupt_response": True,
@@ -50,6 +56,9 @@ class Settings:
         """Take the client's changes. Raises RefusedError, and changes nothing, for what cannot be done."""
         session = copy.deepcopy(self.session)
         given = dict(changes)
+        for name, instead in UNMET.items():
+            if given.get(name) not in (None, [], True):                 # which want nothing
+                raise RefusedError(f"{name}: {instead}", param=f"session.{name}")
         audio = given.pop("audio", None) or {}
         fixed = ("id", "object", "model", "expires_at")
         session |= {name: value for name, value in given.items() if name in session and name not in fixed}
@@ -63,7 +72,7 @@ class Settings:
     def with_response(self, changes: Mapping[str, Any]) -> "Settings":
         """These settings as one `response.create` changes them. Raises RefusedError."""
         other = copy.copy(self)
-        names = ("output_modalities", "instructions", "tools", "tool_choice", "max_output_tokens", "audio")
+        names = ("output_modalities", "instructions", "tools", "tool_choice", "max_output_tokens", "audio", *UNMET)
         try:
             other.update({name: changes[name] for name in names if changes.get(name) is not None})
         except RefusedError as error:
