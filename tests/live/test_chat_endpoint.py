@@ -140,8 +140,11 @@ def test_what_has_no_room_is_told_as_clients_look_for_it(asked: Any, pipeline: P
         ("chat/completions", {"messages": [{"role": "user", "content": LONG}]}, "messages"),
         ("chat/completions", {"messages": [{"role": "system", "content": LONG}, HELLO]}, "messages"),
         ("images/generations", {"prompt": LONG}, "prompt"),
+        ("chat/completions", {"messages": [{"role": "user", "content": "x" * 40_000}] * 100}, "messages"),
+        ("chat/completions", {"messages": [{"role": "user", "content": "x" * 40_000}] * 2}, "messages"),
+        ("audio/speech", {"input": LONG * 4, "voice": "clara"}, "input"),
     ],
-    ids=["user", "system", "prompt"],
+    ids=["user", "system", "prompt", "many", "two", "speech"],
 )
 def test_a_text_that_cannot_fit_is_not_even_told_to_the_model(asked: Any, path: str, body: Any, param: str) -> None:
     post, orders = asked

@@ -6,6 +6,7 @@ import pytest
 from talking import Talking, noted, only, refused, text
 
 LONG = "long " * 200_000
+HALF = "x" * 40_000                                                     # which fits, by its bytes, but not twice
 
 
 @pytest.mark.parametrize(
@@ -16,7 +17,10 @@ LONG = "long " * 200_000
             {"type": "function", "name": "x", "description": LONG}]}}, "session.tools"),
         ("response.create", {"response": {"instructions": LONG}}, "response.instructions"),
         ("response.create", {"response": {"input": [text(LONG)]}}, "response.input.0"),
+        ("response.create", {"response": {"input": [text(HALF), text(HALF)]}}, "response.input"),
         ("conversation.item.create", {"item": text(LONG)}, "item"),
+        ("conversation.item.create", {"item": {"type": "message", "role": "user", "content": [
+            {"type": "input_text", "text": HALF}] * 2}}, "item"),
     ],
 )  # fmt: skip
 def test_texts_that_cannot_fit_are_refused_at_once_and_change_nothing(

@@ -28,6 +28,8 @@ T = TypeVar("T", int, float)
 M = TypeVar("M")
 MOST_VALUES = 100_000                                                   # of one body: more would keep others waiting
 LARGEST_BODY = 64 << 20                                                 # bytes of one request
+TEXTS = 64                                                              # of the longest, in a body of nothing else
+HOLD_MORE = (b'"input_audio"', b'"image_url"')                          # what recordings and pictures come as
 
 
 class RefusedRequestError(Exception):
@@ -120,17 +122,23 @@ def bounded(request: Request, most: int | None = None) -> Request:
     return Request(request.scope, receive)
 
 
-async def json_body(request: Request) -> dict[str, Any]:
-    """The request's JSON object. Raises RefusedRequestError for a body that is none or too large."""
-    if (await request.body()).count(b",") > MOST_VALUES:                # texts have some, and no base64 any
+async def json_body(request: Request, known: "Known", param: str) -> dict[str, Any]:
+    """The request's JSON object; param: where its texts are. Raises RefusedRequestError for a body that is none or too
+    large.
+    """
+    data = await request.body()
+    if data.count(b",") > MOST_VALUES:                                  # texts have some, and no base64 any
         raise RefusedRequestError(f"the body has more than {MOST_VALUES:,} values, or commas", 413)
+    if len(data) > TEXTS * known.longest_text and not any(name in data for name in HOLD_MORE):
+        message = f"texts of {len(data):,} bytes are more than this model can be given; shorten them"
+        raise RefusedRequestError(message, param=param, code=TOO_LONG)
     try:
         body = await request.json()
     except (ValueError, RecursionError):
         raise RefusedRequestError("the body is not JSON; send a JSON object") from None
     if not isinstance(body, dict):
         raise RefusedRequestError("the body is JSON but no object")
-    if b"\\u" in await request.body() and not writable(body):
+    if b"\\u" in data and not writable(body):
         raise RefusedRequestError("the body has half of a surrogate pair, which is no letter; send both")
     return body
 
@@ -242,6 +250,11 @@ class Known:
         return self._facts().name
 
     @property
+    def longest_text(self) -> int:
+        """Bytes of the longest text that can fit."""
+        return self._facts().longest_text
+
+    @property
     def codes_a_second(self) -> float:
         """Of its speech."""
         return self._facts().codes_a_second
@@ -267,10 +280,10 @@ class Known:
         return found
 
     def check_room(self, parts: Iterable[Part], param: str) -> None:
-        """Raise RefusedRequestError for a text that the model cannot be given, before anybody waits for it."""
-        for part in parts:
-            if isinstance(part, Text) and (why := self._facts().too_long(part.text)):
-                raise RefusedRequestError(why, param=param, code=TOO_LONG)
+        """Raise RefusedRequestError for more text than the model can be given at once, before anybody waits for it."""
+        text = "".join(part.text for part in parts if isinstance(part, Text))
+        if why := self._facts().too_long(text):
+            raise RefusedRequestError(why, param=param, code=TOO_LONG)
 
     def _facts(self) -> messages.Ready:
         if self.pool.facts is None:

@@ -48,7 +48,7 @@ class Chat:
         self.messages, self.examine = Messages(self.known), Examiner(pool, guards)
 
     async def __call__(self, request: Request) -> Response:
-        body, key = await json_body(request), request.state.key
+        body, key = await json_body(request, self.known, "messages"), request.state.key
         parts, system = await asyncio.to_thread(self.messages.read, body, key)  # it decodes pictures and sound
         check_answerable(body)
         ask, kind = self._ask(body)
@@ -56,7 +56,8 @@ class Chat:
         if within(body, "n", 1, 1, 128) != 1:
             raise RefusedRequestError("one answer a request; leave n out", param="n")
         told_of = "\n".join(filter(None, (system, told_of)))
-        self.known.check_room((*parts, Text(told_of, "system")), "messages")
+        self.known.check_room(parts, "messages")
+        self.known.check_room((Text(told_of, "system"),), "messages")   # left out where both together have no room
         said = self._told(parts, ask, told_of, functions, stops_of(body), key)
         model = words(body, "model") or self.known.name
         shown = {"id": fresh("chatcmpl"), "created": int(time.time()), "model": model}

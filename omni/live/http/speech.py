@@ -53,7 +53,7 @@ class Sounds:
 
     async def speak(self, request: Request) -> Response:
         """Text to speech in one of the model's own voices."""
-        body = await json_body(request)
+        body = await json_body(request, self.known, "input")
         text = body.get("input")
         if not isinstance(text, str) or not 0 < len(text) <= LONGEST_INPUT:
             raise RefusedRequestError(f"input must be a text of 1 to {LONGEST_INPUT} characters", param="input")
@@ -132,7 +132,7 @@ class Sounds:
         """Text to pictures."""
         from PIL import Image
 
-        body = await json_body(request)
+        body = await json_body(request, self.known, "prompt")
         text = body.get("prompt")
         if not isinstance(text, str) or not text:
             raise RefusedRequestError("prompt must be a text", param="prompt")

@@ -81,15 +81,22 @@ class RefusedError(Exception):
         self.code, self.param = code, param
 
 
-def read(text: str | bytes) -> Event:
-    """A client event as JSON, known to be of one of `KINDS` and of its shape. Raises RefusedError."""
+def parsed(text: str | bytes) -> Event:
+    """A client event as JSON; of which shape, `check` knows. Raises RefusedError for what is none."""
     try:
         event = json.loads(text, parse_constant=_no_constant, parse_float=_number)
     except (ValueError, RecursionError) as error:
         raise RefusedError(f"the message is not JSON ({error}); send one event a message", "invalid_json") from None
     if not isinstance(event, dict):
         raise RefusedError("the message is JSON but no object; send an event with a type", "invalid_json")
-    if "\\u" in str(text) and not writable(event):
+    return event
+
+
+def check(event: Event, escaped: bool) -> None:
+    """Raise RefusedError unless an event is of one of `KINDS` and of its shape; escaped: whether letters of it were
+    written as numbers, which may be of none.
+    """
+    if escaped and not writable(event):
         raise RefusedError("the message has half of a surrogate pair, which is no letter; send both", "invalid_json")
     kind = event.get("type")
     if not isinstance(kind, str) or kind not in KINDS:
@@ -107,12 +114,11 @@ def read(text: str | bytes) -> Event:
     if moved := next((name for name in event.get(where) or () if name in MOVED), None):
         message = f"{where}.{moved} is of the retired beta shape; use {where}.{MOVED[moved]}"
         raise RefusedError(message, "unknown_parameter", f"{where}.{moved}")
-    return event
 
 
 def slices(text: str) -> list[str]:
     """A message, or for one with much sound several that say the same, so that other sessions need not wait for it."""
-    if len(text) < 2 * SLICE:
+    if len(text) < 2 * SLICE or '"input_audio_buffer.append"' not in text:
         return [text]
     try:
         event = json.loads(text)
@@ -124,13 +130,9 @@ def slices(text: str) -> list[str]:
     return [json.dumps({**event, "audio": sound[at : at + SLICE]}) for at in range(0, len(sound), SLICE)]
 
 
-def event_id(text: str | bytes) -> str | None:
-    """The id that the client gave its event, as far as one can be found."""
-    try:
-        event = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    found = event.get("event_id") if isinstance(event, dict) else None
+def event_id(event: Event) -> str | None:
+    """The id that the client gave its event, as far as it gave one."""
+    found = event.get("event_id")
     return found if isinstance(found, str) and writable(found) else None
 
 

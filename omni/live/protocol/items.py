@@ -31,10 +31,14 @@ def parts(item: Event, settings: Settings, where: str = "item") -> tuple[Part, .
     Raises RefusedError for what it cannot get.
     """
     found = _parts(item, settings.input_format, where)
-    for part in found:
-        if isinstance(part, Text) and (why := settings.facts.too_long(part.text)):
-            raise RefusedError(why, TOO_LONG, where)
+    _check_room(found, settings, where)
     return found
+
+
+def _check_room(said: Iterable[Part | str], settings: Settings, where: str) -> None:
+    """Raise RefusedError for more text than the model can be given at once."""
+    if why := settings.facts.too_long("".join(part.text for part in said if isinstance(part, Text))):
+        raise RefusedError(why, TOO_LONG, where)
 
 
 def _parts(item: Event, encoding: str, where: str) -> tuple[Part, ...]:
@@ -64,6 +68,7 @@ def given(said: list[Event] | None, history: History, settings: Settings) -> tup
             found.append(item["id"])
         else:
             raise unknown(item["id"], f"response.input.{index}.id")
+    _check_room(found, settings, "response.input")
     return tuple(found)
 
 

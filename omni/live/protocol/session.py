@@ -55,15 +55,17 @@ class Session:
 
     def take(self, text: str | bytes) -> str | None:
         """One message of the client; its type, or None where it is wrong and answered by an error event."""
+        event: Event = {}
         try:
-            event = events.read(text)
+            event = events.parsed(text)
+            events.check(event, escaped="\\u" in str(text))
             self._handlers[event["type"]](self, event)
             self.hearing.give_due()
             return str(event["type"])
         except RefusedError as refused:
-            self.send(events.error(str(refused), refused.code, refused.param, events.event_id(text)))
+            self.send(events.error(str(refused), refused.code, refused.param, events.event_id(event)))
         except Exception as error:
-            self.send(events.fault(error, events.event_id(text)))
+            self.send(events.fault(error, events.event_id(event)))
         return None
 
     def _update(self, event: Event) -> None:
