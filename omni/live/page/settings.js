@@ -84,9 +84,12 @@ export class Settings {
   }
 }
 
-/** That of the codes which is the tag itself, or else the tag's language: fil-PH is no Finnish. */
+/**
+ * That of the codes which is the tag's language, or else the tag itself: fil-PH is no Finnish. A region's own code is
+ * of use only where its language has none (zh-CN): omni-tiny has read too little in en-gb or fr-ca to answer in it.
+ */
 export function languageOf(tag, codes) {
-  const wanted = [tag, tag.split("-")[0]].map((name) => name.toLowerCase());
+  const wanted = [tag.split("-")[0], tag].map((name) => name.toLowerCase());
   return wanted.map((name) => codes.find((code) => code.toLowerCase() === name)).find(Boolean);
 }
 
