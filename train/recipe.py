@@ -1,5 +1,6 @@
 """Recipes: everything that decides a training run, as dataclasses read from YAML. Light to import."""
 
+from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -275,7 +276,8 @@ class Recipe:
         parser = jsonargparse.ArgumentParser(exit_on_error=False)
         parser.add_class_arguments(cls, None)
         try:
-            return cls(**vars(parser.instantiate(parser.parse_object(values))))
+            parsed = parser.parse_object(deepcopy(values))              # parsing changes what it is given
+            return cls(**vars(parser.instantiate(parsed)))
         except ArgumentError as error:
             raise InputError(f"{origin}: {brief(str(error))}") from None
         except InputError as error:

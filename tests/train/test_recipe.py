@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,12 @@ def test_the_recipes_of_fine_tuning_begin_with_a_model() -> None:
     groups = Recipe.load("sft", {"optimizer.groups": "{'blocks.0.*': 0.5}", "lora.rank": "4", "freeze": "[norm.*]"})
     assert groups.optimizer.groups == {"blocks.0.*": 0.5} and groups.lora.rank == 4 and groups.freeze == ["norm.*"]
     assert Recipe.parse(yaml.safe_load(groups.yaml()), "again") == groups
+
+
+def test_what_is_given_stays_as_it_is(recipe_file: Path) -> None:
+    given = {"stages": [{"steps": 3, "mixture": {"weights": {"say": 0}}}], "valid": []}
+    before = json.dumps(given)
+    assert Recipe.load(recipe_file, given) == Recipe.load(recipe_file, given) and json.dumps(given) == before
 
 
 def test_overrides_and_number_spellings(recipe_file: Path) -> None:
