@@ -7,8 +7,8 @@ import pytest
 
 from omni.cli import main
 from omni.eval.abilities.scoring import normal
+from omni.safety.guards.requests.fitting import NEAR_LETTERS, alike, encoded, fitted, together
 from omni.safety.guards.requests.learned import Learned, features, learned
-from omni.safety.guards.requests.train import NEAR_LETTERS, alike, encoded, fitted, together
 from omni.safety.policy import LANGUAGES
 from omni.safety.suites.grading import learning
 from omni.safety.suites.grading.grade import grade, refusals

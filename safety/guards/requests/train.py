@@ -23,8 +23,17 @@ from scipy.special import logsumexp
 from torch import nn
 
 from omni.progress import progress
-from omni.safety.guards.requests.encoder import LAYERS, WIDTH, encode, unit
-from omni.safety.guards.requests.language import BUCKETS, KNOWN, WORDS, in_english, letters, words
+from omni.safety.guards.requests.fitting import (
+    DROPOUTS,
+    NETWORKS,
+    Integers,
+    Vectors,
+    encoded,
+    far,
+    fitted,
+    together,
+)
+from omni.safety.guards.requests.language import BUCKETS, KNOWN, WORDS, in_english, letters
 from omni.safety.guards.requests.learned import FILE, Learned, features
 from omni.safety.guards.requests.misspelt import misspelt, nonsense
 from omni.safety.policy import OTHERS, policy, translations
@@ -32,16 +41,8 @@ from omni.train.data.engines import one_thread
 
 ASKED = Path(__file__).parent / "asked"
 FOLDS = 5                                                               # of the cross-validation
-DROPOUTS = (0.3, 0.4, 0.5)                                              # tried by it
-NETWORKS, HIDDEN = 3, 64                                                # whose odds are averaged, and units of each
-EPOCHS, BATCH, RATE, DECAY = 15, 64, 2e-3, 0.1                          # of AdamW (Loshchilov and Hutter 2019)
-NEAR = 0.85                                                             # cosine, as English, of what is one request
-NEAR_LETTERS = 0.5                                                      # the same of letters, three at a time
 UNREAD = 4                                                              # of so many requests one is read as nonsense
 SMOOTH = 1e-5                                                           # weight decay of telling languages apart
-PART = 64                                                               # texts that are encoded at once
-Vectors = NDArray[np.float32]
-Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -84,21 +85,9 @@ def held_out(language: str) -> list[str]:
     return own if language == "en" else [translations(language)[request] for request in own]
 
 
-def alike(one: str, other: str) -> float:
-    """How many runs of three letters two texts share, of all that they have (Jaccard)."""
-    mine, its = _threes(one), _threes(other)
-    return len(mine & its) / len(mine | its)
-
-
 def apart(found: Sequence[Request], means: Vectors) -> NDArray[np.bool_]:
     """Which of these are no copy and no near paraphrase of a request that is held out."""
-    held = {language: held_out(language) for language in KNOWN}
-    tests = [in_english(text, language) for language, texts in held.items() for text in texts]
-    near = (unit(means[:, -1]) @ unit(encoded(tests)[:, -1]).T).max(axis=1)
-    return np.array([
-        cosine <= NEAR and all(alike(one.text, test) <= NEAR_LETTERS for test in held[one.language])
-        for one, cosine in zip(found, near, strict=True)
-    ])  # fmt: skip
+    return far([(one.text, one.language) for one in found], means, {one: held_out(one) for one in KNOWN}, in_english)
 
 
 def train() -> Learned:
@@ -149,39 +138,11 @@ def _loss(threshold: NDArray[np.float64], odds: NDArray[np.float64], sign: NDArr
     return float(np.logaddexp(0, sign * (threshold[0] - odds)).mean())
 
 
-def fitted(inputs: Vectors, targets: Integers, dropout: float, seed: int, epochs: int = EPOCHS) -> nn.Sequential:
-    torch.manual_seed(seed)
-    network = nn.Sequential(nn.Dropout(dropout), nn.Linear(len(LAYERS) * WIDTH, HIDDEN), nn.GELU(), nn.Dropout(dropout),
-                            nn.Linear(HIDDEN, 1 + len(set(targets.tolist()) - {0})))  # fmt: skip
-    x, y = torch.from_numpy(inputs), torch.from_numpy(targets)
-    optimizer = torch.optim.AdamW(network.parameters(), RATE, weight_decay=DECAY)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * -(-len(x) // BATCH))
-    for _ in range(epochs):
-        for batch in torch.randperm(len(x)).split(BATCH):
-            loss = nn.functional.cross_entropy(network(x[batch]), y[batch])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-    return network.eval()
-
-
 @torch.inference_mode()
 def _odds(network: nn.Sequential, inputs: Vectors) -> NDArray[np.float64]:
     """Log odds that a text is to be refused."""
     out = network(torch.from_numpy(inputs)).double().numpy()
     return np.asarray(logsumexp(out[:, 1:], axis=1) - out[:, 0])
-
-
-def together(networks: Sequence[nn.Sequential]) -> dict[str, Vectors]:
-    """Networks side by side as one, whose odds are the mean of theirs."""
-    def of(layer: int, name: str) -> list[Vectors]:
-        return [getattr(network[layer], name).detach().numpy().T for network in networks]
-
-    return {
-        "inner": np.concatenate(of(1, "weight"), axis=1), "inner_bias": np.concatenate(of(1, "bias")),
-        "outer": np.concatenate(of(4, "weight")) / len(networks), "outer_bias": np.mean(of(4, "bias"), axis=0),
-    }  # fmt: skip
 
 
 def _languages(found: Sequence[Request]) -> Vectors:
@@ -216,24 +177,8 @@ def _dictionary() -> list[tuple[str, int]]:
     return rows
 
 
-def encoded(texts: Sequence[str]) -> Vectors:
-    """The encoder's means of many texts, those of like length together: [texts, layers, WIDTH]."""
-    order = sorted(range(len(texts)), key=lambda at: len(texts[at]))
-    means = np.zeros((len(texts), len(LAYERS), WIDTH), np.float32)
-    for start in progress(range(0, len(texts), PART), "reading", unit="part"):
-        part = order[start : start + PART]
-        means[part] = encode([texts[at] for at in part])
-    return means
-
-
 def _file(language: str) -> Path:
     return ASKED / f"{language}.toml"
-
-
-@cache
-def _threes(text: str) -> frozenset[str]:
-    plain = f" {' '.join(words(text))} "
-    return frozenset(plain[at : at + 3] for at in range(len(plain) - 2))
 
 
 def main() -> None:

@@ -19,9 +19,8 @@ from numpy.typing import NDArray
 from scipy.special import logsumexp
 
 from omni.progress import progress
-from omni.safety.guards.requests.encoder import unit
+from omni.safety.guards.requests.fitting import DROPOUTS, NETWORKS, Integers, Vectors, encoded, far, fitted, together
 from omni.safety.guards.requests.learned import Learned, features
-from omni.safety.guards.requests.train import DROPOUTS, NEAR, NEAR_LETTERS, NETWORKS, alike, encoded, fitted, together
 from omni.safety.policy import LANGUAGES
 from omni.safety.suites.grading.labelled import labelled
 from omni.safety.suites.grading.opening import DOES, FILE, english, openings
@@ -33,8 +32,6 @@ from omni.train.data.lines import line_items
 FOLDS, EPOCHS = 5, 30                                                   # of the cross-validation, of the network
 LINES, SHORTEST = 150, 7                                                # taken of a language, and letters of one
 MISTAKEN = 0.05                                                         # of what complies is taken for something else
-Vectors = NDArray[np.float32]
-Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -64,13 +61,9 @@ def checksum() -> str:
 
 def apart(found: Sequence[Example], means: Vectors) -> NDArray[np.bool_]:
     """Which of these are no copy and no near paraphrase of how an answer of fresh.toml begins."""
-    tests = [(row.language, _begins(row.text, row.language)) for row in labelled() if row.label != "babble"]
-    near = (unit(means[:, -1]) @ unit(encoded([english(text, language) for language, text in tests])[:, -1]).T).max(1)
-    held = {language: [text for own, text in tests if own == language] for language in LANGUAGES}
-    return np.array([
-        cosine <= NEAR and all(alike(one.text, test) <= NEAR_LETTERS for test in held[one.language])
-        for one, cosine in zip(found, near, strict=True)
-    ])  # fmt: skip
+    rows = [row for row in labelled() if row.label != "babble"]
+    tests = {of: [_begins(row.text, of) for row in rows if row.language == of] for of in LANGUAGES}
+    return far([(one.text, one.language) for one in found], means, tests, english)
 
 
 def train() -> Learned:
