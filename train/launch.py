@@ -23,6 +23,7 @@ GRACE = 180.0                                                           # second
 BAD_INPUT = 2                                                           # exit code of the command line for it
 NOTICE = 5.0                                                            # seconds for the others when one has failed
 MODES = ("auto", "resume", "fresh")
+OF_THE_RUN = ("tensorboard", "model", "adapter")                        # beside its checkpoints
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ def _check(recipe: Recipe, run: Path, nproc: int, mode: str) -> None:
 
     from omni.precision import processor_has_bf16
     from omni.train.stages import Stages
-    from omni.train.start.given import load_data, load_valid, share_of, state_of
+    from omni.train.start.given import load_data, load_valid, share_of, state_of, trained_on
     from omni.train.start.initial import shape_of
     from omni.train.state.checkpoint import Checkpoints, check_same_run
     from omni.train.tuning.prepare import check_names
@@ -131,17 +132,21 @@ def _check(recipe: Recipe, run: Path, nproc: int, mode: str) -> None:
     data = load_data(recipe)
     if data.dropped:
         print(f"{data.dropped} sequences are longer than {recipe.sequence_length} steps and left out", file=sys.stderr)
-    load_valid(recipe, data)
+    if (valid := load_valid(recipe, data)) and (known := trained_on(data, valid)):
+        print(f"omni: valid: {known[0]} is trained on too; its loss tells nothing of new data", file=sys.stderr)
     if recipe.precision == "bf16" and not torch.cuda.is_available() and not processor_has_bf16():
         print("omni: this processor imitates bf16, many times as slow as fp32; give --precision fp32", file=sys.stderr)
     check_names(recipe, shape_of(recipe, data.vocab))
     share_of(recipe, 0, nproc)
-    Stages.of(recipe, data)
+    steps = Stages.of(recipe, data).steps
     if mode == "fresh":
         Checkpoints(run).clear()
-        shutil.rmtree(run / "tensorboard", ignore_errors=True)
+        for name in OF_THE_RUN:
+            shutil.rmtree(run / name, ignore_errors=True)
     elif (found := Checkpoints(run).newest()) is not None:
         check_same_run(found[1], state_of(recipe, data, nproc), run, mode == "resume")
+        if found[1].step > steps:
+            print(f"omni: {run} has {found[1].step} steps already, not {steps}: nothing is left to do", file=sys.stderr)
 
 
 def _start(

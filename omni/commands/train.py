@@ -27,7 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="say what the recipe would do with its data and stop")
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--resume", action="store_true", help="go on even though the recipe has changed")
-    mode.add_argument("--fresh", action="store_true", help="begin again, deleting the run's checkpoints")
+    mode.add_argument("--fresh", action="store_true", help="begin again, deleting the run's checkpoints and model")
     keys = parser.add_argument_group("keys of the recipe, with their defaults")
     for key, default in recipe_keys().items():
         shown = "" if default in (None, []) else f"default: {default}".replace("%", "%%")

@@ -108,7 +108,9 @@ def test_a_stopped_run_goes_on_bit_for_bit(recipe_file: Path, tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_what_a_run_leaves(recipe_file: Path, tmp_path: Path) -> None:
+def test_what_a_run_leaves(
+    recipe_file: Path, shards: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     run, tokenizers = tmp_path / "run", tmp_path / "tokenizers"
     TextTokenizer.train([], 256).save(tokenizers / "text")
     words = ["train", str(recipe_file), "--out", str(run), "--tokenizers", str(tokenizers), "--zero", "0"]
@@ -128,8 +130,13 @@ def test_what_a_run_leaves(recipe_file: Path, tmp_path: Path) -> None:
     assert main([*words, "--schedule.steps", "4"]) == 2
     assert main([*words, "--schedule.steps", "4", "--resume"]) == 0
     assert read_log(run)[-1]["step"] == 4
-    assert main([*words, "--schedule.steps", "2", "--fresh"]) == 0
-    assert read_log(run)[-1]["step"] == 2
+    capfd.readouterr()
+    assert main([*words, "--schedule.steps", "3", "--resume"]) == 0
+    assert "has 4 steps already, not 3: nothing is left to do" in capfd.readouterr().err
+    (run / "adapter").mkdir()
+    assert main([*words, "--schedule.steps", "2", "--fresh", "--valid", f"[{shards / 'train' / 'say'}]"]) == 0
+    assert read_log(run)[-1]["step"] == 2 and not (run / "adapter").exists()
+    assert "say is trained on too" in capfd.readouterr().err
 
 
 @pytest.mark.slow

@@ -172,14 +172,17 @@ class Shard:
 
 
 def find_shards(paths: Iterable[Path | str]) -> list[Path]:
-    """The shard folders among `paths` and below them, sorted. Raises InputError for a path without any."""
-    found: set[Path] = set()
+    """The shard folders among `paths` and below them, sorted, each once however it is reached.
+
+    Raises InputError for a path without any.
+    """
+    found: dict[Path, Path] = {}
     for path in map(Path, paths):
         below = {summary.parent for summary in path.rglob(SUMMARY)} if path.is_dir() else set()
         if not below:
             raise InputError(f"{path}: no shards there; make them with `omni data tokenize` or mend `data`")
-        found |= below
-    return sorted(found)
+        found = {folder.resolve(): folder for folder in sorted(below, reverse=True)} | found
+    return sorted(found.values())
 
 
 def _to_npy(raw: Path, path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:

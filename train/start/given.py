@@ -32,6 +32,12 @@ def load_valid(recipe: Recipe, data: Dataset) -> Dataset | None:
     return _of_its_kind(Dataset.load(recipe.valid, recipe.sequence_length, "drop", data.vocab), recipe)
 
 
+def trained_on(data: Dataset, valid: Dataset) -> list[Path]:
+    """The validation shards whose rows are among the training ones, as themselves or as a copy."""
+    known = {part.shard.fingerprint for part in data.parts}
+    return [part.shard.folder for part in valid.parts if part.shard.fingerprint in known]
+
+
 def _of_its_kind(data: Dataset, recipe: Recipe) -> Dataset:
     """The data, unless they are pairs where the recipe wants none, or none where it wants pairs."""
     if recipe.dpo.beta and data.tasks != (PREFERENCES,):

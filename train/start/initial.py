@@ -37,7 +37,10 @@ def _changed(recipe: Recipe, init: str, vocab: Vocabulary) -> ModelConfig:
                 f"model.{name}: the model of init has {getattr(shape, name)}, not {value};"
                 f" leave the key out, only {', '.join(FREE)} may change"
             )
+    others = [name for name, value in changes.items() if value != getattr(shape, name)]
     shape = replace(shape, **changes)
     if recipe.dpo.beta and shape.prefix:
         raise InputError("dpo: works with causal models; this one's prompts see themselves whole (model.prefix)")
+    if recipe.dpo.beta and others:
+        raise InputError(f"model.{others[0]}: dpo compares with the model of init as it is; leave the key out")
     return shape

@@ -136,8 +136,10 @@ class Checkpoints:
         shutil.rmtree(saving.folder, ignore_errors=True)
 
     def prune(self, keep: int) -> None:
-        """Delete all but the newest `keep`."""
-        for folder in self._all()[keep:]:
+        """Delete all but the newest `keep`. Later steps than the newest one's were damaged, and passed over."""
+        folders = self._all()
+        whole = [folder for folder in folders if folder.name <= folders[0].name]
+        for folder in {*folders} - {*whole[:keep]}:
             shutil.rmtree(folder, ignore_errors=True)
 
     def clear_partial(self) -> None:

@@ -106,3 +106,9 @@ def test_shards_are_found_below_a_folder(shards: Path, tmp_path: Path) -> None:
     assert [path.name for path in find_shards([shards / "train"])] == ["copy", "say"]
     with pytest.raises(InputError, match="no shards"):
         find_shards([tmp_path])
+
+
+def test_a_shard_is_found_once_by_whatever_names(shards: Path, tmp_path: Path) -> None:
+    (tmp_path / "linked").symlink_to(shards / "train")
+    found = find_shards([shards / "train", shards / "valid" / ".." / "train", tmp_path / "linked" / "copy"])
+    assert found == [shards / "train" / "copy", shards / "train" / "say"]

@@ -53,6 +53,15 @@ def test_the_newest_whole_one_is_found(tmp_path: Path, capsys: pytest.CaptureFix
         checkpoints.newest()
 
 
+def test_a_damaged_one_takes_no_place_of_those_that_are_kept(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    folders = {step: save(checkpoints, step) for step in (5, 10, 15)}
+    (folders[15] / "rank-0000.safetensors").unlink()                    # the run goes on from 10
+    folders[12] = save(checkpoints, 12)
+    checkpoints.prune(keep=2)
+    assert [step for step, folder in folders.items() if folder.exists()] == [10, 12]
+
+
 def test_a_copy_beside_them_is_let_be(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path)
     copy = save(checkpoints, 1).rename(checkpoints.folder / "step-00000001.copy")

@@ -242,3 +242,5 @@ def test_pairs_and_ordinary_shards_are_not_mixed_up(recipe_file: Path, shards: P
         Recipe.load(recipe_file, {"train_on": "everything"})
     with pytest.raises(InputError, match=r"causal models.*model\.prefix"):
         launch(Recipe.load(recipe_file, {"model.prefix": True}), tmp_path / "run")
+    with pytest.raises(InputError, match=r"model\.rope_theta: dpo compares with the model of init"):
+        launch(Recipe.load(recipe_file, {"model.rope_theta": 500.0}), tmp_path / "run")
