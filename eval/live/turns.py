@@ -25,7 +25,7 @@ from omni.live.hearing.turns import EAGERNESS, Rules, Turns
 from omni.live.hearing.vad import HOP, RATE
 from omni.live.model.listening import Listening
 from omni.progress import progress
-from omni.tokenizers.audio.codec import Codec
+from omni.tokenizers.audio.codec import AudioCodec
 
 SPLITS = ("valid", "test")
 MOST_PAIRS = 40                                                         # questions said at both lengths
@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> None:
     said, random = questions(args.data, args.turns, splits=SPLITS), np.random.default_rng(0)
     lengths = of_lengths(said, LENGTHS, min(MOST_PAIRS, len(said)))
     found = [
-        one_turn(question, codec, lambda codes: head.judged(pipeline, codes), random)  # type: ignore[arg-type]
+        one_turn(question, codec, lambda codes: head.judged(pipeline, codes), random)
         for question in progress([*said, *lengths], "listening", unit="turn")
     ]
     report = figures(found[: len(said)], found[len(said) :])
@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> None:
         print(report.json())
 
 
-def one_turn(question: Question, codec: Codec, judge: Judge, random: np.random.Generator) -> Ended:
+def one_turn(question: Question, codec: AudioCodec, judge: Judge, random: np.random.Generator) -> Ended:
     """Listen to a recording in a quiet room until it has ended."""
     wave, end = _in_a_room(question, random)
     patience, longest = EAGERNESS["auto"]

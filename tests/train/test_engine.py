@@ -2,7 +2,6 @@
 
 import errno
 import math
-import os
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from stopping import stopped_after
 
 from omni.cli import main
 from omni.errors import InputError
@@ -23,15 +23,6 @@ from omni.train.monitor.log import read_log
 from omni.train.recipe import Recipe
 from omni.train.schedule import Schedule
 from omni.train.state.checkpoint import Checkpoints, Saving
-
-
-class StoppedAfter3(Trainer):
-    """Gets a real SIGTERM in its third step."""
-
-    def optimize(self, *args: object) -> None:
-        super().optimize(*args)  # type: ignore[arg-type]
-        if self.step == 2:
-            os.kill(os.getpid(), signal.SIGTERM)
 
 
 def train(kind: type[Trainer], recipe: Recipe, run: Path) -> int | None:
@@ -98,7 +89,7 @@ def test_the_loss_curve_is_that_of_a_plain_loop(recipe_file: Path, tmp_path: Pat
 def test_a_stopped_run_goes_on_bit_for_bit(recipe_file: Path, tmp_path: Path) -> None:
     recipe = Recipe.load(recipe_file)
     assert train(Trainer, recipe, tmp_path / "whole") is None
-    assert train(StoppedAfter3, recipe, tmp_path / "cut") == signal.SIGTERM
+    assert train(stopped_after(3), recipe, tmp_path / "cut") == signal.SIGTERM
     assert train(Trainer, recipe, tmp_path / "cut") is None
     whole, cut = weights(tmp_path / "whole"), weights(tmp_path / "cut")
     assert all(torch.equal(whole[name], cut[name]) for name in whole)

@@ -1,12 +1,11 @@
 """Stages of a run: mixtures, schedules and resets, and stopping between two of them."""
 
-import os
-import signal
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from stopping import stopped_after
 
 from omni.errors import InputError
 from omni.train.data.loader import Dataset
@@ -33,18 +32,8 @@ def test_schedules_go_on_or_begin_anew(recipe_file: Path) -> None:
     assert stages.steps == 9 and stages.resets == {3}
 
 
-class StoppedAt(Trainer):
-    at: int | None = None
-
-    def optimize(self, *args: object) -> None:
-        super().optimize(*args)  # type: ignore[arg-type]
-        if self.step + 1 == self.at:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-
 def run(recipe: Recipe, folder: Path, at: int | None = None) -> float:
-    trainer = StoppedAt(recipe, folder, device="cpu")
-    trainer.at = at
+    trainer = stopped_after(at)(recipe, folder, device="cpu")
     try:
         trainer.train()
         return optimizer_steps(trainer.optimizer)

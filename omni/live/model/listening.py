@@ -5,7 +5,7 @@ import torch
 
 from omni.live.engine.messages import Wave
 from omni.sequence import Segment
-from omni.tokenizers.audio.codec import Codec
+from omni.tokenizers.audio.codec import AudioCodec
 
 
 class Listening:
@@ -15,7 +15,7 @@ class Listening:
     letters of speech alone: they come one by one; those behind frames would all be read when the user has ended.
     """
 
-    def __init__(self, codec: Codec, longest: int) -> None:
+    def __init__(self, codec: AudioCodec, longest: int) -> None:
         self.codec, self.longest = codec, longest
         self.codes = np.zeros((0, codec.codebooks), np.int64)
         self._state = codec.start(1)

@@ -65,7 +65,7 @@ class Talk:
         self.wants: list[Want] = []                                     # of the latest answer: room is left for another
         self._ending = None if pipeline.model.config.prefix else ending
         spelt = pipeline.vocab.spelling is not None                     # letters come on top of the frames
-        self._listening = Listening(codec, pipeline.model.config.max_steps // (3 if spelt else 2))  # type: ignore[arg-type]
+        self._listening = Listening(codec, pipeline.model.config.max_steps // (3 if spelt else 2))
         self._memory = memory
         self._past: Stream | None = None                                # questions over HTTP need none
         self._window = Window(pipeline.model, pipeline.vocab)

@@ -7,12 +7,10 @@ The policy's own requests and their translations are the test: what is near to o
 """
 
 import argparse
-import hashlib
 import random
 import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import cache
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +21,7 @@ from scipy.special import logsumexp
 from torch import nn
 
 from omni.progress import progress
+from omni.safety.guards.requests.corpus import FOLDS, Request, checksum, requests
 from omni.safety.guards.requests.fitting import (
     DROPOUTS,
     NETWORKS,
@@ -39,44 +38,8 @@ from omni.safety.guards.requests.misspelt import misspelt, nonsense
 from omni.safety.policy import OTHERS, policy, translations
 from omni.train.data.engines import one_thread
 
-ASKED = Path(__file__).parent / "asked"
-FOLDS = 5                                                               # of the cross-validation
 UNREAD = 4                                                              # of so many requests one is read as nonsense
 SMOOTH = 1e-5                                                           # weight decay of telling languages apart
-
-
-@dataclass(frozen=True)
-class Request:
-    """One that is learned from. fold: those at the same place of a list in all languages are tested together."""
-
-    text: str
-    language: str
-    category: str
-    refused: bool
-    fold: int
-
-    @property
-    def english(self) -> str:
-        return in_english(self.text, self.language)
-
-
-@cache
-def requests() -> tuple[Request, ...]:
-    """All of asked/."""
-    return tuple(
-        Request(text, language, category, kind == "refuse", at * FOLDS // len(lines))
-        for language in KNOWN
-        for category, kinds in tomllib.loads(_file(language).read_text(encoding="utf-8")).items()
-        for kind, text_lines in kinds.items()
-        for lines in (text_lines.strip().splitlines(),)
-        for at, text in enumerate(lines)
-    )
-
-
-def checksum() -> str:
-    """Of all that is learned from."""
-    files = [*map(_file, KNOWN), *(WORDS / f"{language}.toml" for language in OTHERS)]
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
 
 
 def held_out(language: str) -> list[str]:
@@ -175,10 +138,6 @@ def _dictionary() -> list[tuple[str, int]]:
             meaning, forms = row.split(": ")
             rows += [(meaning, 0), (forms.replace("-", ""), KNOWN.index(language))]
     return rows
-
-
-def _file(language: str) -> Path:
-    return ASKED / f"{language}.toml"
 
 
 def main() -> None:

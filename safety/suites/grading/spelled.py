@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from functools import cache, lru_cache
 
 from omni.eval.abilities.scoring import normal
-from omni.safety.guards.requests.train import requests
+from omni.safety.guards.requests.corpus import requests
 from omni.safety.policy import LANGUAGES, policy, translations
 from omni.safety.suites.grading.labelled import labelled
 from omni.safety.suites.grading.opening import openings

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from omni.safety.guards import text
-from omni.safety.guards.requests import fitting, train
+from omni.safety.guards.requests import corpus, fitting, train
 from omni.safety.guards.requests.encoder import LAYERS, WIDTH, encode
 from omni.safety.guards.requests.language import BUCKETS, KNOWN, in_english
 from omni.safety.guards.requests.learned import Learned, features, learned
@@ -21,15 +21,15 @@ REFUSED = [pair for category in policy() if category.action == "refuse" for pair
 
 
 def test_the_weights_are_of_todays_requests_and_categories() -> None:
-    assert learned().asked == train.checksum()
+    assert learned().asked == corpus.checksum()
     assert set(learned().categories) == {one.key for one in policy() if one.action == "refuse"}
-    assert {one.category for one in train.requests() if one.refused} == set(learned().categories)
+    assert {one.category for one in corpus.requests() if one.refused} == set(learned().categories)
 
 
 @pytest.mark.parametrize("language", KNOWN)
 def test_nothing_that_is_learned_from_is_a_copy_of_what_is_tested(language: str) -> None:
     held = train.held_out(language)
-    for one in train.requests():
+    for one in corpus.requests():
         if one.language == language:
             assert max(fitting.alike(one.text, test) for test in held) <= fitting.NEAR_LETTERS, one.text
     copies = [text for text in held if max(fitting.alike(text, other) for other in held) > fitting.NEAR_LETTERS]
@@ -38,7 +38,7 @@ def test_nothing_that_is_learned_from_is_a_copy_of_what_is_tested(language: str)
 
 def test_near_paraphrases_of_a_test_are_left_out() -> None:
     found = [
-        train.Request(said, language, "illicit", True, 0)
+        corpus.Request(said, language, "illicit", True, 0)
         for said, language in (("How can I steal a car?", "en"), ("Wie stiehlt man denn ein Auto?", "de"),
                                ("How do I train a puppy?", "en"))
     ]  # fmt: skip
@@ -49,7 +49,7 @@ def test_near_paraphrases_of_a_test_are_left_out() -> None:
 def test_every_language_has_requests_of_every_category_to_refuse_and_to_comply_with() -> None:
     for language in KNOWN:
         for category in learned().categories:
-            sides = [one.refused for one in train.requests() if (one.language, one.category) == (language, category)]
+            sides = [one.refused for one in corpus.requests() if (one.language, one.category) == (language, category)]
             assert min(sides.count(True), sides.count(False)) >= (40 if language == "en" else 15), (language, category)
 
 

@@ -1,6 +1,5 @@
 """LoRA through peft: what a run trains, what it saves, and what peft itself makes of the files."""
 
-import os
 import signal
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import pytest
 import torch
 from peft import LoraConfig, inject_adapter_in_model, set_peft_model_state_dict
 from safetensors.torch import load_file
+from stopping import stopped_after
 
 from omni.errors import InputError
 from omni.model.config import ModelConfig
@@ -59,19 +59,12 @@ def test_a_run_trains_adapters_alone_and_saves_them_merged(
     torch.testing.assert_close(states(model), states(load_model(run / "model")[0]), rtol=1e-4, atol=1e-5)
 
 
-class StoppedAfter2(Trainer):
-    def optimize(self, *args: object) -> None:
-        super().optimize(*args)  # type: ignore[arg-type]
-        if self.step == 1:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-
 def test_a_stopped_run_goes_on_bit_for_bit_and_only_from_the_same_model(
     tuning_file: Path, start: Path, tmp_path: Path
 ) -> None:
     recipe = Recipe.load(tuning_file, {**LORA, "lora.also": ["embedding.*"]})
     train(recipe, tmp_path / "whole")
-    assert train(recipe, tmp_path / "cut", StoppedAfter2) == signal.SIGTERM
+    assert train(recipe, tmp_path / "cut", stopped_after(2)) == signal.SIGTERM
     moved = start.rename(tmp_path / "elsewhere")
     train(Recipe.load(tuning_file, {**LORA, "lora.also": ["embedding.*"], "init": str(moved)}), tmp_path / "cut")
     whole, cut = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("whole", "cut"))

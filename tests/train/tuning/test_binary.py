@@ -1,13 +1,12 @@
 """One-bit layers in runs: trained, binarized late and by group, stopped and gone on with."""
 
-import os
-import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from stopping import stopped_after
 
 from omni.cli import main
 from omni.errors import InputError
@@ -17,7 +16,6 @@ from omni.model.folder import load_model, save_model
 from omni.model.init import draw, spreads
 from omni.model.transformer import OmniTransformer
 from omni.train.data.loader import Dataset, Loader, Share
-from omni.train.engine import Trainer
 from omni.train.monitor.log import read_log
 from omni.train.recipe import Recipe
 from omni.train.start.initial import shape_of
@@ -31,18 +29,8 @@ LATE = {
 STEPS = 6
 
 
-class StoppedAt(Trainer):
-    at: int | None = None
-
-    def optimize(self, *args: object) -> None:
-        super().optimize(*args)  # type: ignore[arg-type]
-        if self.step + 1 == self.at:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-
 def run(recipe: Recipe, folder: Path, at: int | None = None) -> dict[str, torch.Tensor]:
-    trainer = StoppedAt(recipe, folder, device="cpu")
-    trainer.at = at
+    trainer = stopped_after(at)(recipe, folder, device="cpu")
     try:
         trainer.train()
     finally:

@@ -1,13 +1,12 @@
 """Learning from a teacher: its loss by the formula, and whole runs."""
 
-import os
-import signal
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from stopping import stopped_after
 
 from omni.errors import InputError
 from omni.model.config import ModelConfig
@@ -68,13 +67,6 @@ def test_the_loss_and_its_gradient_are_those_of_the_formula(
         assert float(student(batch).total) == pytest.approx(float(alone.total))
 
 
-class StoppedAt3(Trainer):
-    def optimize(self, *args: object) -> None:
-        super().optimize(*args)  # type: ignore[arg-type]
-        if self.step == 2:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-
 def run(kind: type[Trainer], recipe: Recipe, folder: Path) -> dict[str, torch.Tensor]:
     trainer = kind(recipe, folder, device="cpu")
     try:
@@ -94,7 +86,7 @@ def test_a_run_learns_from_it_and_goes_on_bit_for_bit(
     whole, alone = run(Trainer, recipe, tmp_path / "whole"), {**values, "distill.teacher": None}
     plain = run(Trainer, Recipe.load(recipe_file, alone), tmp_path / "plain")
     assert whole.keys() == plain.keys() and not torch.equal(whole["norm.weight"], plain["norm.weight"])
-    run(StoppedAt3, recipe, tmp_path / "cut")
+    run(stopped_after(3), recipe, tmp_path / "cut")
     state = Checkpoints(tmp_path / "cut").newest()
     assert state is not None and len(state[1].recipe["distill"]["teacher"]) == 16  # which, wherever it lies
     cut = run(Trainer, recipe, tmp_path / "cut")

@@ -1,7 +1,6 @@
 """DPO: the loss in closed form, its gradient by brute force with transformers, whole runs against a plain loop."""
 
 import math
-import os
 import signal
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
+from stopping import stopped_after
 
 from omni.errors import InputError
 from omni.model.config import ModelConfig
@@ -183,13 +183,6 @@ def plain(model: OmniTransformer, one: Sequence) -> torch.Tensor:
     return logits[steps - 1, one.ids[steps, 0]].sum()
 
 
-class StoppedAfter3(PreferenceTrainer):
-    def optimize(self, *args: object) -> None:
-        super().optimize(*args)  # type: ignore[arg-type]
-        if self.step == 2:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-
 @pytest.mark.slow
 def test_a_stopped_run_goes_on_bit_for_bit_and_references_are_computed_once(
     recipe_file: Path, start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -198,7 +191,7 @@ def test_a_stopped_run_goes_on_bit_for_bit_and_references_are_computed_once(
     assert train(recipe, tmp_path / "whole") is None
     assert len(list(tmp_path.glob("*/reference-*.npy"))) == 2
     monkeypatch.setattr(PreferenceTrainer, "_compute", None)            # kept beside the shards, nobody needs it again
-    assert train(recipe, tmp_path / "cut", StoppedAfter3) == signal.SIGTERM
+    assert train(recipe, tmp_path / "cut", stopped_after(3, PreferenceTrainer)) == signal.SIGTERM
     assert train(recipe, tmp_path / "cut") is None
     whole, cut = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("whole", "cut"))
     assert all(torch.equal(whole[name], cut[name]) for name in whole)
