@@ -16,6 +16,7 @@ UNKNOWN = 0.6                                                           # taken 
 LATE = RATE * 3 // 10                                                   # samples that the network may be late
 UNSURE = 200                                                            # ms of a sound that may yet be speech
 SPOKEN = 20                                                             # ms of voice before speech counts as begun
+BREATH = 800                                                            # ms of silence after what may be breath alone
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ class Turns:
     ended: float | None = None
     _rest: Wave = field(init=False, default_factory=lambda: np.zeros(0, np.float32))
     _voiced: int = 0                                                    # samples of voice since silence
+    _begun: int = 0                                                     # the sample at which the turn was known of
     _seen: int = 0                                                      # `voiced_until` when it was last looked at
 
     def __post_init__(self) -> None:
@@ -87,6 +89,7 @@ class Turns:
         wave, changes = np.concatenate((self._rest, samples)), []
         whole = len(wave) // HOP * HOP
         for start in range(0, whole, HOP):
+            self.activity.begun = self.speaking
             self.activity.hear(wave[start : start + HOP])
             changes += self._look()
         self._rest = wave[whole:]
@@ -106,13 +109,19 @@ class Turns:
             self._voiced = 0
         if not self.speaking:
             return []
-        if self.silence_ms >= self.rules.needed(self.ended) and not self._rises:
+        if self.silence_ms >= self._needed and not self._rises:
             self.forget()
             return [Change("ended", self.activity.voiced_until)]
         if not self.paused and self.silence_ms >= SPECULATE:
             self.paused, self.ended = True, None
             return [Change("paused", self.activity.voiced_until)]
         return []
+
+    @property
+    def _needed(self) -> float:
+        """Milliseconds of silence that end the turn; more where its onset is all there was, for words may follow."""
+        needed = self.rules.needed(self.ended)
+        return needed if self.activity.seen_until >= self._begun else max(needed, BREATH)
 
     @property
     def _rises(self) -> bool:
@@ -122,7 +131,7 @@ class Turns:
     def _voice(self) -> list[Change]:
         self._voiced += HOP
         if not self.speaking and self._voiced * 1000 >= SPOKEN * RATE:
-            self.speaking = True
+            self.speaking, self._begun = True, self.heard
             begun = self.heard - self._voiced                           # as the network saw it, which is late
             return [Change("started", max(self.activity.loud_since, begun - LATE))]
         if self.paused:
