@@ -13,6 +13,7 @@ from omni.sequence import Segment
 from omni.vocab import Vocabulary
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
     from torch import Tensor
 
     from omni.tokenizers.bundle import Tokenizers
@@ -36,11 +37,17 @@ class Text:
 
 @dataclass(frozen=True, eq=False)
 class Audio:
-    """Something heard: a sound file, or samples [samples] in -1..1 at `sample_rate` hertz (default: the codec's)."""
+    """Something heard: a sound file, or samples in -1..1 at `sample_rate` hertz (default: the codec's), an array
+    [samples], or a tensor [samples] or [1, samples], as `torchaudio.load` gives it.
+    """
 
-    source: str | Path | NDArray[np.float32]
+    source: "str | Path | NDArray[np.float32] | Tensor"
     sample_rate: int | None = None
     role: str = "user"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.source, str | Path | np.ndarray):
+            object.__setattr__(self, "source", _array(self.source))
 
     def segment(self, tokenizers: "Tokenizers", vocab: Vocabulary) -> Segment:
         """Raises InputError for a file that is no recording, and for samples that are empty or not finite."""
@@ -55,10 +62,10 @@ class Audio:
 
         from omni.tokenizers.audio.wavefile import read_wave
 
-        if isinstance(self.source, np.ndarray):
-            own = rate if self.sample_rate is None else self.sample_rate
-            return torch.from_numpy(_resampled(self.source, own, rate))
-        return torch.from_numpy(read_wave(self.source, rate, LONGEST_AUDIO))
+        if isinstance(self.source, str | Path):
+            return torch.from_numpy(read_wave(self.source, rate, LONGEST_AUDIO))
+        own = rate if self.sample_rate is None else self.sample_rate
+        return torch.from_numpy(_resampled(np.asarray(self.source), own, rate))
 
     def coded(self, codes: "Tensor") -> Segment:
         """It as a segment of these codes [1, frames, codebooks]."""
@@ -67,9 +74,11 @@ class Audio:
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """Something seen: a picture file, or uint8 pixels [height, width, 3], or 4 with how opaque they are."""
+    """Something seen: a picture file, a picture of Pillow's, or uint8 pixels [height, width, 3], or 4 with how opaque
+    they are.
+    """
 
-    source: str | Path | NDArray[np.uint8]
+    source: "str | Path | NDArray[np.uint8] | Image"
     role: str = "user"
 
     def segment(self, tokenizers: "Tokenizers", vocab: Vocabulary) -> Segment:
@@ -86,6 +95,8 @@ class Picture:
                 given = f"{self.source.dtype} pixels of shape {self.source.shape}"
                 raise InputError(f"{given}: give uint8 ones of 0 to 255, [height, width, 3]")
             pixels = to_pixels(fit(Image.fromarray(self.source), size))
+        elif isinstance(self.source, Image.Image):
+            pixels = to_pixels(fit(self.source, size))
         else:
             pixels = read_picture(self.source, size)                    # [3, size, size]
         return Segment("image", tokenizers.image.encode(pixels[None])[0].cpu().numpy(), self.role)
@@ -143,6 +154,15 @@ def in_pieces(part: Part, tokenizers: "Tokenizers", vocab: Vocabulary) -> Genera
         codes.append(codec.encode_finish(state)[0])
         return part.coded(torch.cat(codes, dim=1))
     return part.segment(tokenizers, vocab)
+
+
+def _array(samples: "Tensor") -> NDArray[np.float32]:
+    """A tensor [samples] or [1, samples], of whichever device, as an array [samples]."""
+    if not hasattr(samples, "detach"):
+        raise InputError(f"{type(samples).__name__}: give a sound file's path, an array or a tensor of samples")
+    wave = samples.detach().cpu()
+    found: NDArray[np.float32] = (wave[0] if wave.ndim == 2 and len(wave) == 1 else wave).numpy()
+    return found
 
 
 def _resampled(wave: NDArray[np.float32], rate: int, wanted: int) -> NDArray[np.float32]:

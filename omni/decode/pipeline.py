@@ -276,7 +276,7 @@ class Pipeline:
         wants = [
             self._want(modality, language, voice, limits[modality], own.get(modality), verbatim) for modality in want
         ]
-        for wanted in wants:
+        for wanted in [*wants, *([self._want("audio", language, voice, 0)] if voice else [])]:
             wanted.opening(self.vocab)                                  # raises for an unknown language or voice
             if getattr(self.tokenizers, wanted.modality) is None:
                 raise InputError(f"this model has no {wanted.modality} tokenizer; leave {wanted.modality} out of want")

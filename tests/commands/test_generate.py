@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+import torch
 from PIL import Image
 
 import omni
@@ -80,6 +81,18 @@ def test_five_lines_of_python_do_the_same(models: Model, files: Path) -> None:
     assert answer.text is not None and answer.image is None
     assert answer.audio is not None and answer.sample_rate == 16000
     assert {path.name for path in answer.save(files / "out")} == {"answer.txt", "answer.wav", "answer.json"}
+
+
+def test_tensors_and_pictures_of_pillow_are_arrays(models: Model, files: Path) -> None:
+    model = omni.load(models("flat"))
+    wave = np.random.default_rng(0).uniform(-1, 1, 4000).astype(np.float32)
+    heard = model.segments([omni.Audio(one, 8000) for one in (wave, torch.from_numpy(wave), torch.tensor(wave)[None])])
+    assert all(np.array_equal(one.codes, heard[0].codes) for one in heard)
+    with Image.open(files / "p.png") as picture:
+        seen = model.segments([omni.Picture(files / "p.png"), omni.Picture(picture.convert("P"))])
+    assert np.array_equal(seen[0].codes, seen[1].codes)
+    with pytest.raises(InputError, match="list: give a sound file's path, an array or a tensor"):
+        omni.Audio([0.0, 0.1])  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -195,6 +208,7 @@ def test_an_answer_as_long_as_can_be_asked_for_ends_where_the_model_does(models:
         ([omni.Audio(np.zeros((2, 99), np.float32))], {}, "give a mono recording"),
         ([omni.Picture(np.zeros((9, 9, 3), np.float32))], {}, "float32 pixels of shape (9, 9, 3): give uint8"),
         ([omni.Picture(np.zeros((3, 9, 9), np.uint8))], {}, "uint8 pixels of shape (3, 9, 9): give uint8"),
+        ([omni.Text("x")], {"want": ["text"], "voice": "bob"}, "<voice:bob>"),
         ([omni.Text("x")], {"want": "text"}, "want=text: must be a list"),
         ([omni.Text("x")], {"sampler": "greedy"}, "sampler='greedy': give an omni.Sampler"),
         ([omni.Text("x")], {"sampler": {"smell": omni.Sampler()}}, "smell is never drawn"),
