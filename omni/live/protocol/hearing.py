@@ -5,13 +5,13 @@ from collections.abc import Callable
 from omni.errors import InputError
 from omni.live.engine import messages
 from omni.live.engine.pool import Line
+from omni.live.hearing.microphone import Microphone, milliseconds
 from omni.live.hearing.pcm import Wave
 from omni.live.hearing.turns import Change
 from omni.live.hearing.vad import RATE
 from omni.live.protocol import events, items
 from omni.live.protocol.events import Event, RefusedError, server
 from omni.live.protocol.history import History
-from omni.live.protocol.microphone import Microphone, milliseconds
 from omni.live.protocol.settings import Settings
 from omni.live.protocol.speaking import Speaking
 from omni.live.protocol.transcripts import Transcripts
@@ -33,7 +33,7 @@ class Hearing:
         self._due = False                                               # a response is owed once the current one ends
         self._turn = events.fresh("item")                               # what the user is saying will be this item
         self._judged = 0                                                # how often the model was asked for its word
-        self._microphone = Microphone(settings, line.facts.sample_rate)
+        self._microphone = Microphone(settings.input_format, settings.rules, line.facts.sample_rate)
 
     @property
     def heard(self) -> float:
@@ -77,7 +77,8 @@ class Hearing:
     def listen(self) -> None:
         """Begin to listen afresh; what was half said is forgotten."""
         self._line.tell(messages.Unhear(self._line.name))
-        self._microphone = Microphone(self.settings, self._line.facts.sample_rate, self._microphone.heard)
+        encoding, rules, heard = self.settings.input_format, self.settings.rules, self._microphone.heard
+        self._microphone = Microphone(encoding, rules, self._line.facts.sample_rate, heard)
 
     # ----
 

@@ -3,9 +3,8 @@
 import numpy as np
 
 from omni.live.hearing.pcm import RATES, Resampler, Wave, from_base64
-from omni.live.hearing.turns import Change, Turns
+from omni.live.hearing.turns import Change, Rules, Turns
 from omni.live.hearing.vad import RATE
-from omni.live.protocol.settings import Settings
 
 REMEMBERED = 8                                                          # seconds of sound kept for a turn's beginning
 
@@ -16,9 +15,9 @@ class Microphone:
     turns: None where the client ends turns by hand; heard: samples so far; since: where the buffer began
     """
 
-    def __init__(self, settings: Settings, model_rate: int, heard: int = 0) -> None:
-        rules = settings.rules
-        self.encoding = settings.input_format
+    def __init__(self, encoding: str, rules: Rules | None, model_rate: int, heard: int = 0) -> None:
+        """encoding: one of `RATES`; rules: of turn detection, None where there is none"""
+        self.encoding = encoding
         self.turns = None if rules is None else Turns(rules)
         self.heard = self.since = self._offset = self._free = heard     # _free: where the last turn ended
         self._resampler = Resampler(RATES[self.encoding], RATE)
