@@ -1,5 +1,6 @@
 import re
 
+import jiwer
 import pytest
 
 from omni.train.data.lines import days, line_items, months, neighbours, numbers, sums, table
@@ -19,6 +20,22 @@ def test_no_wording_kept_for_testing_is_trained_on() -> None:
     trained = {text for item in items if item.split == "train" for text in item.texts.values()}
     kept = {text for item in items if item.split == "test" for text in item.texts.values()}
     assert kept and not trained & kept
+
+
+@pytest.mark.parametrize("group", ["refuse", "comply"])
+def test_no_wording_of_a_topic_is_a_word_away_from_the_one_kept_for_testing(group: str) -> None:
+    for topic, rows in table()[group].items():
+        for language, (variants, _) in ((key, row) for key, row in rows.items() if key != "given"):
+            *trained, kept = map(_words, variants)
+            assert not [one for one in trained if _differ(one, kept) < 2], f"{topic}, {language}"
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"\w+", text.casefold())
+
+
+def _differ(one: list[str], other: list[str]) -> float:
+    return jiwer.process_words(" ".join(other), " ".join(one)).wer * len(other)
 
 
 def test_sums_are_right_and_a_tenth_is_kept() -> None:
