@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from omni.errors import InputError
 from omni.files import atomic_path
-from omni.live.hearing.onset import BANDS, FILE, HOP, HOPS, WINDOW, described
+from omni.live.hearing.onset import FILE, HOP, HOPS, WINDOW, described
 from omni.live.hearing.pcm import Resampler, from_bytes, to_bytes
 from omni.live.hearing.vad import RATE, Silero
 from omni.live.hearing.voiced import levels, voiced
@@ -132,10 +132,10 @@ def listened(wave: Wave) -> NDArray[np.float32]:
     for hop in range(hops):
         silero.hear(wave[hop * HOP : (hop + 1) * HOP])
         said[hop] = silero.probability
-    padded = np.concatenate((np.zeros(WINDOW - HOP, np.float32), wave[: hops * HOP]))
-    each = described(sliding_window_view(padded, WINDOW)[::HOP], said)  # [hops, 21]
-    before = np.concatenate((np.zeros((HOPS - 1, BANDS + 1), np.float32), each))
-    return sliding_window_view(before, HOPS, axis=0)[..., ::-1].swapaxes(1, 2).reshape(hops, -1)
+    silent = HOPS - 1                                                   # hops before the stream, as it is live
+    padded = np.concatenate((np.zeros(silent * HOP + WINDOW - HOP, np.float32), wave[: hops * HOP]))
+    each = described(sliding_window_view(padded, WINDOW)[::HOP], np.concatenate((np.zeros(silent), said)))
+    return sliding_window_view(each, HOPS, axis=0)[..., ::-1].swapaxes(1, 2).reshape(hops, -1)
 
 
 def examples(manifest: Manifest, split: str, seed: int = 0) -> tuple[list[Heard], list[list[Heard]]]:

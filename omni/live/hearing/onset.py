@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
@@ -27,21 +28,22 @@ Weights = dict[str, Floats]
 
 
 class Onset:
-    """One stream of 16 kHz samples, heard 10 ms at a time."""
+    """One stream of 16 kHz samples, heard 10 ms at a time. It is looked at only when it is asked for."""
 
     def __init__(self) -> None:
-        self._samples = np.zeros(WINDOW, np.float32)
-        self._seen = np.zeros((HOPS, BANDS + 1), np.float32)            # the newest first
+        self._samples = np.zeros(HOP * (HOPS - 1) + WINDOW, np.float32)
+        self._probabilities = np.zeros(HOPS)
 
     def hear(self, hop: Wave, probability: float) -> None:
         """The next samples [160], and silero-vad's latest probability of speech."""
-        self._samples = np.concatenate((self._samples[HOP:], hop))
-        self._seen = np.concatenate((described(self._samples[None], np.array([probability])), self._seen[:-1]))
+        self._samples[:-HOP], self._samples[-HOP:] = self._samples[HOP:], hop
+        self._probabilities[:-1], self._probabilities[-1] = self._probabilities[1:], probability
 
     @property
     def odds(self) -> float:
         """Log-odds that what sounds now is speech."""
-        return float(judged(self._seen.reshape(1, -1), _shipped())[0])
+        each = described(sliding_window_view(self._samples, WINDOW)[::HOP], self._probabilities)  # [HOPS, 21]
+        return float(judged(each[::-1].reshape(1, -1), _shipped())[0])
 
 
 def described(windows: Floats, probabilities: NDArray[np.floating]) -> Floats:
