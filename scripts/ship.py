@@ -14,7 +14,7 @@ import torch
 
 from omni.errors import InputError
 from omni.files import atomic_path, read_json, sha256
-from omni.model.folder import load_model, save_model
+from omni.model.folder import LANGUAGES, load_model, save_model
 from omni.train.data.items import Manifest
 from omni.train.recipe import Recipe
 from omni.train.rehearsal import fingerprint
@@ -46,6 +46,7 @@ def ship(run: Path, data: Manifest, abilities: Path, out: Path) -> None:
     weights = {name: tensor.to(torch.bfloat16) for name, tensor in model.state_dict().items()}
     with atomic_path(out) as folder:
         save_model(folder, weights, model.config, vocab)
+        shutil.copy(run / "model" / LANGUAGES, folder / LANGUAGES)
         unneeded = shutil.ignore_patterns("*.png", "eval.json")         # of `omni tokenizer eval`
         shutil.copytree(run / "model" / "tokenizers", folder / "tokenizers", ignore=unneeded)
         shutil.copy(run / "recipe.yaml", folder / "recipe.yaml")

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 import omni
 from omni.cli import main
@@ -44,6 +45,14 @@ def test_data_for_it_are_made_by_its_name(tmp_path: Path) -> None:
     assert main(["data", "pairs", str(lines), "--model", "omni-tiny", "--out", str(tmp_path / "pairs")]) == 0
     vocab = Vocabulary.load(shipped_model() / "vocab.json")
     assert [len(Shard.load(tmp_path / name, vocab)) for name in ("train/chat", "pairs")] == [2, 1]
+
+
+def test_a_language_that_it_never_learnt_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["generate", "--text", "Hello", "--max-tokens", "4", "--out", str(tmp_path / "answer")]
+    assert main([*words, "--language", "sw"]) == 0
+    assert "--language sw: the model never learnt it" in capsys.readouterr().err
+    assert main([*words, "--language", "fr"]) == 0
+    assert "never learnt" not in capsys.readouterr().err
 
 
 def test_the_docs_know_its_size() -> None:

@@ -273,7 +273,7 @@ class Trainer:
         Raises InputError when it could not be.
         """
         self._finish_saving()
-        self.saver.begin(self._state(), self.data.vocab)
+        self.saver.begin(self._state(), self.data)
         if wait:
             self._finish_saving()
             if self.saver.newest_step != self.step:

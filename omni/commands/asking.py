@@ -1,16 +1,18 @@
 """What verbs that ask a model have in common: what it is given, how its answer is drawn, where it lies."""
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from omni.errors import InputError
-from omni.shipped import NAME
+from omni.shipped import NAME, shipped_model
 
 if TYPE_CHECKING:
     from omni.decode.parts import Part
     from omni.decode.pipeline import How
     from omni.decode.samplers import Sampler
+    from omni.vocab import Vocabulary
 
 GIVEN = {
     "text": "something written",
@@ -75,6 +77,16 @@ def how(args: argparse.Namespace) -> "How":
         "language": args.language, "voice": args.voice, "sampler": sampler(args), "seed": args.seed,
         "max_seconds": args.max_seconds, "max_tokens": args.max_tokens,
     }  # fmt: skip
+
+
+def tell_unlearnt(args: argparse.Namespace, vocab: "Vocabulary") -> None:
+    """Say so where the answer is wanted in a language that the model has a tag for, and never learnt."""
+    from omni.model.folder import learnt_languages
+
+    learnt = learnt_languages(args.model or shipped_model())
+    if learnt is not None and args.language in set(vocab.languages) - set(learnt):
+        say = f"omni: --language {args.language}: the model never learnt it, and hardly knows what it says in it"
+        print(f"{say}; it learnt {', '.join(learnt)}", file=sys.stderr)
 
 
 def listed(want: str) -> list[str]:

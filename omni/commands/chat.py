@@ -57,7 +57,9 @@ def run(args: argparse.Namespace) -> None:
     from omni.decode.conversation import Conversation
     from omni.decode.pipeline import Pipeline
 
-    conversation = Conversation(Pipeline.load(args.model, args.device), asking.listed(args.want), **how)
+    pipeline = Pipeline.load(args.model, args.device)
+    asking.tell_unlearnt(args, pipeline.vocab)
+    conversation = Conversation(pipeline, asking.listed(args.want), **how)
     conversation.add(*asking.parts(args.given))
     chat = Chat(conversation, args.out)
     if args.once:

@@ -1,10 +1,11 @@
 """A model on disk: config.json, vocab.json, model.safetensors, checksums.json and, beside them, its tokenizers.
 
+languages.json tells which languages it learnt, where that is known: a vocabulary has tags for all of its data's texts.
 One-bit matrices may lie in it with eight weights a byte, as NAME.bits and NAME.scale (omni.model.binary).
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -22,6 +23,7 @@ from omni.model.transformer import OmniTransformer
 from omni.vocab import Vocabulary
 
 WEIGHTS = "model.safetensors"
+LANGUAGES = "languages.json"
 FILES = ("config.json", "vocab.json", WEIGHTS)
 AT_ONCE = 1 << 24                                                       # numbers of a tensor that are read together
 
@@ -49,11 +51,24 @@ def save_packed(folder: Path | str, model: OmniTransformer, vocab: Vocabulary) -
         complete(scratch, model.config, vocab)
 
 
-def complete(folder: Path, config: ModelConfig, vocab: Vocabulary) -> None:
-    """Write what else belongs into a folder that has the weights."""
+def complete(folder: Path, config: ModelConfig, vocab: Vocabulary, languages: Sequence[str] | None = None) -> None:
+    """Write what else belongs into a folder that has the weights; languages: those that they learnt, where known."""
+    if languages is not None:
+        write_json(folder / LANGUAGES, sorted(languages))
     write_json(folder / "config.json", config.as_dict())
     vocab.save(folder / "vocab.json")
     write_json(folder / "checksums.json", {name: sha256(folder / name) for name in FILES})
+
+
+def learnt_languages(folder: Path | str) -> list[str] | None:
+    """The languages that a folder's model learnt, None where nobody knows. Raises InputError for a damaged list."""
+    path = Path(folder) / LANGUAGES
+    if not path.is_file():
+        return None
+    found = read_json(path)
+    if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
+        raise InputError(f"{path}: not a list of languages; delete it, or copy it from the run")
+    return found
 
 
 def load_model(folder: Path | str, device: torch.device | str = "cpu") -> tuple[OmniTransformer, Vocabulary]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from omni.eval.suite.page import card as sample_card
 from omni.eval.suite.page import examples
 from omni.files import atomic_path, write_json, write_text
+from omni.model.folder import learnt_languages
 from omni.page import Content, Markup, Page, plot, verdict
 from omni.safety.card.collect import Card, beside_model
 from omni.safety.card.plots import plots
@@ -83,10 +84,9 @@ def _of_model(figure: str) -> bool:
 
 
 def _languages(model: Path) -> list[str]:
-    """The languages that a model's own page says it was trained in, else those that it has tags for."""
-    page = beside_model(model, "README.md")
-    said = re.search(r"^- languages: ([a-z -]+)", page.read_text("utf-8"), re.M) if page.is_file() else None
-    known = said[1].split() if said else Vocabulary.load(model / "vocab.json").languages
+    """The languages that a model learnt, else, where nobody knows, those that it has tags for."""
+    learnt = learnt_languages(model)
+    known = Vocabulary.load(model / "vocab.json").languages if learnt is None else learnt
     return sorted({language.split("-")[0] for language in known})   # as far as Hugging Face knows codes of their kind
 
 

@@ -13,7 +13,7 @@ from stopping import stopped_after
 
 from omni.cli import main
 from omni.errors import InputError
-from omni.model.folder import load_model
+from omni.model.folder import learnt_languages, load_model
 from omni.model.init import draw, spreads
 from omni.model.transformer import OmniTransformer
 from omni.tokenizers.text import TextTokenizer
@@ -108,6 +108,7 @@ def test_what_a_run_leaves(
     assert main([*words, "--schedule.steps", "3"]) == 0
     model, vocab = load_model(run / "model")
     assert model.config.d_model == 32 and len(vocab) == model.config.vocab_size
+    assert learnt_languages(run / "model") == []
     assert len(TextTokenizer.load(run / "model" / "tokenizers" / "text")) == 256
     valid = [record for record in read_log(run) if record["kind"] == "valid"]
     assert [record["step"] for record in valid] == [3]

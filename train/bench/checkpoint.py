@@ -51,7 +51,7 @@ def measure(report: "Report", folder: Path, rounds: int) -> None:
     for _ in range(rounds):
         plain.append(ours.turn(1)[0][0])
         began = time.perf_counter()
-        trainer.saver.begin(trainer._state(), data.vocab)
+        trainer.saver.begin(trainer._state(), data)
         pauses.append(time.perf_counter() - began)
         busy.append(ours.turn(1)[0][0])                                 # the thread writes during this step
         trainer.saver.wait()

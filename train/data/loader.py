@@ -17,6 +17,7 @@ from omni.train.data.shards import Shard, find_shards
 from omni.vocab import Vocabulary
 
 AHEAD = 2                                                               # global batches that wait, ready
+AT_ONCE = 1 << 22                                                       # steps of a shard that are looked at
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,16 @@ class Dataset:
     @cached_property
     def tasks(self) -> tuple[str, ...]:
         return tuple(sorted({part.shard.task for part in self.parts}))
+
+    @cached_property
+    def languages(self) -> list[str]:
+        """Languages of the vocabulary whose tags are in the data."""
+        seen = np.zeros(self.vocab["control"].stop, bool)
+        for part in self.parts:
+            for start in range(0, len(part.shard.tokens), AT_ONCE):
+                ids = part.shard.tokens[start : start + AT_ONCE, 0]     # [steps], control ids among them
+                seen[np.unique(ids[ids < len(seen)])] = True
+        return [language for language in self.vocab.languages if seen[self.vocab.control(f"<2{language}>")]]
 
     @cached_property
     def _of_task(self) -> tuple[tuple[Packed, ...], ...]:

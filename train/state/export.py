@@ -12,15 +12,15 @@ from torch import Tensor
 
 from omni.files import atomic_path
 from omni.model.config import ModelConfig
-from omni.model.folder import WEIGHTS, complete
+from omni.model.folder import WEIGHTS, complete, learnt_languages
 from omni.model.stream import save_tensors
 from omni.model.tensor_parallel import TensorParallel
 from omni.model.transformer import OmniTransformer
+from omni.train.data.loader import Dataset
 from omni.train.environment import deepspeed
 from omni.train.recipe import Recipe
 from omni.train.start.given import tokenizers_of
 from omni.train.tuning.adapters import is_adapter, merge, plain_name, save_adapter
-from omni.vocab import Vocabulary
 
 
 class Exporter:
@@ -38,7 +38,7 @@ class Exporter:
         self.run, self.recipe, self.config, self.groups, self.rank = run, recipe, config, groups, rank
         self.parameters = dict(model.named_parameters())
 
-    def begin(self, aside: Path, vocab: Vocabulary) -> Callable[[], None] | None:
+    def begin(self, aside: Path, data: Dataset) -> Callable[[], None] | None:
         """Set the weights aside between two steps. What the first process is given, and may call later, writes them.
 
         aside: a file for them. With ZeRO 3 no memory may hold them all: they pass through that of the first process
@@ -50,7 +50,7 @@ class Exporter:
             copies = dict(self._copied())
             if self.rank:
                 return None
-            return partial(self._save, aside, vocab, copies, [(name, copies[name]) for name in large])
+            return partial(self._save, aside, data, copies, [(name, copies[name]) for name in large])
         adapters, others, error = dict(self._gathered(small)), self._gathered(large), None
         if self.rank == 0:
             try:
@@ -59,7 +59,7 @@ class Exporter:
                 error = found
         for _ in others:                                                # what was not written still comes
             pass
-        return None if self.rank else partial(self._save, aside, vocab, adapters, error=error)
+        return None if self.rank else partial(self._save, aside, data, adapters, error=error)
 
     def _copied(self) -> Iterator[tuple[str, Tensor]]:
         """Parameters that are whole here, or shared among processes that all take part, on the first process."""
@@ -106,7 +106,7 @@ class Exporter:
     def _save(
         self,
         aside: Path,
-        vocab: Vocabulary,
+        data: Dataset,
         adapters: Mapping[str, Tensor],
         weights: Iterable[tuple[str, Tensor]] | None = None,
         error: OSError | None = None,
@@ -122,6 +122,11 @@ class Exporter:
         with atomic_path(self.run / "model") as scratch:
             scratch.mkdir()
             aside.replace(scratch / WEIGHTS)
-            complete(scratch, self.config, vocab)
+            complete(scratch, self.config, data.vocab, self._languages(data))
             if tokenizers is not None:
                 shutil.copytree(tokenizers, scratch / "tokenizers")
+
+    def _languages(self, data: Dataset) -> list[str] | None:
+        """Those of the data and of the model that the run began with; None where nobody knows which that learnt."""
+        before = [] if self.recipe.beginning is None else learnt_languages(self.recipe.beginning)
+        return None if before is None else [*{*before, *data.languages}]

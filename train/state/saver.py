@@ -8,11 +8,11 @@ from typing import Any
 from omni.errors import InputError
 from omni.model.config import ModelConfig
 from omni.model.folder import WEIGHTS
+from omni.train.data.loader import Dataset
 from omni.train.recipe import Recipe
 from omni.train.state.checkpoint import Checkpoints, Reader, Saving, State, check_same_run, restore
 from omni.train.state.export import Exporter
 from omni.train.state.fragments import fragments, refresh, set_optimizer_steps
-from omni.vocab import Vocabulary
 
 
 class Saver:
@@ -50,9 +50,9 @@ class Saver:
         self.newest_step = state.step
         return state
 
-    def begin(self, state: State, vocab: Vocabulary) -> None:
+    def begin(self, state: State, data: Dataset) -> None:
         """Copy the state aside and write it while training goes on."""
-        export = self.exporter.begin(self.checkpoints.partial(state.step) / WEIGHTS, vocab)
+        export = self.exporter.begin(self.checkpoints.partial(state.step) / WEIGHTS, data)
         parts = fragments(self.engine, self.optimizer, self.recipe.zero)
         self.saving = self.checkpoints.begin(state, parts, export)
 

@@ -4,15 +4,18 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from omni.errors import InputError
 from omni.model.config import ModelConfig, RopeScaling
-from omni.model.folder import load_model, save_model
+from omni.model.folder import LANGUAGES, learnt_languages, load_model, save_model
 from omni.model.transformer import OmniTransformer
+from omni.sequence import Segment, Sequence
 from omni.tokenizers.text import TextTokenizer
 from omni.train.data.loader import Dataset, Loader, Share
+from omni.train.data.shards import ShardWriter
 from omni.train.engine import Trainer
 from omni.train.launch import launch
 from omni.train.monitor.log import read_log
@@ -69,9 +72,32 @@ def test_a_run_begins_at_the_models_loss_and_keeps_its_shape(
     with torch.no_grad():
         expected = float(model(batch.micro[0]).each.mean())
     assert read_log(tmp_path / "run")[0]["loss"] == pytest.approx(expected, rel=1e-5)
+    assert learnt_languages(tmp_path / "run" / "model") is None         # for nobody knows which the first model learnt
     trained, _ = load_model(tmp_path / "run" / "model")
     assert trained.config == model.config
     assert not torch.equal(trained.embedding.weight, model.embedding.weight)
+
+
+def test_a_model_tells_the_languages_that_it_and_the_one_before_learnt(
+    vocab: Vocabulary, recipe_file: Path, start: Start, tmp_path: Path
+) -> None:
+    vocab = replace(vocab, languages=("de", "en", "fr"))
+    with ShardWriter(tmp_path / "shards" / "talk", vocab, "talk") as shard:
+        ids = np.arange(5)
+        shard.add(Sequence.of([Segment("text", ids), Segment("text", ids, "assistant", "fr")], vocab), "an item")
+    folder = start(vocab)
+    (folder / LANGUAGES).write_text('["de"]')
+    recipe = replace(recipe_of(recipe_file, init=str(folder)), data=[str(tmp_path / "shards")])
+    assert Dataset.load(recipe.data, 64).languages == ["fr"]
+    trainer = Trainer(recipe, tmp_path / "run", device="cpu")
+    try:
+        trainer.train()
+    finally:
+        trainer.close()
+    assert learnt_languages(tmp_path / "run" / "model") == ["de", "fr"]
+    (folder / LANGUAGES).write_text('"de"')
+    with pytest.raises(InputError, match="not a list of languages; delete it"):
+        learnt_languages(folder)
 
 
 def test_another_vocabulary_is_refused_before_anything_starts(
