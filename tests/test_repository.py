@@ -149,7 +149,8 @@ def test_every_imported_package_is_declared() -> None:
         allowed = declared(*extras)
         for line, module, _ in imports(path):
             name = module.split(".")[0]
-            beside = (path.parent / f"{name}.py").exists() or (path.parent / name).is_dir() or path.parent.name == name
+            shared = any((folder / f"{name}.py").exists() for folder in (path.parent, ROOT / "tests" / "train"))
+            beside = shared or (path.parent / name).is_dir() or path.parent.name == name
             if name in sys.stdlib_module_names or name in ("", "omni") or beside:
                 continue
             if not allowed & {canonical(found) for found in distributions.get(name, [name])}:
