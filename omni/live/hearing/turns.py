@@ -16,7 +16,7 @@ UNKNOWN = 0.6                                                           # taken 
 LATE = RATE * 3 // 10                                                   # samples that the network may be late
 UNSURE = 200                                                            # ms of a sound that may yet be speech
 SPOKEN = 20                                                             # ms of voice before speech counts as begun
-BREATH = 800                                                            # ms of silence after what may be breath alone
+FOLLOWED = 800                                                          # ms in which words follow an onset alone
 
 
 @dataclass(frozen=True)
@@ -112,16 +112,21 @@ class Turns:
         if self.silence_ms >= self._needed and not self._rises:
             self.forget()
             return [Change("ended", self.activity.voiced_until)]
-        if not self.paused and self.silence_ms >= SPECULATE:
+        if self._certain and not self.paused and self.silence_ms >= SPECULATE:
             self.paused, self.ended = True, None
             return [Change("paused", self.activity.voiced_until)]
         return []
 
     @property
+    def _certain(self) -> bool:
+        """Whether silero-vad has seen speech in the turn; an onset alone may be a breath, before words."""
+        return self.activity.seen_until >= self._begun
+
+    @property
     def _needed(self) -> float:
-        """Milliseconds of silence that end the turn; more where its onset is all there was, for words may follow."""
+        """Milliseconds of silence that end the turn."""
         needed = self.rules.needed(self.ended)
-        return needed if self.activity.seen_until >= self._begun else max(needed, BREATH)
+        return needed if self._certain else max(needed, FOLLOWED)
 
     @property
     def _rises(self) -> bool:
