@@ -8,6 +8,7 @@ import tomllib
 from collections.abc import Iterator
 from importlib.metadata import packages_distributions
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -119,9 +120,13 @@ def test_nothing_names_a_machine() -> None:
     assert not wrong, "\n".join(wrong)
 
 
+def settings() -> dict[str, Any]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
 def declared(*extras: str) -> set[str]:
     """Names of the distributions that pyproject.toml asks for, with these extras."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    project = settings()["project"]
     lines = sum((project["optional-dependencies"][extra] for extra in extras), project["dependencies"])
     return {canonical(re.split(r"[\[<>=!~ ]", line)[0]) for line in lines}
 
@@ -141,6 +146,7 @@ def test_every_declared_dependency_is_pinned() -> None:
 def test_every_imported_package_is_declared() -> None:
     """What comes only with another package leaves when that package changes its mind."""
     distributions = packages_distributions()
+    helpers = [ROOT / folder for folder in settings()["tool"]["pytest"]["ini_options"]["pythonpath"]]
     wrong = []
     for path in python_files():
         extras = ("eval", "live", "sources", "ray", "studies", *(["dev"] if "tests" in path.parts else []))
@@ -149,8 +155,9 @@ def test_every_imported_package_is_declared() -> None:
         allowed = declared(*extras)
         for line, module, _ in imports(path):
             name = module.split(".")[0]
-            shared = any((folder / f"{name}.py").exists() for folder in (path.parent, ROOT / "tests" / "train"))
-            beside = shared or (path.parent / name).is_dir() or path.parent.name == name
+            near = [path.parent, *(helpers if "tests" in path.parts else [])]
+            beside = any((folder / f"{name}.py").exists() for folder in near) or (path.parent / name).is_dir()
+            beside = beside or path.parent.name == name
             if name in sys.stdlib_module_names or name in ("", "omni") or beside:
                 continue
             if not allowed & {canonical(found) for found in distributions.get(name, [name])}:
@@ -174,7 +181,7 @@ def test_layers_are_kept() -> None:
     code = "from importlinter.cli import lint_imports_command; lint_imports_command(['--no-logo', '--no-cache'])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    tools = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
+    tools = settings()["tool"]
     known = set(re.findall(r"[\w.]+", " ".join(tools["importlinter"]["contracts"][0]["layers"])))
     parts = {f"omni.{path.stem}" for path in (ROOT / "omni").iterdir() if not path.name.startswith("__")}
     assert parts - known - {"omni.checkpoints"} == set()

@@ -18,12 +18,12 @@ from torch import Tensor, nn
 
 from omni.errors import InputError
 from omni.files import atomic_path
-from omni.live.hearing.onset import FILE, HOP, HOPS, WINDOW, described
-from omni.live.hearing.pcm import Resampler, from_bytes, to_bytes
-from omni.live.hearing.vad import RATE, Silero
+from omni.live.hearing.onset import FILE, HOPS, WINDOW, described
+from omni.live.hearing.pcm import HOP, RATE, Resampler, Wave, from_bytes, to_bytes
+from omni.live.hearing.vad import Silero
 from omni.live.hearing.voiced import levels, voiced
 from omni.progress import progress
-from omni.train.data.items import Manifest, Recording
+from omni.train.data.items import Manifest
 
 RECORDINGS = 1500                                                       # of people, of those that the data have
 TIMES = 3                                                               # that each is heard; effects are few
@@ -33,8 +33,6 @@ BELOW = 25.0                                                            # dB und
 UNCLEAR = 3                                                             # hops before that, which may be breath
 WIDTHS = (48, 24)
 EPOCHS, BATCH = 12, 512
-
-Wave = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -85,13 +83,6 @@ def teach(said: Sequence[Heard], others: Sequence[Heard], seed: int = 0) -> Netw
     return network.eval()
 
 
-def recordings(manifest: Manifest, split: str) -> tuple[list[Recording], list[Recording]]:
-    """What people say, and what nobody says, in a split."""
-    every = [one for item in manifest.of(split=split) for one in item.recordings if not one.preset]
-    said = [one for one in every if one.kind == "speech" and not (one.speaker or "").startswith("espeak")]
-    return said, [one for one in every if one.kind != "speech"]
-
-
 def spoken(wave: Wave, random: np.random.Generator) -> Heard | None:
     """The beginning of a recording of speech, in a room; None where it has none."""
     loud = voiced(levels(wave, RATE), BELOW)
@@ -138,10 +129,12 @@ def listened(wave: Wave) -> NDArray[np.float32]:
     return sliding_window_view(each, HOPS, axis=0)[..., ::-1].swapaxes(1, 2).reshape(hops, -1)
 
 
-def examples(manifest: Manifest, split: str, seed: int = 0) -> tuple[list[Heard], list[list[Heard]]]:
-    """What is said, and what each of the other sounds is like. Raises InputError where the data lack either."""
+def examples(manifest: Manifest, seed: int = 0) -> tuple[list[Heard], list[Heard]]:
+    """What people say, and what nobody says, in the training split. Raises InputError where the data lack either."""
     random = np.random.default_rng(seed)
-    said, others = recordings(manifest, split)
+    every = [one for item in manifest.of(split="train") for one in item.recordings]
+    said = [one for one in every if one.kind == "speech" and one.human]
+    others = [one for one in every if one.kind != "speech"]
     if not said or not others:
         raise InputError(f"{manifest.folder}: no recordings of people, or no other sounds; prepare the stamps")
     chosen = [said[at] for at in random.permutation(len(said))[:RECORDINGS]]
@@ -149,9 +142,9 @@ def examples(manifest: Manifest, split: str, seed: int = 0) -> tuple[list[Heard]
         spoken(manifest.wave(one), random) for one in progress(chosen, "listening to people") for _ in range(TIMES)
     ]
     effects = [
-        [unspoken(manifest.wave(one), random) for _ in range(EFFECT_TIMES)]
-        for one in progress(others, "listening to other sounds")
-    ]
+        unspoken(manifest.wave(one), random)
+        for one in progress(others, "listening to other sounds") for _ in range(EFFECT_TIMES)
+    ]  # fmt: skip
     return [one for one in found if one is not None], effects
 
 
@@ -160,8 +153,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of `omni data prepare`")
     parser.add_argument("--out", type=Path, default=FILE, help="default: the file that turn detection reads")
     args = parser.parse_args()
-    said, effects = examples(Manifest.load(args.data), "train")
-    network = teach(said, [one for times in effects for one in times])
+    network = teach(*examples(Manifest.load(args.data)))
     with atomic_path(args.out) as scratch:
         save_file({name: value.contiguous() for name, value in network.state_dict().items()}, scratch)
     print(f"weights: {args.out}")

@@ -113,7 +113,7 @@ class Subject:
         """What people say of an item, in the model's languages and not too long; the synthesizers' are left out."""
         for one in item.recordings:
             speech = one.kind == "speech" and one.language in item.texts and one.language in self.languages
-            if speech and is_human(one) and one.length <= LONGEST_HEARD * self.manifest.sample_rate:
+            if speech and one.human and one.length <= LONGEST_HEARD * self.manifest.sample_rate:
                 yield one
 
     def answers(
@@ -161,11 +161,6 @@ def voice_for(language: str | None, voices: Sequence[str]) -> str | None:
     """The preset that answers in a language: clara, who speaks English alone, or lena; None for a model without."""
     wanted = ("clara", "lena") if language == "en" else ("lena",)
     return next((name for name in wanted if name in voices), None)
-
-
-def is_human(recording: Recording) -> bool:
-    """Whether a person spoke; synthesizers' speakers are presets or `engine/voice@rate`."""
-    return not recording.preset and "@" not in (recording.speaker or "")
 
 
 def at_judges_rate(wave: Wave, sample_rate: int) -> Wave:

@@ -38,8 +38,7 @@ def questions(data: Path, count: int | None, seed: int = 0, splits: Sequence[str
         for split in splits
         for item in manifest.of(split=split)
         for recording in item.recordings
-        if item.source in SOURCES and recording.kind == "speech" and not recording.preset
-        and not (recording.speaker or "").startswith("espeak")
+        if item.source in SOURCES and recording.kind == "speech" and recording.human
     ]  # fmt: skip
     found: list[Question] = []
     for index in np.random.default_rng(seed).permutation(len(spoken)):

@@ -20,9 +20,8 @@ from omni.eval.live.recordings import Question, of_lengths, questions
 from omni.eval.live.summary import PAUSE, add_delay, add_false_starts, add_mean
 from omni.figures import Report
 from omni.files import write_json
-from omni.live.hearing.pcm import Resampler, Wave
+from omni.live.hearing.pcm import HOP, RATE, Resampler, Wave
 from omni.live.hearing.turns import EAGERNESS, Rules, Turns
-from omni.live.hearing.vad import HOP, RATE
 from omni.live.model.listening import Listening
 from omni.progress import progress
 from omni.tokenizers.audio.codec import AudioCodec

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from inspect_ai import Task, task
 
 from omni.eval.abilities.scoring import normal
-from omni.eval.abilities.subject import LONGEST_HEARD, is_human
+from omni.eval.abilities.subject import LONGEST_HEARD
 from omni.eval.inspected.messages import sound
 from omni.eval.tasks.examine import ask, examine
 from omni.eval.tasks.records import Given, Record, drawn, held_out, records
@@ -43,7 +43,7 @@ def recorded(manifest: Manifest) -> Iterator[tuple[Item, Recording]]:
     for item in held_out(manifest, "stamps", "prompts", "words"):
         for one in item.recordings:
             fits = one.kind == "speech" and one.language in item.texts and one.language in SPOKEN
-            if fits and is_human(one) and one.length <= LONGEST_HEARD * manifest.sample_rate:
+            if fits and one.human and one.length <= LONGEST_HEARD * manifest.sample_rate:
                 yield item, one
 
 

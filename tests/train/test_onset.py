@@ -48,4 +48,4 @@ def test_what_differs_is_learnt_however_rare_it_is() -> None:
 
 def test_data_without_other_sounds_are_refused(prepared: Path) -> None:
     with pytest.raises(InputError, match="no other sounds; prepare the stamps"):
-        examples(Manifest.load(prepared), "train")
+        examples(Manifest.load(prepared))

@@ -42,6 +42,11 @@ class Recording:
         speaker = self.speaker or ""
         return speaker.removeprefix(PRESET) if speaker.startswith(PRESET) else None
 
+    @property
+    def human(self) -> bool:
+        """Whether a person spoke as it is heard; other voices are presets, `engine/voice@rate` or told again."""
+        return not self.preset and "@" not in (self.speaker or "")
+
 
 @dataclass(frozen=True)
 class Item:

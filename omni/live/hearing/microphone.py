@@ -2,9 +2,8 @@
 
 import numpy as np
 
-from omni.live.hearing.pcm import RATES, Resampler, Wave, from_base64
+from omni.live.hearing.pcm import RATE, RATES, Resampler, Wave, from_base64
 from omni.live.hearing.turns import Change, Rules, Turns
-from omni.live.hearing.vad import RATE
 
 REMEMBERED = 8                                                          # seconds of sound kept for a turn's beginning
 

@@ -12,13 +12,13 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
-from omni.live.hearing.pcm import Wave
+from omni.live.hearing.pcm import HOP, RATE, Wave
 
 FILE = Path(__file__).with_suffix(".safetensors")
-RATE = 16_000
-HOP, WINDOW = 160, 400                                                  # samples: 10 ms, and of each spectrum
+WINDOW = 400                                                            # samples of each hop's spectrum, ending with it
 HOPS = 8                                                                # that are looked at
 BANDS, LOWEST, HIGHEST = 20, 80, 7600                                   # of the spectrum, as wide as ears have it; Hz
+HANN = np.hanning(WINDOW)
 SIZE = 512                                                              # of the Fourier transform
 SOFTEST = 1e-7                                                          # energy of a band that counts as none
 SURE = 1e-4                                                             # no probability is nearer to 0 or 1
@@ -48,8 +48,8 @@ class Onset:
 
 def described(windows: Floats, probabilities: NDArray[np.floating]) -> Floats:
     """What is known of each hop: windows [hops, 400] that end with them, silero-vad's word [hops]: [hops, 21]."""
-    power = np.square(np.abs(np.fft.rfft(windows * np.hanning(WINDOW), SIZE)))  # [hops, SIZE / 2 + 1]
-    bands = np.add.reduceat(power, _edges(), axis=1)[:, :BANDS]    # [hops, BANDS]
+    power = np.square(np.abs(np.fft.rfft(windows * HANN, SIZE)))        # [hops, SIZE / 2 + 1]
+    bands = np.add.reduceat(power, _edges(), axis=1)[:, :BANDS]         # [hops, BANDS]
     sure = np.clip(probabilities, SURE, 1 - SURE)
     return np.column_stack((np.log(bands + SOFTEST), np.log(sure / (1 - sure)))).astype(np.float32)
 

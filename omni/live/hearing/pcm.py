@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from omni.errors import InputError
 
 Wave = NDArray[np.float32]                                              # [samples] in -1..1
+RATE, HOP = 16_000, 160                                                 # at which turns are listened for: 10 ms a hop
 TAPS = 32                                                               # samples of the lower rate that one looks at
 RATES = {"audio/pcm": 24_000, "audio/pcmu": 8_000, "audio/pcma": 8_000}  # what the Realtime protocol knows
 WIDTH = {"audio/pcm": 2, "audio/pcmu": 1, "audio/pcma": 1}              # bytes a sample

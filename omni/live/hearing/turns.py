@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from omni.live.hearing.pcm import Wave
-from omni.live.hearing.vad import HOP, RATE, VoiceActivity
+from omni.live.hearing.pcm import HOP, RATE, Wave
+from omni.live.hearing.vad import VoiceActivity
 
 SPECULATE = 80                                                          # ms of silence at which an answer is begun
 SURE, DOUBT = 160, 250                                                  # ms of silence that an end needs; a doubt adds

@@ -9,15 +9,13 @@ import numpy as np
 
 from omni.errors import InputError
 from omni.live.hearing.onset import Onset
-from omni.live.hearing.pcm import Wave
+from omni.live.hearing.pcm import HOP, RATE, Wave
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
-RATE = 16_000
 CHUNK = 512                                                             # samples that silero-vad judges at once
 CONTEXT = 64                                                            # and those it wants before them
-HOP = 160                                                               # 10 ms, the grain of the level
 FALL = 10 ** (-30 / 20)                                                 # this far below the speech's level is silence
 FLOOR = 10 ** (-55 / 20)                                                # and so is this far below full scale
 BREATH = RATE // 20                                                     # samples of quiet within one sound

@@ -6,9 +6,8 @@ from omni.errors import InputError
 from omni.live.engine import messages
 from omni.live.engine.pool import Line
 from omni.live.hearing.microphone import Microphone, milliseconds
-from omni.live.hearing.pcm import Wave
+from omni.live.hearing.pcm import RATE, Wave
 from omni.live.hearing.turns import Change
-from omni.live.hearing.vad import RATE
 from omni.live.protocol import events, items
 from omni.live.protocol.events import Event, RefusedError, server
 from omni.live.protocol.history import History

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from omni.decode.parts import Audio, Part, Picture, Text
 from omni.errors import InputError
-from omni.live.hearing.pcm import RATES, from_base64
-from omni.live.hearing.vad import RATE
+from omni.live.hearing.pcm import RATE, RATES, from_base64
 from omni.live.protocol import tools
 from omni.live.protocol.events import TOO_LONG, Event, RefusedError, fresh
 from omni.live.protocol.history import History, unknown
