@@ -140,13 +140,24 @@ def _check(recipe: Recipe, run: Path, nproc: int, mode: str) -> None:
     share_of(recipe, 0, nproc)
     steps = Stages.of(recipe, data).steps
     if mode == "fresh":
-        Checkpoints(run).clear()
-        for name in OF_THE_RUN:
-            shutil.rmtree(run / name, ignore_errors=True)
+        _clear(recipe, run)
     elif (found := Checkpoints(run).newest()) is not None:
         check_same_run(found[1], state_of(recipe, data, nproc), run, mode == "resume")
         if found[1].step > steps:
             print(f"omni: {run} has {found[1].step} steps already, not {steps}: nothing is left to do", file=sys.stderr)
+
+
+def _clear(recipe: Recipe, run: Path) -> None:
+    """Delete what a run left. Raises InputError where the recipe needs some of that."""
+    from omni.train.state.checkpoint import Checkpoints
+
+    needed = [Path(one).resolve() for one in (recipe.beginning, recipe.teacher, recipe.tokenizers) if one is not None]
+    for name in OF_THE_RUN:
+        if inside := [one for one in needed if one.is_relative_to((run / name).resolve())]:
+            raise InputError(f"--fresh deletes {run / name}, and the recipe needs {inside[0]}; name another --out")
+    Checkpoints(run).clear()
+    for name in OF_THE_RUN:
+        shutil.rmtree(run / name, ignore_errors=True)
 
 
 def _start(

@@ -125,6 +125,8 @@ def test_what_a_run_leaves(
     capfd.readouterr()
     assert main([*words, "--schedule.steps", "3", "--resume"]) == 0
     assert "has 4 steps already, not 3: nothing is left to do" in capfd.readouterr().err
+    assert main([*words, "--fresh", "--init", str(run / "model")]) == 2 and (run / "model").is_dir()
+    assert "--fresh deletes" in capfd.readouterr().err
     (run / "adapter").mkdir()
     assert main([*words, "--schedule.steps", "2", "--fresh", "--valid", f"[{shards / 'train' / 'say'}]"]) == 0
     assert read_log(run)[-1]["step"] == 2 and not (run / "adapter").exists()
