@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Generator, Tensor
@@ -90,6 +91,7 @@ class _Writer:
         device = stream.model.table.device
         self.numbers = torch.arange(stream.batch, device=device)
         self.ended = torch.full_like(self.numbers, -1)
+        self.lags = torch.arange(1, vocab.channels, device=device) * bool(self.tail)  # of channels 1 .., in steps
 
     def step(self, rule: Rule, step: int) -> tuple[Tensor, Tensor]:
         """Ids [rows, channels] of the next step and which rows are still inside their payload [rows] bool."""
@@ -145,13 +147,11 @@ class _Writer:
         """Fill channels 1 .. of an audio step in place; channel k of the delay layout lags k steps behind the first."""
         head, table = self.stream.model.channel_head, self.stream.model.embedding.weight
         assert head is not None
-        for channel in range(1, self.vocab.channels):
-            lag = channel if self.tail else 0
-            speaks = (self.ended < 0) | (step - lag < self.ended)       # [rows]
-            heads = head.logits(state, ids[:, :channel], table)         # [rows, codebook_size]
-            code = self.sampler(heads, self.generator) + self.vocab.codebook(channel).start
-            silent = torch.where(live, self.wait if self.tail else 0, 0)
-            ids[:, channel] = torch.where(speaks, code, silent) if step >= lag else silent
+        drawn = head.draw(state, ids[:, 0], table, partial(self.sampler, generator=self.generator))
+        frame, ended = step - self.lags, self.ended[:, None]            # [channels - 1], [rows, 1]
+        speaks = (frame >= 0) & ((ended < 0) | (frame < ended))         # [rows, channels - 1]
+        silent = torch.where(live, self.wait if self.tail else 0, 0)    # [rows]
+        ids[:, 1:] = torch.where(speaks, drawn, silent[:, None])
 
 
 def draw(

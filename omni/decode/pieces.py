@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from omni.tokenizers.bundle import Tokenizers
 
 UNSURE = "\ufffd"                                                       # a letter whose last bytes are still to come
+FRAMES = 4                                                              # of sound that are decoded at once, in the end
 
 
 @dataclass(frozen=True)
@@ -116,26 +117,33 @@ class _TextReader:
 
 
 class _SoundReader:
-    """Sound by the codec's frame."""
+    """Sound by the codec's frame, soon by several: the first are waited for, and four at once cost what one does."""
 
     def __init__(self, tokenizers: "Tokenizers", vocab: Vocabulary) -> None:
         assert tokenizers.audio is not None
         self.codec, self.vocab = tokenizers.audio, vocab
         self.state = self.codec.start(1)
         self.steps: list[NDArray[np.int64]] = []
-        self.needed = vocab.codebooks if vocab.layout in ("flat", "delay") else 1
+        self.lag = vocab.codebooks - 1 if vocab.layout == "delay" else 0  # steps that the frame after them needs, too
+        self.each = vocab.codebooks if vocab.layout == "flat" else 1    # steps of a frame
+        self.given = 0                                                  # frames
 
     def push(self, step: NDArray[np.int64]) -> Iterator[Piece]:
         self.steps.append(step)
-        if len(self.steps) < self.needed:
-            return
-        codes = layout.from_steps(np.stack(self.steps), self.vocab)     # [1, codebooks]
-        self.steps = self.steps[1:] if self.vocab.layout == "delay" else []
-        samples, self.state = self.codec.decode_stream(torch.from_numpy(codes)[None], self.state)
-        yield Piece(audio=samples[0].cpu().numpy(), codes=codes.size)
+        if len(self.steps) >= self.lag + self.each * min(FRAMES, 1 + self.given // FRAMES):
+            yield self._new()
 
     def finish(self) -> Iterator[Piece]:
-        return iter(())
+        """The last frames."""
+        if len(self.steps) >= self.lag + self.each:
+            yield self._new()
+
+    def _new(self) -> Piece:
+        codes = layout.from_steps(np.stack(self.steps), self.vocab)     # [frames, codebooks]
+        self.steps = self.steps[len(self.steps) - self.lag :]
+        self.given += len(codes)
+        samples, self.state = self.codec.decode_stream(torch.from_numpy(codes)[None], self.state)
+        return Piece(audio=samples[0].cpu().numpy(), codes=codes.size)
 
 
 class _PictureReader:

@@ -4,6 +4,7 @@ Both heads see the backbone's hidden state of a step and predict channels 1 .. c
 predicted by the backbone itself. Codes are embedded and scored with the backbone's own table [vocab, d_model].
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -14,6 +15,8 @@ from omni.model.attention import Rope
 from omni.model.config import ModelConfig
 from omni.model.fused import RMSNorm
 from omni.model.loss import linear_cross_entropy
+
+Pick = Callable[[Tensor], Tensor]                                       # scores [.., codebook_size] to codes [..]
 
 
 def _codebook(config: ModelConfig, table: Tensor, channel: int) -> Tensor:
@@ -40,7 +43,7 @@ class ChannelHead(nn.Module):
         states = self.states(hidden, ids, table)
         total, losses = hidden.new_zeros((), dtype=torch.float32), hidden.new_zeros(len(ids), dtype=torch.float32)
         for channel in range(1, self.config.channels):
-            codes = ids[:, channel] - (self.config.audio_start + channel * self.config.codebook_size)
+            codes = ids[:, channel] - self._start(channel)
             audio = (codes >= 0) & (codes < self.config.codebook_size)  # `<wait>` and `<pad>` are not predicted
             part, each = linear_cross_entropy(
                 states[audio, channel - 1], _codebook(self.config, table, channel), codes[audio], self.config.z_loss
@@ -56,6 +59,20 @@ class ChannelHead(nn.Module):
         states = self.states(hidden, torch.cat((ids, unknown), dim=1), table)
         return states[:, channel - 1] @ _codebook(self.config, table, channel).T
 
+    def draw(self, hidden: Tensor, first: Tensor, table: Tensor, pick: Pick) -> Tensor:
+        """Ids of channels 1 .. of a step, drawn from their scores: [rows, channels - 1].
+
+        hidden: [rows, d_model]; first: the ids [rows] of channel 0
+        """
+        ids = first[:, None]                                            # [rows, channels drawn so far]
+        for channel in range(1, self.config.channels):
+            codes = pick(self.logits(hidden, ids, table))               # [rows]
+            ids = torch.cat((ids, self._start(channel) + codes[:, None]), dim=1)
+        return ids[:, 1:]
+
+    def _start(self, channel: int) -> int:
+        return self.config.audio_start + channel * self.config.codebook_size
+
 
 class DelayHead(ChannelHead):
     """A linear map a codebook (MusicGen, Copet et al. 2023)."""
@@ -66,6 +83,13 @@ class DelayHead(ChannelHead):
 
     def states(self, hidden: Tensor, ids: Tensor, table: Tensor) -> Tensor:
         return rearrange(self.maps(hidden), "rows (channels d) -> rows channels d", channels=self.config.channels - 1)
+
+    def draw(self, hidden: Tensor, first: Tensor, table: Tensor, pick: Pick) -> Tensor:
+        """All at once, for no codebook depends on another of the step."""
+        states, channels = self.states(hidden, first[:, None], table), range(1, self.config.channels)
+        scores = [states[:, channel - 1] @ _codebook(self.config, table, channel).T for channel in channels]
+        starts = torch.tensor([*map(self._start, channels)], device=first.device)
+        return pick(torch.stack(scores, dim=1)) + starts                # [rows, channels - 1]
 
 
 class DepthHead(ChannelHead):
