@@ -33,9 +33,9 @@ def function(source: Path, name: str, arguments: Sequence[type], without: str) -
     return found
 
 
-def addresses(tensors: "Sequence[Tensor]") -> "ctypes.Array[ctypes.c_void_p]":
+def addresses(tensors: "Sequence[Tensor]") -> "ctypes.Array[ctypes.c_size_t]":
     """Where tensors lie, which somebody has to keep alive while a function reads them there."""
-    return (ctypes.c_void_p * len(tensors))(*(tensor.data_ptr() for tensor in tensors))
+    return (ctypes.c_size_t * len(tensors))(*[tensor.data_ptr() for tensor in tensors])
 
 
 @functools.cache

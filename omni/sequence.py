@@ -77,9 +77,12 @@ class Segment:
 
     def payload(self, vocab: Vocabulary) -> np.ndarray:
         """Ids of the content, [steps, channels]. Raises ValueError for codes out of range or of the wrong shape."""
+        return self._payload(vocab, self.is_letters(vocab))
+
+    def _payload(self, vocab: Vocabulary, is_letters: bool) -> np.ndarray:
         self._check_shape(vocab)
         if self.modality == "audio":
-            return _blank(0, vocab) if self.is_letters(vocab) else layout.to_steps(self.codes, vocab)
+            return _blank(0, vocab) if is_letters else layout.to_steps(self.codes, vocab)
         if self.modality == "video":
             times = np.array([[vocab.control(f"<t{frame}>")] for frame in range(len(self.codes))])
             frames = vocab["image"].ids(self.codes.astype(np.int64))    # [frames, picture_tokens]
@@ -90,7 +93,8 @@ class Segment:
         """All of its ids, tags, closing token and letters included: [steps, channels]. Raises ValueError as `payload`
         does. before: the segment that it follows, if any
         """
-        opening, payload, heard = self.header(vocab, before), self.payload(vocab), self.heard(vocab)
+        opening, heard = self.header(vocab, before), self.heard(vocab)
+        payload = self._payload(vocab, self.letters_alone and len(heard) > 0)
         steps, end = _blank(len(opening) + len(payload) + 1 + len(heard), vocab), len(opening) + len(payload)
         steps[: len(opening), 0] = opening
         steps[len(opening) : end] = payload

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from omni.tokenizers.audio.fused import run_stack, serves
+from omni.tokenizers.audio.fused import Weights, run_stack, serves
 
 
 class CausalBlock(nn.Module):
@@ -51,6 +51,7 @@ class CausalStack(nn.Module):
         self.width, self.past, self.hidden = width, kernel - 1, expansion * width
         blocks = [CausalBlock(width, kernel, expansion) for _ in range(depth)]
         self.blocks = cast(Sequence[CausalBlock], nn.ModuleList(blocks))
+        self._weights = Weights([weight for block in blocks for weight in block.weights()])
 
     def start(self, batch: int) -> tuple[Tensor, ...]:
         """States before the first step, one a block: zeros [batch, past, width]."""
@@ -60,8 +61,7 @@ class CausalStack(nn.Module):
     def forward(self, x: Tensor, states: Sequence[Tensor]) -> tuple[Tensor, tuple[Tensor, ...]]:
         """x: [batch, time, width], any time above 0. Returns the same shape and the states after it."""
         if serves(x):
-            weights = [weight for block in self.blocks for weight in block.weights()]
-            x, after = run_stack(x, weights, states, self.hidden, self.blocks[0].norm.eps)
+            x, after = run_stack(x, self._weights, states, self.hidden, self.blocks[0].norm.eps)
             return x, tuple(after)
         after = []
         for block, state in zip(self.blocks, states, strict=True):
