@@ -178,7 +178,8 @@ class Recipe:
     freeze:           patterns over the names of parameters that are not trained (`embedding.*`, `blocks.0.*`)
     sequence_length:  steps of a packed row; too_long: what to do with longer sequences
     stages:           parts of the run, one after the other, instead of `mixture` and `schedule.steps`
-    train_on:         the assistant's answers alone, or everything that is said, prompts too (pretraining)
+    train_on:         the assistant's answers alone, or everything that is said, prompts too (pretraining; not with
+                      model.prefix)
     zero:             stage of ZeRO, what of the training state is divided among processes (Rajbhandari et al. 2020)
     activation_checkpointing:  keep the input of each block alone and compute the rest again in the backward pass
     precision:        bf16 keeps fp32 master weights
@@ -236,6 +237,7 @@ class Recipe:
             raise InputError("binary: dpo compares with a model whose layers are all as they will be; leave one out")
         if self.dpo.beta and (self.train_on == "everything" or self.parallel.sequence > 1):
             raise InputError("dpo: compares answers, each on one process; use train_on: answers, parallel.sequence: 1")
+        self.check_prefix(bool(self.model.prefix))
         check(self.init, self.lora, self.dpo, self.optimizer.groups, self.optimizer.kind)
         check_ranges(self)
         if any(stage.steps < 1 for stage in self.stages):
@@ -252,6 +254,12 @@ class Recipe:
     def teacher(self) -> str | None:
         """Folder of the model to learn from; None where there is none."""
         return None if self.distill.teacher is None else str(named_model(self.distill.teacher))
+
+    def check_prefix(self, prefix: bool) -> None:
+        """Raises InputError where a model whose prompts see themselves whole would be taught to predict them."""
+        if prefix and self.train_on == "everything":
+            mend = "use train_on: answers, or model.prefix: false"
+            raise InputError(f"train_on: everything would predict what model.prefix shows; {mend}")
 
     @classmethod
     def load(cls, path: Path | str, overrides: dict[str, Any] | None = None) -> "Recipe":

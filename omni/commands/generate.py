@@ -109,7 +109,7 @@ def _sign(paths: "Sequence[Path]", args: argparse.Namespace) -> None:
 
 
 def _check_mbr(args: argparse.Namespace) -> None:
-    """Raises InputError for a number that is none, and for flags of --mbr without it."""
+    """Raises InputError for a number that is none, for flags of --mbr without it, and where all answers are one."""
     for flag, number, least in (("--mbr", args.mbr, 2), ("--coarse", args.coarse, 1)):
         if number is not None and number < least:
             raise InputError(f"{flag} {number}: must be {least} or more answers")
@@ -122,6 +122,11 @@ def _check_mbr(args: argparse.Namespace) -> None:
         from omni.decode.mbr.answers import check_name
 
         check_name(args.utility, SOUNDS)
+        if asking.sampler(args).greedy:
+            raise InputError(
+                f"--mbr {args.mbr}: at --temperature 0 or --top-k 1 all {args.mbr} answers are the same; use"
+                " --temperature 1, or leave --mbr out"
+            )
 
 
 def _answers(pipeline: "Pipeline", args: argparse.Namespace, want: list[str], how: "How") -> "list[Answer]":

@@ -158,7 +158,7 @@ class Pipeline:
         utility: chrf, bleu, words, or the folder of a sentence encoder; or a utility of speech, in any language
         (omni.decode.mbr.speech). prune, coarse, aggregate: compare less (omni.decode.mbr.answers.Way). Raises
         InputError, before anything is drawn, for another utility, for a picture, for speech known to be in another
-        language, and where fewer than 2 are to be drawn.
+        language, where fewer than 2 are to be drawn, and where all draws would be the same (temperature 0).
         """
         from omni.decode.mbr.answers import Way, utility_named
 
@@ -167,7 +167,7 @@ class Pipeline:
             raise InputError(f"draws={draws}: must be 2 or more answers to choose from")
         compare = utility_named(utility) if isinstance(utility, str) else utility
         way = Way(compare, not isinstance(utility, str), prune, coarse, aggregate)
-        way.check(wants)
+        way.check(wants, sampler)
         heard = self.segments(parts)
         drawn: list[list[Segment]]
         if len(wants) == 1:

@@ -63,10 +63,12 @@ class Sampler:
     def __call__(self, logits: "Tensor", generator: "Generator | None" = None) -> "Tensor":
         """Draw an id for every row: scores [..., vocab] to ids [...].
 
-        Raises InputError for a row with a NaN, and for one of nothing but -inf. Only on a CPU: an accelerator would
-        have to be waited for, which `payload` does anyway and looks there.
+        Raises InputError for what is no tensor of an id or more, for a row with a NaN, and for one of nothing but -inf.
+        The latter two only on a CPU: an accelerator would have to be waited for, which `payload` does anyway and looks
+        there.
         """
         if self.greedy:
+            _check(logits)
             return _highest(logits)
         probs = self.probabilities(logits)                              # [..., vocab]
         race = probs.new_empty(probs.shape).exponential_(generator=generator)
@@ -74,6 +76,7 @@ class Sampler:
 
     def probabilities(self, logits: "Tensor") -> "Tensor":
         """The distribution that is drawn from: scores [..., vocab] to float32 probabilities of the same shape."""
+        _check(logits)
         scores = logits.float()
         if self.greedy:
             return scores.new_zeros(scores.shape).scatter(-1, _highest(scores)[..., None], 1.0)
@@ -107,6 +110,16 @@ def divided(samplers: Samplers | None) -> tuple[Sampler, Mapping[str, Sampler]]:
     if unknown := set(samplers) - set(DRAWN):
         raise InputError(f"sampler: {', '.join(map(str, unknown))} is never drawn; use some of {', '.join(DRAWN)}")
     return Sampler(), samplers
+
+
+def _check(scores: "Tensor") -> None:
+    """Raises InputError for what no id can be drawn from, whatever its numbers."""
+    from torch import Tensor
+
+    if not isinstance(scores, Tensor):
+        raise InputError(f"scores of {type(scores).__name__}: give a tensor [..., vocab], as torch.as_tensor makes it")
+    if not scores.ndim or not scores.shape[-1]:
+        raise InputError(f"scores of shape {tuple(scores.shape)}: must be [..., vocab] with one id or more")
 
 
 def _highest(scores: "Tensor") -> "Tensor":

@@ -196,7 +196,8 @@ def test_generate_chooses_among_many(
      ("--mbr 4 --utility none", "one of chrf, bleu, words, quality, speaker"),
      ("--mbr 4 --aggregate --utility words", "this utility knows no mean"),
      ("--mbr 4 --prune --aggregate", "not allowed"),
-     ("--mbr 4 --want audio --language fr", "not in fr")],
+     ("--mbr 4 --want audio --language fr", "not in fr"), ("--mbr 4 --temperature 0", "all 4 answers are the same"),
+     ("--mbr 4 --top-k 1", "use --temperature 1, or leave --mbr out")],
 )  # fmt: skip
 def test_what_cannot_be_compared_is_refused_before_it_is_drawn(
     flags: str, said: str, models: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str],
@@ -208,6 +209,19 @@ def test_what_cannot_be_compared_is_refused_before_it_is_drawn(
     assert _status([*common, *flags.split()]) == 2
     *_, line = capsys.readouterr().err.splitlines()
     assert said in line
+
+
+def test_draws_that_are_all_the_same_are_refused(models: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only where nothing of the answer is drawn."""
+    pipeline, asked = omni.load(models("flat")), {"max_tokens": 9, "max_seconds": 0.2}
+    warm = {"text": GREEDY, "audio": Sampler()}
+    assert pipeline.best_of([omni.Text("hi")], ["text", "audio"], 2, sampler=warm, **asked).audio is not None
+    for name in ("draw_many", "generate_batch"):
+        monkeypatch.setattr(f"omni.decode.generate.{name}", lambda *args: pytest.fail("drawn, and then refused"))
+    for want, sampler in ((["text"], GREEDY), (["text"], Sampler(top_k=1)), (["text"], warm),
+                          (["text", "audio"], {"text": GREEDY, "audio": Sampler(top_k=1)})):  # fmt: skip
+        with pytest.raises(InputError, match=r"^temperature 0 and top_k 1 draw the same answer every time; use"):
+            pipeline.best_of([omni.Text("hi")], want, 4, sampler=sampler, **asked)
 
 
 def _status(words: list[str]) -> int:

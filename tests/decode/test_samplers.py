@@ -126,6 +126,19 @@ def test_a_row_that_nothing_can_be_drawn_from_is_refused(sampler: Sampler, seed:
 
 
 @given(SAMPLERS, st.booleans())
+def test_what_is_no_tensor_of_scores_is_refused(sampler: Sampler, greedy: bool) -> None:
+    sampler = GREEDY if greedy else sampler
+    for wrong, said in (
+        (torch.zeros(3, 0), r"^scores of shape \(3, 0\): must be \[\.\.\., vocab\] with one id or more$"),
+        (torch.tensor(1.0), r"^scores of shape \(\): must be"), ([1.0, 2.0], "^scores of list: give a tensor"),
+        (torch.zeros(3, 7).numpy(), "^scores of ndarray: give a tensor"),
+    ):  # fmt: skip
+        for draw in (sampler, sampler.probabilities):
+            with pytest.raises(InputError, match=said):
+                draw(wrong)
+
+
+@given(SAMPLERS, st.booleans())
 def test_an_accelerator_is_not_waited_for(sampler: Sampler, greedy: bool) -> None:
     """A tensor without numbers, as torch has it for tracing, raises when one of them is asked for."""
     sampler = GREEDY if greedy else sampler

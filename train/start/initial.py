@@ -20,6 +20,7 @@ def shape_of(recipe: Recipe, vocab: Vocabulary) -> ModelConfig:
     Raises InputError where that model has another vocabulary, or another shape is asked of it.
     """
     shape = recipe.model.config(vocab) if recipe.beginning is None else _changed(recipe, recipe.beginning, vocab)
+    recipe.check_prefix(shape.prefix)                                   # the model of init may have one
     check_divides(recipe.parallel.tensor, shape)
     check_teacher(recipe, shape, vocab)
     if recipe.lora.rank and shape.weight_bits == 1:

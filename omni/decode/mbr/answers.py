@@ -11,7 +11,8 @@ import numpy as np
 from omni.decode.generate import Want
 from omni.decode.mbr.choose import Choice, mbr, mbr_aggregated, mbr_coarse_to_fine, mbr_pruned
 from omni.decode.mbr.speech import RATE, Speech, heard
-from omni.decode.mbr.utilities import Utility, aggregation, bleu, chrf, word_accuracy
+from omni.decode.mbr.utilities import Utility, aggregation, bleu, check_utility, chrf, word_accuracy
+from omni.decode.samplers import Sampler
 from omni.errors import InputError
 from omni.sequence import Segment
 
@@ -39,6 +40,7 @@ class Way:
     aggregate: bool = False
 
     def __post_init__(self) -> None:
+        check_utility(self.utility)
         if self.prune + bool(self.coarse) + self.aggregate > 1:
             raise InputError("prune, coarse, aggregate: three ways of comparing less; choose one")
         if not isinstance(self.coarse, Integral) or self.coarse < 0:
@@ -48,10 +50,12 @@ class Way:
         if self.aggregate:
             aggregation(self.utility)                                   # raises where there is none
 
-    def check(self, wants: Sequence[Want]) -> None:
+    def check(self, wants: Sequence[Want], sampler: Sampler) -> None:
         """Raises InputError for answers that cannot be compared so: for a picture, for speech in a language other than
-        English, the only one that the recognizer knows, for a text with `sound`, and for several segments of which
-        some would be given up."""
+        English, the only one that the recognizer knows, for a text with `sound`, for several segments of which some
+        would be given up, and where all draws would be the same."""
+        if all((want.sampler or sampler).greedy for want in wants):
+            raise InputError("temperature 0 and top_k 1 draw the same answer every time; use temperature=1.0, say")
         for want in wants:
             if want.modality == "image":
                 raise InputError("answers are compared by their words; leave image out of what is wanted")

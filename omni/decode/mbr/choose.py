@@ -1,6 +1,6 @@
 """The choice among candidates: by their mean utility over references, exactly or with less counting."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Generic, TypeVar
@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from omni.decode.mbr.ngrams import Scores
-from omni.decode.mbr.utilities import Utility, aggregation, remembering
+from omni.decode.mbr.utilities import Utility, aggregation, check_utility, remembering
 from omni.errors import InputError
 
 T = TypeVar("T", bound=Hashable)
@@ -34,8 +34,10 @@ def mbr(
 
     references: default: the candidates themselves; weights: of the references, default: equal. Equal candidates are
     compared once. Of equally good ones the first is chosen. Raises InputError for empty lists, bad weights, and, as all
-    ways here do, a utility that gives something else than finite numbers of the shape [candidates, references].
+    ways here do, what is no list (an array or a column of a table is one), and a utility that is no function or gives
+    something else than finite numbers of the shape [candidates, references].
     """
+    check_utility(utility)
     share = _weights(candidates, references, weights)
     kinds, of_candidate = _kinds(candidates)
     others, of_reference = (kinds, of_candidate) if references is None else _kinds(references)
@@ -51,14 +53,18 @@ class IncrementalMbr(Generic[T]):
     """
 
     def __init__(self, utility: Utility[T]) -> None:
+        check_utility(utility)
         self._utility, self._drawn = remembering(utility), list[T]()
         self._scores: Scores = np.zeros((0, 0))                         # [kinds, kinds]
 
     def add(self, candidates: Sequence[T]) -> Choice:
-        """Take these in and choose; `pairs` counts what was compared for them. Raises InputError for an empty list."""
+        """Take these in and choose; `pairs` counts what was compared for them.
+
+        Raises InputError for an empty list, and as `mbr` does; what was added before then stays as it was.
+        """
         _weights(candidates, None, None)
-        self._drawn += candidates
-        kinds, of_candidate = _kinds(self._drawn)                       # those from before come first
+        drawn = [*self._drawn, *candidates]                             # an array has a + of its own
+        kinds, of_candidate = _kinds(drawn)                             # those from before come first
         known, scores = len(self._scores), np.empty((len(kinds), len(kinds)))
         before, new = kinds[:known], kinds[known:]
         scores[:known, :known] = self._scores
@@ -67,8 +73,8 @@ class IncrementalMbr(Generic[T]):
         if new and before:
             scores[:known, known:] = _scored(self._utility, before, new)
             scores[known:, :known] = _scored(self._utility, new, before)
-        self._scores = scores
-        expected = scores @ np.bincount(of_candidate) / len(self._drawn)
+        self._drawn, self._scores = drawn, scores
+        expected = scores @ np.bincount(of_candidate) / len(drawn)
         chosen = int(np.flatnonzero(of_candidate == expected.argmax())[0])
         return Choice(chosen, expected[of_candidate], scores.size - known**2)
 
@@ -88,6 +94,7 @@ def mbr_pruned(
     references. Equal candidates and equal references are compared once, as in `mbr`. Raises InputError for empty lists,
     a confidence outside 0 < c < 1 and fewer than 1 resample.
     """
+    check_utility(utility)
     _weights(candidates, references, None)
     if not (isinstance(confidence, Real) and 0 < confidence < 1):
         raise InputError(f"confidence={confidence!r}: must lie in 0 < c < 1; use 0.99 or so")
@@ -126,6 +133,7 @@ def mbr_coarse_to_fine(
     """
     if not isinstance(keep, Integral) or keep < 1:
         raise InputError(f"keep={keep!r}: must be 1 or more candidates")
+    check_utility(fine)
     rough = mbr(candidates, coarse, references)
     kinds, of_candidate = _kinds(candidates)
     best = np.full(len(kinds), -np.inf)
@@ -162,6 +170,8 @@ def mbr_aggregated(
 def _weights(candidates: Sequence[T], references: Sequence[T] | None, weights: Sequence[float] | None) -> Scores:
     """Weights of the references that add up to 1. Raises InputError."""
     said = candidates if references is None else references
+    _check_list(candidates, "candidates")
+    _check_list(said, "references")
     if not len(candidates) or not len(said):
         raise InputError("nothing to choose from: give one candidate and one reference or more")
     if weights is None:
@@ -173,6 +183,17 @@ def _weights(candidates: Sequence[T], references: Sequence[T] | None, weights: S
     if share.shape != (len(said),) or not (np.isfinite(share).all() and (share >= 0).all() and share.sum() > 0):
         raise InputError(f"weights: must be {len(said)} finite numbers of 0 or more, one a reference, and not all 0")
     return share / share.sum()
+
+
+def _check_list(answers: Sequence[T], name: str) -> None:
+    """Raises InputError for what has no numbered answers: one text would be a list of its letters."""
+    if isinstance(answers, str | bytes):
+        raise InputError(f"{name}: {answers!r:.60} is a single one; give a list of them")
+    kind, dimensions = type(answers).__name__, getattr(answers, "ndim", 1)
+    if not (hasattr(answers, "__len__") and hasattr(answers, "__getitem__")) or isinstance(answers, Mapping):
+        raise InputError(f"{name}: must be a list of answers, not {kind}")
+    if dimensions != 1:
+        raise InputError(f"{name}: {kind} of {dimensions} dimensions; give a list of answers, or one column")
 
 
 def _scored(utility: Utility[T], hypotheses: Sequence[T], references: Sequence[T]) -> Scores:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from omni.decode.mbr.ngrams import Scores
-from omni.decode.mbr.utilities import Aggregation, Utility, aggregation, check_kind, remembering
+from omni.decode.mbr.utilities import Aggregation, Utility, aggregation, check_kind, check_utility, remembering
 from omni.errors import InputError
 
 RATE = 16_000                                                           # hertz, of all that listens to speech here
@@ -16,7 +16,7 @@ RATE = 16_000                                                           # hertz,
 
 @dataclass(frozen=True, eq=False)
 class Speech:
-    """A candidate: mono audio at 16 kHz, -1..1, float32 [samples]. It equals nothing but itself.
+    """A candidate: mono audio at 16 kHz, -1..1, an array of floats [samples]. It equals nothing but itself.
 
     Raises InputError for what is no such audio.
     """
@@ -24,6 +24,10 @@ class Speech:
     wave: NDArray[np.float32]
 
     def __post_init__(self) -> None:
+        if not isinstance(self.wave, np.ndarray):
+            raise InputError(f"speech of {type(self.wave).__name__}: give a numpy array of floats in -1..1 [samples]")
+        if not np.issubdtype(self.wave.dtype, np.floating):
+            raise InputError(f"speech of {self.wave.dtype}: give floats in -1..1; those of int16 divided by 32768, say")
         if self.wave.ndim != 1 or not len(self.wave) or not np.isfinite(self.wave).all():
             raise InputError(f"speech of shape {self.wave.shape}: must be one row of one finite sample or more")
 
@@ -47,6 +51,9 @@ class Heard:
     """A utility of texts, asked about what is heard."""
 
     of_texts: Utility[str]
+
+    def __post_init__(self) -> None:
+        check_utility(self.of_texts)
 
     def __call__(self, hypotheses: Sequence[Speech], references: Sequence[Speech]) -> Scores:
         return self.of_texts(*_words(hypotheses, references))

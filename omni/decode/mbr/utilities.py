@@ -6,6 +6,7 @@ Further utilities: of speech in `speech`, by a network in `embedding`.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from numbers import Real
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 import numpy as np
@@ -37,6 +38,7 @@ def aggregation(utility: Utility[Answer]) -> Aggregation[Answer]:
     Its third argument is the share of each reference in the mean. The utility says how by a method of this name.
     Raises InputError for one that has none, such as any function of two answers.
     """
+    check_utility(utility)
     own: Callable[[], Aggregation[Answer]] | None = getattr(utility, "aggregation", None)
     if own is None:
         raise InputError(
@@ -44,6 +46,15 @@ def aggregation(utility: Utility[Answer]) -> Aggregation[Answer]:
             " speaker, or leave aggregate out"
         )
     return own()
+
+
+def check_utility(utility: object) -> None:
+    """Raises InputError for what cannot be asked, such as a name."""
+    if not callable(utility):
+        raise InputError(
+            f"utility={utility!r:.60}: must be a function of hypotheses and references, such as"
+            " omni.decode.mbr.utilities.chrf; names are for best_of and --utility"
+        )
 
 
 def check_kind(kind: type, name: str, *answers: Sequence[object]) -> None:
@@ -147,9 +158,17 @@ def word_accuracy(hypotheses: Sequence[str], references: Sequence[str]) -> Score
 
 @dataclass(frozen=True, eq=False)
 class Mixed(Generic[Answer]):
-    """The weighted sum of utilities."""
+    """The weighted sum of utilities. Raises InputError for what is no utility, and a weight that is no number."""
 
     parts: Mapping[Utility[Answer], float]
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.parts, Mapping) or not self.parts:
+            raise InputError(f"mixed: {self.parts!r:.60}: give utilities and their weights, such as {{chrf: 1.0}}")
+        for part, weight in self.parts.items():
+            check_utility(part)
+            if not isinstance(weight, Real) or not np.isfinite(float(weight)):
+                raise InputError(f"mixed: weight {weight!r:.60}: must be a finite number, such as 1.0")
 
     def __call__(self, hypotheses: Sequence[Answer], references: Sequence[Answer]) -> Scores:
         total: Scores = np.zeros((len(hypotheses), len(references)))

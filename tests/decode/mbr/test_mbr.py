@@ -4,9 +4,11 @@ import math
 import os
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 from unittest import mock
 
 import numpy as np
+import pandas
 import pytest
 import sacrebleu
 from hypothesis import given, settings
@@ -14,8 +16,9 @@ from hypothesis import strategies as st
 
 from omni.decode.mbr import ngrams
 from omni.decode.mbr.bench import peer_choices, variants
-from omni.decode.mbr.choose import Choice, mbr, mbr_aggregated, mbr_coarse_to_fine, mbr_pruned
-from omni.decode.mbr.utilities import bleu, chrf, pairwise
+from omni.decode.mbr.choose import Choice, IncrementalMbr, mbr, mbr_aggregated, mbr_coarse_to_fine, mbr_pruned
+from omni.decode.mbr.embedding import cosine
+from omni.decode.mbr.utilities import Utility, bleu, chrf, pairwise
 from omni.errors import InputError
 
 TEXTS = st.lists(st.text("ab c.é", max_size=14), max_size=6)
@@ -156,6 +159,57 @@ def test_what_is_no_text_is_refused_by_name(choose: Callable[..., Choice]) -> No
                 choose(candidates, utility, references)
     with pytest.raises(InputError, match="candidates: unhashable type: 'list'; give texts"):
         choose([["a"], ["b"]], chrf)
+
+
+def in_two(candidates: Any, utility: Utility[Any], references: Any = None) -> Choice:
+    """Bit by bit; references are the candidates."""
+    if references is not None:
+        return mbr(candidates, utility, references)
+    growing = IncrementalMbr(utility)
+    growing.add(candidates[:2])
+    return growing.add(candidates[2:])
+
+
+def coarse(candidates: Any, utility: Utility[Any], references: Any = None) -> Choice:
+    return mbr_coarse_to_fine(candidates, utility, utility, 2, references)
+
+
+WAYS = (mbr, mbr_pruned, mbr_aggregated, coarse, in_two)
+
+
+@pytest.mark.parametrize("choose", WAYS)
+def test_arrays_and_columns_are_lists(choose: Callable[..., Choice]) -> None:
+    """Of texts and of numbers, which an array adds up where a list goes on."""
+    texts, numbers = ["the cat", "a cat", "no dog", "a cat", "cat"], [1.0, 2.0, 9.0, 2.0, 4.0]
+    near = cosine(lambda some: np.array([[value, 1.0] for value in some]))
+    for listed, utility in ((texts, chrf), (numbers, near)):
+        expected = choose(listed, utility)
+        column = pandas.Series(listed, index=range(5, 10))
+        for answers in (tuple(listed), np.array(listed), np.array(listed, object), column):
+            for references in (None, answers):
+                found = choose(answers, utility, references)
+                assert (found.index, len(found.expected)) == (expected.index, 5)
+                np.testing.assert_allclose(found.expected, expected.expected)
+
+
+@pytest.mark.parametrize("choose", [*WAYS[:-1], lambda answers, utility: IncrementalMbr(utility).add(answers)])
+def test_what_is_no_list_and_no_utility_is_refused(choose: Callable[..., Choice]) -> None:
+    for answers, said in (
+        (None, "must be a list of answers, not NoneType"), ((one for one in "ab"), "not generator"), ({"a"}, "not set"),
+        ({"a": 1}, "not dict"), ("abc", "'abc' is a single one; give a list of them"), (b"abc", "is a single one"),
+        (np.array("abc"), "ndarray of 0 dimensions"), (np.zeros((2, 2)), "ndarray of 2 dimensions"),
+    ):  # fmt: skip
+        with pytest.raises(InputError, match=f"^candidates: .*{said}"):
+            choose(answers, chrf)
+    for utility in ("chrf", None):
+        with pytest.raises(InputError, match=rf"^utility={utility!r}: must be a function .*; names are for best_of"):
+            choose(["a", "b"], utility)
+
+
+def test_references_are_a_list_too() -> None:
+    for choose in WAYS[:-1]:
+        with pytest.raises(InputError, match=r"^references: 'abc' is a single one"):
+            choose(["a"], chrf, "abc")
 
 
 @pytest.mark.parametrize("jobs", [0, 2])

@@ -49,9 +49,15 @@ def test_bit_by_bit_the_choice_is_that_among_all(parts: list[list[str]]) -> None
     assert pairs == len(set(drawn)) ** 2                                # each pair once
 
 
-def test_an_empty_part_is_refused() -> None:
-    with pytest.raises(InputError, match="nothing to choose from"):
-        IncrementalMbr(chrf).add([])
+def test_a_part_that_is_refused_leaves_the_others_as_they_were() -> None:
+    growing, texts = IncrementalMbr(chrf), ["a cat sat", "a cat", "no"]
+    growing.add(texts)
+    for part, said in (([], "nothing to choose from"), ([None], "compares texts"), ("ab", "'ab' is a single one")):
+        with pytest.raises(InputError, match=said):
+            growing.add(part)
+    found, whole = growing.add(["a dog"]), mbr([*texts, "a dog"], chrf)
+    np.testing.assert_allclose(found.expected, whole.expected)
+    assert found.index == whole.index and found.pairs == 7              # of the new one with all four, both ways
 
 
 def test_a_mixture_adds_weighted_utilities() -> None:
@@ -156,6 +162,30 @@ def test_utilities_by_name(tmp_path: Path) -> None:
 def test_answers_of_another_kind_are_refused(utility: Utility[object], answers: list[object], said: str) -> None:
     with pytest.raises(InputError, match=said):
         mbr(answers, utility)
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [({chrf: "x"}, "weight 'x': must be a finite"), ({chrf: np.nan}, "weight nan: must be a finite"),
+     ({chrf: None}, "weight None"), ({}, "give utilities and their weights"), ([chrf], "give utilities and their"),
+     ({"chrf": 1.0}, "utility='chrf': must be a function")],
+)  # fmt: skip
+def test_what_is_no_mixture_is_refused(parts: object, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        mixed(parts)
+    with pytest.raises(InputError, match="utility='chrf': must be a function"):
+        heard("chrf")
+
+
+@pytest.mark.parametrize(
+    ("wave", "said"),
+    [([0.0, 1.0], "speech of list: give a numpy array"), (None, "speech of NoneType"),
+     (np.zeros(9, np.int16), "speech of int16: give floats"), (np.zeros(9, bool), "speech of bool: give floats")],
+)  # fmt: skip
+def test_what_is_no_array_of_floats_is_refused(wave: object, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        Speech(wave)
+    assert len(Speech(np.zeros(9)).wave) == len(Speech(np.zeros(9, np.float32)).wave) == 9
 
 
 @pytest.mark.parametrize("wave", [np.zeros(0), np.zeros((2, 9)), np.array([0.0, np.nan])])

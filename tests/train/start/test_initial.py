@@ -20,6 +20,7 @@ from omni.train.engine import Trainer
 from omni.train.launch import launch
 from omni.train.monitor.log import read_log
 from omni.train.recipe import Recipe
+from omni.train.rehearsal import rehearsed
 from omni.train.start.initial import shape_of
 from omni.vocab import Vocabulary
 
@@ -130,3 +131,25 @@ def test_only_what_no_tensor_depends_on_may_change(recipe_file: Path, vocab: Voc
     assert shape_of(changed, vocab) == expected
     with pytest.raises(InputError, match=r"model\.n_layers: the model of init has 1, not 2; leave the key out"):
         shape_of(replace(recipe, model=replace(recipe.model, n_layers=2)), vocab)
+
+
+def test_steps_that_prompts_show_are_not_to_be_predicted(
+    recipe_file: Path, vocab: Vocabulary, start: Start, tmp_path: Path
+) -> None:
+    """Whether the recipe asks for the prefix or the model of init has it; either of the two alone is fine."""
+    given = {"model.prefix": "true", "schedule.steps": "1", "valid": "[]"}
+    said = r"train_on: everything would predict what model\.prefix shows; use train_on: answers, or"
+    with pytest.raises(InputError, match=rf"^recipe\.yaml: {said}"):
+        Recipe.load(recipe_file, {**given, "train_on": "everything"})
+    assert "parameters" in rehearsed(Recipe.load(recipe_file, given))
+    folder = start(vocab)
+    model, _ = load_model(folder)
+    save_model(folder, model.state_dict(), replace(model.config, prefix=True), vocab)
+    recipe = recipe_of(recipe_file, init=str(folder), train_on="everything")
+    for begin in (rehearsed, lambda recipe: launch(recipe, tmp_path / "run")):
+        with pytest.raises(InputError, match=f"^{said}"):
+            begin(recipe)
+    assert not (tmp_path / "run").exists()
+    causal = replace(recipe, model=replace(recipe.model, prefix=False))
+    assert not shape_of(causal, vocab).prefix
+    assert shape_of(replace(recipe, train_on="answers"), vocab).prefix

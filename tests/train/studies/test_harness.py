@@ -13,7 +13,7 @@ from scipy import stats
 
 from omni.cli import main
 from omni.errors import InputError
-from omni.train.studies.harness.claims import Claim, Estimate, mean, share
+from omni.train.studies.harness.claims import Claim, Estimate, mean
 from omni.train.studies.harness.code import code_of
 from omni.train.studies.harness.conduct import conduct
 from omni.train.studies.table import STUDIES
@@ -262,4 +262,3 @@ def test_estimates_agree_with_scipy() -> None:
     assert (estimate.low, estimate.high) == pytest.approx((interval.low, interval.high))
     assert math.isnan(mean([3.0]).low)
     assert Claim.above("c", "s", mean([3.0]), 0).verdict == "inconclusive"
-    assert share([True] * 5).low == pytest.approx(0.025 ** (1 / 5))     # the closed form for k = n

@@ -85,14 +85,3 @@ def mean(values: Sequence[float], seeds: int | None = None) -> Estimate:
     centre = float(sample.mean())
     half = float(stats.t.ppf(0.975, n - 1) * sample.std(ddof=1) / math.sqrt(n))
     return Estimate(centre, centre - half, centre + half, seeds)
-
-
-def share(hits: Sequence[bool]) -> Estimate:
-    """The share of seeds in which something holds, with the exact binomial interval (Clopper and Pearson 1934)."""
-    from scipy import stats
-
-    n, k = len(hits), sum(hits)
-    if n == 0:
-        return Estimate(math.nan, math.nan, math.nan, 0)
-    interval = stats.binomtest(k, n).proportion_ci(0.95)
-    return Estimate(k / n, float(interval.low), float(interval.high), n)
