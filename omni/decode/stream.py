@@ -75,7 +75,10 @@ class Stream:
         prefix: how many of them are the visible prefix, for a model that has one. Returns how many were fed.
         """
         ids = torch.as_tensor(ids, device=self.model.table.device)
-        kept = min(self._shared(ids), ids.shape[1] - 1)                 # the last step is fed for the state after it
+        shared = self._shared(ids)
+        if shared == ids.shape[1] == len(self) and self._prefix == (prefix if self.model.config.prefix else 0):
+            return 0                                                    # nothing new was said
+        kept = min(shared, ids.shape[1] - 1)                            # the last step is fed for the state after it
         if self._prefix is None or kept < self._prefix:                 # a prefix is computed whole or not at all
             kept, self._prefix = 0, None if self.model.config.prefix else 0
         self.cache.rewind(min(kept, self.cache.length))
