@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from omni.errors import InputError
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from omni.figures import Report
     from omni.train.scaling import Fit
 
+    Told = tuple[Report, list[str]]                                     # figures, and what is said below them
 EPILOG = """examples:
   omni scaling fit runs.csv --law multilingual --out fit.json     columns: size, weight, loss and, if several, task
   omni scaling fit runs/a runs/b runs/c --law multilingual        folders of `omni train`: size and share of each task
@@ -59,15 +60,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Do one action and print its table."""
-    report = {"fit": _fit, "predict": _predict, "plan": _plan}[args.action](args)
-    print(report.table())
-    if args.action == "fit":
-        print(f"written: {args.out}")
+    report, said = {"fit": _fit, "predict": _predict, "plan": _plan}[args.action](args)
+    print("\n".join((report.table(), *said)))
     if args.json:
         print(report.json())
 
 
-def _fit(args: argparse.Namespace) -> "Report":
+def _fit(args: argparse.Namespace) -> "Told":
     from dataclasses import asdict
 
     from omni.figures import Report
@@ -80,18 +79,37 @@ def _fit(args: argparse.Namespace) -> "Report":
         raise InputError(f"--resamples {args.resamples}: must be 0 or more")
     laws = _laws(args.law)
     needed = {"loss"}.union(*(LAWS[law].columns for law in laws))
-    report, saved, tasks = Report("scaling fit"), {}, read_points(args.runs, needed)
+    report, notes, saved, tasks = Report("scaling fit"), list[str](), {}, read_points(args.runs, needed)
     for task, points in tasks.items():
+        _check_columns(args.runs, f"task {task}: " if len(tasks) > 1 else "", points, laws)
         try:
             found, *others = (fit(points, law, 0 if place else args.resamples) for place, law in enumerate(laws))
         except InputError as error:
             raise InputError(f"task {task}: {error}" if len(tasks) > 1 else str(error)) from None
         saved[task] = asdict(found)
+        notes += _notes(task, found)
         _tell(report, task, found)
         if others:
             _compare(report, task, [found, *others])
     write_json(args.out, saved)
-    return report
+    return report, [*notes, f"written: {args.out}"]
+
+
+def _notes(task: str, fitted: "Fit") -> list[str]:
+    """What is to be known of a fit, for those who read figures from it."""
+    return [f"note: {task}: {note}" for note in fitted.notes]
+
+
+def _check_columns(runs: Sequence[Path], task: str, points: "Mapping[str, Sequence[Any]]", laws: Sequence[str]) -> None:
+    """Raises InputError for a law whose columns are not there, with those laws whose columns are."""
+    from omni.train.scaling.columns import missing
+    from omni.train.scaling.laws import LAWS
+
+    where = f"{runs[0]}" if len(runs) == 1 else f"{runs[0]} and {len(runs) - 1} more"
+    others = " or ".join(f"--law {law}" for law in LAWS if not missing(points, law))
+    for law in laws:
+        if why := missing(points, law):
+            raise InputError(f"{where}: {task}{why}; give it{others and f', or {others}'}")
 
 
 def _laws(given: str) -> list[str]:
@@ -148,13 +166,13 @@ def _loss(fitted: "Fit", columns: "Mapping[str, Sequence[float]]") -> float:
     return float(fitted.predict(columns)[0])
 
 
-def _predict(args: argparse.Namespace) -> "Report":
+def _predict(args: argparse.Namespace) -> "Told":
     from omni.figures import Report
     from omni.train.scaling.laws import LAWS
 
     for name in ("params", "data", "encoder", "decoder"):
         _check_positive(f"--{name}", getattr(args, name))
-    fits, report = _load(args.fit), Report("scaling predict")
+    fits, report, notes = _load(args.fit), Report("scaling predict"), list[str]()
     shares = _pairs(args.mixture, "--mixture", "; leave out a task that has no share")
     _known(shares, fits, "--mixture", args.fit)
     total = sum(shares.values())
@@ -168,16 +186,19 @@ def _predict(args: argparse.Namespace) -> "Report":
         columns = {name: [value] for name, value in given.items() if value is not None}
         if missing := [FLAGS[name] for name in LAWS[fitted.law].columns if name not in columns]:
             raise InputError(f"{task}: the law {fitted.law} asks for more; say {' and '.join(missing)} as well")
+        if unread := [FLAGS[name] for name in columns if name not in LAWS[fitted.law].columns]:
+            raise InputError(f"{task}: the law {fitted.law} does not read {' and '.join(unread)}; leave it out")
+        notes += _notes(task, fitted)
         try:
             loss = _loss(fitted, columns)
         except InputError as error:
             raise InputError(f"{task}: {error}") from None
         low, high = fitted.interval(partial(_loss, columns=columns)) or (None, None)
         report.add(f"{task}_loss", loss, "nats", low=low, high=high)
-    return report
+    return report, notes
 
 
-def _plan(args: argparse.Namespace) -> "Report":
+def _plan(args: argparse.Namespace) -> "Told":
     from omni.figures import Report
     from omni.train.scaling import plan, plan_intervals
 
@@ -199,7 +220,7 @@ def _plan(args: argparse.Namespace) -> "Report":
         add(f"{task}_loss", made.losses[task], "nats", doubt.losses[task] if doubt else None)
     if doubt:
         report.add("reached", doubt.reached, "of draws", n=min(len(fitted.draws) for fitted in wanted.values()))
-    return report
+    return report, [note for task, fitted in wanted.items() for note in _notes(task, fitted)]
 
 
 def _load(path: Path) -> "dict[str, Fit]":

@@ -1,7 +1,7 @@
-"""Fitting a law: Huber's loss of log-losses, from many starts, with intervals by bootstrap."""
+"""Fitting a law: Huber's loss of log-losses, from many starts, with intervals by bootstrap (see `resample`)."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from numbers import Integral
@@ -10,13 +10,11 @@ from typing import Any
 import numpy as np
 
 from omni.errors import InputError
+from omni.train.scaling.columns import check_enough, columns_of, doubts, numbers
 from omni.train.scaling.fraction import Shape, Vector, fractions
-from omni.train.scaling.laws import LAWS, Columns, Law, weights_of
+from omni.train.scaling.laws import LAWS, Columns, Law
+from omni.train.scaling.resample import HUBER, LEAST, TINY, WIDE, resample
 
-HUBER = 1e-3                                                            # log-loss from which errors count linearly
-WIDE = 0.1                                                              # the same on the way there, where all are far
-LEAST = -40.0                                                           # logarithm of a parameter that is as good as 0
-TINY = 1e-12
 FINALISTS = 3
 MOST = 1e300                                                            # of a parameter that the points leave open
 Interval = tuple[float, float]
@@ -26,12 +24,15 @@ Interval = tuple[float, float]
 class Fit:
     """A fitted law.
 
-    parameters: by name, in the columns' own units; intervals: 95 %, by residual bootstrap, empty where it was not asked
+    parameters: by name, in the columns' own units
+    intervals:  95 %, by bootstrap; empty where it was not asked, and where there are no more points than parameters,
+                which leave nothing to tell how far losses scatter
     aic, aicc:  Akaike's criterion, and with the correction for few points (lower is better; of the same losses only);
                 None where there are too few for the correction, and in files of an omni that wrote aicc alone
     rmse:       root mean squared error of the log-loss; n: points
     fraction:   c1, c2, c3 of the effective fraction (omni.train.scaling.fraction), where enough weights were measured
     draws:      [resamples] of the bootstrap, each the parameters in their order and then those of `fraction`
+    notes:      what is to be known of the fit: why it has no intervals, losses that rise with size
     """
 
     law: str
@@ -43,12 +44,13 @@ class Fit:
     fraction: Shape | None = None
     draws: tuple[tuple[float, ...], ...] = ()
     aic: float | None = None
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def of_json(cls, fields: Mapping[str, Any]) -> "Fit":
         """From what `asdict` gave. Raises ValueError, TypeError or KeyError for anything else, as an edited file."""
-        shape, draws = fields["fraction"], fields.get("draws", ())
-        found = cls(**{**fields, "fraction": shape and tuple(shape), "draws": tuple(map(tuple, draws))})
+        shape, draws, notes = fields["fraction"], fields.get("draws", ()), tuple(map(str, fields.get("notes", ())))
+        found = cls(**{**fields, "fraction": shape and tuple(shape), "draws": tuple(map(tuple, draws)), "notes": notes})
         found.check()
         return found
 
@@ -69,7 +71,7 @@ class Fit:
         Raises InputError for a missing column and for numbers that are not positive.
         """
         law = LAWS[self.law]
-        given = _columns(columns, law)
+        given = columns_of(columns, self.law)
         return law.predict(law.chosen(self.parameters, self.fraction, given), given)
 
     def fractions(self) -> dict[float, float]:
@@ -93,7 +95,7 @@ class Fit:
         """
         if not self.draws:
             return None
-        return middle([figure(one) for one in self.drawn])
+        return middle([figure(one) for one in self.drawn], figure(self))
 
 
 def fit(points: Mapping[str, Any], law: str = "power", resamples: int = 0, seed: int = 0) -> Fit:
@@ -107,31 +109,44 @@ def fit(points: Mapping[str, Any], law: str = "power", resamples: int = 0, seed:
                "separate"         a power law of its own for each weight (equation 4)
                "data"             L = alpha (1/D + C)^p (Bansal et al. 2022)
                "encoder-decoder"  L = alpha (1/D + b N_e^-p_e N_d^-p_d)^p (the same paper's joint form)
-    resamples: of the residual bootstrap for the intervals; 0 for none
+    resamples: of the bootstrap for the intervals; 0 for none. They take more points than parameters.
     Raises InputError for an unknown law, a missing column, fewer different points than parameters, too few different
     values of a column, and values that are not positive and finite.
     """
-    if law not in LAWS:
-        raise InputError(f"law {law}: unknown; use one of {', '.join(LAWS)}")
-    if not isinstance(resamples, Integral) or resamples < 0:
-        raise InputError(f"resamples={resamples}: must be 0 (no intervals) or a number of refits, such as 200")
+    _check_asked(law, resamples, seed)
     shape = LAWS[law]
-    given, loss = _columns(points, shape), _column(points, "loss")
+    given, loss = columns_of(points, law), numbers(points, "loss")
     names = shape.names(given)
-    _enough(law, given, len(names))
+    check_enough(law, given, len(names))
     units = {name: float(np.exp(np.log(given[name]).mean())) for name in shape.columns if name != "weight"}
     scaled = {name: values / units.get(name, 1.0) for name, values in given.items()}
     theta = _best(shape, scaled, loss)
     residuals = np.log(loss) - np.log(shape.predict(theta, scaled))
     fitted = dict(zip(names, _unscaled(shape, theta, units, given), strict=True))
     fraction = shape.curve(fitted, None)
-    draws = []
-    for drawn in _bootstrap(shape, scaled, theta, residuals, units, resamples, seed):
-        again = shape.curve(dict(zip(names, drawn, strict=True)), fraction) if fraction else None
-        draws.append((*drawn, *(again or ())))
-    intervals = {name: middle([draw[place] for draw in draws]) for place, name in enumerate(names)} if draws else {}
+    draws, notes = list[tuple[float, ...]](), doubts(law, given, loss)
+    if resamples and len(loss) <= len(names):
+        few = f"{len(loss)} points for {len(names)} parameters leave no errors to tell the scatter by"
+        notes.append(f"no intervals: {few}; measure more runs")
+    elif resamples:
+        for logs in resample(shape, scaled, theta, residuals, resamples, seed):
+            drawn = _unscaled(shape, np.exp(logs), units, given)
+            again = shape.curve(dict(zip(names, drawn, strict=True)), fraction) if fraction else None
+            draws.append((*drawn, *(again or ())))
+    columns = zip(fitted.items(), zip(*draws, strict=True), strict=False)
+    intervals = {name: middle(values, value) for (name, value), values in columns}
     (aic, aicc), rmse = _akaike(residuals, len(names)), float(np.sqrt(np.mean(residuals**2)))
-    return Fit(law, fitted, intervals, aicc, rmse, len(loss), fraction, tuple(draws), aic)
+    return Fit(law, fitted, intervals, aicc, rmse, len(loss), fraction, tuple(draws), aic, tuple(notes))
+
+
+def _check_asked(law: Any, resamples: Any, seed: Any) -> None:
+    """Raises InputError for an unknown law, and for numbers that are none of a bootstrap."""
+    if not isinstance(law, str) or law not in LAWS:
+        raise InputError(f"law {law}: unknown; use one of {', '.join(LAWS)}")
+    if not isinstance(resamples, Integral) or resamples < 0:
+        raise InputError(f"resamples={resamples}: must be 0 (no intervals) or a number of refits, such as 200")
+    if not isinstance(seed, Integral) or seed < 0:
+        raise InputError(f"seed={seed}: must be a whole number of 0 or more")
 
 
 def _best(law: Law, columns: Columns, loss: Vector) -> Vector:
@@ -161,21 +176,6 @@ def _descend(
     return float(found.cost), found.x
 
 
-def _bootstrap(
-    law: Law, columns: Columns, theta: Vector, residuals: Vector, units: Mapping[str, float], resamples: int, seed: int
-) -> list[tuple[float, ...]]:
-    """Parameters of refits of the fitted losses with residuals drawn anew, widened for lost freedom: [resamples]."""
-    n, random = len(residuals), np.random.default_rng(seed)
-    wide = (residuals - residuals.mean()) * math.sqrt(n / max(n - len(theta), 1))
-    centre, start = np.log(law.predict(theta, columns)), np.log(np.maximum(theta, TINY))
-    drawn = []
-    for _ in range(resamples):
-        noisy = centre + wide[random.integers(n, size=n)]
-        logs = _descend(law, columns, noisy, start, 30)[1]
-        drawn.append(_unscaled(law, np.exp(logs), units, columns))
-    return drawn
-
-
 def _unscaled(law: Law, theta: Vector, units: Mapping[str, float], columns: Columns) -> tuple[float, ...]:
     """The parameters in the columns' own units, finite even where the points leave one open."""
     with np.errstate(over="ignore", invalid="ignore"):
@@ -183,10 +183,10 @@ def _unscaled(law: Law, theta: Vector, units: Mapping[str, float], columns: Colu
     return tuple(np.nan_to_num(found, nan=MOST, posinf=MOST).tolist())
 
 
-def middle(values: list[float]) -> Interval:
-    """The 95 % in the middle of what draws say."""
+def middle(values: Sequence[float], estimate: float) -> Interval:
+    """The 95 % in the middle of what draws say, and as far as the estimate, should it lie on a border beyond."""
     low, high = np.percentile(values, [2.5, 97.5])
-    return float(low), float(high)
+    return min(float(low), estimate), max(float(high), estimate)
 
 
 def _akaike(residuals: Vector, parameters: int) -> tuple[float, float | None]:
@@ -195,50 +195,3 @@ def _akaike(residuals: Vector, parameters: int) -> tuple[float, float | None]:
     variance = max(float(np.mean(residuals**2)), 1e-300)
     aic = n * math.log(variance) + 2 * k
     return aic, None if n - k - 1 <= 0 else aic + 2 * k * (k + 1) / (n - k - 1)
-
-
-def _enough(name: str, given: Columns, parameters: int) -> None:
-    """Raises InputError where repeats, which say nothing of a law's shape, leave too few different points."""
-    law = LAWS[name]
-    for weight in weights_of(given) if law.apart else (None,):
-        here = slice(None) if weight is None else given["weight"] == weight
-        for column, least in law.columns.items():
-            if (there := len(np.unique(given[column][here]))) < least:
-                where = "" if weight is None else f" at weight {weight:g}"
-                raise InputError(
-                    f"law {name}: {there} different values of {column}{where}, and it takes {least}; measure more,"
-                    " repeats of a run add none"
-                )
-    points = len(np.unique(np.stack(list(given.values())), axis=1).T)
-    if points < parameters:
-        raise InputError(f"law {name}: {points} different points for {parameters} parameters; measure more runs")
-
-
-def _columns(points: Mapping[str, Any], law: Law) -> dict[str, Vector]:
-    """The columns that a law needs, of one length."""
-    found = {name: _column(points, name) for name in law.columns}
-    lengths = {len(values) for values in found.values()}
-    if "loss" in points:
-        lengths.add(len(_column(points, "loss")))
-    if len(lengths) > 1:
-        raise InputError(f"columns {', '.join(found)}, loss: must be equally long, not {sorted(lengths)}")
-    if "weight" in found:
-        if (found["weight"] > 1).any():
-            raise InputError("weight: must lie in 0 < p <= 1; give shares of the mixture, not per cent")
-        found["weight"] = np.array([float(f"{weight:g}") for weight in found["weight"]])  # as parameters name it
-    return found
-
-
-def _column(points: Mapping[str, Any], name: str) -> Vector:
-    if name not in points:
-        raise InputError(f"column {name}: missing; there are {', '.join(map(str, points)) or 'none'}")
-    try:
-        values = np.atleast_1d(np.asarray(points[name], np.float64))
-    except (TypeError, ValueError):
-        raise InputError(f"column {name}: holds something that is no number") from None
-    if values.ndim > 1:
-        raise InputError(f"column {name}: of shape {values.shape}; must be one row of numbers, [points]")
-    bad = np.flatnonzero(~(np.isfinite(values) & (values > 0)))
-    if len(bad):
-        raise InputError(f"column {name}: row {bad[0] + 1} is {values[bad[0]]:g}; must be positive and finite")
-    return values

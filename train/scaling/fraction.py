@@ -23,8 +23,14 @@ PRIOR = 0.01                                                            # pull t
 def fractions(parameters: Parameters, shape: Shape | None = None) -> dict[float, float]:
     """{weight: effective fraction} at the weights that were measured.
 
-    Without p = 1 among them, beta_1 is what the curve says. Raises InputError where there is no curve either.
+    Without p = 1 among them, beta_1 is what the curve says. Raises InputError where there is no curve either, and for
+    parameters of another law.
     """
+    if "alpha" not in parameters or not any(map(_is_beta, parameters)):
+        raise InputError(
+            "effective fraction: needs the parameters alpha and beta@WEIGHT of a fit of the law multilingual; there are"
+            f" {', '.join(map(str, parameters)) or 'none'}"
+        )
     betas, alpha = betas_of(parameters), parameters["alpha"]
     if 1.0 not in betas and shape is None:
         raise InputError("effective fraction: no run with weight 1, against which it is counted; measure one")
@@ -111,4 +117,8 @@ def _shares(weights: Vector, shape: Shape) -> Vector:
 
 def betas_of(parameters: Parameters) -> dict[float, float]:
     """{weight: beta} at the weights that were measured."""
-    return {float(name[5:]): value for name, value in parameters.items() if name.startswith("beta@")}
+    return {float(name[5:]): value for name, value in parameters.items() if _is_beta(name)}
+
+
+def _is_beta(name: object) -> bool:
+    return str(name).startswith("beta@")

@@ -23,7 +23,8 @@ class Law:
     """columns: what it needs beside `loss`, and how many different values of each: repeats of a run tell no parameter
                 apart; apart: whether each weight needs as many for itself
     names:      of its parameters, which depend on the weights in the data
-    predict:    (parameters, columns) -> losses [points]; starts: (columns, losses) -> parameters to begin a search at
+    predict:    (parameters [..., parameters], columns) -> losses [..., points]
+    starts:     (columns, losses) -> parameters to begin a search at
     rescale:    (parameters, units of the columns, columns) -> parameters in the columns' own units
     chosen:     (parameters by name, curve, columns) -> the parameters that `predict` takes for these columns, whose
                 weights need not be those that were fitted. Raises InputError for a weight that it says nothing of.
@@ -49,6 +50,11 @@ def weights_of(columns: Columns) -> Vector:
 def _all_of(parameters: Parameters, shape: Shape | None, columns: Columns) -> Vector:
     """Of a law whose parameters do not depend on the weights."""
     return np.array(list(parameters.values()))
+
+
+def _each(theta: Vector) -> Vector:
+    """The parameters one by one, each ready to meet the points: [..., parameters] -> [parameters, ..., 1]."""
+    return np.moveaxis(theta, -1, 0)[..., None]
 
 
 def _power_at(size: Vector, beta: Vector, alpha: Vector, floor: Vector) -> Vector:
@@ -81,7 +87,7 @@ POWER = Law(
     "L(N) = beta N^-alpha + L_inf",
     {"size": 3},
     lambda columns: ["beta", "alpha", "L_inf"],
-    lambda theta, columns: _power_at(columns["size"], *theta),
+    lambda theta, columns: _power_at(columns["size"], *_each(theta)),
     _power_starts,
     _power_rescale,
     _all_of,
@@ -95,8 +101,9 @@ def _joint_names(columns: Columns) -> list[str]:
 
 
 def _joint_predict(theta: Vector, columns: Columns) -> Vector:
-    beta = theta[2:][np.searchsorted(weights_of(columns), columns["weight"])]
-    return _power_at(columns["size"], beta, theta[0], theta[1])
+    alpha, floor, *_ = _each(theta)
+    beta = theta[..., 2:][..., np.searchsorted(weights_of(columns), columns["weight"])]
+    return _power_at(columns["size"], beta, alpha, floor)
 
 
 def _joint_starts(columns: Columns, loss: Vector) -> Iterator[Vector]:
@@ -134,8 +141,9 @@ def _separate_names(columns: Columns) -> list[str]:
 
 
 def _separate_predict(theta: Vector, columns: Columns) -> Vector:
-    rows = theta.reshape(-1, 3)[np.searchsorted(weights_of(columns), columns["weight"])]  # [points, 3]
-    return _power_at(columns["size"], rows[:, 0], rows[:, 1], rows[:, 2])
+    rows = theta.reshape(*theta.shape[:-1], -1, 3)                      # [..., weights, 3]
+    beta, alpha, floor = np.moveaxis(rows[..., np.searchsorted(weights_of(columns), columns["weight"]), :], -1, 0)
+    return _power_at(columns["size"], beta, alpha, floor)
 
 
 def _separate_starts(columns: Columns, loss: Vector) -> Iterator[Vector]:
@@ -183,6 +191,12 @@ def _data_starts(columns: Columns, loss: Vector) -> Iterator[Vector]:
         yield np.array([np.exp(np.mean(np.log(loss) - exponent * np.log(bent))), constant * share.min(), exponent])
 
 
+def _data_predict(theta: Vector, columns: Columns) -> Vector:
+    alpha, constant, exponent = _each(theta)
+    found: Vector = alpha * (1 / columns["data"] + constant) ** exponent
+    return found
+
+
 def _data_rescale(theta: Vector, units: Mapping[str, float], columns: Columns) -> Vector:
     return np.array([theta[0] * units["data"] ** theta[2], theta[1] / units["data"], theta[2]])
 
@@ -191,7 +205,7 @@ DATA = Law(
     "L(D) = alpha (1/D + C)^p",
     {"data": 3},
     lambda columns: ["alpha", "C", "p"],
-    lambda theta, columns: theta[0] * (1 / columns["data"] + theta[1]) ** theta[2],
+    _data_predict,
     _data_starts,
     _data_rescale,
     _all_of,
@@ -200,11 +214,13 @@ DATA = Law(
 # The same with the sizes of encoder and decoder: L(D, N_e, N_d) = alpha (1 / D + b N_e^-p_e N_d^-p_d)^p.
 
 
-def _sides(theta: Vector, columns: Columns) -> Vector:
-    """b N_e^-p_e N_d^-p_d [points]: what more data does not help against."""
-    logs = np.log(theta[1]) - theta[2] * np.log(columns["encoder"]) - theta[3] * np.log(columns["decoder"])
-    product: Vector = np.exp(logs)                                      # no infinity times 0 in a search's far corners
-    return product
+def _sides_predict(theta: Vector, columns: Columns) -> Vector:
+    """With b N_e^-p_e N_d^-p_d, what more data does not help against."""
+    alpha, constant, encoder, decoder, exponent = _each(theta)
+    logs = np.log(constant) - encoder * np.log(columns["encoder"]) - decoder * np.log(columns["decoder"])
+    product = np.exp(logs)                                              # no infinity times 0 in a search's far corners
+    found: Vector = alpha * (1 / columns["data"] + product) ** exponent
+    return found
 
 
 def _sides_starts(columns: Columns, loss: Vector) -> Iterator[Vector]:
@@ -222,7 +238,7 @@ ENCODER_DECODER = Law(
     "L(D, N_e, N_d) = alpha (1/D + b N_e^-p_e N_d^-p_d)^p",
     {"data": 2, "encoder": 2, "decoder": 2},
     lambda columns: ["alpha", "b", "p_e", "p_d", "p"],
-    lambda theta, columns: theta[0] * (1 / columns["data"] + _sides(theta, columns)) ** theta[4],
+    _sides_predict,
     _sides_starts,
     _sides_rescale,
     _all_of,

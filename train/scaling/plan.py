@@ -109,12 +109,12 @@ def plan_intervals(
             sizes.append(plans[-1].size)
         except InputError:                                              # nothing reaches them if this draw is right
             sizes.append(LARGEST)
-    weights = {task: middle([one.weights[task] for one in plans]) for task in fits} if plans else {}
+    weights = {task: middle([one.weights[task] for one in plans], made.weights[task]) for task in fits} if plans else {}
     losses = {
-        task: middle([_loss(one, made.size, made.weights[task]) for one in fitted.drawn])
+        task: middle([_loss(one, made.size, made.weights[task]) for one in fitted.drawn], made.losses[task])
         for task, fitted in fits.items()
     }
-    return Doubt(len(plans) / draws, middle(sizes) if size is None else None, weights, losses)
+    return Doubt(len(plans) / draws, middle(sizes, made.size) if size is None else None, weights, losses)
 
 
 def _loss(fitted: Fit, size: float, weight: float) -> float:

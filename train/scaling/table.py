@@ -4,10 +4,13 @@ import csv
 import math
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omni.errors import InputError
 from omni.files import read_json
+
+if TYPE_CHECKING:
+    from omni.train.monitor.report import Run
 
 Points = dict[str, list[Any]]
 TASK = "task"
@@ -20,6 +23,7 @@ def read_points(paths: Sequence[Path], needed: Collection[str] = ()) -> dict[str
     Raises InputError for what cannot be read, saying in which row.
     """
     if all(path.is_dir() for path in paths):
+        _check_once(paths)
         rows = [(str(path), row) for path in paths for row in _of_run(path)]
     elif len(paths) == 1:
         read = _of_json(paths[0]) if paths[0].suffix == ".json" else _of_csv(paths[0])
@@ -41,6 +45,16 @@ def read_points(paths: Sequence[Path], needed: Collection[str] = ()) -> dict[str
         for name, values in points.items():
             values.append(row[name])
     return by_task
+
+
+def _check_once(folders: Sequence[Path]) -> None:
+    """Raises InputError for a run that is given twice, under one name or two, which would count twice."""
+    seen = dict[Path, Path]()
+    for folder in folders:
+        if before := seen.get(folder.resolve()):
+            also = "" if before == folder else f", as {before}, too"
+            raise InputError(f"{folder}: given twice{also}, and a run counts once; leave one out")
+        seen[folder.resolve()] = folder
 
 
 def _check_number(where: str, value: Any) -> None:
@@ -95,8 +109,7 @@ def _of_run(folder: Path) -> list[dict[str, Any]]:
     from omni.train.monitor.report import Run
 
     run = Run.load(folder, folder.name)
-    if not run.valid:
-        raise InputError(f"{folder}: has validated nothing, so there is no loss to fit")
+    _check_run(folder, run)
     config, _ = load_shape(folder / "model")
     rows, losses, epochs = run.mixture, run.valid[-1]["tasks"], run.train[-1].get("epochs", {})
     total = sum(rows.values())
@@ -109,6 +122,22 @@ def _of_run(folder: Path) -> list[dict[str, Any]]:
                 point["data"] = share * run.tokens[-1] / max(1.0, epochs[task])
             points.append(point)
     return points
+
+
+def _check_run(folder: Path, run: "Run") -> None:
+    """Raises InputError for a run that is no point of a law: without a loss at its end, or of several mixtures."""
+    if not run.valid:
+        raise InputError(f"{folder}: has validated nothing, so there is no loss to fit")
+    stages = run.recipe.get("stages") or []
+    if any(stage.get("mixture") != stages[0].get("mixture") for stage in stages):
+        raise InputError(f"{folder}: its stages differ in mixture, so it has no one weight; leave it out")
+    planned = sum(stage["steps"] for stage in stages) or run.recipe.get("schedule", {}).get("steps", 0)
+    seen, end = run.valid[-1]["step"], max(planned, run.train[-1]["step"])
+    if seen != end:
+        raise InputError(
+            f"{folder}: was last validated at step {seen}, and ends at step {end}, so its loss is not that of a whole"
+            " run; train it to its end, or leave it out"
+        )
 
 
 def rounded(share: float) -> float:

@@ -196,6 +196,26 @@ def test_run_folders_give_a_point_a_task(models: Callable[..., Path], tmp_path: 
     assert points["is"]["weight"] == [0.25] and points["is"]["data"] == [0.25 * 500]
 
 
+def test_runs_of_the_engine_are_fitted_and_predicted(
+    recipe_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Three sizes trained for a moment on one task: their weight is 1, and three points leave no scatter."""
+    alone = ["--mixture.temperature", ".inf", "--mixture.weights", "{copy: 1, say: 0}"]
+    runs, saved = [str(tmp_path / name) for name in "abc"], str(tmp_path / "fit.json")
+    for layers, run in enumerate(runs, 1):
+        short = ["--model.n_layers", str(layers), "--schedule.steps", "3", "--zero", "0"]
+        assert main(["train", str(recipe_file), "--out", run, *short, *alone]) == 0
+    capsys.readouterr()
+    assert main(["scaling", "fit", *runs, "--out", saved, "--json"]) == 0
+    *lines, last = capsys.readouterr().out.splitlines()
+    figures = strict(last)["figures"]
+    assert {"copy_alpha", "copy_L_inf", "copy_beta@1"} < set(figures) and figures["copy_alpha"]["n"] == 3
+    assert any(line.startswith("note: copy: no intervals: 3 points for 3 parameters") for line in lines)
+    assert main(["scaling", "predict", saved, "--params", "1e6", "--mixture", "copy=1", "--json"]) == 0
+    loss = strict(capsys.readouterr().out.splitlines()[-1])["figures"]["copy_loss"]
+    assert figures["copy_L_inf"]["value"] <= loss["value"] < 6 and loss["low"] is None
+
+
 def test_a_file_without_a_fit_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "fit.json").write_text("{}")
     assert main(["scaling", "predict", str(tmp_path / "fit.json"), "--params", "1e9"]) == 2
