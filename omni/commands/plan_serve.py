@@ -5,7 +5,7 @@ import argparse
 EPILOG = """examples:
   omni plan serve tiny --gpu cpu
   omni plan serve 7b --gpu h100 --context 8192 --beside 0.02
-A bound by memory and FLOPs of the model's steps in three quarters of the time, not a measurement. `omni serve` takes
+A bound by memory and FLOPs of the model's steps in three fifths of the time, not a measurement. `omni serve` takes
 the steps of all conversations together (batched) on a CPU, and one by one on a GPU; `sessions` is the one of both that
 holds. Codec, sampling and turn detection are left out unless --beside says what they take; the share of "each further
 one" that `omni serve` prints at its start, on the same device, is an upper bound of it. How many sessions a server lets

@@ -12,7 +12,7 @@ from omni.model.config import ModelConfig
 from omni.train.plan.hardware import Hardware
 
 READS = 0.8                                                             # of a memory's bandwidth that kernels reach
-SPOKEN = 0.75                                                           # of the time, as in omni.live.model.pace
+SPOKEN = 0.6                                                            # of the time, as in omni.live.model.pace
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from omni.live.engine import messages
 from omni.live.model.ending import Ending
 from omni.live.model.worker import Worker
 
-SPOKEN = 0.75                                                           # of real time; the rest is for all but speaking
+SPOKEN = 0.6                                                            # of real time; the rest is for hearing
 MOST = 16                                                               # conversations: four times what is measured
 COUNT, SECONDS, TRIES = 4, 0.4, 2                                       # measured at once; of sound; the better counts
 TEXT = "One, two, three, four, five, six."

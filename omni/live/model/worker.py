@@ -23,7 +23,7 @@ from omni.live.model.writing import Writing
 log = logging.getLogger("omni.live")
 NEW = 0.05                                                              # seconds that an answer before its sound leads
 SPARE, LATER = 0.25, 1e3                                                # by which all lead before one reads or writes
-HELD = 2                                                                # frames of an answer's first sound
+HELD = 3                                                                # frames of an answer's first sound
 
 
 @dataclass
