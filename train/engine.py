@@ -128,8 +128,8 @@ class Trainer:
                 if rows and (last or (every and self.step % every == 0)):
                     self._validate(rows, monitor)
                 if self.probe and self._due(self.recipe.monitor.curvature):
-                    found = self.probe.report(self.stages, self.step, self.gradient_norm)
-                    if monitor:
+                    found = self.probe.report(self.stages, self.step, self.gradient_norm, lambda: signals.wish)
+                    if monitor and found:
                         monitor.curvature(found)
                 if save:
                     self._save(wait=last or stop)

@@ -48,7 +48,7 @@ class ChannelHead(nn.Module):
             part, each = linear_cross_entropy(
                 states[audio, channel - 1], _codebook(self.config, table, channel), codes[audio], self.config.z_loss
             )
-            total = total + part
+            total, losses = total + part, losses.to(each.dtype)         # float64 within `twice_differentiable`
             losses[audio] += each
         return total, losses
 

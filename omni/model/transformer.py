@@ -172,7 +172,7 @@ class OmniTransformer(nn.Module):
         total, each = states.new_zeros((), dtype=torch.float32), states.new_zeros(len(target), dtype=torch.float32)
         for weight, these in ((self.config.text_weight, text), (1.0, ~text)):
             part, own = linear_cross_entropy(states[these], self.table, target[these], self.config.z_loss)
-            total = total + weight * part
+            total, each = total + weight * part, each.to(own.dtype)     # float64 within `twice_differentiable`
             each[these] = own
         return total, each
 

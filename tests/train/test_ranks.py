@@ -102,6 +102,27 @@ assert list((Path(sys.argv[2]) / "drive").glob("omni-*/zero_stage_3/optimizer/ra
 assert list((Path(sys.argv[2]) / "drive").glob("omni-*/zero_stage_3/bfloat16params/rank*/*.swp"))
 """
 
+UNEQUAL = """
+from datetime import timedelta
+import torch.distributed as dist
+from omni.train.curvature import CurvatureError, Hessian
+from omni.train.curvature.running import total
+
+dist.init_process_group("gloo", timeout=timedelta(seconds=60))
+weight, scale, vector = torch.ones(2, requires_grad=True), [1.0], torch.ones(2)
+loss = lambda: scale[0] * weight.pow(4).sum()
+operator = Hessian([loss], [weight], total, keep=False)
+assert (operator @ vector).tolist() == [24.0, 24.0]
+scale[0] = torch.nan if dist.get_rank() else 1.0
+for look, what in ((lambda: operator @ vector, "product"), (lambda: Hessian([loss], [weight], total), "gradient")):
+    try:
+        look()
+    except CurvatureError as error:
+        assert f"{'loss' if dist.get_rank() else what} has numbers that are not finite" in str(error), error
+    else:
+        raise AssertionError("nothing was said")
+"""
+
 
 def losses(run: Path) -> list[float]:
     return [record["loss"] for record in read_log(run)]
@@ -277,3 +298,9 @@ def test_ctrl_c_saves_on_both_ranks_and_the_command_goes_on(recipe_file: Path, t
     again = [word if word != "2" else "1" for word in words]            # one process goes on with what two began
     assert main([*again, "--resume", "--schedule.steps", str(state["step"] + 1)]) == 0
     assert read_log(run)[-1]["step"] == state["step"] + 1
+
+
+@pytest.mark.slow
+def test_a_rank_whose_loss_is_not_finite_does_not_leave_the_others_waiting(recipe_file: Path, tmp_path: Path) -> None:
+    """In a look at the curvature, whose sums all ranks take part in; all of them hear of it."""
+    finish(start_ranks(2, UNEQUAL, recipe_file, tmp_path))

@@ -1,9 +1,11 @@
 """`omni train doctor`: trials of a recipe before the long run. How high may the rate be, what holds it down?"""
 
+import itertools
 import json
 import math
+import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ from omni.train.start.given import state_of
 LEAP, STEP = 4.0, 2.0                                                   # between rates that are tried; the last time
 LEAPS = 3                                                               # in one direction
 MOST = LEAPS + 2                                                        # trials of one search for a rate
-WARMUPS = 2                                                             # trials of the search for a warmup
+LEAST_WARMUP = 4                                                        # steps, of those that are tried
 
 
 @dataclass(frozen=True)
@@ -36,23 +38,30 @@ class Edge:
 
 @dataclass(frozen=True)
 class Findings:
-    """Of one recipe. Edges are None where no rate that was tried is stable; so is the warmup. parts: at `parts_lr`"""
+    """Of one recipe. Edges are None where no rate that was tried is stable; so is the warmup. parts: at `parts_lr`
+    most_warmup: steps of the longest warmup that a trial can have
+    """
 
     trials: list[Trial]
     highest: Edge | None
     highest_cold: Edge | None
     warmup: int | None
+    most_warmup: int
     parts: list[PartOf]
     parts_lr: float | None
 
 
-def examine(recipe: Recipe, steps: int, out: Path) -> Findings:
+def examine(recipe: Recipe, steps: int, out: Path, notes: Sequence[str] = ()) -> Findings:
     """Try a recipe, on one process; what is found lies in `out` as soon as it is, and is not tried again.
 
-    steps: of a trial. Raises InputError where the recipe cannot run.
+    steps: of a trial; notes: what to say of the trials once it is known that there will be some
+
+    Raises InputError where the recipe cannot run.
     """
     with tempfile.TemporaryDirectory(prefix="omni-doctor-") as folder:
         trials = Trials(recipe, steps, Path(folder), lambda done: bar.update(done))
+        for note in notes:
+            print(f"omni: {note}", file=sys.stderr)
         bar = progress(None, "trials", unit="step")                     # when the recipe has proved to run at all
         try:
             findings = _Examination(trials, bar, out).whole()
@@ -72,7 +81,7 @@ class _Examination:
         state = state_of(trials.recipe, trials.trainer.data, 1)
         self.of = json.loads(json.dumps({"steps": trials.steps, "recipe": state.recipe, "data": state.data}))
         self.known, self.parts = list[Trial](), list[PartOf]()
-        self._allow(2 * MOST + WARMUPS)
+        self._allow(2 * MOST + trials_of_warmup(trials.steps // 2))
         if self.file.exists() and (found := read_json(self.file)).get("of") == self.of:
             self.known = [Trial(**one) for one in found["trials"]]
             self.parts = [PartOf(**one) for one in found["parts"]]
@@ -82,15 +91,15 @@ class _Examination:
         highest = highest_stable(lambda rate: self.stable(rate, half), lr, climb=True)
         cold = warmup = None
         if highest:                                                     # a warmup lowers no rate
-            self._allow(MOST + WARMUPS)
+            self._allow(MOST + trials_of_warmup(half))
             cold = highest_stable(lambda rate: self.stable(rate, 0), highest.stable, climb=False)
             if cold and cold.failed is None:
                 cold = replace(cold, failed=highest.failed)
-            self._allow(WARMUPS)
+            self._allow(trials_of_warmup(half))
             warmup = 0 if cold and cold.stable >= lr else least_warmup(lambda steps: self.stable(lr, steps), half)
         trials = sorted(self.known, key=lambda one: (one.warmup, one.lr))
         parts_lr = next((one.lr for one in self.known if one.stable), None)  # `stable` has seen them there
-        return Findings(trials, highest, cold, warmup, self.parts, parts_lr)
+        return Findings(trials, highest, cold, warmup, half, self.parts, parts_lr)
 
     def stable(self, lr: float, warmup: int) -> bool:
         """Whether such a trial is, known or tried now; the first that is shows the parts, too."""
@@ -134,7 +143,7 @@ def least_warmup(stable: Callable[[int], bool], most: int) -> int | None:
 
     That 0 is not stable is known.
     """
-    warmups = [w for w in (2**k for k in range(2, 20)) if w < most] + [most]
+    warmups = warmups_upto(most)
     if not stable(most):
         return None
     low, high = 0, len(warmups) - 1                                     # the least stable one is among these
@@ -142,6 +151,17 @@ def least_warmup(stable: Callable[[int], bool], most: int) -> int | None:
         middle = (low + high) // 2
         low, high = (low, middle) if stable(warmups[middle]) else (middle + 1, high)
     return warmups[low]
+
+
+def warmups_upto(most: int) -> list[int]:
+    """Those that are tried, in steps, ascending."""
+    doubled = iter(LEAST_WARMUP * 2**k for k in range(most))
+    return [*itertools.takewhile(lambda steps: steps < most, doubled), most]
+
+
+def trials_of_warmup(most: int) -> int:
+    """The most that `least_warmup` may take: the longest, and a search by halves."""
+    return 1 + (len(warmups_upto(most)) - 1).bit_length()
 
 
 def _curves(findings: Findings) -> dict[str, list[Curve]]:
@@ -205,6 +225,7 @@ def told(recipe: Recipe, findings: Findings) -> str:
 def _warmup(recipe: Recipe, findings: Findings) -> str:
     lr, theirs = recipe.optimizer.lr, recipe.schedule.warmup
     if findings.warmup is None:
-        return f"at {lr:g} no warmup that was tried is enough"
+        untried = f"more than {findings.most_warmup} warmup steps were not tried (--steps)"
+        return f"at {lr:g} no warmup that was tried is enough; {untried}"
     need = f"a warmup of {findings.warmup} steps is enough" if findings.warmup else "no warmup is needed"
     return f"at {lr:g} {need} in these trials; the recipe has {theirs} steps of it"

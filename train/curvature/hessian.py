@@ -1,7 +1,7 @@
 """Hessian-vector products of a training loss, and the preconditioned Hessian that an adaptive optimizer feels."""
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -53,20 +53,19 @@ class Hessian:
         keep: the recorded gradient between products: half the time of one, for the memory of all parts at once
 
         Raises CurvatureError where the loss is not one finite number, does not depend on the parameters or has a
-        gradient that was not recorded.
+        gradient that was not recorded; in all processes, where it is so in one.
         """
         self.parts, self.parameters = list(parts), [p for p in parameters if p.requires_grad]
         if not self.parameters:
             raise CurvatureError("curvature: no parameter is trained; nothing to differentiate by")
+        if any(one.is_complex() for one in self.parameters):
+            raise CurvatureError("curvature: complex parameters have no Hessian here; use their view_as_real")
         self.total, self.keep = total or (lambda vector: vector), keep
         self.size = sum(parameter.numel() for parameter in self.parameters)
         self.products = 0
-        self._recorded = [self._first(part) for part in self.parts] if keep else None
+        self._recorded: list[list[Tensor]] | None = None
         self.gradient = torch.zeros(self.size, dtype=_precise(self.parameters), device=self.parameters[0].device)
-        for one in self._recorded or map(self._once, self.parts):
-            self.gradient += self._flat(one)
-        self.gradient = self.total(self.gradient)
-        _check_finite(self.gradient, "the gradient")
+        self.gradient = self._summed(self.gradient, self._gradients, "the gradient")
 
     def block(self, first: int, last: int) -> "Hessian":
         """The diagonal block of parameters `first` to before `last`: the curvature of a part of the model.
@@ -88,13 +87,41 @@ class Hessian:
         """H v, [size] to [size]. Raises CurvatureError for numbers that are not finite."""
         pieces = vector.split([parameter.numel() for parameter in self.parameters])
         along = [piece.view_as(p).to(p.dtype) for piece, p in zip(pieces, self.parameters, strict=True)]
-        product = torch.zeros_like(vector)
-        for gradient in self._recorded or map(self._gradient, self.parts):
-            product += self._flat(self._derivative(gradient, along))
+        gradients = self._recorded or map(self._gradient, self.parts)
+        derivatives = (self._derivative(gradient, along) for gradient in gradients)
         self.products += 1
-        product = self.total(product)
-        _check_finite(product, "a Hessian-vector product")
-        return product
+        return self._summed(torch.zeros_like(vector), lambda: derivatives, "a Hessian-vector product")
+
+    def _summed(self, found: Tensor, parts: Callable[[], Iterable[Sequence[Tensor]]], what: str) -> Tensor:
+        """The sum of parts, over all processes, in `found` [size].
+
+        A process that can add nothing takes part in the sum all the same, or the others would wait for it: with numbers
+        that are none, of which they hear.
+        """
+        error = None
+        try:
+            for part in parts():
+                found += self._flat(part)
+        except CurvatureError as one:
+            error = one
+            found.fill_(torch.nan)
+        found = self.total(found)
+        if error is not None:
+            raise error
+        _check_finite(found, what)
+        return found
+
+    def _gradients(self) -> Iterator[Sequence[Tensor]]:
+        """Of each part; what `keep` keeps is there when the last has been given."""
+        kept = []
+        for part in self.parts:
+            gradient = self._gradient(part)
+            _check_recorded(gradient)
+            if self.keep:
+                kept.append(gradient)
+            yield [one.detach() for one in gradient]
+            del gradient                                                # and its record, before the next is made
+        self._recorded = kept if self.keep else None
 
     def _gradient(self, part: Callable[[], Tensor]) -> list[Tensor]:
         """Of one part, recorded so that it can be differentiated."""
@@ -105,14 +132,6 @@ class Hessian:
             with _refusals():
                 found = torch.autograd.grad(loss, self.parameters, one, create_graph=True, materialize_grads=True)
         return list(found)
-
-    def _first(self, part: Callable[[], Tensor]) -> list[Tensor]:
-        gradient = self._gradient(part)
-        _check_recorded(gradient)
-        return gradient
-
-    def _once(self, part: Callable[[], Tensor]) -> list[Tensor]:
-        return [one.detach() for one in self._first(part)]
 
     def _derivative(self, gradient: list[Tensor], along: list[Tensor]) -> Sequence[Tensor]:
         known = [(one, v) for one, v in zip(gradient, along, strict=True) if one.requires_grad]
@@ -135,8 +154,17 @@ class Scaled:
     """
 
     def __init__(self, operator: Operator, scale: Callable[[Tensor], Tensor]) -> None:
-        """scale: multiplies a vector [size] by D."""
+        """scale: multiplies a vector [size] by D
+
+        Raises CurvatureError for a Preconditioner of other parameters than a Hessian's, or in another order.
+        """
         self.operator, self.scale, self.size = operator, scale, operator.size
+        ours, theirs = (getattr(one, "parameters", None) for one in (operator, scale))
+        if ours is not None and theirs is not None and list(map(id, ours)) != list(map(id, theirs)):
+            raise CurvatureError(
+                "curvature: the preconditioner is of other parameters than the Hessian, or has them in another order;"
+                " give both the same, as in Preconditioner.of_optimizer(optimizer, parameters)"
+            )
 
     def guess(self) -> Tensor:
         return self.scale(self.operator.guess())

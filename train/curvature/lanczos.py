@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from omni.train.curvature.hessian import CurvatureError, FlatError, Operator
+from omni.train.curvature.hessian import CurvatureError, FlatError, Operator, Scaled
 
 LEAST, LEAST_WARM = 5, 4                                                # products before a pair is believed
+HOLD = 6                                                                # more, through which it must stand
 NOISE = 1.0                                                             # of chance in a start, against its length
 FLAT = "curvature: the Hessian is zero here: the loss is constant or linear, or like ReLU in pieces, around the weights"
 ONCE = 0.1                                                              # of a vector left: it is not cleaned again
@@ -44,12 +45,15 @@ def bound(values: Tensor, residuals: Tensor) -> float:
 
 
 class UnconvergedError(CurvatureError):
-    """The bound stayed above the tolerance; `best` is what was found, with its bound."""
+    """The bound stayed above the tolerance, or was not below it for long; `best` is what was found, with its bound."""
 
     def __init__(self, best: Eigenpair, tolerance: float) -> None:
+        why = f"uncertain by {best.error:.2g}, more than {tolerance:.2g} of it"
+        if best.error <= tolerance * abs(best.value):
+            why = "without the further ones through which it must stand"
         super().__init__(
-            f"curvature: {best.products} products leave the eigenvalue {best.value:.4g} uncertain by {best.error:.2g},"
-            f" more than {tolerance:.2g} of it; allow more products or a higher tolerance"
+            f"curvature: {best.products} products leave the eigenvalue {best.value:.4g} {why}; allow more products or a"
+            " higher tolerance"
         )
         self.best = best
 
@@ -61,28 +65,40 @@ def top_eigenvalue(
     start: Tensor | None = None,
     basis: int = 40,
     seed: int = 0,
+    hold: int | None = None,
 ) -> Eigenpair:
     """The algebraically largest eigenvalue, within `tolerance` of its size.
 
     Lanczos with full reorthogonalisation, restarted from the best Ritz vectors when `basis` vectors are in memory
     (thick restart, Wu and Simon 2000). start: a guess [size], as the vector of the last probe, instead of the
-    operator's own; some chance is mixed in, so that a wrong one does not hold it back.
+    operator's own; some chance is mixed in, so that a wrong one does not hold it back. hold: further products through
+    which the bound must hold and the value stand before it is believed, since eigenvalues may hide from the start until
+    then (default: HOLD for a preconditioned Hessian without a start, at whose largest the gradient does not point; else
+    0).
+
     Raises UnconvergedError after `most` products, FlatError where the operator is zero, ValueError for fewer than 2
-    vectors, no products, or a start of another size.
+    vectors, no products, a tolerance that is not above 0, or a start of another size or with numbers that are none.
     """
-    if basis < 2 or most < 1:
-        raise ValueError(f"basis, most: want at least 2 vectors and 1 product, got {basis} and {most}")
-    if start is not None and start.shape != (operator.size,):
-        raise ValueError(f"start: must be of shape [{operator.size}], got {list(start.shape)}")
+    if basis < 2:
+        raise ValueError(f"basis: must be at least 2 vectors, got {basis}")
+    _check_search(operator, tolerance, most, start)
     least = LEAST if start is None else LEAST_WARM
+    if hold is None:
+        hold = HOLD if start is None and isinstance(operator, Scaled) else 0
     start = operator.guess() if start is None else start
     chance = torch.randn(operator.size, generator=Generator().manual_seed(seed)).to(start)
     start = start / start.norm() if bool(start.any()) else start
     space = _Krylov(operator, start + chance * (NOISE / chance.norm()), min(basis, operator.size))
+    stood: tuple[float, int] | None = None                              # value and products when the bound first held
     while True:
         space.grow()
         value, error, _ = space.judge()
-        if space.done or (space.products >= least and error <= tolerance * abs(value)):
+        sure = space.products >= least and error <= tolerance * abs(value)
+        if not sure:
+            stood = None
+        elif stood is None or value > stood[0] + tolerance * abs(value):  # it hid until now
+            stood = value, space.products
+        if space.done or (stood is not None and space.products >= stood[1] + hold):
             return space.best()
         if space.products >= most:
             raise UnconvergedError(space.best(), tolerance)
@@ -96,10 +112,12 @@ def power_iteration(
     """The eigenvalue of largest size, of either sign: two vectors in memory, and many more products than Lanczos takes.
 
     It ends where the residual, which bounds the distance to the next eigenvalue, is within `tolerance` of the value.
-    Raises UnconvergedError after `most` products, FlatError where the operator is zero, ValueError for no products.
+    Raises UnconvergedError after `most` products, FlatError where the operator is zero, ValueError for no products, a
+    tolerance that is not above 0, or a start that is zero, of another size or with numbers that are none.
     """
-    if most < 1:
-        raise ValueError(f"most: must be at least 1 product, got {most}")
+    _check_search(operator, tolerance, most, start)
+    if start is not None and not bool(start.any()):
+        raise ValueError("start: must not be zero; leave it out for one by chance")
     chance = torch.randn(operator.size, generator=Generator().manual_seed(seed))
     vector = chance.to(operator.guess()) if start is None else start
     for products in range(1, most + 1):
@@ -114,6 +132,18 @@ def power_iteration(
             return found
         vector = product
     raise UnconvergedError(found, tolerance)
+
+
+def _check_search(operator: Operator, tolerance: float, most: int, start: Tensor | None) -> None:
+    """Raises ValueError for what no search can begin with."""
+    if most < 1:
+        raise ValueError(f"most: must be at least 1 product, got {most}")
+    if not 0 < tolerance < math.inf:
+        raise ValueError(f"tolerance: must be a share of the eigenvalue above 0, got {tolerance}")
+    if start is not None and start.shape != (operator.size,):
+        raise ValueError(f"start: must be of shape [{operator.size}], got {list(start.shape)}")
+    if start is not None and not bool(start.isfinite().all()):
+        raise ValueError("start: has numbers that are not finite")
 
 
 class _Krylov:

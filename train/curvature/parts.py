@@ -15,7 +15,8 @@ from omni.train.curvature.spectrum import signs
 from omni.train.data.loader import Loader, Share
 from omni.train.engine import Trainer
 
-TOLERANCE, MOST = 0.1, 8                                                # of a part's eigenvalue; products
+TOLERANCE, MOST = 0.1, 10                                               # of a part's eigenvalue; products
+HOLD = 2                                                                # of them, through which it must stand
 
 
 @dataclass(frozen=True)
@@ -24,17 +25,19 @@ class PartOf:
 
     ratio: largest eigenvalue over the stability threshold at the rate, or less by `error` at the most
     spread: largest eigenvalue over the root mean square of all of the part's, which is 1 where all directions are alike
+    sure: whether the products sufficed
     """
 
     name: str
     ratio: float
     error: float
     spread: float
+    sure: bool = True
 
     @property
     def converged(self) -> bool:
         """Whether the ratio is within the tolerance."""
-        return self.error <= TOLERANCE * abs(self.ratio)
+        return self.sure and self.error <= TOLERANCE * abs(self.ratio)
 
 
 def examine_parts(trainer: Trainer) -> list[PartOf]:
@@ -71,11 +74,12 @@ def spans(names: Sequence[str]) -> dict[str, tuple[int, int]]:
     return found
 
 
-def _condition(part: Operator) -> tuple[float, float, float]:
-    """The largest eigenvalue, the bound on its error, and how often it holds the root mean square of all."""
+def _condition(part: Operator) -> tuple[float, float, float, bool]:
+    """The largest eigenvalue, the bound on its error, how often it holds the root mean square of all, and whether the
+    products sufficed for it."""
     try:
-        top = top_eigenvalue(part, TOLERANCE, MOST)
+        top, sure = top_eigenvalue(part, TOLERANCE, MOST, hold=HOLD), True
     except UnconvergedError as error:
-        top = error.best
+        top, sure = error.best, False
     square = float((part @ signs(part, torch.Generator().manual_seed(0))).square().mean())
-    return top.value, top.error, top.value / math.sqrt(square) if square else math.inf
+    return top.value, top.error, top.value / math.sqrt(square) if square else math.inf, sure

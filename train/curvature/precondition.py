@@ -9,7 +9,7 @@ threshold itself, also where parameters have rates, decay or optimizers of their
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn, optim
@@ -30,25 +30,25 @@ STEEPEST = COEFFICIENTS[0] ** ITERATIONS                                # most b
 
 @dataclass(frozen=True)
 class Preconditioner:
-    """roots: of each parameter, P^-1/2 / threshold^1/2 at its rate, 0 where that is 0; shapes: theirs
+    """roots: of each of the parameters, P^-1/2 / threshold^1/2 at its rate, 0 where that is 0
     threshold: of the first that moves, infinite where none does
     """
 
     roots: Sequence[Root]
-    shapes: Sequence[torch.Size]
+    parameters: Sequence[Tensor]
     threshold: float
 
     def __call__(self, vector: Tensor) -> Tensor:
         """Scale a flat vector [size]."""
-        pieces = vector.split([shape.numel() for shape in self.shapes])
+        pieces = vector.split([parameter.numel() for parameter in self.parameters])
         return torch.cat([
-            root(piece.view(shape)).reshape(-1)
-            for root, piece, shape in zip(self.roots, pieces, self.shapes, strict=True)
+            root(piece.view_as(parameter)).reshape(-1)
+            for root, piece, parameter in zip(self.roots, pieces, self.parameters, strict=True)
         ])  # fmt: skip
 
     def block(self, first: int, last: int) -> "Preconditioner":
         """That of parameters `first` to before `last`, as `Hessian.block`."""
-        return replace(self, roots=self.roots[first:last], shapes=self.shapes[first:last])
+        return replace(self, roots=self.roots[first:last], parameters=self.parameters[first:last])
 
     @classmethod
     def of(
@@ -63,25 +63,37 @@ class Preconditioner:
         limits = [_threshold(*each) / kept for each in zip(states, groups, strict=True)]
         roots = [_root(*each) for each in zip(parameters, states, groups, limits, strict=True)]
         moving = next(filter(math.isfinite, limits), math.inf)
-        return cls(roots, [parameter.shape for parameter in parameters], moving)
+        return cls(roots, list(parameters), moving)
 
     @classmethod
-    def of_optimizer(cls, optimizer: optim.Optimizer) -> "Preconditioner":
-        """Of torch's SGD, RMSprop, Adam, AdamW or Adafactor or, on one process, our Muon, for its parameters in order.
+    def of_optimizer(
+        cls, optimizer: optim.Optimizer, parameters: Sequence[Tensor] | None = None
+    ) -> "Preconditioner":
+        """Of torch's SGD, RMSprop, Adam, AdamW or Adafactor or, on one process, our Muon.
 
-        Raises CurvatureError for other optimizers and for parameters that it has not moved yet, but for SGD's.
+        parameters: those of the Hessian in its order, of which those that are not trained are passed over; the
+        optimizer's, group by group, where none are given
+
+        Raises CurvatureError for other optimizers, for parameters that are not the optimizer's and for those that it
+        has not moved yet, but for SGD's.
         """
         if not isinstance(optimizer, KNOWN):
             names = ", ".join(kind.__name__ for kind in KNOWN)
             raise CurvatureError(f"curvature: what {type(optimizer).__name__} divides by is not known, only: {names}")
-        pairs = [(parameter, group) for group in optimizer.param_groups for parameter in group["params"]]
-        states = [_state(optimizer, parameter) for parameter, _ in pairs]
+        groups = {parameter: group for group in optimizer.param_groups for parameter in group["params"]}
+        wanted = [one for one in (groups if parameters is None else parameters) if one.requires_grad]
+        if missing := [one for one in wanted if one not in groups]:
+            raise CurvatureError(
+                f"curvature: {len(missing)} of {len(wanted)} parameters are not the optimizer's, the first of shape"
+                f" {list(missing[0].shape)}; look at the curvature of those that it trains"
+            )
+        states = [_state(optimizer, parameter) for parameter in wanted]
         if not isinstance(optimizer, optim.SGD) and not all(states):
             raise CurvatureError(NO_STEP)
-        return cls.of([parameter for parameter, _ in pairs], states, [group for _, group in pairs])
+        return cls.of(wanted, states, [groups[one] for one in wanted])
 
 
-def _state(optimizer: optim.Optimizer, parameter: nn.Parameter) -> State:
+def _state(optimizer: optim.Optimizer, parameter: Tensor) -> State:
     """Empty where nothing is known yet."""
     state: State = optimizer.state.get(parameter, {})
     if not isinstance(optimizer, Muon):
@@ -89,7 +101,7 @@ def _state(optimizer: optim.Optimizer, parameter: nn.Parameter) -> State:
     if "momentum" not in state:                                         # one that AdamW moves
         return optimizer.others.state.get(parameter, {})
     steps = optimizer_steps(optimizer)
-    return {**state, "rows": optimizer.rows[parameter], "step": steps} if steps else {}
+    return {**state, "rows": optimizer.rows[cast(nn.Parameter, parameter)], "step": steps} if steps else {}
 
 
 def _root(parameter: Tensor, state: State, group: State, limit: float) -> Root:

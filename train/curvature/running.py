@@ -11,9 +11,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from omni.errors import InputError
 from omni.model.transformer import Batch
 from omni.train.curvature.hessian import CurvatureError, Hessian, Operator, Scaled
-from omni.train.curvature.lanczos import Eigenpair, UnconvergedError, top_eigenvalue
+from omni.train.curvature.lanczos import HOLD, Eigenpair, UnconvergedError, top_eigenvalue
 from omni.train.curvature.precondition import MOMENTS, NO_STEP, Preconditioner
 from omni.train.data.loader import GlobalBatch, Loader, Share
 from omni.train.optimizers import Adafactor, AnyOptimizer, Muon
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
 TOLERANCE = 0.05                                                        # of the eigenvalue: a monitor's accuracy
 MOST, BASIS = 24, 6                                                     # products, and vectors in memory
 ALARM = 2.0                                                             # times the threshold
+
+
+class StoppedError(Exception):
+    """A look was given up between two products, for the run is to stop."""
 
 
 @dataclass(frozen=True)
@@ -66,20 +71,23 @@ class Probe:
         """engine: of DeepSpeed around the model; batch: this process's share of the rows that are looked at
         weigher: of the tasks, where they do not all count alike
         """
+        self.stop: Callable[[], bool] = lambda: False                   # asked before each sum over the processes
         self.recipe, self.engine, self.optimizer, self.batch, self.weigher = recipe, engine, optimizer, batch, weigher
         # the gradient's record, for speed; those of many micro-batches would take more memory than training does
         self.keep = not recipe.activation_checkpointing and len(batch.micro) == 1
         self.parameters = {n: p for n, p in engine.module.model.named_parameters() if p.requires_grad}
         self.last: dict[str, Tensor] = {}
+        self.sure = set[str]()                                          # of which a look has converged
         self.noted = False                                              # a Muon's ratio has been spoken of
 
     def look(self, norm: float) -> Look:
         """Every process calls it. norm: of the last gradient, before it was clipped
 
-        Raises CurvatureError where there is no curvature to see, alike in all of them.
+        Raises CurvatureError where there is no curvature to see and StoppedError where a process is to stop: both in
+        all of them.
         """
         began = time.monotonic()
-        hessian = Hessian(self._parts(), list(self.parameters.values()), total, self.keep)
+        hessian = Hessian(self._parts(), list(self.parameters.values()), self._total, self.keep)
         sharpness, sure = self._top("plain", hessian)
         scale = preconditioner_of(self.recipe, self.engine, self.optimizer, norm)
         ratio, sure_too = None, True
@@ -94,20 +102,30 @@ class Probe:
         """On a run's first rows, whatever step it is at; None where the recipe does not want one.
 
         loader: of this process
+
+        Raises InputError for more rows than a step has: a look costs as much as many steps on its rows.
         """
         if not recipe.monitor.curvature:
             return None
+        if recipe.monitor.rows > recipe.batch.rows:
+            raise InputError(f"monitor.rows: {recipe.monitor.rows} is above batch.rows={recipe.batch.rows}; a look at"
+                             " one row is usual")  # fmt: skip
         share = Share(recipe.monitor.rows, loader.share.micro, loader.share.rank, loader.share.world)
         batch = Loader(loader.data, loader.order, share, read=loader.read).batch(0)
         return cls(recipe, engine, optimizer, batch, weigher)
 
-    def report(self, stages: Stages, step: int, norm: float) -> dict[str, Any]:
+    def report(self, stages: Stages, step: int, norm: float, stop: Callable[[], bool]) -> dict[str, Any] | None:
         """A look's record after `step` steps, as log.jsonl has it; with `warning` or `note` where there is something
-        to say. norm: as `look`. Every process calls it.
+        to say; None where the look was given up. norm: as `look`. Every process calls it.
+
+        stop: whether this process is to stop, so that the look is to be given up
         """
+        self.stop = stop
         rates = [stages.factor(at) for at in range(step - 1, step + self.recipe.monitor.curvature)]
         try:
             record = {"step": step, **self.look(norm).record(max(rates) / rates[0] if rates[0] else 0.0)}
+        except StoppedError:
+            return None
         except CurvatureError as error:
             return {"step": step, "warning": str(error)}
         if record.get("ratio_ahead", 0.0) <= ALARM:
@@ -120,13 +138,22 @@ class Probe:
         return record
 
     def _top(self, name: str, operator: Operator) -> tuple[Eigenpair, bool]:
-        """The largest eigenvalue, or as much of it as the products allowed and False."""
+        """The largest eigenvalue, or as much of it as the products allowed and False. Until a look is sure, there is
+        no vector that is known to be the largest's, and what is found must hold."""
+        hold = 0 if name in self.sure else HOLD
         try:
-            found, sure = top_eigenvalue(operator, TOLERANCE, MOST, self.last.get(name), BASIS), True
+            found, sure = top_eigenvalue(operator, TOLERANCE, MOST + hold, self.last.get(name), BASIS, hold=hold), True
+            self.sure.add(name)
         except UnconvergedError as error:
             found, sure = error.best, False
         self.last[name] = found.vector
         return found, sure
+
+    def _total(self, vector: Tensor) -> Tensor:
+        """The sum over all processes, unless one of them is to stop."""
+        if bool(total(torch.tensor([float(self.stop())], device=vector.device)) > 0):
+            raise StoppedError
+        return total(vector)
 
     def _parts(self) -> list[Callable[[], Tensor]]:
         """This process's shares of the mean loss as it is trained, one a micro-batch. Every process calls it."""

@@ -12,12 +12,14 @@ WIDTH, HEIGHT, ACROSS = 12.0, 2.7, 3                                    # inches
 
 @dataclass(frozen=True)
 class Curve:
-    """Points (x, y) of a run. faint: drawn thin, behind the others; marks: drawn as dots on a line."""
+    """Points (x, y) of a run. faint: drawn thin, behind the others; marks: drawn as dots on a line; hollow: points,
+    among the others, that are not certain: circles."""
 
     run: str
     points: Sequence[tuple[float, float]]
     faint: bool = False
     marks: bool = False
+    hollow: Sequence[tuple[float, float]] = ()
 
 
 def grid(panels: Mapping[str, Sequence[Curve]], path: Path, x: Sequence[str] | None = None) -> None:
@@ -28,12 +30,15 @@ def grid(panels: Mapping[str, Sequence[Curve]], path: Path, x: Sequence[str] | N
         axes = figure.subplots(rows, across, squeeze=False).flatten()
         for at, (title, curves) in enumerate(panels.items()):
             for curve in curves:
+                color = f"C{runs.index(curve.run) % 10}"
                 if curve.points:
                     style = "o-" if curve.marks else "-"
                     axes[at].plot(
                         *zip(*curve.points, strict=True), style, ms=3, lw=0.8 if curve.faint else 1.3,
-                        color=f"C{runs.index(curve.run) % 10}", alpha=0.45 if curve.faint else 1,
+                        color=color, alpha=0.45 if curve.faint else 1,
                     )  # fmt: skip
+                if curve.hollow:
+                    axes[at].plot(*zip(*curve.hollow, strict=True), "o", ms=5, color=color, mfc="white")
             axes[at].set_title(title, fontsize=10)
             axes[at].set_xlabel(x[at] if x else "step", fontsize=8)
             axes[at].tick_params(labelsize=8)

@@ -147,12 +147,17 @@ def draw_losses(records: list[dict[str, Any]], path: Path) -> None:
 
 
 def draw_curvature(records: list[dict[str, Any]], axes: "Axes") -> None:
-    """Sharpness, preconditioned sharpness and the threshold of the latter, by step, where a look has them."""
+    """Sharpness, preconditioned sharpness and the threshold of the latter, by step, where a look has them; looks that
+    did not converge are circles."""
     for name, style in (("sharpness", ":"), ("preconditioned", "-"), ("threshold", "--")):
         color = "0.4" if name == "threshold" else None
         seen = [record for record in records if name in record]
         steps, values = [record["step"] for record in seen], [record[name] for record in seen]
-        axes.plot(steps, values, style, lw=1.2, color=color, label=name)
+        (line,) = axes.plot(steps, values, style, lw=1.2, color=color, label=name)
+        unsure = [record for record in seen if not record.get("converged", True) and name != "threshold"]
+        if unsure:
+            places = [record["step"] for record in unsure], [record[name] for record in unsure]
+            axes.plot(*places, "o", ms=5, color=line.get_color(), mfc="white", label=f"{name}, at least")
     axes.set(xlabel="step", ylabel="largest eigenvalue", title="curvature", yscale="log")
     axes.grid(alpha=0.3)
 

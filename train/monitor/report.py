@@ -60,7 +60,9 @@ class Run:
 
     def curvature(self, key: str) -> Curve:
         """A figure of the looks at the curvature, by step; one at a rate of 0 has only the sharpness."""
-        return Curve(self.name, [(record["step"], record[key]) for record in self.sharp if key in record], marks=True)
+        seen = [record for record in self.sharp if key in record]
+        unsure = [(record["step"], record[key]) for record in seen if not record.get("converged", True)]
+        return Curve(self.name, [(record["step"], record[key]) for record in seen], marks=True, hollow=unsure)
 
     def losses(self, kind: str, name: str) -> Curve:
         """Validation losses of a task or modality by step; training losses where nothing was validated."""
@@ -110,6 +112,7 @@ NOTE = (
     "Tokens are useful ones, hours those of training; the training loss is the mean of the last tenth of the records,"
     " speed and MFU are medians, memory is the most of the first process."
 )
+UNSURE = "Circles are looks whose products did not suffice: the value is at least what is shown."
 
 
 def write_report(folders: Sequence[Path], out: Path) -> None:
@@ -157,6 +160,8 @@ def _draw(page: Page, runs: Sequence[Run], scratch: Path) -> None:
         looks = {"sharpness": "sharpness", "preconditioned sharpness": "preconditioned", "times the threshold": "ratio"}
         panels = {title: [run.curvature(key) for run in runs] for title, key in looks.items()}
         add("Curvature", lambda path: grid(panels, path))
+        if any(curve.hollow for curves in panels.values() for curve in curves):
+            page.paragraph(UNSURE, small=True)
     if any(run.told for run in runs):
         page.heading("Warnings")
         rows = [[run.name, f"{one['step']:,}", one["warning"]] for run in runs for one in run.told]

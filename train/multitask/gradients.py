@@ -33,8 +33,9 @@ class Gramian:
         the plain sum. Returns the weights [tasks].
 
         features: what the tasks read of the shared parameters' work. Where given, the products are those of gradients
-        by them, and everything below is gone through only once.
+        by them, and everything below is gone through only once. Raises InputError without losses or shared parameters.
         """
+        check_losses(losses, shared)
         if features:
             return self._by_features(losses, shared, own, features)
         groups = list(divided(shared, self.most // len(losses)))
@@ -82,6 +83,7 @@ class Elementwise:
         features: Sequence[Tensor] = (),
     ) -> Tensor:
         """As Gramian.backward; there are no weights: all are one. `features` makes no difference."""
+        check_losses(losses, shared)
         _add_plain(losses, own)
         for group in divided(shared, self.most // len(losses)):
             rows = rows_of(losses, group)
@@ -111,11 +113,26 @@ def divided(parameters: Sequence[Tensor], most: int) -> Iterator[list[Tensor]]:
     yield group
 
 
-def checked(values: Tensor) -> Tensor:
-    """Raises InputError where a gradient is not finite, which no method survives."""
+def checked(values: Tensor, what: str = "gradient") -> Tensor:
+    """Raises InputError where what the tasks have is not finite, which no method survives."""
     if not bool(values.isfinite().all()):
-        raise InputError("multitask: a task's gradient is not finite; lower the learning rate, or look at its data")
+        raise InputError(f"multitask: a task's {what} is not finite; lower the learning rate, or look at its data")
     return values
+
+
+def check_losses(losses: Sequence[Tensor], shared: Sequence[Tensor] | None = None, tasks: int | None = None) -> None:
+    """Raises InputError for losses that cannot be combined.
+
+    shared: parameters by which the method differentiates, if it does; tasks: how many losses it is made for, if not any
+    """
+    if not losses:
+        raise InputError("multitask: no losses; give one a task")
+    if tasks is not None and len(losses) != tasks:
+        raise InputError(f"multitask: {len(losses)} losses for a method that was made for {tasks} tasks")
+    if shape := next((list(one.shape) for one in losses if one.dim()), None):
+        raise InputError(f"multitask: a loss of shape {shape} is no number; use its mean")
+    if shared is not None and not (shared and all(one.requires_grad for one in shared)):
+        raise InputError("multitask: shared must be parameters that all tasks use and that are trained, one at least")
 
 
 def rows_of(losses: Sequence[Tensor], sources: Sequence[Tensor]) -> list[tuple[Tensor, ...]]:

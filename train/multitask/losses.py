@@ -1,21 +1,26 @@
 """Methods that weigh the losses and then differentiate once: their cost is that of plain training."""
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from omni.errors import InputError
-from omni.train.multitask.gradients import checked, rows_of
+from omni.train.multitask.gradients import check_losses, checked, rows_of
 from omni.train.multitask.learnt import Learnt
 
 
 class Scalarization:
     """A weighted sum of the losses. `combine`, where given, makes it, and may have parameters of its own to learn."""
 
-    def __init__(self, combine: Callable[[Tensor], Tensor], parameters: Sequence[Tensor] = ()) -> None:
-        """combine: losses [tasks] to their scalar; parameters: of `combine`, which the optimizer is to train too"""
-        self.combine, self.parameters = combine, list(parameters)
+    def __init__(
+        self, combine: Callable[[Tensor], Tensor], parameters: Sequence[Tensor] = (), tasks: int | None = None
+    ) -> None:
+        """combine: losses [tasks] to their scalar; parameters: of `combine`, which the optimizer is to train too
+        tasks: how many losses it takes, if not any number
+        """
+        self.combine, self.parameters, self.tasks = combine, list(parameters), tasks
 
     @classmethod
     def fixed(cls, weights: Sequence[float]) -> "Scalarization":
@@ -23,7 +28,7 @@ class Scalarization:
         tensor = torch.tensor(list(weights), dtype=torch.float32)
         if not bool(tensor.isfinite().all()) or bool((tensor < 0).any()) or not bool(tensor.any()):
             raise InputError(f"multitask.weights: must be 0 or more, and not all 0, got {list(weights)}")
-        return cls(lambda losses: tensor.to(losses) @ losses)
+        return cls(lambda losses: tensor.to(losses) @ losses, tasks=len(tensor))
 
     def backward(
         self,
@@ -33,8 +38,9 @@ class Scalarization:
         features: Sequence[Tensor] = (),
     ) -> Tensor:
         """Add to .grad of whatever the losses depend on. Returns the weights [tasks] that the losses had."""
+        check_losses(losses, tasks=self.tasks)
         stacked = torch.stack(list(losses))
-        leaf = checked(stacked.detach())
+        leaf = checked(stacked.detach(), "loss")
         if self.parameters:                                             # of a few numbers, wherever the model is
             leaf = leaf.to(self.parameters[0].device)
         leaf.requires_grad_()
@@ -72,7 +78,11 @@ class GradNorm:
     def __init__(self, tasks: int, layer: Sequence[Tensor] = (), alpha: float = 1.5, lr: float = 0.025) -> None:
         """layer: parameters by which norms are taken (default: the last shared matrix and what follows it)
         alpha: how much slow tasks are favoured
+
+        Raises InputError for alpha below 0, or a rate that is not above 0.
         """
+        if not (0 <= alpha < math.inf and 0 < lr < math.inf):
+            raise InputError(f"gradnorm: alpha must be 0 or more and lr above 0, got {alpha} and {lr}")
         ones = [torch.ones((), dtype=torch.float64, requires_grad=True) for _ in range(tasks)]
         self.layer, self.alpha, self.learnt = list(layer), alpha, Learnt(ones, lr)
         self.first = torch.zeros(tasks, dtype=torch.float64)            # losses, 0 before they are known
@@ -90,7 +100,9 @@ class GradNorm:
         features: Sequence[Tensor] = (),
     ) -> Tensor:
         """Add to .grad of whatever the losses depend on, then move the weights. Returns those that were used."""
-        stacked, layer = torch.stack(list(losses)), self.layer or last_layer(shared)
+        layer = self.layer or last_layer(shared)
+        check_losses(losses, layer, len(self.first))
+        stacked = torch.stack(list(losses))
         used = self.weights.to(stacked)
         rows = rows_of(losses, layer)
         norms = checked(torch.stack([torch.cat([g.flatten() for g in row]).norm() for row in rows]))  # [tasks]

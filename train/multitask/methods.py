@@ -98,7 +98,7 @@ def _of_torchjd(name: str, tasks: int, most: int) -> Method:
 
     if name in (*SCALES, "rlw-normal"):
         combine = scale(name, tasks) if name in SCALES else scalarization.Random()
-        return Scalarization(combine, list(combine.parameters()))
+        return Scalarization(combine, list(combine.parameters()), tasks if name in SCALES else None)
     if name == "graddrop":
         return Elementwise(aggregation.GradDrop(), most)
     weightings: dict[str, Callable[[], Any]] = {

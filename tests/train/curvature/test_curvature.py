@@ -7,14 +7,13 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from omni.model.config import ModelConfig
 from omni.model.transformer import Batch, OmniTransformer
 from omni.model.twice import twice_differentiable
 from omni.train.curvature import (
+    CurvatureError,
     Hessian,
     Preconditioner,
     Scaled,
@@ -168,84 +167,6 @@ def test_the_error_of_a_density_is_that_of_its_samples() -> None:
     assert np.isinf(density(operator, 1).error(grid, width)).all()
 
 
-KINDS = st.sampled_from(["ema", "heavy-ball", "nesterov", "nesterov-ema"])
-
-
-@given(st.floats(1e-4, 10), st.floats(0, 0.99), st.floats(0, 0.5), KINDS)
-@settings(max_examples=60, deadline=None)
-def test_beyond_the_threshold_a_quadratic_diverges(lr: float, b: float, decay: float, kind: str) -> None:
-    """The spectral radius of one step on a x^2 / 2, state (x, m), crosses one exactly there."""
-    limit = threshold(lr, b, kind, decay / lr)  # type: ignore[arg-type]
-    for share, stable in ((0.999, True), (1.001, False)):
-        a, new = share * limit, 1 - b if kind in ("ema", "nesterov-ema") else 1.0
-        mean = np.array([new * a, b])                                   # m' in terms of (x, m)
-        step = new * np.array([a, 0]) + b * mean if kind in ("nesterov", "nesterov-ema") else mean
-        moved = np.stack([np.array([1 - decay, 0]) - lr * step, mean])
-        balanced = np.diag([1, lr]) @ moved @ np.diag([1, 1 / lr])
-        assert (max(abs(np.linalg.eigvals(balanced))) <= 1 + 1e-12) == stable
-
-
-def test_threshold_of_adam_is_38() -> None:
-    assert threshold(1.0, 0.9) == pytest.approx(38) and threshold(0.1) == pytest.approx(20)
-
-
-def test_what_does_not_move_has_no_threshold() -> None:
-    """And what moves beside it is felt as if it were alone."""
-    weights = [torch.ones(2, requires_grad=True) for _ in range(2)]
-    optimizer = torch.optim.SGD([{"params": weights[:1], "lr": 0.0}, {"params": weights[1:]}], lr=0.1)
-    scale = Preconditioner.of_optimizer(optimizer)
-    assert threshold(0.0, 0.9) == math.inf and scale.threshold == pytest.approx(20)
-    assert scale(torch.ones(4)).tolist() == pytest.approx([0, 0, 20**-0.5, 20**-0.5])
-    with pytest.raises(ValueError, match="0 or more"):
-        threshold(-0.1)
-
-
-@pytest.mark.parametrize(
-    "more", [{}, {"dampening": 0.9}, {"dampening": 0.5}, {"nesterov": True}, {"momentum": 0.0, "dampening": 0.5}]
-)
-def test_sgd_of_torch_is_stable_up_to_its_threshold(more: dict[str, Any]) -> None:
-    """On a x^2 / 2 at a little less and a little more."""
-    for share, stable in ((0.9, True), (1.1, False)):
-        x = torch.ones(1, dtype=torch.float64, requires_grad=True)
-        optimizer = torch.optim.SGD([x], lr=0.1, **{"momentum": 0.9, **more})
-        bend = share * Preconditioner.of_optimizer(optimizer).threshold
-        for _ in range(100):
-            x.grad = bend * x.detach()
-            optimizer.step()
-        assert (float(x.detach().abs()) < 1) == stable
-
-
-@pytest.mark.parametrize("kind", [torch.optim.Adam, torch.optim.AdamW])
-@pytest.mark.parametrize("step", [1, 3, 1000])
-@pytest.mark.parametrize("b1", [0.5, 0.9])
-def test_adam_of_torch_is_stable_up_to_its_threshold(kind: Any, step: int, b1: float) -> None:
-    """On a x^2 / 2 at a little less and a little more, if all steps were like step `step`: so near to x = 0, P is eps
-    but for the bias of the momentum.
-    """
-    for share, stable in ((0.98, True), (1.02, False)):
-        x = torch.full((1,), 1e-20, dtype=torch.float64, requires_grad=True)
-        optimizer = kind([x], lr=0.1, betas=(b1, 0.9), eps=1.0, weight_decay=0.0)
-        x.grad = torch.zeros_like(x)
-        optimizer.step()                                                # goes nowhere
-        count = optimizer.state[x]["step"].fill_(step)
-        scale = Preconditioner.of_optimizer(optimizer)
-        bend = share / float(scale(scale(torch.ones(1, dtype=torch.float64))))
-        for _ in range(200):
-            x.grad = bend * x.detach()
-            count.fill_(step - 1)
-            optimizer.step()
-        assert (float(x.detach().abs()) < 1e-20) == stable
-
-
-def test_decay_in_the_loss_moves_no_threshold() -> None:
-    state = [{"exp_avg_sq": torch.ones(1), "step": 3}]
-    group: dict[str, Any] = {"lr": 0.1, "betas": (0.9, 0.99), "eps": 0.0}
-    for kind, share in ((torch.optim.Adam, 1.0), (torch.optim.AdamW, 0.95)):
-        made = kind([torch.zeros(1)], weight_decay=1.0).param_groups[0]
-        found = Preconditioner.of([torch.zeros(1)], state, [{**made, **group}]).threshold
-        assert found == pytest.approx(share * threshold(0.1, 0.9))
-
-
 def stepped(kind: type[torch.optim.Optimizer], **settings: object) -> tuple[nn.Module, torch.optim.Optimizer, Hessian]:
     model, x, y = mlp()
     optimizer = kind(model.parameters(), **settings)  # type: ignore[call-arg]
@@ -290,21 +211,6 @@ def test_the_preconditioned_hessian_is_that_of_the_update() -> None:
             assert found.value == pytest.approx(float(torch.linalg.eigvals(matrix).real.max()) / limit, rel=1e-5)
 
 
-@pytest.mark.parametrize(("decay", "step"), [(0.0, 1), (0.9, 3)])
-def test_muon_is_preconditioned_as_it_steps(decay: float, step: int) -> None:
-    """P^-1 m is the orthogonalised m, by singular value decomposition, of the average m that momentum is."""
-    torch.manual_seed(0)
-    momentum = torch.randn(10, 6, dtype=torch.float64)
-    group = {"lr": 1.0, "momentum": decay, "weight_decay": 0.0}
-    state = {"momentum": momentum, "rows": [4, 6], "step": step}
-    scale = Preconditioner.of([momentum], [state], [group])
-    average = momentum.flatten() / (1 - decay**step)
-    twice = (scale(scale(average)) * threshold(1.0, decay, "nesterov-ema")).view(10, 6)
-    for part, found in zip(momentum.split([4, 6]), twice.split([4, 6]), strict=True):
-        u, _, v = torch.linalg.svd(part, full_matrices=False)
-        assert torch.allclose(found, u @ v * 0.2 * math.sqrt(max(part.shape)), atol=1e-6)
-
-
 @pytest.mark.parametrize("keep", [True, False])
 def test_the_curvature_of_a_part_is_its_diagonal_block(keep: bool) -> None:
     model, x, y = mlp()
@@ -312,3 +218,58 @@ def test_the_curvature_of_a_part_is_its_diagonal_block(keep: bool) -> None:
     block = operator.block(1, 3)                                        # the first offsets and the second matrix
     assert torch.allclose(dense(block), dense_by_torch(model, x, y)[40:72, 40:72], atol=1e-12)
     assert torch.equal(block.guess(), operator.guess()[40:72])
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_groups_of_an_optimizer_are_put_in_the_order_of_the_hessian(named: bool) -> None:
+    """As decay and no decay divide them: offsets last, where the model has them between its matrices."""
+    model, x, y = mlp()
+    model[0].requires_grad_(named)                                      # what is not trained is in neither
+    matrices, offsets = ([p for p in model.parameters() if p.dim() == dim] for dim in (2, 1))
+    groups = [{"params": matrices, "weight_decay": 0.5}, {"params": offsets, "weight_decay": 0.0, "lr": 0.03}]
+    optimizer = torch.optim.AdamW(groups, lr=0.01, betas=(0.5, 0.9))
+    for _ in range(3):
+        optimizer.zero_grad()
+        F.mse_loss(model(x), y).backward()
+        optimizer.step()
+    operator = Hessian([lambda: F.mse_loss(model(x), y)], list(model.parameters()))
+    scale = Preconditioner.of_optimizer(optimizer, list(model.parameters()))
+    roots = []
+    for parameter in operator.parameters:
+        lr, decay = (0.01, 0.5) if parameter.dim() == 2 else (0.03, 0.0)
+        root = (optimizer.state[parameter]["exp_avg_sq"] / (1 - 0.9**3)).sqrt() + 1e-8
+        limit = threshold(lr, 0.5, "ema", decay)
+        roots.append(((1 - 0.5**3) * root * limit).rsqrt().flatten())   # type: ignore[attr-defined]
+    factor = torch.cat(roots)
+    expected = torch.linalg.eigvalsh(factor[:, None] * dense(operator) * factor)[-1]
+    assert top_eigenvalue(Scaled(operator, scale), 1e-7).value == pytest.approx(float(expected), rel=1e-5)
+    if named:
+        with pytest.raises(CurvatureError, match="in another order"):
+            Scaled(operator, Preconditioner.of_optimizer(optimizer))
+    with pytest.raises(CurvatureError, match=r"1 of . parameters are not the optimizer's, the first of shape \[2\]"):
+        Preconditioner.of_optimizer(optimizer, [*model.parameters(), torch.ones(2, requires_grad=True)])
+    with pytest.raises(CurvatureError, match="of other parameters than the Hessian"):
+        Scaled(operator, Preconditioner.of_optimizer(optimizer, matrices))
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_words_that_weigh_more_have_curvature_in_float64(channels: int) -> None:
+    """Where the losses are of another type than those of training; by differences of gradients."""
+    torch.manual_seed(0)
+    audio = {"audio_start": 8, "codebook_size": 4, "channels": channels, "layout": "delay" if channels > 1 else "flat"}
+    shape = {"d_model": 8, "n_layers": 1, "n_heads": 2, "n_kv_heads": 2, "d_ff": 8, "vocab_size": 16}
+    model = OmniTransformer(ModelConfig(**shape, **audio, text_weight=0.5)).double()  # type: ignore[arg-type]
+    ids = torch.stack([torch.randint(1, 12, (2, 12)), *[torch.randint(12, 16, (2, 12))] * (channels - 1)], dim=-1)
+    whole = torch.ones(2, 12, dtype=torch.long)
+    batch, parameters = Batch(ids, whole.bool(), whole, ~whole.bool()), list(model.parameters())
+    operator = Hessian([lambda: model(batch).total], parameters)
+    vector = F.normalize(torch.randn(operator.size, dtype=torch.float64), dim=0)
+    flat = nn.utils.parameters_to_vector(parameters).detach()
+    gradients = []
+    for step in (1e-5, -1e-5):
+        nn.utils.vector_to_parameters(flat + step * vector, parameters)
+        gradients.append(Hessian([lambda: model(batch).total], parameters).gradient)
+    by_hand = (gradients[0] - gradients[1]) / 2e-5
+    nn.utils.vector_to_parameters(flat, parameters)
+    product = Hessian([lambda: model(batch).total], parameters) @ vector
+    assert product.dtype == torch.float64 and torch.allclose(product, by_hand, atol=1e-6 * float(by_hand.norm()))

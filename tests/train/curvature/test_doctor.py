@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omni.cli import main
-from omni.train.curvature.doctor import MOST, WARMUPS, Edge, Findings, highest_stable, least_warmup, report, told
+from omni.train.curvature.doctor import (
+    MOST,
+    Edge,
+    Findings,
+    highest_stable,
+    least_warmup,
+    report,
+    told,
+    trials_of_warmup,
+)
 from omni.train.curvature.parts import PartOf, spans
 from omni.train.curvature.trials import Trial, Trials
 from omni.train.data.loader import rows_at
@@ -54,7 +64,7 @@ def test_data_that_are_not_there_are_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main(["train", "doctor", "mini", "--rows", "8"]) == 2
+    assert main(["train", "doctor", "mini", "--rows", "2"]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and "no shards there; make them with `omni data tokenize`" in error
 
@@ -114,16 +124,23 @@ def test_the_least_warmup_is_that_of_a_search_one_by_one(needed: int, most: int)
     choices = sorted({4, 8, 16, 32, most})
     found = least_warmup(stable, most)
     assert found == next((one for one in choices if needed <= one <= most), None)
-    assert len(set(tried) - {most}) <= (WARMUPS if most <= 16 else 3)
+    assert tried[0] == most and len(tried) == len(set(tried)) <= trials_of_warmup(most)
+
+
+def test_longer_trials_have_more_warmups_to_try() -> None:
+    assert [trials_of_warmup(steps // 2) for steps in (10, 16, 32, 64, 128)] == [2, 2, 3, 3, 4]
 
 
 def test_an_eigenvalue_that_is_not_certain_is_told_as_a_bound(recipe_file: Path) -> None:
     recipe = Recipe.load(str(recipe_file))
+    assert not PartOf("norm", 3.0, 0.0, 5.0, sure=False).converged     # its bound holds, but has not stood
     parts = [PartOf("norm", 3.0, 1.0, 5.0), PartOf("embedding", 2.0, 0.1, 9.0)]
     trials = [Trial(0.1, 5, [1.0, 0.9], [1.0]), Trial(0.2, 0, [1.0, 0.5], [1.0])]
-    findings = Findings(trials, Edge(0.1, None), Edge(0.1, 0.2), 0, parts, 0.1)
+    findings = Findings(trials, Edge(0.1, None), Edge(0.1, 0.2), 0, 5, parts, 0.1)
     assert "what learnt most in so few steps: 0.2 after a warmup of 0\n" in told(recipe, findings)
     assert "at 0.1, in stability thresholds (1 is the edge): norm at least 3, embedding 2\n" in told(recipe, findings)
+    short = told(recipe, replace(findings, warmup=None))
+    assert "no warmup that was tried is enough; more than 5 warmup steps were not tried (--steps)\n" in short
     assert "is at least 0.1 (no rate that was tried failed)\nwithout a warmup it is 0.1\n" in told(recipe, findings)
     edges = report(recipe, findings).figures
     assert edges["highest_stable_lr"].high is None and edges["highest_stable_lr_without_warmup"].high == 0.2
@@ -136,3 +153,21 @@ def test_bad_flags_are_refused(recipe_file: Path, capsys: pytest.CaptureFixture[
     assert main(["train", "doctor", str(recipe_file), "--rows", "0"]) == 2
     assert main(["train", "doctor", str(recipe_file), "--set", "zero"]) == 2
     assert "KEY=VALUE" in capsys.readouterr().err
+    for words in (["--set", "optimizer.lr=0"], ["--optimizer.lr", "0"]):
+        assert main(["train", "doctor", str(recipe_file), *words]) == 2
+        assert "optimizer.lr: 0 moves nothing" in capsys.readouterr().err
+
+
+def test_keys_are_set_as_in_training(recipe_file: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Or by --set, which has the last word."""
+    seen: list[Recipe] = []
+
+    def examined(recipe: Recipe, *_: object) -> Findings:
+        seen.append(recipe)
+        return Findings([], None, None, None, 8, [], None)
+
+    monkeypatch.setattr("omni.train.curvature.doctor.examine", examined)
+    words = ["train", "doctor", str(recipe_file), "--out", str(tmp_path), "--seed", "7", "--optimizer.lr", "0.3"]
+    assert main([*words, "--set", "optimizer.clip=0.5"]) == 0 and main([*words, "--set", "optimizer.lr=0.2"]) == 0
+    first, second = (recipe.optimizer for recipe in seen)
+    assert (first.lr, first.clip, second.lr) == (0.3, 0.5, 0.2) and seen[0].seed == 7

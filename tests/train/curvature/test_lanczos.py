@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from omni.train.curvature import UnconvergedError, hutch_plus_plus, power_iteration, top_eigenvalue
+from omni.train.curvature import Scaled, UnconvergedError, hutch_plus_plus, power_iteration, top_eigenvalue
 from omni.train.curvature.lanczos import bound
 
 
@@ -107,3 +107,48 @@ def test_what_does_not_converge_says_so() -> None:
     with pytest.raises(UnconvergedError):
         power_iteration(Matrix(hard), 1e-9, most=5)
     assert caught.value.best.products == 5 and 0 < caught.value.best.value <= 1
+
+
+class Early:
+    """Like a Hessian as AdamW feels it after a few steps, of which such eigenvalues were measured: the gradient does
+    not point at the largest, which stands alone, but at the next.
+    """
+
+    highest = 0.3366
+    seen = ((0.3366, 0.002), (0.2420, 0.2), (0.2145, 0.0452), (0.2101, 0.0819), (0.2025, 0.0437), (0.1963, 0.0914),
+            (0.1933, 0.0389), (-0.2464, 0.052), (-0.2226, 0.0541), (-0.2087, 0.1406), (-0.1839, 0.1019),
+            (-0.1774, 0.1662))  # fmt: skip
+
+    def __init__(self) -> None:
+        chance, self.size = torch.Generator().manual_seed(0), 20_000
+        values, along = map(torch.tensor, zip(*self.seen, strict=True))
+        count = self.size - len(values)
+        rest = torch.randn(count, generator=chance).mul(0.06).clamp(-0.16, 0.17)
+        rest *= torch.rand(count, generator=chance) < 0.1
+        aside = torch.randn(count, generator=chance) * (rest.abs() + 0.001).sqrt()
+        aside *= (1 - along.square().sum()).sqrt() / aside.norm()
+        self.values, self.gradient = torch.cat([values, rest]), torch.cat([along, aside])
+
+    def guess(self) -> Tensor:
+        return self.gradient
+
+    def __matmul__(self, vector: Tensor) -> Tensor:
+        return self.values * vector
+
+
+def test_an_eigenvalue_that_hides_is_not_missed() -> None:
+    """Believed when the bound first holds, it is a quarter too small in some draws; what must stand is not."""
+    felt, missed = Scaled(Early(), lambda vector: vector), list[int]()
+    for seed in range(12):
+        at_once = top_eigenvalue(felt, 0.05, 30, basis=6, seed=seed, hold=0)
+        if at_once.value < 0.8 * Early.highest:
+            assert at_once.error < 0.05 * at_once.value
+            missed.append(seed)
+        stood = top_eigenvalue(felt, 0.05, 30, basis=6, seed=seed)
+        assert stood.value == pytest.approx(Early.highest, rel=0.05)
+        assert stood.products > at_once.products
+    assert len(missed) > 2
+    one = top_eigenvalue(felt, 0.05, 30, basis=6, seed=missed[0], hold=0)
+    with pytest.raises(UnconvergedError, match="without the further ones through which it must stand") as caught:
+        top_eigenvalue(felt, 0.05, one.products, basis=6, seed=missed[0])
+    assert caught.value.best.error <= 0.05 * caught.value.best.value

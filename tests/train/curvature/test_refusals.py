@@ -153,3 +153,53 @@ def test_sizes_that_cannot_be_are_refused() -> None:
         power_iteration(operator, most=0)
     with pytest.raises(ValueError, match="samples"):
         density(operator, samples=0)
+
+
+def test_a_search_that_cannot_begin_is_refused() -> None:
+    """And not with the words of a run that has diverged."""
+    weight = torch.ones(3, requires_grad=True)
+    operator = Hessian([lambda: weight.pow(4).sum()], [weight])
+    for search in (top_eigenvalue, power_iteration):
+        for bad in ({"tolerance": 0.0}, {"tolerance": torch.nan}, {"start": torch.full((3,), torch.nan)},
+                    {"start": torch.ones(4)}):  # fmt: skip
+            with pytest.raises(ValueError, match=f"^{next(iter(bad))}: "):
+                search(operator, **bad)  # type: ignore[operator]
+    with pytest.raises(ValueError, match="start: must not be zero"):
+        power_iteration(operator, start=torch.zeros(3))
+    assert top_eigenvalue(operator, start=torch.zeros(3)).value == pytest.approx(12)
+
+
+def test_complex_parameters_are_refused() -> None:
+    weight = torch.ones(2, dtype=torch.complex64, requires_grad=True)
+    with pytest.raises(CurvatureError, match="view_as_real"):
+        Hessian([lambda: weight.abs().square().sum()], [weight])
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_who_has_no_finite_loss_takes_part_in_the_sum_all_the_same(keep: bool) -> None:
+    """Other processes would wait for it; what it adds is no number, so that they hear of it."""
+    weight, sums, scale = torch.ones(2, requires_grad=True), list[Tensor](), [torch.nan]
+
+    def total(vector: Tensor) -> Tensor:
+        sums.append(vector.clone())
+        return vector
+
+    def loss() -> Tensor:
+        return scale[0] * weight.pow(4).sum()
+
+    with pytest.raises(CurvatureError, match="the loss has numbers that are not finite"):
+        Hessian([loss], [weight], total, keep)
+    assert len(sums) == 1 and bool(sums[0].isnan().all())
+    scale[0] = 1.0
+    operator = Hessian([loss], [weight], total, keep)
+    scale[0] = torch.nan
+    if not keep:                                                        # the loss is computed again
+        with pytest.raises(CurvatureError, match="the loss has numbers that are not finite"):
+            operator @ torch.ones(2)
+        assert len(sums) == 3 and bool(sums[2].isnan().all())
+
+
+def test_what_another_process_cannot_add_is_heard_of_here() -> None:
+    weight = torch.ones(2, requires_grad=True)
+    with pytest.raises(CurvatureError, match="the gradient has numbers that are not finite"):
+        Hessian([lambda: weight.square().sum()], [weight], lambda vector: vector + torch.nan)

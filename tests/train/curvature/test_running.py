@@ -10,6 +10,7 @@ from torch import Tensor
 from omni.errors import InputError
 from omni.files import read_json
 from omni.model.twice import twice_differentiable
+from omni.train.curvature.lanczos import HOLD, LEAST
 from omni.train.curvature.parts import examine_parts
 from omni.train.data.loader import GlobalBatch, Loader, Share
 from omni.train.engine import Trainer
@@ -114,6 +115,32 @@ def test_a_look_is_that_of_dense_algebra(recipe_file: Path, tmp_path: Path, clip
     assert record["threshold"] == pytest.approx(limit, rel=1e-3)
     assert record["preconditioned"] == pytest.approx(scaled, rel=0.05)
     assert record["ratio"] == pytest.approx(scaled / limit, rel=0.05)
+
+
+def test_a_first_look_must_stand_and_later_ones_need_not(recipe_file: Path, tmp_path: Path) -> None:
+    watched(recipe_file, tmp_path, zero="0", monitor__curvature="1", monitor__rows="1")
+    first, *later = [record["products"] for record in looks(tmp_path)]
+    assert first >= 2 * (LEAST + HOLD) and max(later) < first
+
+
+def test_a_look_is_given_up_where_the_run_is_to_stop(recipe_file: Path, tmp_path: Path) -> None:
+    """Between two products; then it leaves no record."""
+    trainer = watched(recipe_file, tmp_path, zero="0")
+    probe, asked = trainer.probe, list[int]()
+    assert probe is not None and len(looks(tmp_path)) == 2
+
+    def stop() -> bool:
+        asked.append(1)
+        return len(asked) > 3
+
+    assert probe.report(trainer.stages, 4, 1.0, stop) is None and len(asked) == 4
+    found = probe.report(trainer.stages, 4, 1.0, lambda: False)
+    assert found is not None and found["sharpness"] > 0
+
+
+def test_more_rows_than_a_step_has_are_refused(recipe_file: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"monitor\.rows: 9 is above batch\.rows=8"):
+        watched(recipe_file, tmp_path, zero="0", monitor__rows="9")
 
 
 @pytest.mark.slow

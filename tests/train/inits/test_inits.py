@@ -1,11 +1,14 @@
 """What each initialiser promises, on networks that need it."""
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from omni.errors import InputError
 from omni.train.inits import fixup, gradient_quotient, gradinit, metainit
 
 
@@ -106,3 +109,53 @@ def test_gradinit_makes_the_first_step_a_good_one(signs: bool) -> None:
     scales = gradinit(model, lambda named: F.cross_entropy(functional_call(model, dict(named), (x,)), y), lr, signs)
     assert after_a_step() < before / 2
     assert min(scales.values()) >= 0.01 and len(scales) == len(list(model.parameters()))
+
+
+def test_metainit_passes_over_what_the_loss_does_not_use() -> None:
+    torch.manual_seed(0)
+    used, other = (torch.randn(4, 4, requires_grad=True) for _ in range(2))
+    before, left = used.detach().clone(), other.detach().clone()
+    assert metainit(lambda: (torch.randn(3, 4) @ used).tanh().square().mean(), [used, other], steps=3) > 0
+    assert torch.equal(other, left) and not torch.equal(used, before)
+    assert metainit(lambda: used.sum(), [used], steps=2) < 1e-3         # linear: nothing to mend
+
+
+def test_gradinit_leaves_alone_what_the_loss_does_not_use() -> None:
+    torch.manual_seed(0)
+    model = nn.ModuleDict({"used": nn.Linear(4, 2), "other": nn.Linear(4, 2)})
+    before = model["other"].weight.detach().clone()                     # type: ignore[union-attr]
+    scales = gradinit(model, lambda p: (torch.ones(1, 4) @ p["used.weight"].T + 1).square().mean(), 0.1, steps=3)
+    assert scales["other.weight"] == 1 and scales["used.weight"] != 1
+    assert torch.equal(before, model["other"].weight)                   # type: ignore[arg-type]
+    linear = nn.Linear(4, 2)
+    assert set(gradinit(linear, lambda p: 100 * sum(map(torch.sum, p.values()), torch.zeros(())), 0.1, steps=2)) == {
+        "weight", "bias"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("when", [0, 3])
+@pytest.mark.parametrize(("bad", "words"), [
+    (lambda x: x.mean() * torch.nan, "not finite"),
+    (lambda x: x, r"a loss of shape \[3, 2\] is no number"),
+    (lambda x: x.mean().detach(), "does not depend on the parameters"),
+    (lambda x: float(x.mean()), "float has no gradient"),
+    (lambda x: (x * 0).square().sum().sqrt() + x.square().mean(), "not finite"),  # the loss is, its gradient is not
+])  # fmt: skip
+def test_a_loss_that_nothing_can_be_sought_by_changes_no_weight(bad: Any, words: str, when: int) -> None:
+    """Neither from the first nor later on, when some steps have been gone."""
+    torch.manual_seed(0)
+    model, x, asked = nn.Linear(4, 2), torch.randn(3, 4), list[int]()
+    before = [one.detach().clone() for one in model.parameters()]
+
+    def loss(named: Any) -> Any:
+        asked.append(1)
+        found = functional_call(model, dict(named), (x,)).tanh()
+        return bad(found) if len(asked) > when else found.square().mean()
+
+    with pytest.raises(InputError, match=words):
+        gradinit(model, loss, 0.1, steps=5)
+    asked.clear()
+    with pytest.raises(InputError, match=words):
+        metainit(lambda: loss(dict(model.named_parameters())), list(model.parameters()), steps=5)
+    assert len(asked) > when
+    assert all(torch.equal(one, two) for one, two in zip(before, model.parameters(), strict=True))

@@ -1,5 +1,6 @@
 """Runs of a tiny model, compared on one page."""
 
+import json
 import re
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from omni.cli import main
 from omni.errors import InputError
 from omni.train.data.loader import Dataset
 from omni.train.engine import Trainer
-from omni.train.monitor.log import read_log
+from omni.train.monitor.log import draw_losses, read_log
 from omni.train.monitor.report import Run, differences, names, write_report
 from omni.train.recipe import Recipe
 
@@ -106,3 +107,22 @@ def test_runs_have_the_shortest_names_that_differ() -> None:
 def test_recipes_differ_where_they_differ() -> None:
     one, two = {"zero": 1, "model": {"d": 2, "e": 3}}, {"zero": 1, "model": {"d": 4}, "seed": 1}
     assert differences([one, two]) == [["model.d", "2", "4"], ["model.e", "3", "–"], ["seed", "–", "1"]]
+
+
+def test_looks_that_did_not_converge_are_marked(runs: list[Path], tmp_path: Path) -> None:
+    """In the plot of a run and in a report, whose legend there is a sentence."""
+    look = {"kind": "curvature", "sharpness": 2.0, "preconditioned": 3.0, "threshold": 5.0, "ratio": 0.6}
+    pictures, pages = [], []
+    for sure in (True, False):
+        records = [{**look, "step": step, "converged": sure or step == 2} for step in (2, 4)]
+        run = tmp_path / f"run-{sure}"
+        run.mkdir()
+        lines = "".join(json.dumps(record) + "\n" for record in records)
+        (run / "log.jsonl").write_text((runs[0] / "log.jsonl").read_text() + lines)
+        draw_losses(read_log(run), tmp_path / "loss.png")
+        pictures.append((tmp_path / "loss.png").read_bytes())
+        write_report([run], tmp_path / "page.html")
+        pages.append((tmp_path / "page.html").read_text())
+        assert Run.load(run, "run").curvature("ratio").hollow == ([] if sure else [(4, 0.6)])
+    assert pictures[0] != pictures[1]
+    assert ["Circles are looks" in page for page in pages] == [False, True]

@@ -182,5 +182,27 @@ def test_bad_input() -> None:
     with pytest.raises(InputError, match="positive"):
         temperature_weights([0, 1], 1.0)
     x = torch.zeros(1, requires_grad=True)
-    with pytest.raises(InputError, match="not finite"):
+    with pytest.raises(InputError, match="a task's gradient is not finite"):
         method("mgda", 2).backward([(x / 0).sum(), x.sum()], [x])
+    for name in ("scalarization", "uncertainty", "rlw-dirichlet"):
+        with pytest.raises(InputError, match="a task's loss is not finite"):
+            method(name, 2).backward([(x / 0).sum(), x.sum()], [x])
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_losses_that_cannot_be_combined_are_refused(name: str) -> None:
+    x = torch.ones(3, requires_grad=True)
+    with pytest.raises(InputError, match="no losses"):
+        method(name, 2).backward([], [x])
+    with pytest.raises(InputError, match=r"a loss of shape \[3\] is no number"):
+        method(name, 2).backward([x.sum(), x.square()], [x])
+    if name in ("scalarization", "gradnorm", "imtl-l", "uncertainty"):
+        with pytest.raises(InputError, match="3 losses for a method that was made for 2 tasks"):
+            method(name, 2).backward([x.sum()] * 3, [x])
+    if name in ("gradnorm", "graddrop", "mgda", "pcgrad", "imtl-g", "gradvac", "cagrad", "nash-mtl"):
+        for shared in ([], [torch.ones(3)]):
+            with pytest.raises(InputError, match="shared must be parameters"):
+                method(name, 2).backward([x.sum(), x.square().sum()], shared)
+    for bad in ({"alpha": -1.0}, {"alpha": math.nan}, {"lr": 0.0}):
+        with pytest.raises(InputError, match="alpha must be 0 or more and lr above 0"):
+            method("gradnorm", 2, **bad)

@@ -36,8 +36,8 @@ def test_a_look_is_that_of_dense_algebra_and_full_batches_ignore_their_seed() ->
     assert 0 < float(torch.linalg.eigvalsh(block)[-1]) <= found["sharpness"][-1] * 1.01
 
 
-def test_a_quadratic_bowl_is_judged_by_its_threshold() -> None:
-    """Planted columns: everything at the edge is shown, everything far below is not."""
+def test_planted_ratios_are_judged_by_the_threshold() -> None:
+    """Everything at the edge is shown, everything far below is not."""
     for level, verdict in ((1.0, "shown"), (0.5, "not shown")):
         results = [planted(cell, level) for cell in edge.cells(False)]
         claims = {claim.claim: claim.verdict for claim in edge.judge(results)}
