@@ -15,6 +15,7 @@ from omni.train.studies.harness.study import Result
 from omni.train.studies.translation import order_matters
 
 losses = st.floats(0, 3)
+FULL = (0.01, 0.02, 0.05, 0.1, 0.13, 0.2, 0.34, 0.4)                    # the static shares of the full run
 
 
 @given(st.lists(st.tuples(losses, losses), max_size=6))
@@ -29,8 +30,20 @@ def test_the_dominated_area_is_that_of_a_fine_grid(front: list[tuple[float, floa
     assert order_matters.dominated(front, worst) == pytest.approx(area, abs=1e-9)
 
 
+@pytest.mark.parametrize(("steps", "unimax"), [(1500, 0.13), (600, 0.33), (50, 0.5), (9000, 0.03)])
+def test_static_shares_follow_from_the_corpus_and_the_budget(steps: int, unimax: float) -> None:
+    """UniMax: 8 epochs of 400 pairs, or half of what is drawn; temperature 5 does not ask how long a run is."""
+    high, low = 11_800, 400
+    drawn = min(steps * 16, 8 * (low + high))                           # the high task has no more, either
+    assert unimax == round(min(0.5, 8 * low / drawn), 2)
+    tempered = round(low**0.2 / (low**0.2 + high**0.2), 2)
+    found = order_matters.static_shares({"en-fr": high, "en-is": low}, steps * 16)
+    assert found == sorted([*order_matters.STATIC, unimax, tempered])
+    assert (found == list(FULL)) == (steps == 1500)
+
+
 def test_every_pretrained_run_has_a_restart_and_a_static_one_of_its_seed() -> None:
-    plans = [order_matters.planned(100, [0.5, 0.8], seed) for seed in range(2)]
+    plans = [order_matters.planned(FULL, 100, [0.5, 0.8], seed) for seed in range(2)]
     static, *others = ({(way["r"], way["q"]): one for way, one in plans[0] if way["kind"] == kind}
                        for kind in order_matters.KINDS)  # fmt: skip
     again, pretrained, restart = others
@@ -46,7 +59,7 @@ def test_every_pretrained_run_has_a_restart_and_a_static_one_of_its_seed() -> No
 def order_results(random: np.random.Generator, pretrained: float = 0.0, restart: float = 0.0) -> list[Result]:
     """A study of runs along one curve, each with its own noise; those of two kinds are better by so much in both."""
     better = {"static": 0.0, "static again": 0.0, "pretrained": pretrained, "restart": restart}
-    ways = [("static", q, 0.0) for q in order_matters.STATIC]
+    ways = [("static", q, 0.0) for q in FULL]
     ways += [(kind, q, r) for kind in order_matters.KINDS[1:] for r in (0.5, 0.8) for q in order_matters.JOINT]
     results = []
     for seed in range(5):

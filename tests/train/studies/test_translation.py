@@ -1,7 +1,9 @@
 """The studies of translation: what they judge, on results whose answer is known, and a small real run of each."""
 
+import dataclasses
 import itertools
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +11,11 @@ import numpy as np
 import pytest
 import torch
 
+from omni.train.fleet import model
 from omni.train.fleet.bench import random_corpus
+from omni.train.fleet.model import Shape, initial
 from omni.train.fleet.pairs import Corpus, Pairs, build_corpus, direction
+from omni.train.fleet.trainer import Objective
 from omni.train.scaling.fraction import fraction_at
 from omni.train.studies.harness.study import Cell, Result, Study
 from omni.train.studies.table import STUDIES, load_study
@@ -118,14 +123,46 @@ def test_the_filter_finds_wrong_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_binary_judges_planted_losses(gap: float, verdict: str) -> None:
     """And its products, which are real, show what they must: they need no training."""
     losses = {"float": 2.0, "float + norms": 1.98, "weights": 2.0 * (1 + gap)}
-    losses |= {"weights, bare": 3.5, "weights, late": 2.0 * (1 + gap) - 0.01, "weights + inputs": 3.0}
+    losses |= {"weights, no norms": 3.2, "weights, bare": 3.5, "weights + inputs": 3.0}
+    losses |= {"weights, late": 2.0 * (1 + gap) - 0.01}
     losses |= {"weights, by group": 2.0 * (1 + gap) - 0.02, "weights, distilled": 2.0 * (1 + gap) - 0.1}
     noise = np.array([0.0, 0.001, -0.001])
     results = [Result({"way": way}, 0, {"losses": (loss + noise).tolist()}, 1.0) for way, loss in losses.items()]
     results += [Result({"way": "products"}, seed, {"variances": binary.variances(seed)}, 1.0) for seed in range(3)]
     claims = binary.judge(results)
     assert claims[2].verdict == verdict
-    assert [claim.verdict for claim in (*claims[:2], *claims[3:])] == ["shown"] * 7
+    assert [claim.verdict for claim in (*claims[:2], *claims[3:])] == ["shown"] * 8
+    assert "3 of 3 seeds" in claims[3].statistic and claims[3].value == pytest.approx(3.2 - 2.0 * (1 + gap))
+
+
+def test_a_shortcut_without_norms_is_a_one_bit_model_with_a_way_around_its_projections(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without the shortcut it is the bare one, in losses and gradients; with it, what the definition says."""
+    corpus = random_corpus(40, 6, 8)
+    pairs = corpus.train["copy"]
+    source, target = (torch.from_numpy(side)[None].expand(2, -1, -1) for side in (pairs.source, pairs.target))
+    plain = Shape(corpus.vocab, corpus.length, 32, 2, 64, "encdec")
+    bare = dataclasses.replace(plain, weight_bits=1)
+    weights = {name: value.requires_grad_() for name, value in initial(plain, [0, 1]).items()}
+
+    def loss_and_slopes(objective: Objective) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        losses = objective(weights, source, target)
+        return losses, list(torch.autograd.grad(losses.sum(), list(weights.values())))
+
+    def around(shape: Shape, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *rest: torch.Tensor) -> torch.Tensor:
+        return mixed(shape, q, k, v, *rest) + model._attend(q, k, v, rest[0])
+
+    mixed = model._mixed
+    found = loss_and_slopes(binary.through_shortcut(plain))
+    monkeypatch.setattr(binary, "PROJECTIONS", ())
+    same = loss_and_slopes(binary.through_shortcut(plain))
+    wanted_same = loss_and_slopes(partial(model.training_loss, bare))
+    monkeypatch.setattr(model, "_mixed", around)
+    wanted = loss_and_slopes(partial(model.training_loss, bare))
+    torch.testing.assert_close(same, wanted_same)
+    torch.testing.assert_close(found, wanted)
+    assert not torch.allclose(found[0], same[0])
 
 
 def architecture_results(gap: float) -> list[Result]:
@@ -147,7 +184,12 @@ def architecture_results(gap: float) -> list[Result]:
 @pytest.mark.parametrize(("gap", "verdict"), [(0.2, "shown"), (-0.2, "not shown")])
 def test_architectures_judge_planted_gaps(gap: float, verdict: str) -> None:
     verdicts = [claim.verdict for claim in architectures.judge(architecture_results(gap))]
-    assert verdicts == [verdict, "shown", verdict, "shown", verdict, "shown"]
+    assert verdicts == [verdict, "shown", verdict, "shown", "shown", verdict, "shown"]
+
+
+def test_the_source_losss_gap_is_that_of_the_small_less_that_of_the_large_model() -> None:
+    claims = {claim.claim: claim for claim in architectures.judge(architecture_results(0.2))}
+    assert claims["The source loss's gap narrows with size"].value == pytest.approx(0.1 - 0.05, abs=1e-3)
 
 
 def test_architectures_tabulate_every_loss_and_direction() -> None:
@@ -178,6 +220,29 @@ def mbr_results(**better: float) -> list[Result]:
 def test_epsilon_mbr_pairs_its_lines() -> None:
     claims = epsilon_mbr.judge(mbr_results(**{epsilon_mbr.OURS: 1.0}))
     assert [claim.verdict for claim in claims] == ["shown"] * 7
+
+
+@pytest.mark.parametrize(("seed_sd", "line_sd"), [(1.0, 0.0), (0.0, 3.0), (0.5, 3.0)])
+def test_an_interval_is_as_wide_as_models_and_lines_make_it(seed_sd: float, line_sd: float) -> None:
+    """Variances of the two add up, that of three models by 2/3, as every bootstrap has it that divides by n."""
+    random = np.random.default_rng(1)
+    models, lines = random.normal(size=3), random.normal(size=400)
+    models, lines = ((one - one.mean()) / one.std() for one in (models, lines))
+    found = epsilon_mbr.bootstrapped(seed_sd * models[:, None] + line_sd * lines)
+    assert (found.value, found.seeds) == (pytest.approx(0, abs=1e-9), 3)
+    if not seed_sd:                                                     # close to normal: 400 lines
+        assert found.high - found.low == pytest.approx(2 * 1.96 * line_sd / 20, rel=0.1)
+    elif not line_sd:                                                   # of three values, the ends are the extremes
+        assert [found.low, found.high] == pytest.approx([models.min(), models.max()])
+    else:
+        assert found.high - found.low > 2 * 1.96 * line_sd / 20 * 1.5
+
+
+def test_models_that_disagree_make_a_difference_inconclusive() -> None:
+    """Every line of two models says one thing, every line of the third the other: lines alone would be sure."""
+    results = [mbr_results(**{epsilon_mbr.OURS: better})[0] for better in (1.0, 1.0, -1.0)]
+    assert {claim.verdict for claim in epsilon_mbr.judge(results)} == {"inconclusive"}
+    assert {claim.verdict for claim in epsilon_mbr.judge(results[:2])} == {"shown"}
 
 
 def test_epsilon_is_compared_with_the_papers_nucleus() -> None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from omni.train.data.order import BLOCK, quotas
 from omni.train.fleet.model import Shape
 from omni.train.fleet.pairs import Corpus, Pairs, build_corpus, direction
 from omni.train.fleet.trainer import Member, Phase, Trained, train_fleet
@@ -21,8 +22,9 @@ Models. Prefix language models of two layers, d_model 32, target loss only; Adam
 peak learning rate 3e-3; 1500 steps of 16 pairs and 5 seeds. Quick: 600 steps, 3 seeds, half of the pretraining grid.
 
 Runs. All have the same total steps.
-Static: the low task's share q in 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, and those of temperature sampling with T = 5 (0.34)
-and of UniMax with at most 8 epochs (0.13).
+Static: the low task's share q in 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, and those of temperature sampling with T = 5 and of
+UniMax with at most 8 epochs, to a hundredth, as they follow from the corpus and the budget of steps times 16 pairs
+(0.34 and, with 1500 steps, 0.13; quick 0.33).
 Pretrained: a share r of 0.5 or 0.8 of the steps on the high task alone, then a mixture with q in 0.05, 0.1, 0.2, 0.4;
 learning rate and optimizer begin anew at the switch (Choi et al. 2023).
 Restart: the same restarts, with the mixture q from the beginning.
@@ -45,7 +47,8 @@ static-again run (mean over q and r).
 4. And its held-out loss is lower (the same mean lies below 0).
 """
 TASKS = ("en-fr", "en-is")
-STATIC = (0.01, 0.02, 0.05, 0.1, 0.13, 0.2, 0.34, 0.4)
+STATIC = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
+TEMPERATURE, EPOCHS, BATCH = 5, 8, 16
 JOINT = (0.05, 0.1, 0.2, 0.4)
 LOW_PAIRS = 400
 KINDS = ("static", "static again", "pretrained", "restart")
@@ -66,15 +69,28 @@ def prepare(data: Path, shared: Path, quick: bool) -> None:
 def run(params: Mapping[str, Any], seed: int, shared: Path) -> dict[str, Any]:
     """One row a run: how it was trained, and its losses at the chosen checkpoint."""
     corpus, steps = _halved(Corpus.load(shared / "corpus")), params["steps"]
-    ways, members = zip(*planned(steps, params["fractions"], seed), strict=True)
+    static = static_shares({task: len(corpus.train[task]) for task in TASKS}, steps * BATCH)
+    ways, members = zip(*planned(static, steps, params["fractions"], seed), strict=True)
     shape = Shape(corpus.vocab, corpus.length, 32, 2, 128)
-    done = train_fleet(shape, members, corpus, 16, [round(share * steps) for share in (0.6, 0.7, 0.8, 0.9)])
+    done = train_fleet(shape, members, corpus, BATCH, [round(share * steps) for share in (0.6, 0.7, 0.8, 0.9)])
     return {"runs": [{**way, **_chosen(done, number, steps)} for number, way in enumerate(ways)]}
 
 
-def planned(steps: int, fractions: Sequence[float], seed: int) -> list[tuple[dict[str, Any], Member]]:
+def static_shares(pairs: Mapping[str, int], budget: int) -> list[float]:
+    """The low task's shares of the static runs: the grid, and those that the engine's own mixtures give it.
+
+    pairs: of each task; budget: of all tasks together, drawn in the whole run
+    """
+    tempered, even = quotas(pairs, TEMPERATURE), quotas(pairs, max_epochs=EPOCHS, budget=budget)
+    low = list(pairs).index(TASKS[1])
+    return sorted([*STATIC, *(round(int(units[low]) / BLOCK, 2) for units in (tempered, even))])
+
+
+def planned(
+    static: Sequence[float], steps: int, fractions: Sequence[float], seed: int
+) -> list[tuple[dict[str, Any], Member]]:
     """The runs of a cell: {kind, q, r} and how it is trained. r: with which pretraining it is to be compared."""
-    ways: list[dict[str, Any]] = [{"kind": "static", "q": q, "r": 0.0} for q in STATIC]
+    ways: list[dict[str, Any]] = [{"kind": "static", "q": q, "r": 0.0} for q in static]
     ways += [{"kind": kind, "q": q, "r": r} for kind in KINDS[1:] for r in fractions for q in JOINT]
     rates = [0.0, *fractions]                                           # each has its own seed
     return [(way, Member(len(rates) * seed + rates.index(way["r"]), _phases(way, steps))) for way in ways]

@@ -11,15 +11,15 @@ from omni.train.fleet.pairs import CONTROLS, EOS, PAD, Corpus, Pairs
 from omni.train.fleet.trainer import EVAL_ROWS, Member, Phase, Trained, train_fleet
 
 TASK, REVERSE = "en-fr", "fr-en"
-NOISE, WRONG, KEPT = 0.1, 0.25, 0.75                                    # of tokens; of pairs; of pairs, by the filter
+WRONG, KEPT = 0.25, 0.75                                                # of pairs; of pairs, by the filter
 TRUSTED, BATCH = 500, 32                                                # the last pairs, which no pool has
 STEPS, TUNING = 1000, 100                                               # of the models that help, and of their tuning
 
 
-def noisy(pairs: Pairs, vocab: int, seed: int) -> Pairs:
-    """Sources in which one in ten tokens, the tag excepted, is a random piece."""
+def noisy(pairs: Pairs, vocab: int, seed: int, share: float) -> Pairs:
+    """Sources in which a share of tokens, but for the tag, are random pieces. A larger share hits the same and more."""
     random, source = np.random.default_rng(seed), pairs.source
-    hit = (random.random(source.shape) < NOISE) & (source != PAD)
+    hit = (random.random(source.shape) < share) & (source != PAD)
     hit[:, 0] = False
     return Pairs(np.where(hit, random.integers(CONTROLS + 2, vocab, source.shape), source), pairs.target)
 
