@@ -48,10 +48,10 @@ filtered     the same after a filter that keeps three quarters of the pairs, the
              is trained on all of them (1000 steps), then tuned on the trusted ones (100 steps at 1e-3), and a pair's
              score is how much likelier, a token, its French becomes by that (the contrast of Wang et al. 2018)
 
-Fits, Huber's loss of log-losses. L(D) = a (1/D + C)^p of each kind and seed, with a 95 % interval of p by residual
-bootstrap (200 resamples). The joint form L(D, N_e, N_d) = a (1/D +
-b N_e^-p_e N_d^-p_d)^p, N_e and N_d the parameters of the encoder's and the decoder's layers, of each seed, over encdec
-(which is 1+1), 2+1 and 1+2.
+Fits, Huber's loss of log-losses. L(D) = a (1/D + C)^p of each kind and seed, with a 95 % interval of p by bootstrap
+(200 resamples of the residuals, with what the fit took from them and did not tell of their size). The joint form
+L(D, N_e, N_d) = a (1/D + b N_e^-p_e N_d^-p_d)^p, N_e and N_d the parameters of the encoder's and the decoder's layers,
+of each seed, over encdec (which is 1+1), 2+1 and 1+2.
 
 Claims, with Student's 95 % interval over seeds; from 4 on, without 6, of the full run only. That two exponents agree is
 asked twice: whether their difference lies within -0.05 and 0.05, and whether their intervals overlap (the gap between
