@@ -100,10 +100,13 @@ def test_what_was_heard_stays_whenever_the_client_tells_of_it(url: str, order: t
 
 
 def test_of_an_answer_that_reaches_its_limit_the_conversation_holds_the_words_that_were_spoken(url: str) -> None:
-    async def talk() -> None:
+    async def talk() -> bool:
+        """False of an answer that is shorter than its limit, as one is now and then."""
         async with opened(url) as client:
             await client.ask(max_output_tokens=60)                      # 0.48 s of sound
             done = (await client.until("response.done"))["response"]
+            if done["status"] == "completed":
+                return False
             assert (done["status"], done["status_details"]["reason"]) == ("incomplete", "max_output_tokens")
             (answer,) = done["output"]
             said = answer["content"][0]["transcript"]
@@ -115,5 +118,6 @@ def test_of_an_answer_that_reaches_its_limit_the_conversation_holds_the_words_th
             assert known["audio_tokens"] == spoken["audio_tokens"] <= 60
             own = known["text_tokens"] - before["input_token_details"]["text_tokens"]
             assert own < spoken["text_tokens"] or spoken["text_tokens"] == 0
+            return True
 
-    asyncio.run(talk())
+    assert any(asyncio.run(talk()) for _ in range(5))
