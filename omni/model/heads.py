@@ -19,11 +19,6 @@ from omni.model.loss import linear_cross_entropy
 Pick = Callable[[Tensor], Tensor]                                       # scores [.., codebook_size] to codes [..]
 
 
-def _codebook(config: ModelConfig, table: Tensor, channel: int) -> Tensor:
-    """Rows of the table that codebook `channel` owns: [codebook_size, d_model]."""
-    return table[config.audio_start + channel * config.codebook_size :][: config.codebook_size]
-
-
 class ChannelHead(nn.Module):
     """What the `delay` and `depth` heads share: the loss over the channels and the order of sampling."""
 
@@ -46,7 +41,7 @@ class ChannelHead(nn.Module):
             codes = ids[:, channel] - self._start(channel)
             audio = (codes >= 0) & (codes < self.config.codebook_size)  # `<wait>` and `<pad>` are not predicted
             part, each = linear_cross_entropy(
-                states[audio, channel - 1], _codebook(self.config, table, channel), codes[audio], self.config.z_loss
+                states[audio, channel - 1], self._codebook(table, channel), codes[audio], self.config.z_loss
             )
             total, losses = total + part, losses.to(each.dtype)         # float64 within `twice_differentiable`
             losses[audio] += each
@@ -57,7 +52,7 @@ class ChannelHead(nn.Module):
         channel = ids.shape[1]
         unknown = ids.new_zeros(len(ids), self.config.channels - channel)
         states = self.states(hidden, torch.cat((ids, unknown), dim=1), table)
-        return states[:, channel - 1] @ _codebook(self.config, table, channel).T
+        return states[:, channel - 1] @ self._codebook(table, channel).T
 
     def draw(self, hidden: Tensor, first: Tensor, table: Tensor, pick: Pick) -> Tensor:
         """Ids of channels 1 .. of a step, drawn from their scores: [rows, channels - 1].
@@ -73,6 +68,10 @@ class ChannelHead(nn.Module):
     def _start(self, channel: int) -> int:
         return self.config.audio_start + channel * self.config.codebook_size
 
+    def _codebook(self, table: Tensor, channel: int) -> Tensor:
+        """Rows of the table that codebook `channel` owns: [codebook_size, d_model]."""
+        return table[self._start(channel) :][: self.config.codebook_size]
+
 
 class DelayHead(ChannelHead):
     """A linear map a codebook (MusicGen, Copet et al. 2023)."""
@@ -87,8 +86,8 @@ class DelayHead(ChannelHead):
     def draw(self, hidden: Tensor, first: Tensor, table: Tensor, pick: Pick) -> Tensor:
         """All at once, for no codebook depends on another of the step."""
         states, channels = self.states(hidden, first[:, None], table), range(1, self.config.channels)
-        scores = [states[:, channel - 1] @ _codebook(self.config, table, channel).T for channel in channels]
-        starts = torch.tensor([*map(self._start, channels)], device=first.device)
+        scores = [states[:, channel - 1] @ self._codebook(table, channel).T for channel in channels]
+        starts = torch.arange(len(channels), device=first.device) * self.config.codebook_size + self._start(1)
         return pick(torch.stack(scores, dim=1)) + starts                # [rows, channels - 1]
 
 

@@ -52,9 +52,11 @@ class Weights:
         return self._at
 
     def _hold(self) -> None:
-        halves = {id(one): one.detach().half() for one in self.parameters if one.ndim == 2}
-        self.halved = all(_can_be(halves[id(one)], one) for one in self.parameters if one.ndim == 2)
-        self._held = [halves.get(id(one), one) if self.halved else one for one in self.parameters]
+        matrices = [one.detach() for one in self.parameters if one.ndim == 2]
+        halves = [one.half() for one in matrices]
+        self.halved = all(map(_can_be, halves, matrices))
+        read = iter(halves)
+        self._held = [next(read) if self.halved and one.ndim == 2 else one for one in self.parameters]
 
 
 def _can_be(half: Tensor, weight: Tensor) -> bool:
