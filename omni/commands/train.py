@@ -4,6 +4,8 @@ import argparse
 import os
 from pathlib import Path
 
+from omni.commands.recipe_flags import add_recipe_flags, given_keys
+
 EPILOG = """examples:
   omni train tiny --out runs/tiny --nproc 2
   omni train recipe.yaml --out runs/mine --optimizer.lr 5e-4 --schedule.steps 2000
@@ -14,8 +16,6 @@ Interrupted, the same command goes on where it stopped. RUN/loss.html shows the 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Flags of the verb; every key of a recipe is one."""
-    from omni.train.recipe import recipe_keys
-
     parser.description = "Train a model from a recipe: a YAML file, or the name of one that comes with omni."
     parser.epilog = EPILOG
     names = "mini, tiny, small, 1b, 7b, 70b, sft, dpo"
@@ -28,19 +28,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--resume", action="store_true", help="go on even though the recipe has changed")
     mode.add_argument("--fresh", action="store_true", help="begin again, deleting the run's checkpoints and model")
-    keys = parser.add_argument_group("keys of the recipe, with their defaults")
-    for key, default in recipe_keys().items():
-        shown = "" if default in (None, []) else f"default: {default}".replace("%", "%%")
-        shown = 'a list: "[A, B]"' if default in ([], ["."]) else shown
-        keys.add_argument(f"--{key}", dest=f"recipe:{key}", default=argparse.SUPPRESS, metavar="VALUE", help=shown)
+    add_recipe_flags(parser, "keys of the recipe, with their defaults")
 
 
 def run(args: argparse.Namespace) -> None:
     """Train, or go on training, and print where the model is."""
     from omni.train.recipe import Recipe
 
-    overrides = {key.removeprefix("recipe:"): value for key, value in vars(args).items() if key.startswith("recipe:")}
-    recipe = Recipe.load(args.recipe, overrides)
+    recipe = Recipe.load(args.recipe, given_keys(args))
     if args.print_config:
         print(recipe.yaml(), end="")
         return

@@ -5,6 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from omni.commands.recipe_flags import add_recipe_flags, given_keys
+
 if TYPE_CHECKING:
     from omni.train.recipe import Recipe
 
@@ -20,8 +22,6 @@ MOST_ROWS = 4                                                           # of a b
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """The recipe, and how long a trial is; every key of a recipe is a flag."""
-    from omni.train.recipe import recipe_keys
-
     parser.description = "Try a recipe for minutes before it trains for days."
     parser.epilog = EPILOG
     parser.add_argument("recipe", metavar="RECIPE", help="YAML file, or a name that `omni train` knows")
@@ -32,9 +32,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the figures as JSON on the last line")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE",
                         help="change a key of the recipe, as --KEY VALUE does")  # fmt: skip
-    keys = parser.add_argument_group("keys of the recipe: those of `omni train`")
-    for key in recipe_keys():
-        keys.add_argument(f"--{key}", dest=f"recipe:{key}", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    add_recipe_flags(parser, "keys of the recipe: those of `omni train`", shown=False)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -49,8 +47,7 @@ def run(args: argparse.Namespace) -> None:
     pairs = [word.split("=", 1) for word in args.set]
     if any(len(pair) < 2 for pair in pairs):
         raise InputError("--set: write KEY=VALUE, as in --set optimizer.lr=0.001")
-    named = {key.removeprefix("recipe:"): value for key, value in vars(args).items() if key.startswith("recipe:")}
-    recipe = Recipe.load(args.recipe, {**named, **dict(pairs)})
+    recipe = Recipe.load(args.recipe, {**given_keys(args), **dict(pairs)})
     if not recipe.optimizer.lr > 0:
         raise InputError(f"optimizer.lr: {recipe.optimizer.lr:g} moves nothing, so that there is nothing to try")
     if recipe.dpo.beta or recipe.parallel.size > 1:
