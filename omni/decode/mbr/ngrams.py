@@ -17,7 +17,7 @@ Ints = NDArray[np.int64]
 Counts = NDArray[np.int32]
 Scores = NDArray[np.float64]
 SOURCE = Path(__file__).with_name("ngrams.c")
-MOST_ORDERS = 16                                                        # as in ngrams.c
+MOST_ORDERS, LANES = 16, 8                                              # as in ngrams.c
 ALONE = 1 << 21                                                         # n-grams that one thread sooner looks up alone
 
 
@@ -122,20 +122,21 @@ class Grams:
         scores, sizes = np.empty((rows, n - skipped)), self.sizes.ctypes.data
 
         def fill(mine: range) -> None:
-            table = np.zeros(self.kinds, np.int32)
+            table = np.zeros((self.kinds, LANES), np.int32)
             of, here = (n, rows, skipped, among, mine.start, mine.step), (table.ctypes.data, scores.ctypes.data)
             kernel(*self._arrays(), sizes, orders, *of, beta, *here)
 
-        in_threads(fill, rows, self._threads(rows, among, jobs))
+        in_threads(fill, -(-rows // LANES), self._threads(rows, among, jobs, LANES))
         return scores
 
-    def _threads(self, rows: int, among: bool, jobs: int) -> int:
+    def _threads(self, rows: int, among: bool, jobs: int, lanes: int = 1) -> int:
         """How many threads count what `rows` sequences share with those after them, or with `among` all pairs.
 
         jobs: at most, 0 for one a core. To begin them takes as long (0.4 ms) as one looks up half a million n-grams.
+        lanes: rows that are served by one look-up, in twice the time
         """
         others = self.bounds[0 if among else rows :]
-        looked_up = rows * int((others[:, -1] - others[:, 0]).sum()) // (2 if among else 1)
+        looked_up = rows * int((others[:, -1] - others[:, 0]).sum()) // (2 if among else 1) * min(2, lanes) // lanes
         return 1 if looked_up < ALONE else jobs or os.cpu_count() or 1
 
     def _arrays(self) -> list[int]:
@@ -143,13 +144,17 @@ class Grams:
 
 
 def in_threads(work: Callable[[range], None], count: int, jobs: int) -> None:
-    """Deal 0 .. count - 1 out to so many threads; while one counts outside Python, others run."""
-    jobs = min(jobs, count)
-    if jobs <= 1:
-        work(range(count))
+    """Deal 0 .. count - 1 out to so many threads, this one among them; while one counts outside Python, others run."""
+    jobs = max(1, min(jobs, count))
+    mine, *others = (range(first, count, jobs) for first in range(jobs))
+    if not others:
+        work(mine)
         return
-    with ThreadPoolExecutor(jobs) as pool:
-        list(pool.map(work, [range(first, count, jobs) for first in range(jobs)]))
+    with ThreadPoolExecutor(len(others)) as pool:
+        waited = [pool.submit(work, some) for some in others]
+        work(mine)
+        for one in waited:
+            one.result()
 
 
 def _counted_natively(
@@ -157,12 +162,12 @@ def _counted_natively(
 ) -> tuple[Counts, Counts, Ints, int]:
     """`ids`, `counts`, `bounds` and `kinds` of all n-grams, `total` of them, of sequences one after the other."""
     capacity = 1 << (2 * total + 1).bit_length()
-    keys, numbers = np.full(capacity, -1, np.int64), np.empty(capacity, np.int32)
+    keys, numbers = np.zeros(capacity, np.int64), np.empty(capacity, np.int32)  # pages that are not used stay unmapped
     prefix, table = np.empty(lengths.max(initial=0), np.int32), np.zeros(total, np.int32)
     ids, counts = np.empty(total, np.int32), np.empty(total, np.int32)
     bounds, kinds = np.zeros((len(lengths), orders + 1), np.int64), np.zeros(1, np.int64)
-    alphabet = int(symbols.max(initial=0)) + 1
-    texts = (symbols.ctypes.data, alphabet, lengths.ctypes.data, len(lengths), orders)
+    symbols = symbols + 1                                               # so that no key is 0
+    texts = (symbols.ctypes.data, int(symbols.max(initial=0)), lengths.ctypes.data, len(lengths), orders)
     hashes = (keys.ctypes.data, numbers.ctypes.data, capacity, prefix.ctypes.data, table.ctypes.data)
     kernel(*texts, *hashes, *(one.ctypes.data for one in (ids, counts, bounds, kinds)))
     found = int(bounds.max(initial=0))
