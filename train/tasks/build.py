@@ -23,15 +23,17 @@ from omni.train.data.shards import ShardWriter
 from omni.train.tasks.codes import Codes, checked, encode_pictures, opened
 from omni.train.tasks.dialogues import DIALOGUES, Script, concerns
 from omni.train.tasks.directions import TRANSLATE, check_pairs, tasks_by
+from omni.train.tasks.mishearing import TO_ANSWER, TO_WRITE, Noise
 from omni.train.tasks.templates import Task
 from omni.train.tasks.video import clips
 from omni.vocab import Vocabulary
 
 SPLITS = ("train", "valid", "test")
 CHOICE, BUILT = "choice.json", "built.json"
-VERSION = 4                                                             # of what tasks make of the same data
+VERSION = 5                                                             # of what tasks make of the same data
 TRAINED = dict.fromkeys(("count", "talk"), ("user", "assistant"))       # so it learns when somebody has done speaking
 MOVING = ("stamps", "emoji")                                            # whose pictures move in videos
+DOWN = ("transcribe", "prompts")                                        # tasks that write down what is heard
 UNSOUNDED = 0.6                                                         # of what is heard in training: letters alone
 UNTAGGED, UNVOICED = 0.4, 0.2                                           # of the dialogues: nobody says what is wanted
 LISTS = ("languages", "sources", "directions")
@@ -183,12 +185,12 @@ def task_streams(desk: Desk, task: Task, rows: Sequence[int]) -> list[tuple[str,
     manifest, codes = _codes(desk)
     found = []
     for item in (manifest.items[row] for row in rows):
-        chance = _chance(desk, task.name, item)
+        noise = _noise(desk, task.name, item)
         for given, wanted in task.examples(item, desk.languages, desk.seed, desk.draws):
             then = (codes.segment(item, face, "assistant") for face in task.following(item, wanted))
             said = [codes.answer(item, given, wanted), *then]
-            segments = [codes.segment(item, given, "user", chance), *said]
-            segments = _heard(segments, chance) if given.kind == "speech" else segments
+            segments = [codes.segment(item, given, "user", noise), *said]
+            segments = _heard(segments, noise) if given.kind == "speech" else segments
             found.append((item.id, Stream.of(segments, desk.vocab)))
     return found
 
@@ -199,25 +201,26 @@ def dialogue_streams(desk: Desk, name: str, rows: Sequence[int]) -> list[tuple[s
     script, found = _script(desk), []
     for item in (manifest.items[row] for row in rows):
         draw, learnt = random.Random(f"{desk.seed}/{name}/{item.id}/tags"), "user" in TRAINED.get(name, ())
-        chance = None if learnt else _chance(desk, name, item)          # nobody is to learn to say what was misheard
+        noise = None if learnt else _noise(desk, name, item)            # nobody is to learn to say what was misheard
         for dialogue in DIALOGUES[name](script, item):
-            segments = [codes.segment(one.item, one.face, one.role, chance) for one in dialogue]
+            segments = [codes.segment(one.item, one.face, one.role, noise) for one in dialogue]
             segments = _untagged(segments, draw.random() < UNTAGGED, draw.random() < UNVOICED)
-            stream = Stream.of(_heard(segments, chance), desk.vocab, TRAINED.get(name, ("assistant",)))
+            stream = Stream.of(_heard(segments, noise), desk.vocab, TRAINED.get(name, ("assistant",)))
             found.append((item.id, stream))
     return found
 
 
-def _chance(desk: Desk, name: str, item: Item) -> np.random.Generator | None:
-    """By which what is said in a training item's examples is hard to hear; held-out items are heard as they are."""
+def _noise(desk: Desk, name: str, item: Item) -> Noise | None:
+    """In which what is said in a training item's examples is heard; held-out items are heard as they are."""
     if item.split != "train":
         return None
-    return np.random.default_rng(zlib.crc32(f"{desk.seed}/{name}/{item.id}/heard".encode()))
+    chance = np.random.default_rng(zlib.crc32(f"{desk.seed}/{name}/{item.id}/heard".encode()))
+    return Noise(chance, *(TO_WRITE if name in DOWN else TO_ANSWER))
 
 
-def _heard(segments: list[Segment], chance: np.random.Generator | None) -> list[Segment]:
+def _heard(segments: list[Segment], noise: Noise | None) -> list[Segment]:
     """The segments, or by chance only the letters of what the user is heard saying in them."""
-    if chance is None or chance.random() >= UNSOUNDED:
+    if noise is None or noise.chance.random() >= UNSOUNDED:
         return segments
     return [replace(one, letters_alone=one.modality == "audio" and one.role == "user") for one in segments]
 

@@ -19,7 +19,7 @@ from omni.tokenizers.image.pixels import to_pixels
 from omni.tokenizers.text import TextTokenizer
 from omni.train.data.engines import HERE, Engine, in_order, one_thread
 from omni.train.data.items import Item, Manifest, Recording
-from omni.train.tasks.mishearing import Mishearing
+from omni.train.tasks.mishearing import Mishearing, Noise
 from omni.train.tasks.templates import WRITTEN, Face
 
 if TYPE_CHECKING:                                                       # else each worker would import transformers
@@ -114,10 +114,10 @@ class Codes:
         letters = self.tokenizers.text.encode_letters(item.texts[wanted.language])
         return Segment("text", np.array(letters, np.int64), "assistant", wanted.language)
 
-    def segment(self, item: Item, face: Face, role: str, chance: np.random.Generator | None = None) -> Segment:
+    def segment(self, item: Item, face: Face, role: str, noise: Noise | None = None) -> Segment:
         """A face of an item as a segment; the assistant's carries its language and voice as the instruction.
 
-        chance: by which the user's speech is misheard, None for held-out items
+        noise: in which the user's speech is misheard, None for held-out items
         """
         language = face.language if role == "assistant" else None
         if face.kind == "text":
@@ -128,8 +128,8 @@ class Codes:
         recording = item.recordings[face.index]
         voice = recording.preset if role == "assistant" else None
         codes = self.recording(recording)
-        if self.mishearing is not None and chance is not None and role == "user" and face.kind == "speech":
-            codes = self.mishearing(codes, chance)
+        if self.mishearing is not None and noise is not None and role == "user" and face.kind == "speech":
+            codes = self.mishearing(codes, noise)
         return Segment("audio", codes, role, language, voice)
 
     def text(self, text: str) -> np.ndarray:
