@@ -17,7 +17,7 @@ VERBS = {
     "quickstart": "from nothing to a trained model, a report and a spoken answer",
     "data": "fetch, prepare and show the training data",
     "tokenizer": "train and measure the text, audio and image tokenizers",
-    "train": "train a model from a recipe; `train report` compares runs, `train doctor` tries a recipe",
+    "train": "train a model from a recipe; `train report`, `train doctor` and `train ending` do more",
     "import": "make a model of a Llama, Mistral or Qwen checkpoint",
     "export": "write a model as a checkpoint that transformers loads",
     "generate": "any mix of text, audio, images and video in; text, audio and images out",

@@ -18,6 +18,7 @@ from omni.errors import InputError
 from omni.live.hearing.voiced import levels, voiced
 from omni.live.model.ending import Ending, fingerprint, latest
 from omni.progress import progress
+from omni.tokenizers.audio.metrics import resample
 from omni.train.data.items import SAMPLE_RATE, Manifest
 
 HOP = SAMPLE_RATE // 100
@@ -123,9 +124,11 @@ def until(wave: Wave, hops: int, random: np.random.Generator) -> Wave:
 def heard(pipeline: Pipeline, waves: list[Wave]) -> Iterator[Tensor]:
     """The model's latest states [STATES, d_model] after hearing each wave, as it hears in a live conversation."""
     codec = pipeline.tokenizers.audio
-    assert codec is not None
+    if codec is None:
+        raise InputError("this model has no audio codec, and hears nothing that could end")
     said = []
     for wave in waves:
-        codes, _ = codec.encode_stream(torch.from_numpy(wave)[None], codec.start(1))
+        at_rate = wave if codec.sample_rate == SAMPLE_RATE else resample(wave, SAMPLE_RATE, codec.sample_rate)
+        codes, _ = codec.encode_stream(torch.from_numpy(at_rate)[None], codec.start(1))
         said.append(codes[0].numpy())
     yield from latest(pipeline.model, pipeline.vocab, said)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from omni.errors import InputError
-from omni.shipped import NAME, shipped_model
+from omni.shipped import NAME, named_model, shipped_model
 
 if TYPE_CHECKING:
     from omni.decode.parts import Part
@@ -42,7 +42,9 @@ def add_answer(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--want", default="text", metavar="LIST", help="text,audio,image in any order (default: text)")
     parser.add_argument("--language", metavar="CODE", help="language of the answer, such as fr")
     parser.add_argument("--voice", metavar="NAME", help="voice of a spoken answer")
-    parser.add_argument("--model", type=Path, metavar="DIR", help=f"model folder (default: {NAME}, of omni itself)")
+    parser.add_argument(
+        "--model", type=named_model, metavar="DIR", help=f"model folder (default: {NAME}, of omni itself)"
+    )
     parser.add_argument("--device", default="cpu", help="where the model runs, such as cuda (default: %(default)s)")
     parser.add_argument("--temperature", type=float, default=0.8, help="0: the most probable (default: %(default)s)")
     parser.add_argument("--top-k", type=int, default=0, help="draw from the k most probable; 0: off")
@@ -79,13 +81,13 @@ def how(args: argparse.Namespace) -> "How":
     }  # fmt: skip
 
 
-def tell_unlearnt(args: argparse.Namespace, vocab: "Vocabulary") -> None:
+def tell_unlearnt(model: Path | None, language: str | None, vocab: "Vocabulary") -> None:
     """Say so where the answer is wanted in a language that the model has a tag for, and never learnt."""
     from omni.model.folder import learnt_languages
 
-    learnt = learnt_languages(args.model or shipped_model())
-    if learnt is not None and args.language in set(vocab.languages) - set(learnt):
-        say = f"omni: --language {args.language}: the model never learnt it, and hardly knows what it says in it"
+    learnt = learnt_languages(model or shipped_model())
+    if learnt is not None and language in set(vocab.languages) - set(learnt):
+        say = f"omni: --language {language}: the model never learnt it, and hardly knows what it says in it"
         print(f"{say}; it learnt {', '.join(learnt)}", file=sys.stderr)
 
 

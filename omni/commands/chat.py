@@ -58,30 +58,35 @@ def run(args: argparse.Namespace) -> None:
     from omni.decode.pipeline import Pipeline
 
     pipeline = Pipeline.load(args.model, args.device)
-    asking.tell_unlearnt(args, pipeline.vocab)
+    asking.tell_unlearnt(args.model, args.language, pipeline.vocab)
     conversation = Conversation(pipeline, asking.listed(args.want), **how)
     conversation.add(*asking.parts(args.given))
-    chat = Chat(conversation, args.out)
+    chat = Chat(conversation, args.out, args.model)
     if args.once:
         chat.answer()
     elif sys.stdin.isatty():
         print(f"{args.model or NAME}; /help lists the commands, Ctrl-D quits")
         _talk(chat)
     else:
-        for line in _lines():
-            _obey(chat, line)
+        bad = sum(not _obey(chat, line) for line in _lines())
+        if bad:
+            raise InputError(f"lines of the input that could not be obeyed: {bad}; each is told above")
 
 
 def _talk(chat: "Chat") -> None:
-    """At a terminal, Ctrl-C stops what is going on; at the prompt it goes on to the command line and ends the verb."""
+    """At a terminal, Ctrl-C stops what is going on; at the prompt it ends the conversation."""
     with suppress(ImportError):
         import readline  # noqa: F401 - gives `input` a history and keys to edit the line
-    for line in _lines("> "):
-        try:
-            _obey(chat, line)
-        except KeyboardInterrupt:
-            print("(stopped)")
-    print()
+    try:
+        for line in _lines("> "):
+            try:
+                _obey(chat, line)
+            except KeyboardInterrupt:
+                print("(stopped)")
+    except KeyboardInterrupt:
+        sys.exit(130)
+    finally:
+        print()
 
 
 def _lines(prompt: str = "") -> Iterator[str]:
@@ -98,22 +103,24 @@ def _lines(prompt: str = "") -> Iterator[str]:
         yield line
 
 
-def _obey(chat: "Chat", line: str) -> None:
-    """A bad line is told in one line, and the conversation goes on."""
+def _obey(chat: "Chat", line: str) -> bool:
+    """Whether it could be; a bad line is told in one line, and the conversation goes on."""
     try:
         chat.take(line)
     except InputError as error:
         print(f"omni: {error}", file=sys.stderr)
+        return False
+    return True
 
 
 class Chat:
     """A conversation whose answers are printed, shown, played and saved."""
 
-    def __init__(self, conversation: "Conversation", out: Path) -> None:
-        """Raises InputError when `out` cannot be a folder."""
+    def __init__(self, conversation: "Conversation", out: Path, model: Path | None = None) -> None:
+        """model: its folder, None for that of omni. Raises InputError when `out` cannot be a folder."""
         if out.exists() and not out.is_dir():
             raise InputError(f"--out {out}: a file is there; give a folder")
-        self.conversation, self.out = conversation, out
+        self.conversation, self.out, self.model = conversation, out, model
         numbers = [path.name[:3] for path in out.glob("[0-9][0-9][0-9]-*")]
         self.number = max(map(int, numbers), default=0)                 # of the last turn; earlier files are kept
 
@@ -153,7 +160,7 @@ class Chat:
             "video": lambda file: self._add(Video, file, "film"),
             "record": self._record,
             "want": lambda want: self.conversation.ask(asking.listed(want)),
-            "language": lambda code: self.conversation.ask(language=code or None),
+            "language": self._speak,
             "voice": lambda name: self.conversation.ask(voice=name or None),
             "reset": lambda _: self.conversation.reset(),
             "help": lambda _: print(HELP),
@@ -167,6 +174,10 @@ class Chat:
         if not file:
             raise InputError(f"no file; give the path of a {what}")
         self.conversation.add(kind(Path(file).expanduser()))
+
+    def _speak(self, language: str) -> None:
+        self.conversation.ask(language=language or None)
+        asking.tell_unlearnt(self.model, language, self.conversation.pipeline.vocab)
 
     def _record(self, seconds: str) -> None:
         from omni.commands.devices import record

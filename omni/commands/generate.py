@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> None:
     if args.sign is not None:
         _check_keys(args.sign, want)
     pipeline = Pipeline.load(args.model, args.device)
-    asking.tell_unlearnt(args, pipeline.vocab)
+    asking.tell_unlearnt(args.model, args.language, pipeline.vocab)
     answer, *others = _answers(pipeline, args, want, how)
     asked = [{"modality": modality, "value": str(value)} for modality, value in args.given]
     several = {"mbr": args.mbr or 0, "utility": args.utility, "prune": args.prune, "coarse": args.coarse or 0}

@@ -4,8 +4,9 @@ import argparse
 from pathlib import Path
 
 DESCRIPTION = """\
-Fetch real pictures, captions and speech, train the tokenizers and a small omni model with DeepSpeed on two ranks,
-measure it on held-out items, write a report to look at and listen to, and answer a question aloud.
+Fetch real pictures, captions and speech, make tokens of them by omni-tiny's tokenizers, train a small omni model
+with DeepSpeed on two ranks, measure it on held-out items, write a report to look at and listen to, and answer a
+question aloud.
 Interrupt it at any time; the same command goes on where it stopped."""
 EPILOG = """example:
   omni quickstart

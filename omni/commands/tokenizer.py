@@ -238,6 +238,8 @@ def _some(languages: set[str]) -> str:
 
 
 def _check_length(args: argparse.Namespace) -> None:
+    if args.seed < 0:
+        raise InputError(f"--seed: must be 0 or more, got {args.seed}")
     for name in ("minutes", "steps"):
         value = getattr(args, name)
         if value is None:

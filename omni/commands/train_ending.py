@@ -3,6 +3,9 @@
 import argparse
 from pathlib import Path
 
+from omni.errors import InputError
+from omni.shipped import named_model
+
 EPILOG = """example:
   omni train ending --model runs/tiny/model --data runs/tiny/data
 The head lies in MODEL/ending; `omni serve` uses it for semantic turn detection."""
@@ -12,7 +15,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """The model, the recordings and how many of them."""
     parser.description = "Learn from recordings of people where a turn ends and where it only pauses."
     parser.epilog = EPILOG
-    parser.add_argument("--model", type=Path, required=True, help="model folder; the head is written into it")
+    parser.add_argument("--model", type=named_model, required=True, help="model folder; the head is written into it")
     parser.add_argument("--data", type=Path, required=True, help="folder of `omni data prepare`")
     parser.add_argument("--recordings", type=int, default=5000, help="to learn from, at most (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON on the last line")
@@ -20,6 +23,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Learn, measure on held-out recordings, and write the head."""
+    if args.recordings < 1:
+        raise InputError(f"--recordings: must be at least 1, got {args.recordings}; the default is 5000")
     import torch
 
     from omni.decode.pipeline import Pipeline

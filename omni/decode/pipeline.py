@@ -25,7 +25,7 @@ from omni.model.folder import load_model
 from omni.model.transformer import OmniTransformer
 from omni.sequence import Segment
 from omni.sequence import Sequence as Laid
-from omni.shipped import shipped_model
+from omni.shipped import named_model, shipped_model
 from omni.tokenizers.bundle import Tokenizers
 from omni.tokenizers.image.pixels import to_levels, to_pixels, write_picture
 from omni.vocab import Vocabulary
@@ -115,7 +115,7 @@ class Pipeline:
         int8: answer from 8-bit weights, faster and a little less exact (docs/generate.md has the figures).
         Raises InputError when something is missing, damaged or made for something else.
         """
-        folder = shipped_model() if folder is None else folder
+        folder = shipped_model() if folder is None else named_model(folder)
         model, vocab = load_model(folder, device)
         settle(model)
         tokenizers = Tokenizers.load(Path(folder) / "tokenizers")

@@ -62,7 +62,7 @@ def test_once_says_what_generate_says(
     assert said in (ansi.plain(text), "(no answer)\n")
 
 
-def test_each_piped_line_is_a_turn_and_a_bad_one_is_told_in_one_line(
+def test_each_piped_line_is_a_turn_and_bad_ones_are_told_and_counted(
     talk: Talk, files: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     lines = f"""hello
@@ -85,10 +85,10 @@ owl
 /quit
 never said
 """
-    assert talk(lines) == 0
+    assert talk(lines) == 2
     captured = capfd.readouterr()
     errors = ["/sing: no such command", "none.png: no such file", "no file; give", "its languages are en, fr",
-              "want=text,smell", "/record soon: give seconds"]  # fmt: skip
+              "want=text,smell", "/record soon: give seconds", "could not be obeyed: 6"]  # fmt: skip
     told = captured.err.splitlines()
     assert len(told) == len(errors)
     assert all(line.startswith("omni: ") and error in line for line, error in zip(told, errors, strict=True))
@@ -235,9 +235,9 @@ def test_a_microphone_is_heard_and_a_missing_one_named(
         monkeypatch.setitem(sys.modules, "sounddevice", sound := Sound(there))
         devices.play(wave, 16000)
         assert sound.played == (9 if there else 0)
-        assert talk("/record 0.1\n\n") == 0
+        assert talk("/record 0.1\n\n") == (0 if there else 2)
         error = capfd.readouterr().err
-        assert error.count("\n") == (0 if there else 1) and ("no microphone can be used" in error) != there
+        assert error.count("\n") == (0 if there else 2) and ("no microphone can be used" in error) != there
     monkeypatch.setitem(sys.modules, "sounddevice", None)
     devices.play(wave, 16000)
     with pytest.raises(InputError, match="needs the package sounddevice"):

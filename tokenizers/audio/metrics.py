@@ -204,8 +204,8 @@ def evaluate(
         report.add("stream_rtf", min(rounds), "of real time", low=min(rounds), high=max(rounds), n=len(rounds))
     else:
         report.add("stream_rtf", None, "of real time")
-    compare(clips, lambda wave: _through(codec, wave), sentences).add_to(report)
-    compare_words(unheard, lambda wave: _through(codec, wave), sentences).add_words_to(report, "wer_unheard")
+    compare(clips, lambda wave: through(codec, wave), sentences).add_to(report)
+    compare_words(unheard, lambda wave: through(codec, wave), sentences).add_words_to(report, "wer_unheard")
     used = torch.cat([codec.encode(_tensor(codec, wave)).flatten() for wave, _ in clips])
     counts = torch.bincount(used, minlength=codec.codebook_size).double()
     chances = counts[counts > 0] / counts.sum()
@@ -218,7 +218,8 @@ def _share(errors: NDArray[np.float64], words: NDArray[np.float64]) -> float:
     return float(errors.sum() / words[:, 2].sum())
 
 
-def _through(codec: AudioCodec, wave: Wave) -> Wave:
+def through(codec: AudioCodec, wave: Wave) -> Wave:
+    """A clip at `RATE`, encoded and decoded, at `RATE` again."""
     decoded = codec.decode(codec.encode(_tensor(codec, wave)))[0].numpy()
     return decoded if codec.sample_rate == RATE else resample(decoded, codec.sample_rate, RATE)
 

@@ -49,7 +49,7 @@ def retellings(items: Sequence[Item], languages: Collection[str], seed: int) -> 
             continue
         draw = random.Random(f"{seed}/retold/{item.id}")
         for one in item.recordings:
-            if one.kind == "speech" and one.language in languages and one.language in item.texts:
+            if one.kind == "speech" and one.human and one.language in languages and one.language in item.texts:
                 pitches = (round(draw.uniform(*PITCHES), 2) for _ in range(RETOLD.get(item.source, 0)))
                 found += [(row, Retold(one, pitch)) for pitch in pitches]
     return found

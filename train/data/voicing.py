@@ -77,9 +77,10 @@ def voice_data(
     """Write `data` to `out` with its texts read aloud, and with the lines of dialogues.
 
     Recordings of the `unheard` speakers become test items of their own, so that training never hears them. Nothing is
-    done where `out` holds this already. Raises InputError for a language or speaker that the data lack.
+    done where `out` holds this already. Raises InputError for a language or speaker that the data lack, for data that
+    have been read aloud already, and for an `out` that is their own folder.
     """
-    _check(data, languages, unheard)
+    _check(data, out, languages, unheard)
     key = {
         "data": data.fingerprint, "languages": list(languages), "unheard": list(unheard), "seed": seed,
         "code": _code(languages),
@@ -246,10 +247,15 @@ def _link(source: Path, target: Path) -> None:
         target.write_bytes(source.read_bytes())
 
 
-def _check(data: Manifest, languages: Sequence[str], unheard: Sequence[str]) -> None:
+def _check(data: Manifest, out: Path, languages: Sequence[str], unheard: Sequence[str]) -> None:
+    if "voiced" in read_json(data.folder / "manifest.json"):
+        raise InputError(f"--data {data.folder}: has been read aloud already; give what `omni data prepare` wrote")
+    if out.resolve() == data.folder.resolve():
+        raise InputError(f"--out {out}: the prepared data lie there; give another folder")
     texts = Counter(language for item in data for language in item.texts)
     if missing := [language for language in languages if not texts[language]]:
-        raise InputError(f"--languages: the data have no text in {', '.join(missing)}")
+        known = ", ".join(sorted(language for language, count in texts.items() if count))
+        raise InputError(f"--languages: the data have no text in {', '.join(missing)}; they have {known}")
     speakers = {one.speaker for item in data for one in item.recordings if one.speaker}
     if missing := [speaker for speaker in unheard if speaker not in speakers]:
         raise InputError(f"--unheard: no speaker {', '.join(missing)}; the data have {', '.join(sorted(speakers))}")

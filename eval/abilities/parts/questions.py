@@ -71,6 +71,8 @@ def _questions(subject: Subject) -> list[Asked]:
                 if one:
                     pools[normal(one.reference) if one.kind == "yesno" else one.kind][1].append(one)
     drawn = [subject.some(found, f"vqa/{pool}", most) for pool, (most, found) in pools.items() if found]
+    if not drawn:
+        raise InputError("the data have no pictures of stamps to ask about")
     return [one for some in drawn for one in some]
 
 

@@ -17,7 +17,7 @@ from omni.decode.pipeline import Answer
 from omni.errors import InputError
 from omni.eval.abilities.scoring import Measure, Result, statistic
 from omni.eval.abilities.subject import ALOUD, Question, Subject, at_judges_rate
-from omni.tokenizers.audio.metrics import Wave, dnsmos
+from omni.tokenizers.audio.metrics import Wave, dnsmos, through
 from omni.tokenizers.audio.recognizer import Sentences, hearable, spoken, transcribe, word_errors
 from omni.train.data.engines import one_thread
 from omni.train.data.items import Item, Recording
@@ -136,8 +136,7 @@ def _through_codec(subject: Subject, wave: Wave) -> Wave:
     codec = subject.pipeline.tokenizers.audio
     assert codec is not None
     with torch.inference_mode():
-        decoded = codec.decode(codec.encode(torch.from_numpy(wave)[None]))[0]
-    return _heard(decoded.numpy(), codec.sample_rate)
+        return through(codec, wave)
 
 
 def _gaps(said: Sequence[Spoken], heard: Sequence[Sequence[str]]) -> dict[str, Measure]:

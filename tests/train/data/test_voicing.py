@@ -1,3 +1,5 @@
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -85,6 +87,19 @@ def test_what_an_unheard_speaker_says_of_an_item_is_one_item(
     assert len({item.id for item in voiced.items}) == len(voiced.items) == len(data.items) + 1
     (apart,) = (item for item in voiced.items if item.id.endswith("@both"))
     assert apart.recordings == both and apart.split == "test"
+
+
+def test_data_that_were_read_aloud_and_their_own_folder_are_refused(prepared: Path, tmp_path: Path) -> None:
+    data = Manifest.load(prepared)
+    with pytest.raises(InputError, match="the prepared data lie there; give another folder"):
+        voice_data(data, prepared, ("en",))
+    voiced = tmp_path / "voiced"
+    shutil.copytree(prepared, voiced)
+    about = json.loads((voiced / "manifest.json").read_text("utf-8"))
+    (voiced / "manifest.json").write_text(json.dumps({**about, "voiced": {}}))
+    with pytest.raises(InputError, match="has been read aloud already; give what `omni data prepare` wrote"):
+        voice_data(Manifest.load(voiced), tmp_path / "again", ("en",))
+    assert not (tmp_path / "again").exists()
 
 
 def test_unknown_languages_and_speakers_are_refused(prepared: Path, tmp_path: Path) -> None:
