@@ -6,7 +6,9 @@ from omni.errors import InputError
 
 NAME = "omni-tiny"
 TRAINED = (                                                             # hours on the clock and cores, None for a GPU
-    ("training of the model", 17 / 60, None), ("training of the encoder of words", 3.5 / 60, None),
+    ("training of the model", 17 / 60, None),
+    ("its last 700 steps", 43 / 60, 2),
+    ("training of the encoder of words", 3.5 / 60, None),
     ("voices of the training data", 11 / 60, 2), ("training data to tokens", 40 / 60, 2),
 )  # fmt: skip
 FOLDER = Path(__file__).parent / "checkpoints" / NAME

@@ -11,10 +11,10 @@ from omni.train.recipe import Recipe, recipe_keys
 from omni.train.recipe_file import find_recipe
 
 
-@pytest.mark.parametrize("name", ["mini", "tiny", "tiny-first", "small", "1b", "7b", "70b"])
+@pytest.mark.parametrize("name", ["mini", "tiny", "tiny-first", "tiny-more", "small", "1b", "7b", "70b"])
 def test_the_recipes_of_the_package_are_read(name: str) -> None:
     recipe = Recipe.load(name)
-    assert recipe.model.preset == name.removesuffix("-first")
+    assert recipe.model.preset == name.partition("-")[0]
     assert Recipe.parse(yaml.safe_load(recipe.yaml()), "again") == recipe
 
 
