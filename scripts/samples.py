@@ -49,8 +49,8 @@ def main() -> None:
 def some(data: Manifest, split: str) -> list[Item]:
     """Stamps of a split with short English captions, drawn once for all."""
     shown = [item for item in data.of(split=split, source="stamps") if item.pictures]
-    found = [item for item in shown if 3 < len(item.texts.get("en", "")) < 24]
-    return random.Random(0).sample(found, COLUMNS)
+    found = {item.texts["en"]: item for item in shown if 3 < len(item.texts.get("en", "")) < 24}
+    return random.Random(0).sample(list(found.values()), COLUMNS)
 
 
 def draw(model: omni.Pipeline, items: list[Item], path: Path) -> None:
