@@ -128,7 +128,7 @@ def heard(pipeline: Pipeline, waves: list[Wave]) -> Iterator[Tensor]:
         raise InputError("this model has no audio codec, and hears nothing that could end")
     said = []
     for wave in waves:
-        at_rate = wave if codec.sample_rate == SAMPLE_RATE else resample(wave, SAMPLE_RATE, codec.sample_rate)
+        at_rate = resample(wave, SAMPLE_RATE, codec.sample_rate)
         codes, _ = codec.encode_stream(torch.from_numpy(at_rate)[None], codec.start(1))
         said.append(codes[0].numpy())
     yield from latest(pipeline.model, pipeline.vocab, said)

@@ -167,7 +167,7 @@ def at_judges_rate(wave: Wave, sample_rate: int) -> Wave:
     """Speech as the recognizer and DNSMOS take it; what is shorter than a frame is a moment of silence."""
     if not len(wave):
         return np.zeros(RATE // 10, np.float32)
-    return wave if sample_rate == RATE else resample(wave, sample_rate, RATE)
+    return resample(wave, sample_rate, RATE)
 
 
 def read_by_flite(texts: Sequence[str]) -> list[Audio]:

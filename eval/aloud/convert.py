@@ -101,7 +101,7 @@ def say(text: str, voice: Voice, language: str) -> np.ndarray:
     path = default_cache() / "aloud" / f"{key}.wav"
     if not path.exists():
         ((wave, rate),) = read_aloud([text], voice, language)
-        write_wave(path, wave if rate == RATE else resample(wave, rate, RATE), RATE)
+        write_wave(path, resample(wave, rate, RATE), RATE)
     return read_wave(path, RATE)
 
 
@@ -124,7 +124,7 @@ def asked_words(known: Sentences, texts: dict[str, str]) -> Scorer:
         if spoken(text) not in known or not heard:
             return None
         wave, rate = read_sound(heard[-1])
-        said = transcribe(wave if rate == RATE else resample(wave, rate, RATE), known)
+        said = transcribe(resample(wave, rate, RATE), known)
         errors, length = word_errors(text, said)
         return scored("pooled", [errors, length], state.metadata, said, errors / length)
 

@@ -189,7 +189,7 @@ def speech(state: TaskState) -> Wave | None:
     if not found:
         return None
     wave, rate = read_sound(found[0])
-    return wave if rate == RATE else resample(wave, rate, RATE)
+    return resample(wave, rate, RATE)
 
 
 def _rate(errors: Rate) -> Scorer:

@@ -22,7 +22,7 @@ from omni.progress import progress
 from omni.safety.guards import voice
 from omni.safety.guards.embedding import RATE, WIDTH, Voiceprint
 from omni.shipped import shipped_model
-from omni.tokenizers.audio.metrics import Wave, resample
+from omni.tokenizers.audio.metrics import Wave, through
 from omni.tokenizers.bundle import Tokenizers
 from omni.train.data.items import PRESET, Manifest, Recording
 
@@ -63,11 +63,8 @@ class Speakers:
     def coded(self, wave: Wave) -> Wave:
         """A wave at RATE as the codec gives it back."""
         assert self._codec is not None
-        rate = self._codec.sample_rate
         with torch.inference_mode():
-            given = torch.from_numpy(resample(wave, RATE, rate))[None]
-            decoded = self._codec.decode(self._codec.encode(given))[0].numpy()
-        return resample(decoded, rate, RATE)
+            return through(self._codec, wave)
 
     def languages(self, speaker: str, trained: bool) -> list[str]:
         """Those that this speaker's recordings are in."""

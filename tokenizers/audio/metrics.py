@@ -221,17 +221,18 @@ def _share(errors: NDArray[np.float64], words: NDArray[np.float64]) -> float:
 def through(codec: AudioCodec, wave: Wave) -> Wave:
     """A clip at `RATE`, encoded and decoded, at `RATE` again."""
     decoded = codec.decode(codec.encode(_tensor(codec, wave)))[0].numpy()
-    return decoded if codec.sample_rate == RATE else resample(decoded, codec.sample_rate, RATE)
+    return resample(decoded, codec.sample_rate, RATE)
 
 
 def _tensor(codec: AudioCodec, wave: Wave) -> torch.Tensor:
     """The clip at the codec's own rate, [1, samples]."""
-    at_rate = wave if codec.sample_rate == RATE else resample(wave, RATE, codec.sample_rate)
-    return torch.from_numpy(np.ascontiguousarray(at_rate)).unsqueeze(0)
+    return torch.from_numpy(np.ascontiguousarray(resample(wave, RATE, codec.sample_rate))).unsqueeze(0)
 
 
 def resample(wave: Wave, source: int, target: int) -> Wave:
-    """Samples at `source` hertz as samples at `target` hertz."""
+    """Samples at `source` hertz as samples at `target` hertz; as they are where both are the same."""
+    if source == target:
+        return wave
     import soxr
 
     return np.asarray(soxr.resample(wave, source, target), dtype=np.float32)

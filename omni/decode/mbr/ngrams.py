@@ -126,18 +126,18 @@ class Grams:
             of, here = (n, rows, skipped, among, mine.start, mine.step), (table.ctypes.data, scores.ctypes.data)
             kernel(*self._arrays(), sizes, orders, *of, beta, *here)
 
-        in_threads(fill, -(-rows // LANES), self._threads(rows, among, jobs, LANES))
+        in_threads(fill, -(-rows // LANES), self._threads(rows, among, jobs, 2 / LANES))
         return scores
 
-    def _threads(self, rows: int, among: bool, jobs: int, lanes: int = 1) -> int:
+    def _threads(self, rows: int, among: bool, jobs: int, cost: float = 1.0) -> int:
         """How many threads count what `rows` sequences share with those after them, or with `among` all pairs.
 
         jobs: at most, 0 for one a core. To begin them takes as long (0.4 ms) as one looks up half a million n-grams.
-        lanes: rows that are served by one look-up, in twice the time
+        cost: of a row's look-up, for one by itself
         """
         others = self.bounds[0 if among else rows :]
-        looked_up = rows * int((others[:, -1] - others[:, 0]).sum()) // (2 if among else 1) * min(2, lanes) // lanes
-        return 1 if looked_up < ALONE else jobs or os.cpu_count() or 1
+        looked_up = rows * int((others[:, -1] - others[:, 0]).sum()) // (2 if among else 1)
+        return 1 if looked_up * cost < ALONE else jobs or os.cpu_count() or 1
 
     def _arrays(self) -> list[int]:
         return [one.ctypes.data for one in (self.ids, self.counts, self.bounds)]
