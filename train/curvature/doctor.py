@@ -188,8 +188,7 @@ def report(recipe: Recipe, findings: Findings) -> Report:
     for part in findings.parts:
         low, high = part.ratio, part.ratio + part.error                 # a Ritz value is never above the largest
         found.add(f"ratio {part.name}", part.ratio, "of the stability threshold", low=low, high=high)
-        spread = part.spread if math.isfinite(part.spread) else None
-        found.add(f"spread {part.name}", spread, "largest eigenvalue over root mean square")
+        found.add(f"spread {part.name}", part.spread, "largest eigenvalue over root mean square")
     return found
 
 
@@ -217,7 +216,7 @@ def told(recipe: Recipe, findings: Findings) -> str:
     edge = "steps overshoot above 1, which Muon bounds" if recipe.optimizer.kind == "muon" else "1 is the edge"
     lines.append(f"sharpest parts at {findings.parts_lr:g}, in stability thresholds ({edge}): {worst}")
     widest = sorted(findings.parts, key=lambda part: -part.spread)[:3]
-    wide = ", ".join(f"{part.name} {part.spread:.0f}x" for part in widest)
+    wide = ", ".join(f"{part.name} {least[part.converged]}{part.spread:.0f}x" for part in widest)
     lines.append(f"worst conditioned parts, by their largest curvature over the root mean square: {wide}")
     return "\n".join(lines)
 

@@ -150,7 +150,8 @@ class Scaled:
     """D A D of an operator A and a diagonal or block-diagonal symmetric D: the preconditioned Hessian for D = P^-1/2.
 
     It has the eigenvalues of P^-1 H, the matrix by which the stability of preconditioned descent is decided (Cohen et
-    al. 2022, section 3).
+    al. 2022, section 3). Where the scale is a Preconditioner of an optimizer that adds its weight decay to the
+    gradient, A has that decay, too, for what is descended bends by it.
     """
 
     def __init__(self, operator: Operator, scale: Callable[[Tensor], Tensor]) -> None:
@@ -170,7 +171,10 @@ class Scaled:
         return self.scale(self.operator.guess())
 
     def __matmul__(self, vector: Tensor) -> Tensor:
-        return self.scale(self.operator @ self.scale(vector))
+        along = self.scale(vector)
+        bent = self.operator @ along
+        decayed: Callable[[Tensor], Tensor] | None = getattr(self.scale, "decayed", None)
+        return self.scale(bent if decayed is None else bent + decayed(along))
 
 
 def _precise(parameters: Sequence[Tensor]) -> torch.dtype:

@@ -12,7 +12,7 @@ LEAST, LEAST_WARM = 5, 4                                                # produc
 HOLD = 6                                                                # more, through which it must stand
 NOISE = 1.0                                                             # of chance in a start, against its length
 FLAT = "curvature: the Hessian is zero here: the loss is constant or linear, or like ReLU in pieces, around the weights"
-ONCE = 0.1                                                              # of a vector left: it is not cleaned again
+CLEAN = 0.1                                                             # of a vector left: it is not cleaned again
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ class _Krylov:
         here = self.basis[: self.count + 1]
         row = here @ product
         product = product - row @ here
-        if float(product.norm()) < ONCE * whole:                        # rounding shows in what is left
+        if float(product.norm()) < CLEAN * whole:                        # rounding shows in what is left
             again = here @ product
             product, row = product - again @ here, row + again
         column = row.double().cpu()

@@ -9,7 +9,7 @@ import torch
 
 from omni.progress import progress
 from omni.train.curvature.hessian import CurvatureError, FlatError, Hessian, Operator, Scaled
-from omni.train.curvature.lanczos import UnconvergedError, top_eigenvalue
+from omni.train.curvature.lanczos import Eigenpair, UnconvergedError, top_eigenvalue
 from omni.train.curvature.running import preconditioner_of
 from omni.train.curvature.spectrum import signs
 from omni.train.data.loader import Loader, Share
@@ -81,5 +81,16 @@ def _condition(part: Operator) -> tuple[float, float, float, bool]:
         top, sure = top_eigenvalue(part, TOLERANCE, MOST, hold=HOLD), True
     except UnconvergedError as error:
         top, sure = error.best, False
-    square = float((part @ signs(part, torch.Generator().manual_seed(0))).square().mean())
-    return top.value, top.error, top.value / math.sqrt(square) if square else math.inf, sure
+    return top.value, top.error, top.value / root_mean_square(part, top), sure
+
+
+def root_mean_square(operator: Operator, top: Eigenpair, seed: int = 0) -> float:
+    """Of all eigenvalues, from one product with a random vector.
+
+    The part of the trace of the square that the known vector has is exact, and chance decides about the rest alone
+    (Meyer et al. 2021): of that vector a random one has much or little.
+    """
+    chance = signs(operator, torch.Generator().manual_seed(seed))
+    rest = chance - (top.vector @ chance) * top.vector
+    known = top.value**2 + top.residual**2                              # |A v|^2
+    return math.sqrt((known + float((operator @ rest).square().sum())) / operator.size)

@@ -32,11 +32,13 @@ STEEPEST = COEFFICIENTS[0] ** ITERATIONS                                # most b
 class Preconditioner:
     """roots: of each of the parameters, P^-1/2 / threshold^1/2 at its rate, 0 where that is 0
     threshold: of the first that moves, infinite where none does
+    decays: weight decay of each that the optimizer adds to its gradient, as SGD, RMSprop and Adam do and AdamW does not
     """
 
     roots: Sequence[Root]
     parameters: Sequence[Tensor]
     threshold: float
+    decays: Sequence[float]
 
     def __call__(self, vector: Tensor) -> Tensor:
         """Scale a flat vector [size]."""
@@ -46,9 +48,15 @@ class Preconditioner:
             for root, piece, parameter in zip(self.roots, pieces, self.parameters, strict=True)
         ])  # fmt: skip
 
+    def decayed(self, vector: Tensor) -> Tensor:
+        """The product of a flat vector [size] with the curvature of the decay that is added to gradients."""
+        pieces = vector.split([parameter.numel() for parameter in self.parameters])
+        return torch.cat([decay * piece for decay, piece in zip(self.decays, pieces, strict=True)])
+
     def block(self, first: int, last: int) -> "Preconditioner":
         """That of parameters `first` to before `last`, as `Hessian.block`."""
-        return replace(self, roots=self.roots[first:last], parameters=self.parameters[first:last])
+        part = slice(first, last)
+        return replace(self, roots=self.roots[part], parameters=self.parameters[part], decays=self.decays[part])
 
     @classmethod
     def of(
@@ -63,7 +71,7 @@ class Preconditioner:
         limits = [_threshold(*each) / kept for each in zip(states, groups, strict=True)]
         roots = [_root(*each) for each in zip(parameters, states, groups, limits, strict=True)]
         moving = next(filter(math.isfinite, limits), math.inf)
-        return cls(roots, list(parameters), moving)
+        return cls(roots, list(parameters), moving, [_added(*each) for each in zip(states, groups, strict=True)])
 
     @classmethod
     def of_optimizer(
@@ -173,16 +181,23 @@ def _muon(momentum: Tensor, rows: Sequence[int], limit: float) -> Root:
     return multiply
 
 
+def _added(state: State, group: State) -> float:
+    """The weight decay that becomes part of the gradient: that of SGD, RMSprop and Adam, but not of their kin."""
+    alone = any(kind in state for kind in ("momentum", "row_var", "variance"))  # Muon, Adafactor
+    if alone or ("exp_avg_sq" in state and group.get("decoupled_weight_decay", True)):
+        return 0.0
+    return float(group.get("weight_decay", 0.0))
+
+
 def _threshold(state: State, group: State) -> float:
     lr, decay = float(group["lr"]), float(group.get("weight_decay", 0.0))
     if "momentum" in state:
         return threshold(lr, group["momentum"], "nesterov-ema", decay)
     if "exp_avg_sq" in state:
-        decoupled = group.get("decoupled_weight_decay", True)           # AdamW's; Adam's is in the loss
-        return threshold(lr, group["betas"][0], "ema", decay if decoupled else 0.0)
+        return threshold(lr, group["betas"][0], "ema", 0.0 if _added(state, group) else decay)
     if "row_var" in state or "variance" in state:
         return threshold(min(lr, float(state["step"]) ** -0.5), 0.0, "ema", decay)
-    momentum = float(group.get("momentum", 0.0))                        # the decay of SGD and RMSprop is in the loss
+    momentum = float(group.get("momentum", 0.0))
     if group.get("nesterov"):
         return threshold(lr, momentum, "nesterov")
     dampening = float(group.get("dampening", 0.0)) if momentum else 0.0  # torch has none without momentum

@@ -1,5 +1,6 @@
 """The curvature of a run while it goes: a fixed batch, looked at every so many steps by all processes together."""
 
+import itertools
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 TOLERANCE = 0.05                                                        # of the eigenvalue: a monitor's accuracy
 MOST, BASIS = 24, 6                                                     # products, and vectors in memory
 ALARM = 2.0                                                             # times the threshold
+FIRST = 4                                                               # step; P is made of too few gradients before
 
 
 class StoppedError(Exception):
@@ -73,7 +75,7 @@ class Probe:
         """
         self.stop: Callable[[], bool] = lambda: False                   # asked before each sum over the processes
         self.recipe, self.engine, self.optimizer, self.batch, self.weigher = recipe, engine, optimizer, batch, weigher
-        # the gradient's record, for speed; those of many micro-batches would take more memory than training does
+        # the gradient's record, for speed; those of several rows would take more memory than training does
         self.keep = not recipe.activation_checkpointing and len(batch.micro) == 1
         self.parameters = {n: p for n, p in engine.module.model.named_parameters() if p.requires_grad}
         self.last: dict[str, Tensor] = {}
@@ -110,9 +112,15 @@ class Probe:
         if recipe.monitor.rows > recipe.batch.rows:
             raise InputError(f"monitor.rows: {recipe.monitor.rows} is above batch.rows={recipe.batch.rows}; a look at"
                              " one row is usual")  # fmt: skip
-        share = Share(recipe.monitor.rows, loader.share.micro, loader.share.rank, loader.share.world)
+        share = Share(recipe.monitor.rows, 1, loader.share.rank, loader.share.world)
         batch = Loader(loader.data, loader.order, share, read=loader.read).batch(0)
         return cls(recipe, engine, optimizer, batch, weigher)
+
+    def due(self, step: int) -> bool:
+        """Whether to look after this step: every so many, and until then after 4, 8, 16 ..., since a rate that is too
+        high mostly shows in a run's first steps (Gilmer et al. 2021)."""
+        every = self.recipe.monitor.curvature
+        return step % every == 0 or (FIRST <= step < every and step.bit_count() == 1)
 
     def report(self, stages: Stages, step: int, norm: float, stop: Callable[[], bool]) -> dict[str, Any] | None:
         """A look's record after `step` steps, as log.jsonl has it; with `warning` or `note` where there is something
@@ -121,7 +129,8 @@ class Probe:
         stop: whether this process is to stop, so that the look is to be given up
         """
         self.stop = stop
-        rates = [stages.factor(at) for at in range(step - 1, step + self.recipe.monitor.curvature)]
+        following = next(filter(self.due, itertools.count(step + 1)))
+        rates = [stages.factor(at) for at in range(step - 1, following)]
         try:
             record = {"step": step, **self.look(norm).record(max(rates) / rates[0] if rates[0] else 0.0)}
         except StoppedError:

@@ -17,10 +17,8 @@ def fixup(branches: Sequence[Sequence[nn.Linear | nn.Conv2d]], head: nn.Linear |
     for layers in branches:
         if len(layers) < 2:
             raise ValueError("fixup: a branch needs at least two layers with weights")
-        *inner, last = layers
-        for layer in inner:
+        for layer in layers[:-1]:
             layer.weight.mul_(len(branches) ** (-1 / (2 * len(layers) - 2)))
-        nn.init.zeros_(last.weight)
     for layer in [*(layers[-1] for layers in branches), *([head] if head is not None else [])]:
         nn.init.zeros_(layer.weight)
         if layer.bias is not None:

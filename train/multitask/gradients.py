@@ -42,15 +42,18 @@ class Gramian:
         if len(groups) == 1:
             return self._at_once(losses, shared, own)
         products = torch.stack([products_of(rows_of(losses, group)) for group in groups]).sum(dim=0)
-        weights = self.weighting(checked(products))
+        weights = self._weigh(products)
         _add_plain(losses, own)
         _add(shared, torch.autograd.grad(weights @ torch.stack(list(losses)), shared, materialize_grads=True))
         return weights
 
+    def _weigh(self, products: Tensor) -> Tensor:
+        return weighed(checked(products), lambda among, _: self.weighting(among))
+
     def _at_once(self, losses: Sequence[Tensor], shared: Sequence[Tensor], own: Sequence[Tensor]) -> Tensor:
         both = [*shared, *own]
         rows = [torch.autograd.grad(one, both, retain_graph=True, materialize_grads=True) for one in losses]
-        weights = self.weighting(checked(products_of([row[: len(shared)] for row in rows])))
+        weights = self._weigh(products_of([row[: len(shared)] for row in rows]))
         scales = weights.tolist()
         for at, parameter in enumerate(both):
             pairs = zip(rows, scales if at < len(shared) else [1.0] * len(rows), strict=True)
@@ -61,7 +64,7 @@ class Gramian:
         self, losses: Sequence[Tensor], shared: Sequence[Tensor], own: Sequence[Tensor], features: Sequence[Tensor]
     ) -> Tensor:
         rows = rows_of(losses, features)
-        weights = self.weighting(checked(products_of(rows)))
+        weights = self._weigh(products_of(rows))
         _add_plain(losses, own)
         scales = weights.tolist()
         along = [_weighted(list(zip(column, scales, strict=True))) for column in zip(*rows, strict=True)]
@@ -102,6 +105,21 @@ class Elementwise:
         return found
 
 
+def weighed(products: Tensor, weighting: Callable[[Tensor, list[int]], Tensor]) -> Tensor:
+    """Weights of the tasks, [tasks], by the products of their gradients, [tasks, tasks].
+
+    A task without a gradient, which every direction suits, takes no part, or rules would stand still for it: its weight
+    is one, and so is that of a task alone. weighting: of products and the numbers of the tasks that they are of
+    """
+    moving = products.diagonal().nonzero().flatten().tolist()
+    if len(moving) < 2:
+        return torch.ones_like(products[0])
+    found = weighting(products[moving][:, moving], moving)
+    weights = torch.ones(len(products), dtype=found.dtype, device=found.device)
+    weights[moving] = found
+    return weights
+
+
 def divided(parameters: Sequence[Tensor], most: int) -> Iterator[list[Tensor]]:
     """Consecutive groups of at most `most` numbers, or of a single parameter with more."""
     group: list[Tensor] = []
@@ -131,6 +149,8 @@ def check_losses(losses: Sequence[Tensor], shared: Sequence[Tensor] | None = Non
         raise InputError(f"multitask: {len(losses)} losses for a method that was made for {tasks} tasks")
     if shape := next((list(one.shape) for one in losses if one.dim()), None):
         raise InputError(f"multitask: a loss of shape {shape} is no number; use its mean")
+    if (constant := next((at for at, one in enumerate(losses) if not one.requires_grad), None)) is not None:
+        raise InputError(f"multitask: loss {constant} depends on nothing that is trained; is it detached?")
     if shared is not None and not (shared and all(one.requires_grad for one in shared)):
         raise InputError("multitask: shared must be parameters that all tasks use and that are trained, one at least")
 
@@ -163,7 +183,7 @@ def _weighted(pairs: Sequence[tuple[Tensor, float]]) -> Tensor:
 def _add_plain(losses: Sequence[Tensor], own: Sequence[Tensor]) -> None:
     """Those of single tasks get the gradient of the plain sum; the graph stays."""
     if own:
-        _add(own, torch.autograd.grad(torch.stack(list(losses)).sum(), own, retain_graph=True))
+        _add(own, torch.autograd.grad(torch.stack(list(losses)).sum(), own, retain_graph=True, materialize_grads=True))
 
 
 def _add(parameters: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:

@@ -127,8 +127,6 @@ def _nash() -> Callable[[Tensor], Tensor]:
 
     def weigh(products: Tensor) -> Tensor:
         tasks = len(products)
-        if not bool(products.any()):                                    # nothing to bargain for
-            return torch.ones_like(products[0])
         solver = solvers.setdefault(tasks, NashMTL(n_tasks=tasks)).weighting
         solver.prvs_alpha = np.ones(tasks, dtype=np.float32)
         values, vectors = torch.linalg.eigh(products)

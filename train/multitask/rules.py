@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from omni.train.multitask.by_task import Gradients
-from omni.train.multitask.gradients import Elementwise, Gramian
+from omni.train.multitask.gradients import Elementwise, Gramian, weighed
 from omni.train.multitask.learnt import Learnt
 from omni.train.multitask.losses import GradNorm, dirichlet, temperature_weights
 from omni.train.multitask.methods import SCALES, method, scale
@@ -138,10 +138,10 @@ class FromProducts(Rule):
         products = tasks.products(tasks.parameters)
         if not bool(products.isfinite().all()):                         # no step: the guard refuses it
             return torch.ones(len(tasks.here))
-        return self.weigh_by(products, tasks.here)
+        return weighed(products, lambda among, moving: self.weigh_by(among, [tasks.here[at] for at in moving]))
 
     def weigh_by(self, products: Tensor, here: Sequence[int]) -> Tensor:
-        """From finite products of two tasks or more."""
+        """From finite products of two tasks or more that have a gradient."""
         weights: Tensor = self.weighting(products)
         return weights
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from omni.train.curvature import Scaled, UnconvergedError, hutch_plus_plus, power_iteration, top_eigenvalue
 from omni.train.curvature.lanczos import bound
+from omni.train.curvature.parts import root_mean_square
 
 
 class Matrix:
@@ -25,7 +26,7 @@ class Matrix:
 
 @given(st.integers(0, 10_000), st.integers(2, 60))
 @settings(max_examples=25, deadline=None)
-def test_the_error_bound_holds(seed: int, size: int) -> None:
+def test_an_eigenvalue_lies_within_the_residual(seed: int, size: int) -> None:
     """For any symmetric matrix, with a small basis that has to be restarted and a start that misleads."""
     torch.manual_seed(seed)
     matrix = torch.randn(size, size, dtype=torch.float64)
@@ -152,3 +153,15 @@ def test_an_eigenvalue_that_hides_is_not_missed() -> None:
     with pytest.raises(UnconvergedError, match="without the further ones through which it must stand") as caught:
         top_eigenvalue(felt, 0.05, one.products, basis=6, seed=missed[0])
     assert caught.value.best.error <= 0.05 * caught.value.best.value
+
+
+@pytest.mark.parametrize("lead", [1.0, 30.0, 1000.0])
+def test_one_product_tells_the_root_mean_square_of_all(lead: float) -> None:
+    """Of 500 eigenvalues, however far the largest lies above the others, and whatever is drawn."""
+    torch.manual_seed(0)
+    basis = torch.linalg.qr(torch.randn(500, 500, dtype=torch.float64))[0]
+    values = torch.cat([torch.rand(499, dtype=torch.float64), torch.tensor([lead], dtype=torch.float64)])
+    matrix = Matrix(basis * values @ basis.T)
+    top = top_eigenvalue(matrix, 0.1)
+    for seed in range(30):
+        assert root_mean_square(matrix, top, seed) == pytest.approx(float(values.square().mean().sqrt()), rel=0.15)

@@ -170,7 +170,18 @@ def test_other_optimizers_and_memory(recipe_file: Path, tmp_path: Path) -> None:
     assert len(looks(tmp_path / "adafactor")) == 2
 
 
-def test_a_rate_that_is_too_high_is_told_before_it_diverges(
+def test_a_rate_that_is_too_high_is_told_before_it_diverges(recipe_file: Path, tmp_path: Path) -> None:
+    """However seldom the recipe looks: after 4, 8, 16 ... steps, too."""
+    free = {"optimizer__lr": "3.0", "optimizer__clip": "0", "faults__spike": "0", "schedule__steps": "40"}
+    seldom = {"monitor__curvature": "100", "schedule__warmup": "30"}
+    watched(recipe_file, tmp_path, zero="0", **{**CONSTANT, **free, **seldom})
+    assert [record["step"] for record in looks(tmp_path)] == [4, 8, 16, 32]
+    told = next(record["step"] for record in looks(tmp_path) if "may diverge" in record.get("warning", ""))
+    trained = [record for record in read_log(tmp_path) if record["kind"] == "train"]
+    assert told < next(record["step"] for record in trained if record["loss"] > 2 * trained[0]["loss"])
+
+
+def test_a_warning_is_wherever_one_looks(
     recipe_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """On stderr, in the log, in the plot and in the report."""

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from omni.train.curvature import Preconditioner, threshold
+from omni.train.curvature import Hessian, Preconditioner, Scaled, threshold, top_eigenvalue
 
 KINDS = st.sampled_from(["ema", "heavy-ball", "nesterov", "nesterov-ema"])
 
@@ -80,13 +80,41 @@ def test_adam_of_torch_is_stable_up_to_its_threshold(kind: Any, step: int, b1: f
         assert (float(x.detach().abs()) < 1e-20) == stable
 
 
-def test_decay_in_the_loss_moves_no_threshold() -> None:
-    state = [{"exp_avg_sq": torch.ones(1), "step": 3}]
-    group: dict[str, Any] = {"lr": 0.1, "betas": (0.9, 0.99), "eps": 0.0}
-    for kind, share in ((torch.optim.Adam, 1.0), (torch.optim.AdamW, 0.95)):
-        made = kind([torch.zeros(1)], weight_decay=1.0).param_groups[0]
-        found = Preconditioner.of([torch.zeros(1)], state, [{**made, **group}]).threshold
-        assert found == pytest.approx(share * threshold(0.1, 0.9))
+@pytest.mark.parametrize(
+    ("kind", "chosen"),
+    [
+        (torch.optim.SGD, {}),
+        (torch.optim.SGD, {"momentum": 0.9}),
+        (torch.optim.RMSprop, {"eps": 1.0}),
+        (torch.optim.Adam, {"eps": 1.0}),
+    ],
+)
+def test_decay_that_is_added_to_the_gradient_bends_as_the_loss_does(kind: Any, chosen: dict[str, Any]) -> None:
+    """On a x^2 / 2 for which both together are a little less and a little more than is stable."""
+    for share, stable in ((0.97, True), (1.03, False)):
+        x = torch.full((1,), 1e-20, dtype=torch.float64, requires_grad=True)
+        optimizer = kind([x], lr=0.1, weight_decay=4.0, **chosen)
+        for _ in range(200 if kind is torch.optim.Adam else 1):         # until the bias of Adam's momentum is gone
+            x.grad = torch.zeros_like(x)
+            optimizer.step()
+        with torch.no_grad():
+            x.fill_(1e-20)
+        scale = Preconditioner.of_optimizer(optimizer)
+        bend = share / float(scale(scale(torch.ones(1, dtype=torch.float64)))) - 4.0
+        ratio = top_eigenvalue(Scaled(Hessian([lambda x=x, bend=bend: (bend * x**2 / 2).sum()], [x]), scale)).value
+        assert ratio == pytest.approx(share)
+        for _ in range(300):
+            x.grad = bend * x.detach()
+            optimizer.step()
+        assert (float(x.detach().abs()) < 1e-20) == stable
+
+
+def test_decay_beside_the_gradient_lowers_the_threshold() -> None:
+    x = torch.ones(1, requires_grad=True)
+    optimizer = torch.optim.AdamW([x], lr=0.1, weight_decay=1.0)
+    x.grad = torch.ones(1)
+    optimizer.step()
+    assert Preconditioner.of_optimizer(optimizer).threshold == pytest.approx(0.95 * threshold(0.1, 0.9))
 
 
 @pytest.mark.parametrize(("decay", "step"), [(0.0, 1), (0.9, 3)])

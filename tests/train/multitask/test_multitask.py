@@ -130,6 +130,30 @@ def test_scalarization_is_a_weighted_sum(weights: list[float]) -> None:
     assert x.grad is not None and torch.allclose(x.grad, 2 * x.detach() * torch.tensor(weights), rtol=1e-5)
 
 
+RULES = ("mgda", "pcgrad", "imtl-g", "gradvac", "cagrad", "nash-mtl")    # by products of gradients
+
+
+@pytest.mark.parametrize("name", [*RULES, "graddrop", "gradnorm", "scalarization"])
+@pytest.mark.parametrize("most", [10**9, 3])
+def test_a_parameter_that_no_task_uses_is_left_alone(name: str, most: int) -> None:
+    x, unused = torch.ones(3, requires_grad=True), torch.ones(2, requires_grad=True)
+    method(name, 2, most=most).backward([x.square().sum(), x.sum()], [x], [unused])
+    assert x.grad is not None and bool(x.grad.all())
+    assert unused.grad is None or not bool(unused.grad.any())
+
+
+@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("most", [10**9, 2])
+def test_a_task_without_a_gradient_does_not_hold_the_others_back(name: str, most: int) -> None:
+    """They are weighed as without it, and one that is left alone counts wholly."""
+    x, done = torch.tensor([1.0, -2.0], requires_grad=True), torch.zeros(2, requires_grad=True)
+    weights = method(name, 3, most=most).backward([x[0] ** 2 - x[1], done.square().sum(), x.square().sum()], [x, done])
+    other = method(name, 2, most=most).backward([x[0] ** 2 - x[1], x.square().sum()], [x, done])
+    assert weights.tolist() == pytest.approx([float(other[0]), 1.0, float(other[1])])
+    weights = method(name, 2, most=most).backward([done.square().sum(), x.square().sum()], [x, done])
+    assert weights.tolist() == [1, 1]
+
+
 def test_gradnorm_moves_weights_against_the_norms() -> None:
     """One step by hand: Adam's first step is lr against the sign of the slope (Chen et al. 2018, algorithm 1)."""
     w = torch.ones(2, requires_grad=True)
@@ -196,6 +220,8 @@ def test_losses_that_cannot_be_combined_are_refused(name: str) -> None:
         method(name, 2).backward([], [x])
     with pytest.raises(InputError, match=r"a loss of shape \[3\] is no number"):
         method(name, 2).backward([x.sum(), x.square()], [x])
+    with pytest.raises(InputError, match="loss 1 depends on nothing that is trained; is it detached"):
+        method(name, 2).backward([x.sum(), x.sum().detach()], [x])
     if name in ("scalarization", "gradnorm", "imtl-l", "uncertainty"):
         with pytest.raises(InputError, match="3 losses for a method that was made for 2 tasks"):
             method(name, 2).backward([x.sum()] * 3, [x])
