@@ -36,17 +36,21 @@ statistics below towards 0. One that ends early, since its loss passes 10^4 or h
 where it ends before it, an arrival.
 
 Claims. Late ratio in 0.9 to 1.1, mean over seeds, for each setting but b2 0.999, cross-entropy, batches and decay;
-beside it, in how many seeds it lies there. Arrival: the mean over seeds of the log of the arrival of b2 0.999 over
-that of 0.99, and of that with cross-entropy over that with mean squared error, above 0. Batches: the mean over seeds of
-the log of late ratio full over 256, and of 256 over 32, above 0. Slow b2: the log of late ratio of b2 0.99 over 0.999
-above 0. Rising curvature: the log of late raw sharpness over that of the first look with a ratio of 0.9, above 0 for
-Adam, and within -0.1 to 0.1 for gradient descent. Warmup over the first fifth: late ratio in 0.9 to 1.1 all the same.
-Decay to a tenth over the second half: the log of late preconditioned sharpness over that in the middle of the run
-above 0.
+beside it, in how many seeds it lies there. Arrival: the mean over seeds of the log of the arrival of b2 0.999 over that
+of 0.99, and of that with cross-entropy over that with mean squared error, above 0. Batches: the mean over seeds of the
+log of late ratio full over 256, and of 256 over 32, above 0. Slow b2: the log of late ratio of b2 0.99 over 0.999 above
+0. Rising curvature: the log of late raw sharpness over that of the first look with a ratio of 0.9, above 0 for Adam;
+over that of the first with a ratio of 1, within -0.1 to 0.1 for gradient descent. Warmup over the first fifth: late
+ratio in 0.9 to 1.1 all the same. Decay to a tenth over the second half: the log of late preconditioned sharpness over
+that in the middle of the run above 0.
 
 After a first full run these were added: Adam's rate of 0.01, b1 of 0.95 and cross-entropy (a pilot each, seed 100: the
 first two came to their thresholds, cross-entropy's ratio fell from the start), the arrivals and the counts of seeds.
 In that run b2 0.999 could be seen to arrive late.
+
+On 29 November 2026 the claim on gradient descent was changed: its sharpness is that over the threshold times a
+constant, so that from a ratio of 0.9 on it rises by 0.105 where it comes to its threshold exactly, more than the 0.1
+that was allowed (that run gave 0.085 [0.069, 0.102]). Since then it is counted from the first look at or above 1.
 """
 
 BASE = {"problem": "mlp", "optimizer": "adam", "lr": 0.001, "b1": 0.9, "b2": 0.99, "batch": 0, "schedule": "constant"}
@@ -104,10 +108,10 @@ def late(result: Result, key: str = "ratio") -> float:
     return statistics.median(values) if values else math.nan
 
 
-def _first(result: Result) -> int:
-    """The first look at the threshold."""
+def _first(result: Result, least: float = REACHED) -> int:
+    """The first look at the threshold, or at this share of it."""
     ratios = result.values["ratio"]
-    return next((at for at, ratio in enumerate(ratios) if ratio >= REACHED), len(ratios))
+    return next((at for at, ratio in enumerate(ratios) if ratio >= least), len(ratios))
 
 
 def arrival(result: Result) -> float:
@@ -139,13 +143,11 @@ def judge(results: Results) -> list[Claim]:
     for above, below in (("adam", "batch 256"), ("batch 256", "batch 32"), ("adam", "b2 0.999")):
         words = f"{above if above != 'adam' else 'adam on all examples'} runs nearer to it than {below}"
         claims.append(Claim.above(words, "log ratio of late ratios", _logs(of[above], of[below]), 0.0))
-    rising = {name: mean([_rise(one) for one in of[name]]) for name in ("adam", "gradient descent")}
-    words = "the raw sharpness {} while {} stays at its threshold"
-    claims.append(Claim.above(words.format("rises", "adam"), "log of late over first", rising["adam"], 0.0))
-    still = rising["gradient descent"]
-    claims.append(
-        Claim.within(words.format("does not rise", "gradient descent"), "log of late over first", still, -0.1, 0.1)
-    )
+    words, statistic = "the raw sharpness {} while {} stays at its threshold", "log of late over first"
+    rising = mean([_rise(one, REACHED) for one in of["adam"]])
+    claims.append(Claim.above(words.format("rises", "adam"), statistic, rising, 0.0))
+    still = mean([_rise(one, 1.0) for one in of["gradient descent"]])
+    claims.append(Claim.within(words.format("does not rise", "gradient descent"), statistic, still, -0.1, 0.1))
     follows = mean([_against_middle(one) for one in of["decay"]])
     claims.append(Claim.above("a falling rate lets the curvature rise", "log of late over middle", follows, 0.0))
     return claims
@@ -156,8 +158,8 @@ def _logs(above: Sequence[Result], below: Sequence[Result]) -> Estimate:
     return mean([math.log(late(one) / late(other)) for one, other in pairs])
 
 
-def _rise(result: Result) -> float:
-    first, sharpness = _first(result), result.values["sharpness"]
+def _rise(result: Result, least: float) -> float:
+    first, sharpness = _first(result, least), result.values["sharpness"]
     return math.log(late(result, "sharpness") / sharpness[first]) if first < len(sharpness) else math.nan
 
 

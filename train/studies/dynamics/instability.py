@@ -206,7 +206,8 @@ def plot(results: Results, folder: Path) -> Mapping[str, Path]:
 def tables(results: Results) -> dict[str, Table]:
     """How the sharpness goes early in training, at the highest rate that trains: medians of the seeds that do."""
     marks, of = [str(step) for step in (*MARKS, results[0].params["steps"])], _alone(results)
-    head = ["remedy", "seeds", "rate", "none diverges there", *(f"step {step}" for step in marks), "looks unconverged"]
+    without = "runs without it that diverge there"
+    head = ["remedy", "seeds", "rate", without, *(f"step {step}" for step in marks), "looks unconverged"]
     rows: list[list[str]] = [head]
     lost = {(one.seed, one.params["lr"]) for one in of["none"] if one.values["loss"] is None}
     for remedy, runs in of.items():

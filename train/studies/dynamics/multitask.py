@@ -181,13 +181,10 @@ def spread(by_rate: Sequence[Sequence[float]], seeds: Sequence[int]) -> float:
 
 def judge(results: Results) -> list[Claim]:
     best = chosen(results)
-    fronts = [[list(one.values["test"]) for one in runs] for (_, weight), runs in best.items() if weight is not None]
-    count = len(fronts[0])
-    deviation = statistics.median(statistics.stdev(sum(losses) / 2 for losses in one) for one in fronts)
-    claims = []
+    fronts, deviation = _fronts(best)
+    count, claims = len(fronts[0]), []
     for name in _methods(results):
-        losses = [list(one.values["test"]) for one in best[(name, None)]]
-        found = estimate(partial(gain, fronts, losses), count, deviation)
+        found = estimate(partial(gain, fronts, _tests(best[(name, None)])), count, deviation)
         claims.append(Claim.below(f"{name} does not beat weighted sums", "gain in seed deviations", found, 2.0))
     even = [one for one in results if one.params["weight"] == 0.5]
     rates = sorted({one.params["lr"] for one in even})
@@ -200,6 +197,16 @@ def judge(results: Results) -> list[Claim]:
     logs = [math.log(sum(one.values["end"]) / sum(one.values["test"])) for one in late]
     claims.append(Claim.above("stopping on validation matters", "log of end over best", mean(logs), 0.0))
     return claims
+
+
+def _tests(runs: Sequence[Result]) -> Losses:
+    return [list(one.values["test"]) for one in runs]
+
+
+def _fronts(best: Mapping[tuple[str, float | None], Sequence[Result]]) -> tuple[list[Losses], float]:
+    """Of every weighted sum the losses, and the seed deviation."""
+    fronts = [_tests(runs) for (_, weight), runs in best.items() if weight is not None]
+    return fronts, statistics.median(statistics.stdev(sum(losses) / 2 for losses in one) for one in fronts)
 
 
 def _methods(results: Results) -> list[str]:
@@ -226,7 +233,12 @@ def plot(
 
 
 def tables(results: Results) -> dict[str, Table]:
-    """What each way costs: optimizer steps a second of processor time, on one thread, the median of its runs."""
+    """What each way costs, and what weighted sums seem to be worth where they are tried at one rate."""
+    return {"Cost of a step": _costs(results), "Weighted sums at one rate, methods at their best": _sparse(results)}
+
+
+def _costs(results: Results) -> Table:
+    """Optimizer steps a second of processor time, on one thread, the median of a way's runs."""
     rates: dict[str, list[float]] = {}
     for one in results:
         rates.setdefault(one.params["method"], []).append(one.values["per_second"])
@@ -234,7 +246,21 @@ def tables(results: Results) -> dict[str, Table]:
     plain = medians["scalarization"]
     ordered = sorted(medians.items(), key=lambda pair: -pair[1])
     rows = [(name, f"{rate:.0f}", f"{plain / rate:.2f}") for name, rate in ordered]
-    return {"Cost of a step": [("method", "steps per second", "time against weighted sums"), *rows]}
+    return [("method", "steps per second", "time against weighted sums"), *rows]
+
+
+def _sparse(results: Results) -> Table:
+    """How many methods would have seemed to beat the sums, had their grid had one rate."""
+    best = chosen(results)
+    deviation, names = _fronts(best)[1], _methods(results)
+    rows: list[Sequence[str]] = [("rate of the sums", "methods above 2 seed deviations", "least gain", "largest")]
+    for rate in sorted({one.params["lr"] for one in results}):
+        there = chosen([one for one in results if one.params["lr"] == rate and one.params["weight"] is not None])
+        fronts = _fronts(there)[0]
+        found = [gain(fronts, _tests(best[name, None]), range(len(fronts[0]))) / deviation for name in names]
+        above = sum(one > 2 for one in found)
+        rows.append((f"{rate:g}", f"{above} of {len(found)}", f"{min(found):.2g}", f"{max(found):.2g}"))
+    return rows
 
 
 STUDY = Study(

@@ -74,7 +74,7 @@ def draw_together(results: Results, path: Path) -> None:
     names = [" and ".join(row) or "none" for row in rows]
     least, most = min(map(min, rates)), max(map(max, rates))
     columns, label = ["neither", "warmup", "clipping", "both"], "highest rate that trains"
-    phases(names, columns, rates, "learning rate and gradient", path, label=label, bounds=(least / 2, most))
+    phases(names, columns, rates, "what is done to the steps", path, label=label, bounds=(least / 2, most))
 
 
 def draw_paths(of: Mapping[str, Sequence[Result]], path: Path) -> None:
