@@ -227,7 +227,10 @@ def _load(path: Path) -> "dict[str, Fit]":
     from omni.files import read_json
     from omni.train.scaling import Fit
 
-    saved = read_json(path)
+    try:
+        saved = read_json(path)
+    except InputError as error:
+        raise InputError(f"{error}; FIT is what `omni scaling fit` wrote") from None
     try:
         fits = {task: Fit.of_json(fields) for task, fields in saved.items()}
     except (AttributeError, KeyError, TypeError, ValueError):

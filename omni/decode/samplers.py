@@ -55,6 +55,8 @@ class Sampler:
             raise InputError(f"top_p={self.top_p!r}: must lie in 0 < p <= 1; use 1 to keep every id")
         if not (isinstance(self.epsilon, Real) and 0 <= self.epsilon < 1):
             raise InputError(f"epsilon={self.epsilon!r}: must lie in 0 <= epsilon < 1; use 0.02 or so, 0 for off")
+        if not isinstance(self.filter_first, bool):
+            raise InputError(f"filter_first={self.filter_first!r}: must be True or False")
 
     @property
     def greedy(self) -> bool:

@@ -100,6 +100,7 @@ def test_the_strictest_settings_are_greedy(sampler: Sampler) -> None:
     ("field", "value"),
     [("temperature", -0.1), ("temperature", float("nan")), ("temperature", float("inf")), ("top_k", -1),
      ("top_k", 2.5), ("top_p", 0.0), ("top_p", 1.1), ("top_p", float("nan")), ("epsilon", 1.0), ("epsilon", -0.1),
+     ("filter_first", "no"),
      *((field, value) for field in ("temperature", "top_k", "top_p", "epsilon") for value in ("a", None))],
 )  # fmt: skip
 def test_a_setting_out_of_range_is_named_with_its_mend(field: str, value: Any) -> None:

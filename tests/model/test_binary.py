@@ -105,7 +105,7 @@ def test_packing_keeps_every_sign(rows: int, cols: int, seed: int) -> None:
     torch.testing.assert_close(unpack(bits, scale, cols), binarized(weight))
 
 
-def test_a_packed_model_is_the_same_and_sixteen_times_smaller(tmp_path: Path) -> None:
+def test_a_packed_model_is_the_same_and_its_signs_are_sixteen_times_smaller(tmp_path: Path) -> None:
     model = built(replace(SHAPE, d_model=256, d_ff=512))
     save_file(pack_state(model), tmp_path / "packed.safetensors")
     again = built(replace(SHAPE, d_model=256, d_ff=512))

@@ -12,19 +12,23 @@ from omni.train.scaling.laws import LAWS, Columns, weights_of
 FLAT = 1e-12                                                            # slope of losses that do not change
 
 
-def columns_of(points: Mapping[str, Any], name: str) -> dict[str, Vector]:
-    """The columns that a law needs, of one length. Raises InputError for what cannot be used."""
+def columns_of(points: Mapping[str, Any], name: str, mend: str) -> dict[str, Vector]:
+    """The columns that a law needs, of one length. Raises InputError for what cannot be used.
+
+    mend: what to do about one that is missing
+    """
     if not hasattr(points, "keys"):                                     # which frames have, that are no Mapping
         raise InputError(f"points: {type(points).__name__}; must be a data frame or a mapping of columns")
     law = LAWS[name]
     if why := missing(points, name):
-        raise InputError(f"{why}; give it, or fit another law")
+        raise InputError(f"{why}; {mend}")
     found = {column: numbers(points, column) for column in law.columns}
-    lengths = {len(values) for values in found.values()}
+    lengths = {column: len(values) for column, values in found.items()}
     if "loss" in points:
-        lengths.add(len(numbers(points, "loss")))
-    if len(lengths) > 1:
-        raise InputError(f"columns {', '.join(found)}, loss: must be equally long, not {sorted(lengths)}")
+        lengths["loss"] = len(numbers(points, "loss"))
+    if len(set(lengths.values())) > 1:
+        said = ", ".join(f"{column} {length}" for column, length in lengths.items())
+        raise InputError(f"columns must be equally long; rows: {said}")
     if "weight" in found:
         if (found["weight"] > 1).any():
             raise InputError("weight: must lie in 0 < p <= 1; give shares of the mixture, not per cent")

@@ -71,7 +71,7 @@ class Fit:
         Raises InputError for a missing column and for numbers that are not positive.
         """
         law = LAWS[self.law]
-        given = columns_of(columns, self.law)
+        given = columns_of(columns, self.law, "give it")
         return law.predict(law.chosen(self.parameters, self.fraction, given), given)
 
     def fractions(self) -> dict[float, float]:
@@ -115,7 +115,7 @@ def fit(points: Mapping[str, Any], law: str = "power", resamples: int = 0, seed:
     """
     _check_asked(law, resamples, seed)
     shape = LAWS[law]
-    given, loss = columns_of(points, law), numbers(points, "loss")
+    given, loss = columns_of(points, law, "give it, or fit another law"), numbers(points, "loss")
     names = shape.names(given)
     check_enough(law, given, len(names))
     units = {name: float(np.exp(np.log(given[name]).mean())) for name in shape.columns if name != "weight"}

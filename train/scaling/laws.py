@@ -31,7 +31,6 @@ class Law:
     curve:      (parameters by name, where to begin) -> c1, c2, c3 of the effective fraction, where the law has one
     """
 
-    title: str
     columns: Mapping[str, int]
     names: Callable[[Columns], list[str]]
     predict: Callable[[Vector, Columns], Vector]
@@ -83,8 +82,8 @@ def _power_rescale(theta: Vector, units: Mapping[str, float], columns: Columns) 
     return np.array([theta[0] * units["size"] ** theta[1], theta[1], theta[2]])
 
 
+# L(N) = beta N^-alpha + L_inf
 POWER = Law(
-    "L(N) = beta N^-alpha + L_inf",
     {"size": 3},
     lambda columns: ["beta", "alpha", "L_inf"],
     lambda theta, columns: _power_at(columns["size"], *_each(theta)),
@@ -122,8 +121,8 @@ def _joint_chosen(parameters: Parameters, shape: Shape | None, columns: Columns)
     return np.array([parameters["alpha"], parameters["L_inf"], *betas])
 
 
+# L(N; p) = beta_p N^-alpha + L_inf
 MULTILINGUAL = Law(
-    "L(N; p) = beta_p N^-alpha + L_inf",
     {"size": 2, "weight": 1},
     _joint_names,
     _joint_predict,
@@ -170,8 +169,8 @@ def _separate_chosen(parameters: Parameters, shape: Shape | None, columns: Colum
     return np.array([parameters[name] for name in names])
 
 
+# L_p(N) = beta_p N^-alpha_p + L_inf,p
 SEPARATE = Law(
-    "L_p(N) = beta_p N^-alpha_p + L_inf,p",
     {"size": 3, "weight": 1},
     _separate_names,
     _separate_predict,
@@ -201,8 +200,8 @@ def _data_rescale(theta: Vector, units: Mapping[str, float], columns: Columns) -
     return np.array([theta[0] * units["data"] ** theta[2], theta[1] / units["data"], theta[2]])
 
 
+# L(D) = alpha (1/D + C)^p
 DATA = Law(
-    "L(D) = alpha (1/D + C)^p",
     {"data": 3},
     lambda columns: ["alpha", "C", "p"],
     _data_predict,
@@ -234,8 +233,8 @@ def _sides_rescale(theta: Vector, units: Mapping[str, float], columns: Columns) 
     return np.array([alpha * units["data"] ** exponent, constant, encoder, decoder, exponent])
 
 
+# L(D, N_e, N_d) = alpha (1/D + b N_e^-p_e N_d^-p_d)^p
 ENCODER_DECODER = Law(
-    "L(D, N_e, N_d) = alpha (1/D + b N_e^-p_e N_d^-p_d)^p",
     {"data": 2, "encoder": 2, "decoder": 2},
     lambda columns: ["alpha", "b", "p_e", "p_d", "p"],
     _sides_predict,

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 
@@ -74,14 +75,18 @@ def plan(fits: Mapping[str, Fit], targets: Mapping[str, float], size: float | No
     law is taken to depend on its own weight alone, which the paper shows for two tasks. Raises InputError when a target
     lies below a task's irreducible loss or cannot be reached at this size.
     """
-    if set(fits) != set(targets) or not fits:
-        raise InputError(f"targets: name a loss for each of {', '.join(fits) or 'one task or more'}, and for no other")
-    if size is not None and not 0 < size < math.inf:
-        raise InputError(f"size {size:g}: must be a number of parameters above 0")
+    if not fits:
+        raise InputError("fits: none; give that of one task or more, and a target for each")
+    if set(fits) != set(targets):
+        raise InputError(f"targets: name a loss for each of {', '.join(fits)}, and for no other")
+    if size is not None and not (isinstance(size, Real) and 0 < size < math.inf):
+        raise InputError(f"size {size!r}: must be a number of parameters above 0")
     for task, target in targets.items():
         floor = fits[task].parameters.get("L_inf")
         if fits[task].law != "multilingual" or floor is None:
             raise InputError(f"{task}: fitted by the law {fits[task].law}; a plan needs the law multilingual")
+        if not (isinstance(target, Real) and math.isfinite(target)):
+            raise InputError(f"{task}: a target of {target!r}; must be a loss in nats")
         if not target > floor:
             raise InputError(f"{task}: a loss of {target:g} is not above its irreducible one of {floor:.4g}")
     tasks = {task: _Task.of(fits[task], target) for task, target in targets.items()}

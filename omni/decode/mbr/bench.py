@@ -83,7 +83,7 @@ def measure(candidates: int, rounds: int) -> Any:
             times[name].append(seconds)
             times[f"{name}_larger"].append(choice_of(larger, jobs)[1])
         for name in ("mbrs", "fastchrf"):
-            if name in times and (name == "mbrs" or find_spec("fastchrf")):
+            if name == "mbrs" or find_spec("fastchrf"):
                 ((chosen, seconds, _),) = peer_choices([said], cores, fast=name == "fastchrf")
                 times[name].append(seconds)
                 same.append(said[chosen] == said[index])

@@ -100,6 +100,8 @@ def mbr_pruned(
         raise InputError(f"confidence={confidence!r}: must lie in 0 < c < 1; use 0.99 or so")
     if not isinstance(resamples, Integral) or resamples < 1:
         raise InputError(f"resamples={resamples!r}: must be 1 or more; use 500 or so")
+    if not isinstance(seed, Integral) or seed < 0:
+        raise InputError(f"seed={seed!r}: must be a whole number of 0 or more")
     (kinds, of_candidate), compare = _kinds(candidates), remembering(utility)
     others, of_reference = _kinds(candidates if references is None else references)  # first come first in the order
     alive, random, pairs, seen = np.arange(len(kinds)), np.random.default_rng(seed), 0, 0

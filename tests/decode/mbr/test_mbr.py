@@ -143,6 +143,9 @@ def test_empty_lists_and_bad_settings_are_refused() -> None:
     for confidence in (1, "a", None):
         with pytest.raises(InputError, match=f"confidence={confidence!r}"):
             mbr_pruned(["a"], chrf, confidence=confidence)
+    for seed in (-1, "a"):
+        with pytest.raises(InputError, match=f"seed={seed!r}: must be a whole number of 0 or more"):
+            mbr_pruned(["a"], chrf, seed=seed)
     for resamples in (0, 2.5, "a"):
         with pytest.raises(InputError, match=f"resamples={resamples!r}"):
             mbr_pruned(["a"], chrf, resamples=resamples)

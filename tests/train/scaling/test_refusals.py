@@ -11,7 +11,7 @@ import pytest
 
 from omni.cli import main
 from omni.errors import InputError
-from omni.train.scaling import fit, fractions
+from omni.train.scaling import fit, fractions, plan
 from omni.train.scaling.table import read_points
 
 from .planted import planted
@@ -65,6 +65,7 @@ def test_what_the_command_is_told_wrong_is_one_line_with_its_mend(
         ([*sized, "fr=.3", "is=.5"], "is: weight 0.5: not measured"),
         (sized[:-1], "fr: the law multilingual asks for more; say --mixture as well"),
         (sized[:2], "fr: the law multilingual asks for more; say --params and --mixture as well"),
+        (["predict", table, "--params", "1"], f"{table}: "),
         (["plan", saved, "--target", "fr=inf"], f"--target fr=inf: {number}, a loss in nats"),
         (["fit", table, "--law", "multilingual,"], "--law multilingual,: a name is missing beside a comma; use"),
         (["fit", table, "--law", "power,none"], "--law power,none: there is no law 'none'; use one or more of power, "),
@@ -79,6 +80,7 @@ def test_what_the_command_is_told_wrong_is_one_line_with_its_mend(
 
 
 any_fit: Any = fit                                                      # as a notebook calls it, without types
+any_plan: Any = plan
 
 
 @pytest.mark.parametrize(
@@ -89,6 +91,12 @@ any_fit: Any = fit                                                      # as a n
         (lambda points: fit(points, seed=-1), "seed=-1: must be a whole number of 0 or more"),
         (lambda points: fractions({"a": 0.3}), "effective fraction: needs the parameters alpha and beta@WEIGHT"),
         (lambda points: fit(points, "data"), "law data needs the column data; there are size, weight, loss; give it"),
+        (lambda points: fit({**points, "size": [1, 2]}, "data"), "law data needs the column data"),
+        (lambda points: fit({**points, "size": [1, 2]}), r"columns must be equally long; rows: size 2, loss \d+$"),
+        (lambda points: fit(points).predict({"data": 1}), "law power needs the column size; there are data; give it$"),
+        (lambda points: any_plan({}, {}), "fits: none; give that of one task or more, and a target for each"),
+        (lambda points: any_plan({"a": fit(points, "multilingual")}, {"a": "1.9"}), "a: a target of '1.9'; must be a"),
+        (lambda points: any_plan({"a": fit(points, "multilingual")}, {"a": 9.0}, size="x"), "size 'x': must be a"),
         (lambda points: fit({**points, "weight": 0}, "multilingual"), "weight: row 1 is 0; .*, or leave that row out"),
     ],
 )

@@ -68,7 +68,7 @@ def order_results(random: np.random.Generator, pretrained: float = 0.0, restart:
             high, low, low_train = np.array([1 + q, 2 - 0.3 * np.log(q), 3.0]) + random.normal(0, 0.03, 3)
             losses = {"high": high - better[kind], "low": low - better[kind], "low_train": low_train + better[kind]}
             runs.append({"kind": kind, "q": q, "r": r, **losses})
-        results.append(Result({}, seed, {"runs": runs}, 1.0))
+        results.append(Result({"fractions": [0.5, 0.8]}, seed, {"runs": runs}, 1.0))
     return results
 
 
@@ -99,6 +99,15 @@ def test_where_order_does_not_matter_it_is_as_seldom_shown_as_the_interval_says(
 def test_order_matters_judges_planted_gains(pretrained: float, restart: float, verdicts: list[str]) -> None:
     for claim, verdict in zip(verdicts_of_order(20, pretrained=pretrained, restart=restart), verdicts, strict=True):
         assert claim[verdict] >= 18
+
+
+def test_the_table_tells_what_each_way_is_worth_in_each_loss() -> None:
+    (table,) = order_matters.tables(order_results(np.random.default_rng(0), pretrained=0.2)).values()
+    worth = {(kind, r): [float(cell.split()[0]) for cell in cells] for kind, r, *cells in table[1:]}
+    assert list(worth) == [(kind, r) for kind in ("pretrained", "restart") for r in ("0.5", "0.8")]
+    for (kind, _), found in worth.items():
+        expected = [-0.2, -0.2, 0.2] if kind == "pretrained" else [0.0, 0.0, 0.0]
+        assert found == pytest.approx(expected, abs=0.05)
 
 
 @pytest.mark.slow

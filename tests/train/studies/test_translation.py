@@ -49,7 +49,7 @@ def _work(cells: "list[Cell] | Any") -> float:
 def scaling_results(drift: float) -> list[Result]:
     """Losses by the law, with an exponent that changes by `drift` of itself over the weights."""
     results = []
-    for seed, size in itertools.product(range(2), (6e3, 2.5e4, 5.5e4, 1e5)):
+    for seed, size in itertools.product(range(3), (6e3, 2.5e4, 5.5e4, 1e5)):
         random = np.random.default_rng(seed * 1000 + int(size))
         found = {}
         for number, task in enumerate(multilingual_scaling.TASKS["en-xx"]):
@@ -63,11 +63,12 @@ def scaling_results(drift: float) -> list[Result]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("drift", "verdict"), [(0.0, "shown"), (1.6, "inconclusive")])
+@pytest.mark.parametrize(("drift", "verdict"), [(0.0, "shown"), (1.8, "inconclusive")])
 def test_multilingual_scaling_judges_planted_laws(drift: float, verdict: str) -> None:
     """The fits' free floors hide much of a drift (docs/studies/multilingual-scaling.md): a strong one is not shown."""
     claims = multilingual_scaling.judge(scaling_results(drift))
     assert claims[0].verdict == verdict
+    assert [claim.seeds for claim in claims] == [3] * 6                 # the tasks of a seed are one observation
     if not drift:
         assert [claim.verdict for claim in claims] == ["shown"] * 6
         assert not any("Into English" in claim.claim for claim in claims)  # nothing into English was run
@@ -81,12 +82,12 @@ def test_multilingual_scaling_tells_which_law_is_better(drift: float) -> None:
     ((title, table),) = multilingual_scaling.tables(scaling_results(drift)).items()
     _, *rows = table
     assert [row[:4] for row in rows] == [(task, "8", "18", "24") for task in ("en-fr", "en-is")]
-    plain, gaps = ([float(gap) for row in rows for gap in row[column].split()] for column in (4, 5))
-    assert len(gaps) == 4 and all((gap > 0) == bool(drift) for gap in gaps)
+    plain, gaps = ([float(gap) for row in rows for gap in row[column].split()] for column in (6, 7))
+    assert len(gaps) == 6 and all((gap > 0) == bool(drift) for gap in gaps)
     k, m, n = 9, 19, 24                                                 # parameters and the errors' variance; losses
     correction = 2 * k * (k + 1) / (n - k - 1) - 2 * m * (m + 1) / (n - m - 1)
     assert gaps == pytest.approx([gap + correction for gap in plain], abs=1)
-    assert sum(gap > 0 for gap in plain) >= 3 and (drift or max(plain) < 20)
+    assert sum(gap > 0 for gap in plain) >= 4 and (drift or max(plain) < 25)
     assert ("decides" in title) == (not drift) and f"{correction:+.0f}" in title
 
 
@@ -94,7 +95,7 @@ def test_multilingual_scaling_tells_which_law_is_better(drift: float) -> None:
 def test_few_sizes_compare_no_laws() -> None:
     few = [one for one in scaling_results(0.0) if one.values.get("parameters") != 2.5e4]
     (table,) = multilingual_scaling.tables(few).values()
-    assert [row[3:] for row in table[1:]] == [("18", "–", "–")] * 2
+    assert [(row[3], *row[6:]) for row in table[1:]] == [("18", "–", "–")] * 2
 
 
 def test_misaligned_pairs_are_a_quarter_and_none_is_trusted() -> None:
