@@ -11,7 +11,7 @@ from omni.drawing import drawing
 
 WIDTH, HEIGHT = 4.2, 3.4                                                # inches of a panel
 PRINT = 200                                                             # dots an inch: two panels fill a printed page
-MARKS = ("o", "s", "^", "D", "v", "P")                                  # told apart without colours, too
+MARKS = ("o", "s", "^", "D", "v", "P", "X")                             # told apart without colours, too
 
 
 def panels(draws: Mapping[str, Callable[[Any], None]], path: Path, across: int = 0) -> Path:

@@ -141,7 +141,7 @@ def tables(results: Results) -> dict[str, Table]:
             found = (" ".join(f"{one.parameters[name]:.2g}" for one in joint) for name in ("alpha", "L_inf"))
             rows.append((task, *counts, str(joint[0].n), *found, *(shown if gaps else ("–", "–"))))
             every += gaps
-    head = ("task", "parameters, joint", "parameters, apart", "losses", "joint alpha, a seed each", "L_inf", 
+    head = ("task", "parameters, joint", "parameters, apart", "losses", "joint alpha, a seed each", "L_inf",
             "AIC, joint less apart", "AICc, joint less apart")  # fmt: skip
     title = "One law for all weights, or one for each: below 0 the joint one is better"
     return {title + _decided(every): [head, *rows]}
