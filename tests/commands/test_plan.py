@@ -38,6 +38,14 @@ def test_a_recipe_is_planned_as_its_preset_with_its_changes(tmp_path: Path, caps
     assert figures["flops_per_token_training"] - shorter["flops_per_token_training"] == seen
 
 
+def test_looks_at_curvature_have_a_memory_of_their_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = tmp_path / "watched.yaml"
+    recipe.write_text("data: [somewhere]\nmodel: {preset: mini}\nmonitor: {curvature: 100}\n")
+    figures = planned(capsys, str(recipe))
+    assert figures["memory_curvature"] * 2**30 == 4 * 17 * figures["parameters"]
+    assert "memory_curvature" not in planned(capsys, "mini")
+
+
 @pytest.mark.parametrize(
     ("flags", "line"),
     [

@@ -101,7 +101,7 @@ class Hessian:
         error = None
         try:
             for part in parts():
-                found += self._flat(part)
+                self._add(found, part)
         except CurvatureError as one:
             error = one
             found.fill_(torch.nan)
@@ -142,8 +142,10 @@ class Hessian:
         with _refusals(), twice_differentiable():                       # what was not kept is computed again
             return torch.autograd.grad(outputs, self.parameters, vectors, retain_graph=keep, materialize_grads=True)
 
-    def _flat(self, values: Sequence[Tensor]) -> Tensor:
-        return torch.cat([value.detach().reshape(-1) for value in values]).to(_precise(self.parameters))
+    def _add(self, vector: Tensor, values: Sequence[Tensor]) -> None:
+        """Values of the parameters to a flat vector [size], which nothing is copied for."""
+        for place, value in zip(vector.split([one.numel() for one in self.parameters]), values, strict=True):
+            place += value.detach().reshape(-1)
 
 
 class Scaled:
@@ -172,9 +174,12 @@ class Scaled:
 
     def __matmul__(self, vector: Tensor) -> Tensor:
         along = self.scale(vector)
-        bent = self.operator @ along
-        decayed: Callable[[Tensor], Tensor] | None = getattr(self.scale, "decayed", None)
-        return self.scale(bent if decayed is None else bent + decayed(along))
+        product = self.operator @ along
+        add_decay: Callable[[Tensor, Tensor], None] | None = getattr(self.scale, "add_decay", None)
+        if add_decay:
+            add_decay(product, along)
+        del along
+        return self.scale(product)
 
 
 def _precise(parameters: Sequence[Tensor]) -> torch.dtype:

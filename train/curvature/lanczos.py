@@ -85,10 +85,7 @@ def top_eigenvalue(
     least = LEAST if start is None else LEAST_WARM
     if hold is None:
         hold = HOLD if start is None and isinstance(operator, Scaled) else 0
-    start = operator.guess() if start is None else start
-    chance = torch.randn(operator.size, generator=Generator().manual_seed(seed)).to(start)
-    start = start / start.norm() if bool(start.any()) else start
-    space = _Krylov(operator, start + chance * (NOISE / chance.norm()), min(basis, operator.size))
+    space = _Krylov(operator, _begin(operator, start, seed), min(basis, operator.size))
     stood: tuple[float, int] | None = None                              # value and products when the bound first held
     while True:
         space.grow()
@@ -104,6 +101,13 @@ def top_eigenvalue(
             raise UnconvergedError(space.best(), tolerance)
         if space.full:
             space.restart()
+
+
+def _begin(operator: Operator, start: Tensor | None, seed: int) -> Tensor:
+    """A guess, or the operator's own, and as much chance."""
+    start = operator.guess() if start is None else start
+    chance = torch.randn(operator.size, generator=Generator().manual_seed(seed)).to(start)
+    return torch.add(chance.mul_(NOISE / chance.norm()), start, alpha=1 / (float(start.norm()) or 1.0))
 
 
 def power_iteration(
@@ -170,10 +174,10 @@ class _Krylov:
         self.scale = max(self.scale, whole)
         here = self.basis[: self.count + 1]
         row = here @ product
-        product = product - row @ here
-        if float(product.norm()) < CLEAN * whole:                        # rounding shows in what is left
+        product = torch.addmv(product, here.T, row, alpha=-1)
+        if float(product.norm()) < CLEAN * whole:                       # rounding shows in what is left
             again = here @ product
-            product, row = product - again @ here, row + again
+            product, row = product.addmv_(here.T, again, alpha=-1), row + again
         column = row.double().cpu()
         self.projected[self.count, : self.count + 1] = column
         self.projected[: self.count + 1, self.count] = column
@@ -181,7 +185,7 @@ class _Krylov:
         self.beta = float(product.norm())
         rounding = torch.finfo(product.dtype).eps * math.sqrt(self.operator.size)
         self.done = self.beta <= rounding * self.scale or self.count == self.operator.size
-        self.next = product / self.beta if not self.done else self.next
+        self.next = product.div_(self.beta) if not self.done else self.next
 
     def pairs(self) -> tuple[Tensor, Tensor]:
         """Ritz values, ascending, [count], and their vectors in the basis, [count, count]."""

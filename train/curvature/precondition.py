@@ -42,16 +42,18 @@ class Preconditioner:
 
     def __call__(self, vector: Tensor) -> Tensor:
         """Scale a flat vector [size]."""
-        pieces = vector.split([parameter.numel() for parameter in self.parameters])
-        return torch.cat([
-            root(piece.view_as(parameter)).reshape(-1)
-            for root, piece, parameter in zip(self.roots, pieces, self.parameters, strict=True)
-        ])  # fmt: skip
+        found, sizes = torch.empty_like(vector), [parameter.numel() for parameter in self.parameters]
+        pieces = zip(self.roots, found.split(sizes), vector.split(sizes), self.parameters, strict=True)
+        for root, place, piece, parameter in pieces:
+            place.copy_(root(piece.view_as(parameter)).reshape(-1))
+        return found
 
-    def decayed(self, vector: Tensor) -> Tensor:
-        """The product of a flat vector [size] with the curvature of the decay that is added to gradients."""
-        pieces = vector.split([parameter.numel() for parameter in self.parameters])
-        return torch.cat([decay * piece for decay, piece in zip(self.decays, pieces, strict=True)])
+    def add_decay(self, product: Tensor, vector: Tensor) -> None:
+        """Add to the Hessian's product with a flat vector, both [size], that of the decay which gradients contain."""
+        sizes = [parameter.numel() for parameter in self.parameters]
+        for place, piece, decay in zip(product.split(sizes), vector.split(sizes), self.decays, strict=True):
+            if decay:
+                place.add_(piece, alpha=decay)
 
     def block(self, first: int, last: int) -> "Preconditioner":
         """That of parameters `first` to before `last`, as `Hessian.block`."""

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from omni.train.multitask.running import TaskWeights
 
 TOLERANCE = 0.05                                                        # of the eigenvalue: a monitor's accuracy
-MOST, BASIS = 24, 6                                                     # products, and vectors in memory
+MOST, BASIS = 24, 6                                                     # products, and vectors of the basis
+HELD = BASIS + 11                                                       # vectors of all parameters that a look holds
 ALARM = 2.0                                                             # times the threshold
 FIRST = 4                                                               # step; P is made of too few gradients before
 
