@@ -41,11 +41,15 @@ UNASKED = "graders"                                                     # a task
 
 @dataclass(frozen=True)
 class Number:
-    """A figure and what it rests on: a log of the card's folder, or a file of figures, and the command that made it."""
+    """A figure and what it rests on: a log of the card's folder, or a file of figures, and the command that made it.
+
+    asked: the name of the user's file that was asked, else the suite that asks omni's own, or the benchmark
+    """
 
     measure: Measure
     source: str
     command: str
+    asked: str
 
 
 @dataclass
@@ -174,7 +178,7 @@ def _suite(card: Card, folder: Path, out: Path) -> dict[str, Any] | None:
         shutil.copy2(log, out / link)
         for figure, values in task["figures"].items():
             again = f"{command} --tasks {_needed(task, figure)} --out again"
-            card.numbers[f"{label}{figure}"] = Number(Measure(**values), link, again)
+            card.numbers[f"{label}{figure}"] = Number(Measure(**values), link, again, file.stem if file else suite)
         for by, key in (GROUPS | (OF_REQUESTS if suite == "safety" else {})).items():
             for scorer, rows in task.get("groups", {}).get(by, {}).items():
                 measures = {who: Measure(**values) for who, values in rows.items()}
@@ -257,7 +261,7 @@ def _bench(card: Card, path: Path, out: Path) -> None:
         if one["value"] is not None:
             low, high = (math.nan if one[end] is None else one[end] for end in ("low", "high"))  # none is not zero wide
             measure = Measure(one["value"], one["unit"], low, high, one["n"] or 1)
-            card.numbers[f"{name}_{figure}"] = Number(measure, f"logs/{path.name}", command)
+            card.numbers[f"{name}_{figure}"] = Number(measure, f"logs/{path.name}", command, name)
 
 
 def _derived(card: Card, command: str, out: Path) -> None:
@@ -267,7 +271,7 @@ def _derived(card: Card, command: str, out: Path) -> None:
         if rows := guarded(card.samples.get(task, []), task.startswith("should_refuse"), written_down):
             link, name = f"logs/{task}_guarded.json", f"{task}_right_guarded"
             write_json(out / link, rows)
-            card.numbers[name] = Number(with_guard(rows), link, command)
+            card.numbers[name] = Number(with_guard(rows), link, command, "safety")
             card.groups.setdefault("categories", {})[name] = by_category(rows)
 
 

@@ -17,7 +17,9 @@ from omni.safety.card.telling.data import COPIED
 from omni.safety.card.telling.pieces import Cell, Link, Section, Table, lines
 from omni.vocab import Vocabulary
 
-HELD_OUT = "held-out items and requests of omni"
+ASKED = {                                                               # what suites ask that ask no file of the user's
+    "capability": "held-out items of omni", "safety": "requests of omni", "live": "held-out questions of omni",
+}  # fmt: skip
 ANY = "any-to-any"                                                      # a task, where no narrower one fits
 TASKS = {                                                               # how the names of figures begin
     "transcribe": "automatic-speech-recognition", "translate": "translation", "speak": "text-to-speech",
@@ -56,10 +58,10 @@ def _metadata(card: Card, model: Path) -> str:
 
     results = []
     for whole, one in card.numbers.items():
-        file, _, name = whole.rpartition("/")                           # a user's own, where it was asked
+        name = whole.rpartition("/")[2]                                 # before it a user's file, where it was asked
         if _of_model(name):
             results.append(EvalResult(
-                task_type=_task(name), dataset_type=file or "omni/held-out", dataset_name=file or HELD_OUT,
+                task_type=_task(name), dataset_type=one.asked, dataset_name=ASKED.get(one.asked, one.asked),
                 metric_type=whole, metric_value=round(one.measure.value, 4), verified=False,
             ))  # fmt: skip
     attributed = beside_model(model, "ATTRIBUTION.md").is_file()

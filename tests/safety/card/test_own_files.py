@@ -37,6 +37,7 @@ def test_figures_of_a_users_files_are_named_by_them(
     results = {one.metric_type: one for one in ModelCard.load(card / "README.md").data.eval_results}
     named = results["mmlu/text_qa_accuracy"]
     assert (named.dataset_name, named.task_type) == ("mmlu", "question-answering")
+    assert results["biology_consensus"].dataset_name == "biology"
     capsys.readouterr()
     assert main(["card", str(model), "--runs", runs[0], runs[0], "--out", str(card)]) == 2
     assert "mmlu/text_qa is in another of these folders too" in capsys.readouterr().err

@@ -12,7 +12,7 @@ BLUE = (43, 108, 176)                                                   # of val
 
 def card(*names: str, value: float = 0.5) -> Card:
     measure = Measure(value, "share", value - 0.1, value + 0.1, 30)
-    return Card("tiny", "weights", {name: Number(measure, "logs/x.eval", "omni") for name in names})
+    return Card("tiny", "weights", {name: Number(measure, "logs/x.eval", "omni", "capability") for name in names})
 
 
 def rows(path: Path) -> int:
