@@ -28,7 +28,7 @@ class Operator(Protocol):
     size: int
 
     def __matmul__(self, vector: Tensor) -> Tensor:
-        """[size] to [size]."""
+        """[size] to [size]: a tensor of its own, which may be written into."""
 
     def guess(self) -> Tensor:
         """A vector [size] with much of the largest eigenvectors in it, as a gradient has; products are of its type."""

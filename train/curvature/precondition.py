@@ -40,6 +40,7 @@ class Preconditioner:
     threshold: float
     decays: Sequence[float]
 
+    @torch.no_grad()
     def __call__(self, vector: Tensor) -> Tensor:
         """Scale a flat vector [size]."""
         found, sizes = torch.empty_like(vector), [parameter.numel() for parameter in self.parameters]
@@ -73,7 +74,8 @@ class Preconditioner:
         limits = [_threshold(*each) / kept for each in zip(states, groups, strict=True)]
         roots = [_root(*each) for each in zip(parameters, states, groups, limits, strict=True)]
         moving = next(filter(math.isfinite, limits), math.inf)
-        return cls(roots, list(parameters), moving, [_added(*each) for each in zip(states, groups, strict=True)])
+        decays = [_added(*each) / kept for each in zip(states, groups, strict=True)]  # which clipping does not lessen
+        return cls(roots, list(parameters), moving, decays)
 
     @classmethod
     def of_optimizer(

@@ -76,7 +76,7 @@ class Probe:
         """
         self.stop: Callable[[], bool] = lambda: False                   # asked before each sum over the processes
         self.recipe, self.engine, self.optimizer, self.batch, self.weigher = recipe, engine, optimizer, batch, weigher
-        # the gradient's record, for speed; those of several rows would take more memory than training does
+        # the gradient's record, for speed; those of several rows a process would take more memory than training does
         self.keep = not recipe.activation_checkpointing and len(batch.micro) == 1
         self.parameters = {n: p for n, p in engine.module.model.named_parameters() if p.requires_grad}
         self.last: dict[str, Tensor] = {}

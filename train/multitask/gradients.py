@@ -18,8 +18,7 @@ class Gramian:
     differentiated once more.
     """
 
-    def __init__(self, weighting: Callable[[Tensor], Tensor], most: int = MOST) -> None:
-        """weighting: the products [tasks, tasks] to weights [tasks]"""
+    def __init__(self, weighting: "Weighting", most: int = MOST) -> None:
         self.weighting, self.most = weighting, most
 
     def backward(
@@ -48,7 +47,7 @@ class Gramian:
         return weights
 
     def _weigh(self, products: Tensor) -> Tensor:
-        return weighed(checked(products), lambda among, _: self.weighting(among))
+        return weighed(checked(products), self.weighting).to(products)
 
     def _at_once(self, losses: Sequence[Tensor], shared: Sequence[Tensor], own: Sequence[Tensor]) -> Tensor:
         both = [*shared, *own]
@@ -105,11 +104,15 @@ class Elementwise:
         return found
 
 
-def weighed(products: Tensor, weighting: Callable[[Tensor, list[int]], Tensor]) -> Tensor:
+Weighting = Callable[[Tensor, list[int]], Tensor]                       # products [here, here] of tasks of such numbers
+                                                                        # to their weights [here]
+
+
+def weighed(products: Tensor, weighting: Weighting) -> Tensor:
     """Weights of the tasks, [tasks], by the products of their gradients, [tasks, tasks].
 
     A task without a gradient, which every direction suits, takes no part, or rules would stand still for it: its weight
-    is one, and so is that of a task alone. weighting: of products and the numbers of the tasks that they are of
+    is one, and so is that of a task alone.
     """
     moving = products.diagonal().nonzero().flatten().tolist()
     if len(moving) < 2:
@@ -149,8 +152,10 @@ def check_losses(losses: Sequence[Tensor], shared: Sequence[Tensor] | None = Non
         raise InputError(f"multitask: {len(losses)} losses for a method that was made for {tasks} tasks")
     if shape := next((list(one.shape) for one in losses if one.dim()), None):
         raise InputError(f"multitask: a loss of shape {shape} is no number; use its mean")
-    if (constant := next((at for at, one in enumerate(losses) if not one.requires_grad), None)) is not None:
-        raise InputError(f"multitask: loss {constant} depends on nothing that is trained; is it detached?")
+    constant = [at for at, one in enumerate(losses) if not one.requires_grad]
+    if constant and (shared is not None or len(constant) == len(losses)):
+        told = "depends on nothing that is trained; leave it out, or is it detached?"
+        raise InputError(f"multitask: loss {constant[0]} {told}")
     if shared is not None and not (shared and all(one.requires_grad for one in shared)):
         raise InputError("multitask: shared must be parameters that all tasks use and that are trained, one at least")
 

@@ -113,9 +113,11 @@ class GradNorm:
     def move(self, here: Sequence[int], norms: Tensor, losses: Tensor, factor: float = 1.0) -> None:
         """Move the weights of the tasks `here`, of which norms and losses are, [here]; their sum and all others stay.
 
-        factor: times the learning rate
+        Those without a gradient, which none balances, take no part. factor: times the learning rate
         """
-        norms, losses, index = norms.double().cpu(), losses.double().cpu(), list(here)
+        moving = norms.cpu().nonzero().flatten()
+        norms, losses = norms.double().cpu()[moving], losses.double().cpu()[moving]
+        index = [here[at] for at in moving.tolist()]
         self.first[index] = torch.where(self.first[index] == 0, losses, self.first[index])
         if len(index) < 2:                                              # nothing to balance
             return

@@ -101,18 +101,43 @@ def _of_torchjd(name: str, tasks: int, most: int) -> Method:
         return Scalarization(combine, list(combine.parameters()), tasks if name in SCALES else None)
     if name == "graddrop":
         return Elementwise(aggregation.GradDrop(), most)
-    weightings: dict[str, Callable[[], Any]] = {
+    weightings: dict[str, Callable[[], Callable[[Tensor], Tensor]]] = {
         "nash-mtl": _nash,
         "mgda": aggregation.MGDAWeighting,
         "pcgrad": aggregation.PCGradWeighting,
         "imtl-g": aggregation.IMTLGWeighting,
-        "gradvac": lambda: aggregation.GradVacWeighting(beta=VACCINE),
         "cagrad": lambda: aggregation.CAGradWeighting(c=0.5),
     }
     try:
-        return Gramian(weightings[name](), most)
+        if name == "gradvac":
+            return Gramian(Vaccine(tasks), most)
+        weighting = weightings[name]()
+        return Gramian(lambda products, here: weighting(products), most)
     except ImportError as error:                                        # a solver of its own
         raise InputError(f"multitask: {error}") from None
+
+
+class Vaccine:
+    """torchjd's GradVac, with the running means of the cosines of all pairs of tasks, whichever are there.
+
+    torchjd's own are of the tasks last seen, and begin anew with their number: it is given ours every time.
+    """
+
+    def __init__(self, tasks: int) -> None:
+        from torchjd.aggregation import GradVacWeighting
+
+        self.means = torch.zeros(tasks, tasks, dtype=torch.float64)     # replaced with every call
+        self._weighting: Any = GradVacWeighting(beta=VACCINE)
+
+    def __call__(self, products: Tensor, here: list[int]) -> Tensor:
+        """Products [here, here] of tasks of these numbers to weights [here]."""
+        products, pairs = products.double(), (torch.tensor(here)[:, None], torch.tensor(here))
+        self._weighting._phi_t = self.means.to(products.device)[pairs]
+        self._weighting._state_key = (len(here), products.dtype)
+        weights: Tensor = self._weighting(products)
+        self.means = self.means.clone()
+        self.means[pairs] = self._weighting._phi_t.to(self.means.device)
+        return weights
 
 
 def _nash() -> Callable[[Tensor], Tensor]:

@@ -4,16 +4,15 @@ What a rule has learnt is the same in all processes, and part of a checkpoint.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from omni.train.multitask.by_task import Gradients
-from omni.train.multitask.gradients import Elementwise, Gramian, weighed
+from omni.train.multitask.gradients import Elementwise, Gramian, Weighting, weighed
 from omni.train.multitask.learnt import Learnt
 from omni.train.multitask.losses import GradNorm, dirichlet, temperature_weights
-from omni.train.multitask.methods import SCALES, method, scale
+from omni.train.multitask.methods import SCALES, Vaccine, method, scale
 from omni.train.multitask_recipe import MultitaskRecipe
 
 DRAWS: dict[str, Callable[[int], Tensor]] = {                           # weights by chance (Lin et al. 2022)
@@ -69,7 +68,7 @@ def rule_of(plan: MultitaskRecipe, rows: Mapping[str, int], lr: float) -> Rule:
     if isinstance(found, Elementwise):
         return Dropped(found)
     assert isinstance(found, Gramian)
-    return Vaccinated(found.weighting, count) if plan.method == "gradvac" else FromProducts(found.weighting)
+    return Vaccinated(found.weighting) if isinstance(found.weighting, Vaccine) else FromProducts(found.weighting)
 
 
 class Fixed(Rule):
@@ -128,8 +127,7 @@ class Balanced(Rule):
 class FromProducts(Rule):
     """Weights that follow from the products of the gradients by all trained parameters."""
 
-    def __init__(self, weighting: Any) -> None:
-        """weighting: products [here, here] to weights [here]"""
+    def __init__(self, weighting: Weighting) -> None:
         self.weighting = weighting
 
     def weigh(self, tasks: Gradients) -> Tensor:
@@ -138,42 +136,28 @@ class FromProducts(Rule):
         products = tasks.products(tasks.parameters)
         if not bool(products.isfinite().all()):                         # no step: the guard refuses it
             return torch.ones(len(tasks.here))
-        return weighed(products, lambda among, moving: self.weigh_by(among, [tasks.here[at] for at in moving]))
-
-    def weigh_by(self, products: Tensor, here: Sequence[int]) -> Tensor:
-        """From finite products of two tasks or more that have a gradient."""
-        weights: Tensor = self.weighting(products)
-        return weights
+        return weighed(products, lambda among, moving: self.weighting(among, [tasks.here[at] for at in moving]))
 
 
 class Vaccinated(FromProducts):
-    """torchjd's GradVac, with the running means of the cosines of all pairs of tasks."""
+    """GradVac, whose means move when a step is taken."""
 
-    def __init__(self, weighting: Any, tasks: int) -> None:
-        super().__init__(weighting)
-        self.means = self.moved = torch.zeros(tasks, tasks, dtype=torch.float64)
+    def __init__(self, vaccine: Vaccine) -> None:
+        super().__init__(vaccine)
+        self.vaccine, self.means = vaccine, vaccine.means
 
     def weigh(self, tasks: Gradients) -> Tensor:
-        self.moved = self.means
+        self.vaccine.means = self.means
         return super().weigh(tasks)
 
-    def weigh_by(self, products: Tensor, here: Sequence[int]) -> Tensor:
-        products, pairs = products.double(), (torch.tensor(here)[:, None], torch.tensor(here))
-        # torchjd's means are of the tasks last seen, and begin anew with their number: it is given ours every time
-        self.weighting._phi_t, self.weighting._state_key = self.means[pairs], (len(here), products.dtype)
-        weights: Tensor = self.weighting(products)
-        self.moved = self.means.clone()
-        self.moved[pairs] = self.weighting._phi_t
-        return weights
-
     def learn(self, here: Sequence[int], losses: Tensor, factor: float) -> None:
-        self.means = self.moved
+        self.means = self.vaccine.means
 
     def memory(self) -> list[float]:
         return self.means.flatten().tolist()
 
     def remember(self, memory: Sequence[float]) -> None:
-        self.means = self.moved = torch.tensor(list(memory), dtype=torch.float64).view_as(self.means)
+        self.means = torch.tensor(list(memory), dtype=torch.float64).view_as(self.means)
 
 
 class Dropped(Rule):

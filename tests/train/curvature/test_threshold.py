@@ -85,7 +85,10 @@ def test_adam_of_torch_is_stable_up_to_its_threshold(kind: Any, step: int, b1: f
     [
         (torch.optim.SGD, {}),
         (torch.optim.SGD, {"momentum": 0.9}),
+        (torch.optim.SGD, {"momentum": 0.9, "nesterov": True}),
+        (torch.optim.SGD, {"momentum": 0.9, "dampening": 0.5}),
         (torch.optim.RMSprop, {"eps": 1.0}),
+        (torch.optim.RMSprop, {"eps": 1.0, "momentum": 0.9}),
         (torch.optim.Adam, {"eps": 1.0}),
     ],
 )
@@ -107,6 +110,14 @@ def test_decay_that_is_added_to_the_gradient_bends_as_the_loss_does(kind: Any, c
             x.grad = bend * x.detach()
             optimizer.step()
         assert (float(x.detach().abs()) < 1e-20) == stable
+
+
+def test_clipping_lessens_the_curvature_and_not_the_decay() -> None:
+    """A quarter of 10, and 4, times the rate of 0.1, over 2."""
+    x = torch.ones(1, dtype=torch.float64, requires_grad=True)
+    (group,) = torch.optim.SGD([x], lr=0.1, weight_decay=4.0).param_groups
+    scaled = Scaled(Hessian([lambda: 5 * (x**2).sum()], [x]), Preconditioner.of([x], [{}], [group], kept=0.25))
+    assert top_eigenvalue(scaled).value == pytest.approx((0.25 * 10 + 4) * 0.1 / 2)
 
 
 def test_decay_beside_the_gradient_lowers_the_threshold() -> None:

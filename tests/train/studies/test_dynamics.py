@@ -125,6 +125,12 @@ def test_instability_judges_highest_rates() -> None:
     assert lost.value == pytest.approx(7 / 8) and lost.verdict == "shown"  # all but clipping, which trains up to 0.01
 
 
+def test_a_run_whose_initialiser_diverges_ends_as_one_that_does() -> None:
+    """MetaInit of this seed comes to numbers that are none; that must not end the study."""
+    found = instability.run({"remedies": ["batch norm", "metainit"], "lr": 0.01, "steps": 1, "trained": 0.1}, 2, Path())
+    assert found["loss"] is None and not found["sharpness"]
+
+
 def test_the_way_of_the_sharpness_is_shown_at_the_highest_rate_that_trains() -> None:
     """Of the seeds that train: no remedy never does, and clipping in all seeds but one."""
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from omni.errors import InputError
 from omni.train.curvature import CurvatureError, Hessian
 from omni.train.studies.dynamics.descent import largest
 from omni.train.studies.dynamics.plots import phases
@@ -48,7 +49,8 @@ A run trains when the loss of all examples is below 0.1 at its end; below 0.5 in
 Sharpness: the largest eigenvalue of the Hessian of the loss of all examples (batch normalisation in training mode), by
 Lanczos to 5 %, at the start, at step 10, 25, 50, at the end of the warmup (100) and at the end. A look that 200
 products do not bring there keeps the value that they found, which is a lower bound, and a bound on its error; such
-looks count like the others, and are counted. A run diverges when its loss passes 10^4 or is no number.
+looks count like the others, and are counted. A run diverges when its loss passes 10^4 or is no number, or
+when its initialiser does.
 
 Highest rate: the largest of the grid at which a run of that seed trains; half the smallest where none does. Claims, as
 means over seeds: log2 of the highest rate of each remedy over that of none is above 0; log2 of that of warmup over that
@@ -95,11 +97,15 @@ def run(params: Mapping[str, Any], seed: int, shared: Path) -> Mapping[str, Any]
     """loss: of all examples at the end, or None where it is gone; sharpness: by step, None where there is none, of runs
     with one remedy or none; unconverged: of the steps whose sharpness is a lower bound, the bound on its error"""
     remedies, steps = params["remedies"], params["steps"]
-    problem = residual(remedies, seed, params["lr"])
-    optimizer = torch.optim.SGD(problem.parameters, lr=params["lr"])
-    draw = torch.Generator().manual_seed(seed + 1)
     seen: dict[str, dict[str, float | None]] = {"sharpness": {}, "unconverged": {}}
     marks = (*MARKS, steps) if len(remedies) < 2 else ()
+    try:
+        problem = residual(remedies, seed, params["lr"])
+    except InputError:                                                  # the initialiser came to numbers that are none
+        seen["sharpness"] |= {str(step): None for step in marks[:1]}
+        return {"loss": None, **seen}
+    optimizer = torch.optim.SGD(problem.parameters, lr=params["lr"])
+    draw = torch.Generator().manual_seed(seed + 1)
     for step in range(steps):
         if step in marks:
             _look(problem, str(step), **seen)
