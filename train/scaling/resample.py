@@ -13,6 +13,9 @@ from omni.train.scaling.fraction import Vector
 from omni.train.scaling.laws import Columns, Law
 
 HUBER = 1e-3                                                            # log-loss from which errors count linearly
+TIE = 1e-4                                                              # of squares that are added, without which many
+                                                                        # parameters are the best: errors count as in a
+                                                                        # median, and four have any between two of them
 WIDE = 0.1                                                              # the same on the way there, where all are far
 LEAST = -40.0                                                           # logarithm of a parameter that is as good as 0
 TINY = 1e-12
@@ -78,7 +81,7 @@ def _step(search: Search, logs: Vector, log_losses: Vector, apart: Vector, dampi
     """Of least squares, damped; errors beyond Huber's bound weigh as much less as they are larger."""
     k = logs.shape[1]
     slopes = np.stack([_apart(search, log_losses, logs + DELTA * row) - apart for row in np.eye(k)], -1) / DELTA
-    weighed = slopes * (huber / np.maximum(np.abs(apart), huber))[..., None]
+    weighed = slopes * (huber / np.maximum(np.abs(apart), huber) + TIE)[..., None]
     square = np.swapaxes(weighed, 1, 2) @ slopes                        # [searches, parameters, parameters]
     scale = np.diagonal(square, axis1=1, axis2=2)
     most = scale.max(1, keepdims=True)                                  # a parameter without a slope stays where it is
@@ -92,6 +95,6 @@ def _apart(search: Search, log_losses: Vector, logs: Vector) -> Vector:
 
 
 def _huber(apart: Vector, huber: float) -> Vector:
-    """Huber's loss of each search: [searches]."""
+    """Huber's loss of each search, and the squares that decide between equals: [searches]."""
     size = np.abs(apart)
-    return np.where(size <= huber, size**2 / 2, huber * (size - huber / 2)).sum(-1)
+    return (np.where(size <= huber, size**2, huber * (2 * size - huber)) + TIE * size**2).sum(-1) / 2

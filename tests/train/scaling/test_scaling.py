@@ -35,6 +35,17 @@ def test_an_unseen_weight_and_a_larger_model_are_predicted() -> None:
     assert np.abs(predicted / wanted["loss"] - 1).max() < 0.02
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_the_points_order_does_not_matter(seed: int) -> None:
+    """With four sizes, of whose errors of 2 % a median is anything between two, and no floor."""
+    points = planted(0.11, 1e-9, 0.02, seed)
+    few = {name: values[np.isin(points["size"], [2e4, 1e5, 3e5, 3e6])] for name, values in points.items()}
+    order = np.random.default_rng(seed).permutation(len(few["loss"]))
+    one, other = fit(few, "multilingual"), fit({name: values[order] for name, values in few.items()}, "multilingual")
+    assert list(other.fractions().values()) == pytest.approx(list(one.fractions().values()), abs=2e-3)
+    assert other.parameters["alpha"] == pytest.approx(one.parameters["alpha"], abs=1e-4)
+
+
 @settings(deadline=None, max_examples=3)
 @given(st.floats(1e-6, 1e6))
 def test_units_do_not_matter(unit: float) -> None:
