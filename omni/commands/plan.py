@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> None:
     if recipe.monitor.curvature:
         from omni.train.curvature.running import HELD
 
-        looking = 4 * HELD * (report.figures["parameters"].value or 0) / 2**30
+        looking = 4 * HELD * sum(config.parameters().values()) / 2**30
         report.add("memory_curvature", looking, "GiB more in a look, on each accelerator")
     print(f"{args.model}: {len(vocab):,} ids, {context:,} steps of context")
     for key, figure in report.figures.items():
