@@ -51,6 +51,11 @@ def filed(kind: str, value: Any, beside: Path, where: str) -> Filed:
     return Filed(kind, _found(value, beside, where), where)
 
 
+def several(value: Any) -> list[Any]:
+    """The files of a field: none, one, or a list of them in the order in which they are shown."""
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
 def rows(path: Path) -> Iterator[Any]:
     """What each record holds: an object, or what is wrong with a line that is no JSON.
 
@@ -72,7 +77,8 @@ def rows(path: Path) -> Iterator[Any]:
 
 def beside(path: Path) -> set[Path]:
     """The files that the records of a file name, as far as they are there."""
-    names = {name for row in rows(path) if isinstance(row, dict) for kind in LARGE if (name := _name(row.get(kind)))}
+    held = [one for row in rows(path) if isinstance(row, dict) for kind in LARGE for one in several(row.get(kind))]
+    names = {name for one in held if (name := _name(one))}
     return {file for name in names if (file := path.parent / name).is_file()}
 
 

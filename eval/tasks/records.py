@@ -14,10 +14,13 @@ from inspect_ai.model import ChatMessage, ChatMessageUser, Content, ContentText
 from omni.errors import InputError
 from omni.eval.inspected.messages import instruction
 from omni.eval.inspected.plainly import plainly
-from omni.eval.local import LARGE, SUFFIXES, filed, rows
+from omni.eval.local import LARGE, SUFFIXES, filed, rows, several
 from omni.train.data.items import Item, Manifest, usual_data
 
-FIELDS = ("id", "text", "audio", "image", "target", "choices", "language", "instruction", "baseline", "groups")
+FIELDS = (
+    *("id", "text", "audio", "image", "target", "accepted", "choices", "language", "instruction"),
+    *("baseline", "groups"),
+)
 
 T = TypeVar("T")
 Given = Content | Callable[[], Content]                                 # made when it is asked: few records are
@@ -31,6 +34,7 @@ class Record:
     target:      the right answer; choices: that are compared, where it is one of several
     language:    of the answer; baseline: what a system that ignores the question says
     groups:      by which results are broken down, such as {"language": "fr", "speaker": "stamps/fr"}
+    more:        what else a scorer is told, such as the answers that are `accepted` beside the target
     bad:         why it cannot be asked; such a record is an error in the results, not a gap in them
     """
 
@@ -154,7 +158,7 @@ def _parsed(row: Any, path: Path, number: int) -> Record:
     choices = tuple(row.get("choices", ()))
     if choices and row["target"] not in choices:
         raise InputError(f"{where}: `target` is not among `choices`")
-    given: list[Given] = [filed(kind, row[kind], path, where) for kind in LARGE if kind in row]
+    given: list[Given] = [filed(kind, one, path, where) for kind in LARGE for one in several(row.get(kind))]
     if "text" in row:
         given.append(ContentText(text=row["text"]))
     if not given:
@@ -164,6 +168,7 @@ def _parsed(row: Any, path: Path, number: int) -> Record:
         str(row.get("id", f"{path.name}:{number}")), row["target"], tuple(given), row.get("instruction", ""),
         row.get("language"), choices, row.get("baseline"),
         {name: str(value) for name, value in groups.items() if value is not None},
+        {"accepted": row["accepted"]} if "accepted" in row else {},
     )
 
 
@@ -174,8 +179,11 @@ def _check_types(row: dict[str, Any], where: str) -> None:
     for name in ("text", "language", "instruction", "baseline"):
         if name in row and not isinstance(row[name], str):
             raise InputError(f"{where}: `{name}` must be a text, got {row[name]!r}")
-    choices = row.get("choices", [])
-    if not isinstance(choices, list) or not all(isinstance(one, str) for one in choices):
-        raise InputError(f"{where}: `choices` must be a list of texts, got {choices!r}")
+    for name in ("choices", "accepted"):
+        texts = row.get(name, [])
+        if not isinstance(texts, list) or not all(isinstance(one, str) for one in texts):
+            raise InputError(f"{where}: `{name}` must be a list of texts, got {texts!r}")
+    if row.get("choices") and row.get("accepted"):
+        raise InputError(f"{where}: `accepted` beside `choices`, of which one is right; leave one of them out")
     if not isinstance(row.get("groups", {}), dict):
         raise InputError(f'{where}: `groups` must be an object such as {{"subject": "anatomy"}}, got {row["groups"]!r}')

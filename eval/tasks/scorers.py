@@ -51,9 +51,9 @@ def translation_by_words() -> Scorer:
 
 @scorer(metrics=[measured("accuracy")], name="accuracy")
 def right(near: bool = False) -> Scorer:
-    """Whether the answer is the right one, case and punctuation aside; with `near`, as `close` has it.
+    """Whether the answer is the right one, or one that is `accepted` too, case and punctuation aside.
 
-    `exact` records want the very answer nevertheless.
+    With `near`, as `close` has it; `exact` records want the very answer nevertheless.
 
     One of `choices` that was named, or whose letter was; what is neither is wrong, and counted as `unparsable`.
     """
@@ -65,7 +65,8 @@ def right(near: bool = False) -> Scorer:
         def is_right(answer: str) -> bool:
             if choices:
                 return chosen(answer, choices) == target.text
-            return close(answer, target.text) if near and not meta.get("exact") else same(answer, target.text)
+            agrees = close if near and not meta.get("exact") else same
+            return any(agrees(answer, wanted) for wanted in (target.text, *meta.get("accepted", ())))
 
         good, trivial = is_right(said), meta.get("baseline")
         baseline = None if trivial is None else [float(is_right(trivial))]

@@ -23,7 +23,7 @@ VOICE = "clara"                                                         # the pr
 def speak(data: str | None = None, n: int | None = 40, seed: int = 0) -> Task:
     """Held-out English captions said aloud; baseline: the preset's own recording of each, heard by the same judge.
 
-    A user's file has no such recording, and no baseline; what is heard is one of the sentences that are asked.
+    A user's file has no such recording, and no baseline; what is heard is one of all its sentences, asked or not.
     """
     waves: dict[str, Callable[[], NDArray[np.float32]]] = {}
 
@@ -32,8 +32,13 @@ def speak(data: str | None = None, n: int | None = 40, seed: int = 0) -> Task:
         return waves[name]() if name in waves else None
 
     texts: list[str] = []
-    found = records(data, lambda held: _captions(held, waves, texts), n, seed)
-    closed = hearable([*texts, *(record.target for record in found)])
+
+    def of_file(asked: list[Record]) -> list[Record]:
+        texts.extend(record.target for record in asked)
+        return asked
+
+    found = records(data, lambda held: _captions(held, waves, texts), n, seed, of_file)
+    closed = hearable(texts)
     known = set(closed)
     found = [one if one.bad or spoken(one.target) in known else replace(one, bad=_unheard(one)) for one in found]
     return examine("speak", found, [heard(closed, reference), quality(reference)], ["audio"])

@@ -1,5 +1,6 @@
 """Tasks whose answers are speech and pictures, over a user's own file."""
 
+import inspect
 import json
 from pathlib import Path
 
@@ -40,6 +41,13 @@ def test_speech_of_a_users_file_is_judged_without_a_baseline(model: Path, tmp_pa
     assert found["wer_heard_n"] == found["dnsmos_n"] == 2 and not [name for name in found if "baseline" in name]
     assert len(errors) == 1 and "does not know every word of 'Xyzzq plugh.'" in errors[0]
     assert len(log.samples or []) == 3
+
+
+def test_what_is_heard_of_a_users_file_is_any_of_its_sentences_however_few_are_asked(tmp_path: Path) -> None:
+    texts = ("A small owl.", "A big dog.", "A red bird.", "Two green apples.")
+    path = written(tmp_path, [{"text": text, "target": text, "language": "en"} for text in texts])
+    closed = [inspect.getclosurevars(speak(path, n=n).scorer[0]).nonlocals["closed"] for n in (1, 4)]
+    assert closed[0] == closed[1] and len(closed[0]) == len(texts)
 
 
 def test_what_is_drawn_is_told_from_the_pictures_of_other_records(model: Path, tmp_path: Path) -> None:

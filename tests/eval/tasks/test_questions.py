@@ -40,6 +40,16 @@ def scores(task: Task, folder: Path, answers: dict[str, str]) -> dict[str, float
     return {str(one.target): float(one.scores["accuracy"].value) for one in log.samples or []}
 
 
+def test_an_answer_that_is_accepted_is_right(tmp_path: Path) -> None:
+    rows = [
+        {"text": "four and four?", "target": "8", "accepted": ["eight", "acht"]}, {"text": "and one?", "target": "9"},
+    ]  # fmt: skip
+    (tmp_path / "mine.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    task = text_qa(str(tmp_path / "mine.jsonl"))
+    assert scores(task, tmp_path / "a", {"four and four?": "Eight.", "and one?": "nine"}) == {"8": 1, "9": 0}
+    assert scores(task, tmp_path / "b", {"four and four?": "eighty", "and one?": "9"}) == {"8": 0, "9": 1}
+
+
 def test_a_question_is_asked_once_however_many_voices_ask_it(data: Path) -> None:
     """Inspect takes no two samples of a name, and would leave the whole task out."""
     names = [str(one.id) for one in text_qa(str(data), n=None).dataset]

@@ -134,6 +134,8 @@ def test_a_users_file_is_asked_and_what_is_malformed_is_an_error(suffix: str, mo
         ({"language": 5}, "`language` must be a text, got 5"), ({"text": ["what?"]}, "`text` must be a text"),
         ({"audio": {"bytes": None, "path": None}}, "a recording or picture must be a file's name"),
         ({"image": 3}, "a recording or picture must be a file's name"), ({"baseline": 4}, "`baseline` must be a text"),
+        ({"image": ["a.png"]}, "no such file"), ({"accepted": "owl"}, "`accepted` must be a list of texts, got 'owl'"),
+        ({"choices": ["owl"], "accepted": ["bird"]}, "`accepted` beside `choices`"),
     ],
 )  # fmt: skip
 def test_a_field_of_another_kind_is_an_error_of_its_record_alone(
@@ -143,6 +145,28 @@ def test_a_field_of_another_kind_is_an_error_of_its_record_alone(
     (tmp_path / "mine.jsonl").write_text("\n".join(map(json.dumps, [{**good, **row}, good])))
     bad, other = local(tmp_path / "mine.jsonl")
     assert said in str(bad.bad) and other.bad is None
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+def test_a_record_may_show_several_pictures(suffix: str, tmp_path: Path) -> None:
+    """As MMMU does; in a table they are its lists of {"bytes", "path"}."""
+    import pyarrow
+    import pyarrow.parquet
+    from PIL import Image
+
+    for colour in ("red", "blue"):
+        Image.new("RGB", (8, 8), colour).save(tmp_path / f"{colour}.png")
+    files = {name: (tmp_path / name).read_bytes() for name in ("red.png", "blue.png")}
+    path = tmp_path / f"mine{suffix}"
+    if suffix == ".jsonl":
+        path.write_text(json.dumps({"text": "which?", "target": "red", "image": list(files)}))
+    else:
+        held = [{"bytes": content, "path": name} for name, content in files.items()]
+        pyarrow.parquet.write_table(pyarrow.table({"text": ["which?"], "target": ["red"], "image": [held]}), path)
+    (sample,) = dataset(list(local(path)), "mine")
+    first, second, asked = sample.input[0].content
+    assert [read_picture(one)[0, 0].tolist() for one in (first, second)] == [[255, 0, 0], [0, 0, 255]]
+    assert asked.text == "which?" and sample.metadata["bad"] is None
 
 
 def test_sounds_and_pictures_inside_a_table_are_read(tmp_path: Path) -> None:
