@@ -217,14 +217,12 @@ def _methods(results: Results) -> list[str]:
 def plot(
     results: Results, folder: Path, sides: tuple[str, str] = ("the left digit", "the right digit")
 ) -> Mapping[str, Path]:
-    """Test losses of both tasks: the weighted sums, their front and the methods, with their deviations over seeds."""
+    """Test losses of both tasks: the weighted sums, their front and the methods, with 95 % intervals over seeds."""
     best = chosen(results)
 
     def of(way: tuple[str, float | None]) -> tuple[tuple[float, float], tuple[float, float]]:
-        tasks = list(zip(*(one.values["test"] for one in best[way]), strict=True))
-        x, y = (statistics.fmean(task) for task in tasks)
-        dx, dy = (statistics.stdev(task) for task in tasks)
-        return (x, y), (dx, dy)
+        x, y = (mean(task) for task in zip(*(one.values["test"] for one in best[way]), strict=True))
+        return (x.value, y.value), (x.high - x.value, y.high - y.value)
 
     sums = {f"{way[1]:g}": of(way) for way in best if way[1] is not None}
     names = f"test loss of {sides[0]}", f"test loss of {sides[1]}"

@@ -95,7 +95,7 @@ def spectra(groups: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[fl
     panels({title: partial(drawn, runs) for title, runs in groups.items()}, path)
 
 
-Spread = tuple[Point, Point]                                            # mean and deviation over seeds of two losses
+Spread = tuple[Point, Point]                                            # means of two losses, and half their intervals
 
 
 def front(sums: Mapping[str, Spread], marks: Mapping[str, Spread], names: tuple[str, str], path: Path) -> None:

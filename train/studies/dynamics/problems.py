@@ -61,7 +61,7 @@ def mlp() -> nn.Module:
 
 
 def cnn() -> nn.Module:
-    """About 3,900 parameters on 8 x 8 pixels."""
+    """Some 3,700 parameters on 8 x 8 pixels."""
     return nn.Sequential(
         nn.Unflatten(1, (1, 8, 8)),
         nn.Conv2d(1, 8, 3, padding=1), nn.Tanh(), nn.AvgPool2d(2),
