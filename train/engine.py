@@ -127,7 +127,7 @@ class Trainer:
                 every = self.recipe.validate.every
                 if rows and (last or (every and self.step % every == 0)):
                     self._validate(rows, monitor)
-                if self.probe and self.probe.due(self.step):
+                if self.probe and self.probe.due(self.stages, self.step):
                     found = self.probe.report(self.stages, self.step, self.gradient_norm, lambda: signals.wish)
                     if monitor and found:
                         monitor.curvature(found)

@@ -43,6 +43,11 @@ class Stages:
         first, schedule = next((first, plan) for first, plan in reversed(self.schedules) if first <= step)
         return schedule.factor(step - first)
 
+    def since(self, step: int) -> int:
+        """How many of the first `step` steps, 1 or more, were taken since the optimizer or its rate last began anew."""
+        begins = {0, *self.resets, *(first for first, _ in self.schedules)}
+        return step - max(first for first in begins if first < step)
+
     def kind(self, row: int, step: int) -> int:
         """A number that changes where losses are not to be compared: with the mixture, and as layers become one-bit."""
         return self.order.stage(row) + sum(turn <= step for turn in self.turns)

@@ -32,6 +32,13 @@ def test_schedules_go_on_or_begin_anew(recipe_file: Path) -> None:
     assert stages.steps == 9 and stages.resets == {3}
 
 
+def test_steps_are_counted_from_where_the_optimizer_or_its_rate_begins_anew(recipe_file: Path) -> None:
+    stages = [{"steps": 5}, {"steps": 4}, {"steps": 3, "optimizer": "reset"}, {"steps": 6, "schedule": "restart"}]
+    recipe = Recipe.load(recipe_file, {"stages": stages})
+    found = Stages.of(recipe, Dataset.load(recipe.data, 64))
+    assert [found.since(step) for step in range(1, 19)] == [*range(1, 10), *range(1, 4), *range(1, 7)]
+
+
 def run(recipe: Recipe, folder: Path, at: int | None = None) -> float:
     trainer = stopped_after(at)(recipe, folder, device="cpu")
     try:

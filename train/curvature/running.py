@@ -117,11 +117,11 @@ class Probe:
         batch = Loader(loader.data, loader.order, share, read=loader.read).batch(0)
         return cls(recipe, engine, optimizer, batch, weigher)
 
-    def due(self, step: int) -> bool:
-        """Whether to look after this step: every so many, and until then after 4, 8, 16 ..., since a rate that is too
-        high mostly shows in a run's first steps (Gilmer et al. 2021)."""
-        every = self.recipe.monitor.curvature
-        return step % every == 0 or (FIRST <= step < every and step.bit_count() == 1)
+    def due(self, stages: Stages, step: int) -> bool:
+        """Whether to look after `step` steps: every so many, and until then after 4, 8, 16 ..., also of a stage that
+        begins anew, since a rate that is too high mostly shows in the first steps (Gilmer et al. 2021)."""
+        every, young = self.recipe.monitor.curvature, stages.since(step)
+        return step % every == 0 or (FIRST <= young < every and young.bit_count() == 1)
 
     def report(self, stages: Stages, step: int, norm: float, stop: Callable[[], bool]) -> dict[str, Any] | None:
         """A look's record after `step` steps, as log.jsonl has it; with `warning` or `note` where there is something
@@ -130,7 +130,7 @@ class Probe:
         stop: whether this process is to stop, so that the look is to be given up
         """
         self.stop = stop
-        following = next(filter(self.due, itertools.count(step + 1)))
+        following = next(at for at in itertools.count(step + 1) if self.due(stages, at))
         rates = [stages.factor(at) for at in range(step - 1, following)]
         try:
             record = {"step": step, **self.look(norm).record(max(rates) / rates[0] if rates[0] else 0.0)}
