@@ -11,15 +11,18 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from omni.train.studies.harness.conduct import Conducted
+    from omni.train.studies.harness.study import Study
 
 EPILOG = """examples:
   omni study --list
   omni study multilingual-scaling --quick
   omni study all --json
   omni study ablations --shards runs/tiny/shards --axes layout size --seeds 3
+  omni study rates --data runs/voiced
 A study writes its protocol down before it runs, keeps every result as soon as it is measured and goes on where it was
-interrupted. Where it trains on real text, --data is a folder of `omni data prepare --only catalogues stamps`; ablations
-takes token shards, and makes them of --data, in many minutes, where it is run by name without --shards."""
+interrupted. Where it trains on real text, --data is a folder of `omni data prepare --only catalogues stamps`; rates
+takes one of `omni data voice`; ablations takes token shards, and makes them of --data, in many minutes, where it is run
+by name without --shards."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -65,17 +68,17 @@ def run(args: argparse.Namespace) -> None:
 def _all(names: list[str], args: argparse.Namespace, out: Path) -> None:
     """Every study, and one table of those that ran, whatever happens to others.
 
-    Raises InputError that names those others, each cause once. What needs shards and has none is only named.
+    Raises InputError that names those others, each cause once. What needs shards or voices and has none is only named.
     """
     from omni.train.studies.table import load_study
 
     conducted: list[Conducted] = []
     refused: dict[str, list[str]] = {}                                  # cause: the studies that it kept from running
-    left_out: list[str] = []
+    left_out: list[str] = []                                            # lines that say which and why
     for name in names:
         try:
-            if args.shards is None and load_study(name).shards:
-                left_out.append(name)
+            if lacks := _lacks(load_study(name), args):
+                left_out.append(f"left out: {name}; {lacks}, or run `omni study {name}`")
                 continue
             conducted.append(_conduct(name, args, out))
         except InputError as error:
@@ -83,13 +86,24 @@ def _all(names: list[str], args: argparse.Namespace, out: Path) -> None:
         except Exception as error:                                      # hours of the others are at stake
             traceback.print_exc()
             refused.setdefault(f"failed with {type(error).__name__} ({error}), see above", []).append(name)
-    notes = [f"left out: {name}; name its token shards with --shards, or run `omni study {name}`" for name in left_out]
     if conducted:
-        _tell(args, conducted, out, notes)
+        _tell(args, conducted, out, left_out)
     else:
-        print("\n".join(notes))
+        print("\n".join(left_out))
     if refused:
         raise InputError("; ".join(f"{', '.join(kept)}: {cause}" for cause, kept in refused.items()))
+
+
+def _lacks(study: "Study", args: argparse.Namespace) -> str:
+    """What is to be named for a study that others' data do not do for; '' where there is nothing."""
+    from omni.files import read_json
+
+    if study.shards and args.shards is None:
+        return "name its token shards with --shards"
+    about = args.data / "manifest.json"
+    if study.voiced and not (about.is_file() and "voiced" in read_json(about)):
+        return "name a folder of `omni data voice` with --data"
+    return ""
 
 
 def _conduct(name: str, args: argparse.Namespace, out: Path) -> "Conducted":

@@ -17,6 +17,7 @@ STUDIES = {                                                             # name: 
     "data-scaling": (f"{TRANSLATION}.data_scaling", "how does loss fall with the number of training pairs?"),
     "lm-architectures": (f"{TRANSLATION}.architectures", "masks and losses of language models as translators"),
     "ablations": ("omni.train.studies.tiny.ablations", "what is each choice of omni-tiny's recipe worth?"),
+    "rates": ("omni.train.studies.rates.rates", "which frame rate, by what a model makes of the codes?"),
     "edge-of-stability": (f"{DYNAMICS}.edge", "where does training settle, and what moves it?"),
     "curvature": (f"{DYNAMICS}.instability", "what lets a high learning rate train?"),
     "multitask": (f"{DYNAMICS}.multitask", "do multi-task optimizers beat weighted sums?"),

@@ -219,15 +219,17 @@ def test_a_study_that_breaks_off_does_not_lose_the_others(
     assert line.startswith("omni: broken: failed with") and said in line
 
 
-def test_a_study_of_shards_is_left_out_of_all_without_them(
+def test_studies_of_shards_or_voices_are_left_out_of_all_without_them(
     coins: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("omni.train.studies.table.STUDIES", {name: STUDIES[name] for name in ("ablations", "coins")})
+    names = ("ablations", "coins", "rates")
+    monkeypatch.setattr("omni.train.studies.table.STUDIES", {name: STUDIES[name] for name in names})
     words = ["study", "all", "--quick", "--jobs", "1", "--out", str(tmp_path / "studies"), "--json"]
     assert main(words) == 0
     told = capsys.readouterr().out.splitlines()
     assert [claim["study"] for claim in json.loads(told[-1])["claims"]] == ["coins"]
     assert any(line.startswith("left out: ablations; ") and "--shards" in line for line in told)
+    assert any(line.startswith("left out: rates; ") and "`omni data voice`" in line for line in told)
     assert main([*words, "--shards", str(tmp_path / "nowhere")]) == 2
     assert f"omni: ablations: --shards {tmp_path / 'nowhere'}: no token shards" in capsys.readouterr().err
     assert main(["study", "coins", "--shards", str(tmp_path)]) == 2

@@ -64,8 +64,8 @@ for both, and the doubt about seeds: Student's interval with the deviation betwe
 have several. A run whose losses are no numbers counts as none. Better when the whole interval is below 0 (claim shown),
 worse when it is above (not shown), else undecided.
 
-Not varied. The frame rate: every rate needs a codec of its own, which is hours; see the codec's sweep
-(docs/codec.md).
+Not varied. The frame rate: every rate needs a codec of its own, which is hours; short trained ones are compared by the
+study `rates` (docs/studies/rates.md).
 """
 
 BUDGET, QUICK_BUDGET = 4e12, 0.4e12                                     # multiply-adds of a run's training
