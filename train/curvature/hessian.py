@@ -1,6 +1,7 @@
 """Hessian-vector products of a training loss, and the preconditioned Hessian that an adaptive optimizer feels."""
 
 import copy
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
@@ -38,7 +39,8 @@ class Hessian:
     """Second derivatives of a loss with respect to parameters, as an operator on flat vectors [size].
 
     The vectors hold the parameters' numbers in order. A product is the gradient's derivative along a vector
-    (Pearlmutter 1994), exact but for rounding. products: so far; gradient: [size].
+    (Pearlmutter 1994), exact but for rounding. products: so far; gradient: [size]; level: the sizes of the loss's
+    parts, summed: of this process.
     """
 
     def __init__(
@@ -47,10 +49,12 @@ class Hessian:
         parameters: Sequence[Tensor],
         total: Callable[[Tensor], Tensor] | None = None,
         keep: bool = True,
+        movable: bool = True,
     ) -> None:
         """parts: each computes a share of the loss, a scalar; they sum up to it
         total: the sum over processes of a vector, where each has its own parts (all then call every product together)
         keep: the recorded gradient between products: half the time of one, for the memory of all parts at once
+        movable: whether a search may move the weights a little, and put them back to the bit, as `differences` does
 
         Raises CurvatureError where the loss is not one finite number, does not depend on the parameters or has a
         gradient that was not recorded; in all processes, where it is so in one.
@@ -60,9 +64,9 @@ class Hessian:
             raise CurvatureError("curvature: no parameter is trained; nothing to differentiate by")
         if any(one.is_complex() for one in self.parameters):
             raise CurvatureError("curvature: complex parameters have no Hessian here; use their view_as_real")
-        self.total, self.keep = total or (lambda vector: vector), keep
+        self.total, self.keep, self.movable = total or (lambda vector: vector), keep, movable
         self.size = sum(parameter.numel() for parameter in self.parameters)
-        self.products = 0
+        self.products, self.level = 0, 0.0
         self._recorded: list[list[Tensor]] | None = None
         self.gradient = torch.zeros(self.size, dtype=_precise(self.parameters), device=self.parameters[0].device)
         self.gradient = self._summed(self.gradient, self._gradients, "the gradient")
@@ -92,6 +96,11 @@ class Hessian:
         self.products += 1
         return self._summed(torch.zeros_like(vector), lambda: derivatives, "a Hessian-vector product")
 
+    def gradient_here(self) -> Tensor:
+        """The gradient [size] for the parameters as they are now, in a tensor of its own."""
+        parts = (self._gradient(part, record=False) for part in self.parts)
+        return self._summed(torch.zeros_like(self.gradient), lambda: parts, "the gradient")
+
     def _summed(self, found: Tensor, parts: Callable[[], Iterable[Sequence[Tensor]]], what: str) -> Tensor:
         """The sum of parts, over all processes, in `found` [size].
 
@@ -115,7 +124,7 @@ class Hessian:
         """Of each part; what `keep` keeps is there when the last has been given."""
         kept = []
         for part in self.parts:
-            gradient = self._gradient(part)
+            gradient = self._gradient(part, first=True)
             _check_recorded(gradient)
             if self.keep:
                 kept.append(gradient)
@@ -123,14 +132,15 @@ class Hessian:
             del gradient                                                # and its record, before the next is made
         self._recorded = kept if self.keep else None
 
-    def _gradient(self, part: Callable[[], Tensor]) -> list[Tensor]:
-        """Of one part, recorded so that it can be differentiated."""
+    def _gradient(self, part: Callable[[], Tensor], record: bool = True, first: bool = False) -> list[Tensor]:
+        """Of one part, recorded so that it can be differentiated, unless it is told not to be."""
         with torch.enable_grad(), twice_differentiable():
             loss = part()
             _check_loss(loss)
+            self.level += abs(float(loss.detach())) if first else 0.0
             one = torch.ones_like(loss, requires_grad=True)             # so that all that follows is recorded
             with _refusals():
-                found = torch.autograd.grad(loss, self.parameters, one, create_graph=True, materialize_grads=True)
+                found = torch.autograd.grad(loss, self.parameters, one, create_graph=record, materialize_grads=True)
         return list(found)
 
     def _derivative(self, gradient: list[Tensor], along: list[Tensor]) -> Sequence[Tensor]:
@@ -236,7 +246,7 @@ def _check_recorded(gradient: Sequence[Tensor]) -> None:
 
 
 def _check_finite(vector: Tensor, what: str) -> None:
-    if not bool(vector.isfinite().all()):
+    if not math.isfinite(float(vector.detach().sum())) and not bool(vector.isfinite().all()):  # the quicker first
         raise CurvatureError(
             f"curvature: {what} has numbers that are not finite: the run has diverged, bf16 overflows (use fp32),"
             " or the loss has no derivative here (a norm or a root at 0)"

@@ -1,17 +1,22 @@
 """The largest eigenvalue of a symmetric operator, with a bound on its error: Lanczos (1950), and power iteration."""
 
+import copy
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Generator, Tensor
 
-from omni.train.curvature.hessian import CurvatureError, FlatError, Operator, Scaled
+from omni.train.curvature.differences import Differences
+from omni.train.curvature.hessian import CurvatureError, FlatError, Hessian, Operator, Scaled
 
 LEAST, LEAST_WARM = 5, 4                                                # products before a pair is believed
 HOLD = 6                                                                # more, through which it must stand
 NOISE = 1.0                                                             # of chance in a start, against its length
 FLAT = "curvature: the Hessian is zero here: the loss is constant or linear, or like ReLU in pieces, around the weights"
+COARSE = 1e-3                                                           # tolerance for which differences are too rough
+CONFIRMATIONS = 2                                                       # tried, of what differences believe
+SKEW = 0.1                                                              # of the projection's scale, if not symmetric
 CLEAN = 0.1                                                             # of a vector left: it is not cleaned again
 
 
@@ -21,7 +26,7 @@ class Eigenpair:
 
     residual: |A v - value v| for the vector v of length 1: there is an eigenvalue within it of `value`, always
     error: bound on |value - the largest|, if no eigenvalue hides from the start (`bound`)
-    products: with vectors that it took
+    products: with vectors that it took, exact ones and differences of gradients
     """
 
     value: float
@@ -76,31 +81,84 @@ def top_eigenvalue(
     then (default: HOLD for a preconditioned Hessian without a start, at whose largest the gradient does not point; else
     0).
 
+    A Hessian is searched by differences of gradients (`Differences`) where its weights may be moved; value, residual
+    and bound are then those of one exact product with what was found, and of the others' gaps. Where that does not
+    confirm it, and for tolerances below COARSE, all products are exact.
+
     Raises UnconvergedError after `most` products, FlatError where the operator is zero, ValueError for fewer than 2
     vectors, no products, a tolerance that is not above 0, or a start of another size or with numbers that are none.
     """
     if basis < 2:
         raise ValueError(f"basis: must be at least 2 vectors, got {basis}")
     _check_search(operator, tolerance, most, start)
-    least = LEAST if start is None else LEAST_WARM
     if hold is None:
         hold = HOLD if start is None and isinstance(operator, Scaled) else 0
-    space = _Krylov(operator, _begin(operator, start, seed), min(basis, operator.size))
-    stood: tuple[float, int] | None = None                              # value and products when the bound first held
-    while True:
-        space.grow()
-        value, error, _ = space.judge()
-        sure = space.products >= least and error <= tolerance * abs(value)
-        if not sure:
-            stood = None
-        elif stood is None or value > stood[0] + tolerance * abs(value):  # it hid until now
-            stood = value, space.products
-        if space.done or (stood is not None and space.products >= stood[1] + hold):
-            return space.best()
-        if space.products >= most:
-            raise UnconvergedError(space.best(), tolerance)
-        if space.full:
-            space.restart()
+    trust = _Trust(tolerance, LEAST if start is None else LEAST_WARM, hold)
+    begin, basis, spent = _begin(operator, start, seed), min(basis, operator.size), 0
+    if (differences := _differences(operator, tolerance)) is not None:
+        found, spent = _by_differences(operator, _Krylov(differences, begin, basis), copy.copy(trust), most)
+        if found is not None and found.error <= tolerance * abs(found.value):
+            return found
+        if found is not None and most - spent < LEAST_WARM:
+            raise UnconvergedError(found, tolerance)
+        begin = begin if found is None else _begin(operator, found.vector, seed)
+    space = _Krylov(operator, begin, basis)
+    sure = space.search(trust, most - spent)
+    best = replace(space.best(), products=space.products + spent)
+    if not sure:
+        raise UnconvergedError(best, tolerance)
+    return best
+
+
+@dataclass
+class _Trust:
+    """When the best pair of a search is believed. stood: value and products when the bound first held."""
+
+    tolerance: float
+    least: int
+    hold: int
+    stood: tuple[float, int] | None = None
+
+    def __call__(self, value: float, error: float, products: int) -> bool:
+        """Whether the bound has held, and the value stood, through `hold` products after the first of them."""
+        if products < self.least or error > self.tolerance * abs(value):
+            self.stood = None
+        elif self.stood is None or value > self.stood[0] + self.tolerance * abs(value):  # it hid until now
+            self.stood = value, products
+        return self.stood is not None and products >= self.stood[1] + self.hold
+
+
+def _differences(operator: Operator, tolerance: float) -> Differences | None:
+    """The cheaper products to search by, where they are accurate enough and the weights can be moved for them."""
+    if tolerance < COARSE or not isinstance(operator, Hessian) or not operator.movable:
+        return None
+    fit = all(one.is_leaf and one.dtype in (torch.float32, torch.float64) for one in operator.parameters)
+    return Differences(operator) if fit and not torch.is_autocast_enabled(operator.gradient.device.type) else None
+
+
+def _by_differences(
+    operator: Operator, space: "_Krylov", trust: _Trust, most: int
+) -> tuple[Eigenpair | None, int]:
+    """What a search by differences finds, with value, residual and bound from an exact product, and all products.
+
+    It goes on, once, where the exact product does not confirm what was believed. None where differences are of no use:
+    their projection is not symmetric or zero, or the gradient is not finite nearby.
+    """
+    found, exact = None, 0
+    while exact < CONFIRMATIONS and space.products + exact + 2 <= most:
+        try:
+            space.search(trust, most - exact - 1, symmetric=True)
+        except CurvatureError:
+            return None, space.products + exact
+        if space.skewed:
+            return None, space.products + exact
+        exact += 1
+        found = replace(space.confirmed(operator), products=space.products + exact)
+        if found.value == 0.0:                                          # the exact search says whether all is flat
+            return None, found.products
+        if found.error <= trust.tolerance * abs(found.value) or space.done or space.full:
+            break
+    return found, space.products + exact
 
 
 def _begin(operator: Operator, start: Tensor | None, seed: int) -> Tensor:
@@ -158,11 +216,31 @@ class _Krylov:
         self.basis = vector.new_empty(most, operator.size)              # V^T
         self.projected = torch.zeros(most, most, dtype=torch.float64)
         self.next, self.beta, self.scale = vector / vector.norm(), 0.0, 0.0
+        self.skew = 0.0                                                 # of the projection, until the first restart
         self.done = False                                               # the basis holds an invariant space
 
     @property
     def full(self) -> bool:
         return self.count == self.most
+
+    @property
+    def skewed(self) -> bool:
+        return self.skew > SKEW * self.scale
+
+    def search(self, trust: _Trust, most: int, symmetric: bool = False) -> bool:
+        """Grow until the best pair is believed, or `most` products are made: whether it is believed.
+
+        symmetric: it ends, too, where the projection is not, or the basis full
+        """
+        while True:
+            self.grow()
+            value, error, _ = self.judge()
+            if trust(value, error, self.products) or self.done:
+                return True
+            if self.products >= most or (symmetric and (self.full or self.skewed)):
+                return False
+            if self.full:
+                self.restart()
 
     def grow(self) -> None:
         self.basis[self.count] = self.next
@@ -179,6 +257,8 @@ class _Krylov:
             again = here @ product
             product, row = product.addmv_(here.T, again, alpha=-1), row + again
         column = row.double().cpu()
+        if self.count:                                                  # what symmetry asks for is `beta`, after zeros
+            self.skew = max(self.skew, abs(float(column[-2]) - self.beta), *column[:-2].abs().tolist())
         self.projected[self.count, : self.count + 1] = column
         self.projected[: self.count + 1, self.count] = column
         self.count += 1
@@ -203,6 +283,17 @@ class _Krylov:
         value, error, residual = self.judge()
         vector = self.pairs()[1][:, -1].to(self.basis) @ self.basis[: self.count]
         return Eigenpair(value, vector, error, residual, self.products)
+
+    def confirmed(self, operator: Operator) -> Eigenpair:
+        """The best pair with what an exact product says of it: value, residual and, with the others' gaps, bound."""
+        values, vectors = self.pairs()
+        vector = vectors[:, -1].to(self.basis) @ self.basis[: self.count]
+        vector /= vector.norm()
+        product = operator @ vector
+        value = float(vector @ product)
+        residuals = (0.0 if self.done else self.beta) * vectors[-1].abs()  # [count]
+        values[-1], residuals[-1] = value, float(product.sub_(vector, alpha=value).norm())
+        return Eigenpair(value, vector, bound(values, residuals), float(residuals[-1]), self.products + 1)
 
     def restart(self) -> None:
         """Keep the best half of the Ritz vectors; the vector that comes next is orthogonal to them already."""

@@ -90,7 +90,7 @@ class Probe:
         all of them.
         """
         began = time.monotonic()
-        hessian = Hessian(self._parts(), list(self.parameters.values()), self._total, self.keep)
+        hessian = Hessian(self._parts(), list(self.parameters.values()), self._total, self.keep, movable=False)
         sharpness, sure = self._top("plain", hessian)
         scale = preconditioner_of(self.recipe, self.engine, self.optimizer, norm)
         ratio, sure_too = None, True
