@@ -91,14 +91,14 @@ class Hessian:
         """H v, [size] to [size]. Raises CurvatureError for numbers that are not finite."""
         pieces = vector.split([parameter.numel() for parameter in self.parameters])
         along = [piece.view_as(p).to(p.dtype) for piece, p in zip(pieces, self.parameters, strict=True)]
-        gradients = self._recorded or map(self._gradient, self.parts)
+        gradients = self._recorded or (self._gradient(_loss_of(part)) for part in self.parts)
         derivatives = (self._derivative(gradient, along) for gradient in gradients)
         self.products += 1
         return self._summed(torch.zeros_like(vector), lambda: derivatives, "a Hessian-vector product")
 
     def gradient_here(self) -> Tensor:
         """The gradient [size] for the parameters as they are now, in a tensor of its own."""
-        parts = (self._gradient(part, record=False) for part in self.parts)
+        parts = (self._gradient(_loss_of(part), record=False) for part in self.parts)
         return self._summed(torch.zeros_like(self.gradient), lambda: parts, "the gradient")
 
     def _summed(self, found: Tensor, parts: Callable[[], Iterable[Sequence[Tensor]]], what: str) -> Tensor:
@@ -124,20 +124,19 @@ class Hessian:
         """Of each part; what `keep` keeps is there when the last has been given."""
         kept = []
         for part in self.parts:
-            gradient = self._gradient(part, first=True)
+            loss = _loss_of(part)
+            self.level += abs(float(loss.detach()))
+            gradient = self._gradient(loss)
             _check_recorded(gradient)
             if self.keep:
                 kept.append(gradient)
             yield [one.detach() for one in gradient]
-            del gradient                                                # and its record, before the next is made
+            del loss, gradient                                          # and its record, before the next is made
         self._recorded = kept if self.keep else None
 
-    def _gradient(self, part: Callable[[], Tensor], record: bool = True, first: bool = False) -> list[Tensor]:
+    def _gradient(self, loss: Tensor, record: bool = True) -> list[Tensor]:
         """Of one part, recorded so that it can be differentiated, unless it is told not to be."""
         with torch.enable_grad(), twice_differentiable():
-            loss = part()
-            _check_loss(loss)
-            self.level += abs(float(loss.detach())) if first else 0.0
             one = torch.ones_like(loss, requires_grad=True)             # so that all that follows is recorded
             with _refusals():
                 found = torch.autograd.grad(loss, self.parameters, one, create_graph=record, materialize_grads=True)
@@ -213,6 +212,14 @@ def _not_twice(reason: str) -> CurvatureError:
         f"curvature: the loss cannot be differentiated twice ({reason});"
         " compute it within omni.model.twice.twice_differentiable()"
     )
+
+
+def _loss_of(part: Callable[[], Tensor]) -> Tensor:
+    """What a part computes, recorded. Raises CurvatureError for what has no curvature."""
+    with torch.enable_grad(), twice_differentiable():
+        loss = part()
+    _check_loss(loss)
+    return loss
 
 
 def _check_loss(loss: object) -> None:

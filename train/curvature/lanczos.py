@@ -1,6 +1,5 @@
 """The largest eigenvalue of a symmetric operator, with a bound on its error: Lanczos (1950), and power iteration."""
 
-import copy
 import math
 from dataclasses import dataclass, replace
 
@@ -96,7 +95,7 @@ def top_eigenvalue(
     trust = _Trust(tolerance, LEAST if start is None else LEAST_WARM, hold)
     begin, basis, spent = _begin(operator, start, seed), min(basis, operator.size), 0
     if (differences := _differences(operator, tolerance)) is not None:
-        found, spent = _by_differences(operator, _Krylov(differences, begin, basis), copy.copy(trust), most)
+        found, spent = _by_differences(operator, _Krylov(differences, begin, basis), replace(trust), most)
         if found is not None and found.error <= tolerance * abs(found.value):
             return found
         if found is not None and most - spent < LEAST_WARM:
@@ -153,7 +152,7 @@ def _by_differences(
         if space.skewed:
             return None, space.products + exact
         exact += 1
-        found = replace(space.confirmed(operator), products=space.products + exact)
+        found = space.confirmed(operator, space.products + exact)
         if found.value == 0.0:                                          # the exact search says whether all is flat
             return None, found.products
         if found.error <= trust.tolerance * abs(found.value) or space.done or space.full:
@@ -275,25 +274,34 @@ class _Krylov:
     def judge(self) -> tuple[float, float, float]:
         """The largest Ritz value, the bound on its error and its residual."""
         values, vectors = self.pairs()
-        residuals = (0.0 if self.done else self.beta) * vectors[-1].abs()  # [count]
+        residuals = self._residuals(vectors)
         value, residual = float(values[-1]), float(residuals[-1])
         return value, bound(values, residuals), residual
 
     def best(self) -> Eigenpair:
         value, error, residual = self.judge()
-        vector = self.pairs()[1][:, -1].to(self.basis) @ self.basis[: self.count]
-        return Eigenpair(value, vector, error, residual, self.products)
+        return Eigenpair(value, self._largest(self.pairs()[1]), error, residual, self.products)
 
-    def confirmed(self, operator: Operator) -> Eigenpair:
-        """The best pair with what an exact product says of it: value, residual and, with the others' gaps, bound."""
+    def confirmed(self, operator: Operator, products: int) -> Eigenpair:
+        """The best pair with what an exact product says of it: value, residual and, with the others' gaps, bound.
+
+        products: that were made, with this one
+        """
         values, vectors = self.pairs()
-        vector = vectors[:, -1].to(self.basis) @ self.basis[: self.count]
+        vector = self._largest(vectors)
         vector /= vector.norm()
         product = operator @ vector
-        value = float(vector @ product)
-        residuals = (0.0 if self.done else self.beta) * vectors[-1].abs()  # [count]
+        value, residuals = float(vector @ product), self._residuals(vectors)
         values[-1], residuals[-1] = value, float(product.sub_(vector, alpha=value).norm())
-        return Eigenpair(value, vector, bound(values, residuals), float(residuals[-1]), self.products + 1)
+        return Eigenpair(value, vector, bound(values, residuals), float(residuals[-1]), products)
+
+    def _largest(self, vectors: Tensor) -> Tensor:
+        """The best Ritz vector [size], of all in the basis."""
+        return vectors[:, -1].to(self.basis) @ self.basis[: self.count]
+
+    def _residuals(self, vectors: Tensor) -> Tensor:
+        """Of every pair, [count], from their vectors in the basis."""
+        return (0.0 if self.done else self.beta) * vectors[-1].abs()
 
     def restart(self) -> None:
         """Keep the best half of the Ritz vectors; the vector that comes next is orthogonal to them already."""
