@@ -96,12 +96,11 @@ def _all(names: list[str], args: argparse.Namespace, out: Path) -> None:
 
 def _lacks(study: "Study", args: argparse.Namespace) -> str:
     """What is to be named for a study that others' data do not do for; '' where there is nothing."""
-    from omni.files import read_json
+    from omni.train.data.voicing import is_voiced
 
     if study.shards and args.shards is None:
         return "name its token shards with --shards"
-    about = args.data / "manifest.json"
-    if study.voiced and not (about.is_file() and "voiced" in read_json(about)):
+    if study.voiced and not is_voiced(args.data):
         return "name a folder of `omni data voice` with --data"
     return ""
 

@@ -247,8 +247,14 @@ def _link(source: Path, target: Path) -> None:
         target.write_bytes(source.read_bytes())
 
 
+def is_voiced(folder: Path) -> bool:
+    """Whether a folder of data has been read aloud; not, where there are none."""
+    about = folder / "manifest.json"
+    return about.is_file() and "voiced" in read_json(about)
+
+
 def _check(data: Manifest, out: Path, languages: Sequence[str], unheard: Sequence[str]) -> None:
-    if "voiced" in read_json(data.folder / "manifest.json"):
+    if is_voiced(data.folder):
         raise InputError(f"--data {data.folder}: has been read aloud already; give what `omni data prepare` wrote")
     if out.resolve() == data.folder.resolve():
         raise InputError(f"--out {out}: the prepared data lie there; give another folder")

@@ -1,6 +1,6 @@
 """The sample as a model sees it: heard and written down, read and said, in the codes of one codec."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,7 +54,6 @@ class Writer:
                     shard.add(self.document(task, one.text, frames), one.item)
 
 
-def encoded(codec: "Codec", sample: Sample, said: Sequence[Utterance]) -> Iterator[NDArray[np.int64]]:
+def encoded(codec: "Codec", sample: Sample, said: Sequence[Utterance]) -> list[NDArray[np.int64]]:
     """Codes [frames, codebooks] of each recording."""
-    for one in said:
-        yield codec.encode(torch.from_numpy(sample.wave(one))[None])[0].numpy()
+    return [codec.encode(torch.from_numpy(sample.wave(one))[None])[0].numpy() for one in said]

@@ -9,6 +9,7 @@ from omni.train.data.loader import Dataset
 from omni.train.recipe import MixtureRecipe, Recipe
 from omni.train.studies.rates.documents import ROW
 from omni.train.studies.rates.sample import Sample
+from omni.train.studies.tiny import variants
 from omni.train.studies.tiny.compute import Cost, mean_cost
 
 if TYPE_CHECKING:
@@ -17,10 +18,7 @@ if TYPE_CHECKING:
 
 LEVELS = (8, 5, 5, 5)                                                   # 1,000 codes, as omni-tiny's
 SHAPE = {"d_model": 128, "n_layers": 3, "n_heads": 2, "n_kv_heads": 2, "d_ff": 344}
-SETTINGS = {
-    "schedule.warmup": 20, "batch.rows": 2, "batch.micro": 2, "sequence_length": ROW, "compile": False, "valid": [],
-    "checkpoint.minutes": 2.0, "checkpoint.keep": 1,
-}  # fmt: skip
+SETTINGS = {**variants.SETTINGS, "batch.rows": 2, "batch.micro": 2, "sequence_length": ROW}
 
 
 def learnt_codec(sample: Sample, frame_rate: float, codebooks: int, steps: int, seed: int, folder: Path) -> "Codec":

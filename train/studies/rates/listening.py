@@ -5,10 +5,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from omni.sequence import Sequence as Stream
 from omni.train.studies.rates.documents import HEARING, Writer
 from omni.train.studies.rates.sample import TEXTS
 
@@ -21,27 +19,15 @@ def likelihoods(
 ) -> NDArray[np.float64]:
     """Log p in nats of what a task trains, for every recording with every text of its group:
     [groups, recordings, texts]."""
-    rows = [
-        [writer.document(task, text, codes[group + place]) for text in texts[group : group + TEXTS]]
+    from omni.decode.score import log_likelihoods
+
+    streams = [
+        writer.document(task, text, codes[group + place])
         for group in range(0, len(texts), TEXTS)
         for place in range(TEXTS)
+        for text in texts[group : group + TEXTS]
     ]
-    return np.array([_log_likelihoods(model, row) for row in rows]).reshape(-1, TEXTS, TEXTS)
-
-
-@torch.no_grad()
-def _log_likelihoods(model: "OmniTransformer", streams: Sequence[Stream]) -> NDArray[np.float64]:
-    """Of the trained steps of each stream, [streams], all in one row."""
-    from omni.model.transformer import Batch
-
-    ids = torch.from_numpy(np.concatenate([one.ids for one in streams]))
-    loss = torch.from_numpy(np.concatenate([one.loss for one in streams]))
-    lengths = torch.tensor([len(one) for one in streams])
-    document = torch.repeat_interleave(torch.arange(1, len(streams) + 1), lengths)
-    batch = Batch(ids[None], loss[None], document[None], torch.zeros_like(loss)[None])
-    each = model(batch).each.double()                                   # of trained steps, from left to right
-    total = torch.zeros(len(streams), dtype=torch.float64)
-    return -total.index_add_(0, document[loss] - 1, each).numpy()
+    return log_likelihoods(model, streams).reshape(-1, TEXTS, TEXTS)
 
 
 def told_apart(likelihoods: NDArray[np.float64], task: str) -> dict[str, list[float]]:

@@ -107,10 +107,10 @@ def _measured(params: Mapping[str, Any], seed: int, shared: Path, folder: Path) 
     sample, text = Sample.load(shared), TextTokenizer.load(shared / TEXT)
     codec = learnt_codec(sample, params["frame_rate"], params["codebooks"], params["steps"], seed, folder / "codec")
     writer = Writer.of(text, codec, sample.voice)
-    writer.write(folder / "shards", sample.learnt, list(encoded(codec, sample, sample.learnt)))
+    writer.write(folder / "shards", sample.learnt, encoded(codec, sample, sample.learnt))
     tokenizers = Tokenizers(text=text, audio=codec)
     model, cost = learnt_model(folder / "shards", tokenizers, params["budget"], seed, folder)
-    texts, codes = [one.text for one in sample.asked], list(encoded(codec, sample, sample.asked))
+    texts, codes = [one.text for one in sample.asked], encoded(codec, sample, sample.asked)
     scores, nats = _reconstruction(codec, sample, codes), []
     for task in TASKS:
         found = told_apart(likelihoods(model, writer, task, texts, codes), task)

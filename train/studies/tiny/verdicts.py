@@ -7,10 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from omni.train.studies.harness.claims import Estimate
+from omni.train.studies.harness.doubt import doubted, resampled
 from omni.train.studies.harness.study import Result, Results
-
-RESAMPLES = 1000
-LEVEL_95 = 1.959964
 
 
 @dataclass(frozen=True)
@@ -41,8 +39,7 @@ class Runs:
     def change(self, variant: str, tasks: Sequence[str]) -> Estimate:
         """By how many per cent its loss is above the base's, the geometric mean over tasks.
 
-        The interval adds two doubts in quadrature: which items are held out (bootstrap over items, the same for both),
-        and which seed was drawn (Student's, the deviation pooled over all variants that have several seeds).
+        The interval is that of `doubted`: over held-out items, the same draws for both, and over seeds.
         """
         tasks = [task for task in tasks if task in self.logs]
         if variant not in self.of or "base" not in self.of or not tasks:
@@ -50,22 +47,10 @@ class Runs:
         logs = np.mean([self.logs[task] for task in tasks], axis=0)     # [runs, 1 + RESAMPLES]
         mine, base = self.of[variant], self.of["base"]
         differences = logs[mine].mean(axis=0) - logs[base].mean(axis=0)
-        items = LEVEL_95 * float(differences[1:].std(ddof=1))
-        half = math.hypot(items, self._noise(logs[:, 0]) * math.sqrt(1 / len(mine) + 1 / len(base)))
-        centre = float(differences[0])
-        value, low, high = (100 * math.expm1(at) for at in (centre, centre - half, centre + half))
+        repeated = [logs[runs, 0] for runs in self.of.values()]
+        found = doubted(differences, repeated, 1 / len(mine) + 1 / len(base), len(mine))
+        value, low, high = (100 * math.expm1(at) for at in (found.value, found.low, found.high))
         return Estimate(value, low, high, len(mine))
-
-    def _noise(self, logs: np.ndarray) -> float:
-        """Half the 95 % interval of one run's log loss over seeds; not a number without repeated seeds."""
-        from scipy import stats
-
-        repeated = [logs[runs] for runs in self.of.values() if len(runs) > 1]
-        freedom = sum(len(runs) - 1 for runs in repeated)
-        if not freedom:
-            return math.nan
-        squares = sum(float(((runs - runs.mean()) ** 2).sum()) for runs in repeated)
-        return float(stats.t.ppf(0.975, freedom)) * math.sqrt(squares / freedom)
 
 
 def _is_finite(result: Result) -> bool:
@@ -75,8 +60,6 @@ def _is_finite(result: Result) -> bool:
 def _log_losses(results: Results, task: str) -> np.ndarray:
     amounts = np.array(results[0].values["amounts"][task])              # [documents]
     names, item = np.unique(results[0].values["items"][task], return_inverse=True)
-    random = np.random.default_rng(0)
-    drawn = random.multinomial(len(names), np.full(len(names), 1 / len(names)), size=RESAMPLES)
-    weights = np.concatenate((np.ones((1, len(amounts))), drawn[:, item]))  # [1 + RESAMPLES, documents]
+    weights = resampled(len(names))[:, item]                            # [1 + RESAMPLES, documents]
     nats = np.array([one.values["nats"][task] for one in results])      # [runs, documents]
     return np.asarray(np.log(nats @ weights.T / (amounts @ weights.T)))
