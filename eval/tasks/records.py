@@ -18,9 +18,8 @@ from omni.eval.local import LARGE, SUFFIXES, filed, rows, several
 from omni.train.data.items import Item, Manifest, usual_data
 
 FIELDS = (
-    *("id", "text", "audio", "image", "target", "accepted", "choices", "language", "instruction"),
-    *("baseline", "groups"),
-)
+    "id", "text", "audio", "image", "target", "accepted", "choices", "language", "instruction", "baseline", "groups",
+)  # fmt: skip
 
 T = TypeVar("T")
 Given = Content | Callable[[], Content]                                 # made when it is asked: few records are
