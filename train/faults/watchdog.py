@@ -1,6 +1,7 @@
 """A rank that hangs ends the job instead of a month of cluster time."""
 
 import faulthandler
+import os
 import signal
 from types import TracebackType
 
@@ -11,7 +12,8 @@ class Watchdog:
     """Ends this process, with the stacks of all its threads on stderr, when no step is done for `seconds`.
 
     The clock is a thread outside of Python, so a rank that waits inside a collective is noticed too. On SIGUSR1 the
-    stacks are printed and the process goes on: the launcher asks for those of the other ranks so.
+    stacks are printed and the process goes on: the launcher asks for those of the other ranks so. Ctrl-Z suspends the
+    clock with the process.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -19,6 +21,7 @@ class Watchdog:
 
     def __enter__(self) -> "Watchdog":
         faulthandler.register(signal.SIGUSR1, file=STDERR, all_threads=True)
+        self.before = signal.signal(signal.SIGTSTP, self._suspend)
         self.beat()
         return self
 
@@ -29,3 +32,9 @@ class Watchdog:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         faulthandler.cancel_dump_traceback_later()
+        signal.signal(signal.SIGTSTP, self.before)
+
+    def _suspend(self, *_: object) -> None:
+        faulthandler.cancel_dump_traceback_later()
+        os.kill(os.getpid(), signal.SIGSTOP)                            # returns when the process goes on
+        self.beat()
