@@ -18,8 +18,9 @@ from torch import Tensor, nn
 
 from omni.errors import InputError
 from omni.files import atomic_path
-from omni.live.hearing.onset import FILE, HOPS, WINDOW, described
+from omni.live.hearing.onset import FILE, HOPS, described
 from omni.live.hearing.pcm import HOP, RATE, Resampler, Wave, from_bytes, to_bytes
+from omni.live.hearing.spectrum import WINDOW
 from omni.live.hearing.vad import Silero
 from omni.live.hearing.voiced import levels, voiced
 from omni.progress import progress

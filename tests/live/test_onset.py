@@ -6,8 +6,8 @@ import torch
 from safetensors.torch import load_file
 from talking import resampled, silence
 
-from omni.live.hearing.onset import FILE, HOP, RATE, Onset, judged
-from omni.live.hearing.pcm import Wave
+from omni.live.hearing.onset import FILE, Onset, judged
+from omni.live.hearing.pcm import HOP, RATE, Wave
 from omni.live.hearing.turns import Rules, Turns
 from omni.live.hearing.vad import Silero
 from omni.train.onset import Network, listened

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from talking import resampled, silence
 
-from omni.live.hearing.turns import DOUBT, EAGERNESS, HOP, RATE, SURE, Rules, Turns
+from omni.live.hearing.cadence import Cadence
+from omni.live.hearing.turns import DOUBT, EAGERNESS, EVEN, HOP, RATE, STEEP, SURE, USUAL, Rules, Turns
 
 
 def changes(turns: Turns, wave: np.ndarray, chunk: int = HOP) -> list[tuple[str, int, int]]:
@@ -60,32 +61,49 @@ def test_a_sound_that_is_no_speech_holds_an_end_up_for_a_while_only(said: np.nda
     assert 0.42 * RATE <= end <= 0.48 * RATE
 
 
-@pytest.mark.parametrize(("ended", "least", "most"), [(1.0, 150, 180), (0.5, 330, 360), (0.0, 400, 430)])
-def test_the_models_word_decides_how_long_an_end_is_waited_for(said, ended: float, least: int, most: int) -> None:
-    turns, wave = Turns(Rules()), around(said)
-    waited = None
+@pytest.mark.parametrize(("odds", "waits"), [(9.0, SURE), (EVEN, SURE + DOUBT / 2), (-9.0, SURE + DOUBT)])
+def test_how_it_was_said_decides_how_long_an_end_is_waited_for(
+    said: np.ndarray, monkeypatch: pytest.MonkeyPatch, odds: float, waits: float
+) -> None:
+    monkeypatch.setattr(Cadence, "odds", lambda self, silence: odds)
+    turns, wave, waited = Turns(Rules()), around(said), []
     for start in range(0, len(wave), HOP):
         for change in turns.hear(wave[start : start + HOP]):
             if change.kind == "paused":
-                turns.ended = ended
+                turns.ended = 0.5                                       # which says nothing either way
             if change.kind == "ended":
-                waited = (turns.heard - change.at) * 1000 / RATE
-    assert waited is not None and least <= waited <= most
+                waited.append((turns.heard - change.at) * 1000 / RATE)
+    assert waits - 10 <= waited[-1] <= waits + 30
 
 
-@pytest.mark.parametrize(("eagerness", "longest"), [("low", 8000), ("medium", 4000), ("high", 2000), ("auto", 410)])
+def test_the_model_has_a_word_in_it() -> None:
+    """The surer it is of an end the sooner that comes; where it says nothing, as where it holds the usual."""
+    waits = [Rules().needed(EVEN, step / 1000) for step in range(1001)]
+    assert all(sooner >= later for sooner, later in pairwise(waits)) and waits[0] - waits[-1] > 50
+    assert Rules().needed(EVEN, None) == Rules().needed(EVEN, USUAL)
+
+
+@pytest.mark.parametrize(
+    ("eagerness", "longest"), [("low", 8000), ("medium", 4000), ("high", 2000), ("auto", SURE + DOUBT)]
+)
 def test_eagerness_bounds_how_long_is_waited_for_a_user_who_goes_on(eagerness: str, longest: int) -> None:
     """The maxima are the protocol's; auto is the curve that was measured."""
     patience, most = EAGERNESS[eagerness]
     rules = Rules(patience=patience, longest_ms=most)
-    waits = [rules.needed(step / 1000) for step in range(1001)]
-    assert waits[0] == pytest.approx(longest) and waits[-1] == pytest.approx(SURE)
+    odds = np.linspace(-20, 20, 1001)
+    waits = [rules.needed(each, 0.5) for each in odds]
+    assert waits[0] == pytest.approx(longest, rel=1e-3) and waits[-1] == pytest.approx(SURE, abs=0.1)
     assert all(sooner >= later for sooner, later in pairwise(waits))
-    doubt = [SURE + DOUBT * patience * (1 - step / 1000) ** 0.5 for step in range(1001)]
-    assert waits[100:] == pytest.approx(doubt[100:]) and (eagerness != "auto" or waits == pytest.approx(doubt))
+    doubt = [SURE + DOUBT * patience / (1 + np.exp(STEEP * (each - EVEN))) for each in odds]
+    sure = odds > -2                                                    # of no certain pause, so only doubt is added
+    assert np.array(waits)[sure] == pytest.approx(np.array(doubt)[sure])
+    assert eagerness != "auto" or waits == pytest.approx(doubt)
 
 
-def test_an_eager_turn_ends_at_last_though_the_model_holds_that_the_user_goes_on(said: np.ndarray) -> None:
+def test_an_eager_turn_ends_at_last_though_all_hold_that_the_user_goes_on(
+    said: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Cadence, "odds", lambda self, silence: -20.0)
     patience, most = EAGERNESS["high"]
     turns, wave, waited = Turns(Rules(patience=patience, longest_ms=most)), around(said, around()), None
     for start in range(0, len(wave), HOP):

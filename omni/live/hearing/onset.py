@@ -12,15 +12,12 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
-from omni.live.hearing.pcm import HOP, RATE, Wave
+from omni.live.hearing.pcm import HOP, Wave
+from omni.live.hearing.spectrum import WINDOW, log_bands
 
 FILE = Path(__file__).with_suffix(".safetensors")
-WINDOW = 400                                                            # samples of each hop's spectrum, ending with it
 HOPS = 8                                                                # that are looked at
-BANDS, LOWEST, HIGHEST = 20, 80, 7600                                   # of the spectrum, as wide as ears have it; Hz
-HANN = np.hanning(WINDOW)
-SIZE = 512                                                              # of the Fourier transform
-SOFTEST = 1e-7                                                          # energy of a band that counts as none
+BANDS = 20                                                              # of each hop's spectrum, which ends with it
 SURE = 1e-4                                                             # no probability is nearer to 0 or 1
 
 Floats = NDArray[np.float32]
@@ -48,10 +45,8 @@ class Onset:
 
 def described(windows: Floats, probabilities: NDArray[np.floating]) -> Floats:
     """What is known of each hop: windows [hops, 400] that end with them, silero-vad's word [hops]: [hops, 21]."""
-    power = np.square(np.abs(np.fft.rfft(windows * HANN, SIZE)))        # [hops, SIZE / 2 + 1]
-    bands = np.add.reduceat(power, _edges(), axis=1)[:, :BANDS]         # [hops, BANDS]
     sure = np.clip(probabilities, SURE, 1 - SURE)
-    return np.column_stack((np.log(bands + SOFTEST), np.log(sure / (1 - sure)))).astype(np.float32)
+    return np.column_stack((log_bands(windows, BANDS), np.log(sure / (1 - sure)))).astype(np.float32)
 
 
 def judged(seen: Floats, weights: Weights) -> Floats:
@@ -62,15 +57,6 @@ def judged(seen: Floats, weights: Weights) -> Floats:
         states = sums / (1 + np.exp(-sums))                             # SiLU
     odds: Floats = (states @ weights["last.weight"].T + weights["last.bias"])[:, 0]
     return odds
-
-
-@cache
-def _edges() -> NDArray[np.int64]:
-    """Where the bands begin, and the last one ends: equally far on the mel scale (O'Shaughnessy 1987)."""
-    low, high = (np.log1p(np.array([LOWEST, HIGHEST]) / 700)).tolist()
-    hertz = 700 * np.expm1(np.linspace(low, high, BANDS + 1))
-    bins = np.rint(hertz * SIZE / RATE).astype(np.int64)
-    return np.maximum.accumulate(np.maximum(bins, bins[0] + np.arange(BANDS + 1)))
 
 
 @cache

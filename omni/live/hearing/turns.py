@@ -1,18 +1,23 @@
 """Who has the turn: when the user begins to speak, pauses, goes on and has ended."""
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from omni.live.hearing.cadence import Cadence
 from omni.live.hearing.pcm import HOP, RATE, Wave
 from omni.live.hearing.vad import VoiceActivity
 
 SPECULATE = 80                                                          # ms of silence at which an answer is begun
-SURE, DOUBT = 160, 250                                                  # ms of silence that an end needs; a doubt adds
+SURE, DOUBT = 100, 300                                                  # ms of silence that an end needs; a doubt adds
+EVEN, STEEP = 3.0, 2.0                                                  # log-odds at which half is added, and how soon
+MODEL = 0.15                                                            # of the model's log-odds that count
 GOES_ON = 0.1                                                           # probability below which the user goes on
 # Patience, and ms that are waited where the model is certain that the user goes on; auto waits no longer for that.
 EAGERNESS = {"low": (3.0, 8000), "medium": (1.0, 4000), "high": (0.6, 2000), "auto": (1.0, None)}
-UNKNOWN = 0.6                                                           # taken where the model cannot tell
+USUAL = 0.6                                                             # taken where the model cannot tell
+CERTAIN = 1e-3                                                          # nearer to 0 or 1 the model is not believed
 LATE = RATE * 3 // 10                                                   # samples that the network may be late
 UNSURE = 200                                                            # ms of a sound that may yet be speech
 SPOKEN = 20                                                             # ms of voice before speech counts as begun
@@ -25,7 +30,7 @@ class Rules:
 
     threshold:   probability of speech from which on it is speech
     prefix_ms:   how much of what was heard before the speech belongs to it
-    silence_ms:  how long the user must be silent; None leaves it to the model's end-of-turn probability (semantic)
+    silence_ms:  how long the user must be silent; None leaves it to what is said and how (semantic)
     patience:    scales the silence that a doubtful end adds (semantic only)
     longest_ms:  what is waited where the model is certain of no end; None: no more than doubt adds (semantic only)
     idle_ms:     silence after an answer at which the user is spoken to; None never
@@ -38,15 +43,25 @@ class Rules:
     longest_ms: int | None = None
     idle_ms: int | None = None
 
-    def needed(self, ended: float | None) -> float:
-        """Milliseconds of silence that end the turn when the model holds its end for this probable (None: unknown)."""
+    @property
+    def semantic(self) -> bool:
+        """Whether what was said, and how, decides for how long the user must be silent."""
+        return self.silence_ms is None
+
+    def needed(self, odds: float, ended: float | None) -> float:
+        """Milliseconds of silence that end the turn.
+
+        odds: log-odds of the cadence that all was said; ended: the model's probability of it, None where it says none
+        """
         if self.silence_ms is not None:
             return self.silence_ms
-        ended = UNKNOWN if ended is None else ended
-        wait = SURE + DOUBT * self.patience * (1 - ended) ** 0.5        # measured: docs/live.md
+        sure = min(max(USUAL if ended is None else ended, CERTAIN), 1 - CERTAIN)
+        odds += MODEL * math.log(sure / (1 - sure))
+        wait = SURE + DOUBT * self.patience / (1 + math.exp(STEEP * (odds - EVEN)))  # measured: docs/live.md
         if self.longest_ms is None:
             return wait
-        return wait + (self.longest_ms - wait) * max(0.0, 1 - ended / GOES_ON) ** 4
+        goes_on = max(0.0, 1 - 1 / (1 + math.exp(-odds)) / GOES_ON)
+        return wait + (self.longest_ms - wait) * goes_on**4
 
 
 @dataclass(frozen=True)
@@ -63,9 +78,11 @@ class Turns:
 
     rules: Rules
     activity: VoiceActivity = field(init=False)
+    cadence: Cadence = field(init=False, default_factory=Cadence)
     speaking: bool = False
     paused: bool = False
     ended: float | None = None
+    _odds: float = 0.0                                                  # the cadence's, of this pause
     _rest: Wave = field(init=False, default_factory=lambda: np.zeros(0, np.float32))
     _voiced: int = 0                                                    # samples of voice since silence
     _begun: int = 0                                                     # the sample at which the turn was known of
@@ -80,17 +97,23 @@ class Turns:
         return self.activity.heard
 
     @property
+    def silence(self) -> int:
+        """For how many samples nothing voiced was heard."""
+        return self.heard - self.activity.voiced_until
+
+    @property
     def silence_ms(self) -> float:
-        """How long nothing voiced was heard."""
-        return (self.heard - self.activity.voiced_until) * 1000 / RATE
+        return self.silence * 1000 / RATE
 
     def hear(self, samples: Wave) -> list[Change]:
         """Listen on; what changed, in order."""
         wave, changes = np.concatenate((self._rest, samples)), []
         whole = len(wave) // HOP * HOP
         for start in range(0, whole, HOP):
+            hop = wave[start : start + HOP]
             self.activity.begun = self.speaking
-            self.activity.hear(wave[start : start + HOP])
+            self.activity.hear(hop)
+            self.cadence.hear(hop)
             changes += self._look()
         self._rest = wave[whole:]
         return changes
@@ -99,6 +122,7 @@ class Turns:
         """The turn is over for another reason than silence."""
         self.speaking = self.paused = False
         self.ended, self._voiced = None, 0
+        self.cadence.forget()
 
     def _look(self) -> list[Change]:
         voiced = self.activity.voiced_until != self._seen
@@ -114,6 +138,7 @@ class Turns:
             return [Change("ended", self.activity.voiced_until)]
         if self._certain and not self.paused and self.silence_ms >= SPECULATE:
             self.paused, self.ended = True, None
+            self._odds = self.cadence.odds(self.silence) if self.rules.semantic else 0.0
             return [Change("paused", self.activity.voiced_until)]
         return []
 
@@ -125,7 +150,7 @@ class Turns:
     @property
     def _needed(self) -> float:
         """Milliseconds of silence that end the turn."""
-        needed = self.rules.needed(self.ended)
+        needed = self.rules.needed(self._odds, self.ended)
         return needed if self._certain else max(needed, FOLLOWED)
 
     @property
