@@ -10,6 +10,8 @@ from omni.eval.live import sessions, turns
 from omni.eval.live.client import last_voiced
 from omni.eval.live.latency import ENDS, LONG, Turn, at_length, figures
 from omni.eval.live.recordings import RATE, Question, of_length
+from omni.live.hearing.cadence import Cadence
+from omni.live.hearing.turns import DOUBT, EVEN, SURE
 
 
 def said(seconds: float, seed: int) -> Question:
@@ -52,19 +54,22 @@ def test_a_long_conversation_ends_with_the_questions_of_its_beginning(count: int
     assert found["value"] == pytest.approx(length - ends) and found["n"] == ends
 
 
-@pytest.mark.parametrize(("ended", "pause", "early", "delay"), [
-    (1.0, 0.25, True, 160), (0.0, 0.25, False, 410), (0.0, 0.8, True, 410), (None, 0.0, False, 318),
+@pytest.mark.parametrize(("odds", "pause", "early", "delay"), [
+    (9.0, 0.25, True, SURE), (-9.0, 0.25, False, SURE + DOUBT), (-9.0, 0.8, True, SURE + DOUBT),
+    (EVEN, 0.0, False, SURE + DOUBT / 2),
 ])  # fmt: skip
-def test_a_recording_ends_as_long_after_its_voice_as_the_head_has_it(
-    pipeline: Pipeline, spoken: np.ndarray, ended: float | None, pause: float, early: bool, delay: float
-) -> None:
+def test_a_recording_ends_as_long_after_its_voice_as_it_sounds_like_an_end(
+    pipeline: Pipeline, spoken: np.ndarray, monkeypatch: pytest.MonkeyPatch,
+    odds: float, pause: float, early: bool, delay: float,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(Cadence, "odds", lambda self, silence: odds)
     once = spoken[: last_voiced(spoken)]
     wave = once if not pause else np.concatenate((once, np.zeros(int(pause * RATE), np.float32), once))
     heard: list[int] = []
 
     def judge(codes: np.ndarray) -> float | None:
         heard.append(len(codes))
-        return ended
+        return 0.5
 
     codec = pipeline.tokenizers.audio
     assert codec is not None

@@ -1,15 +1,19 @@
 """The end of what is said: the small network as it is computed here, and as torch, which taught it, computes it."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 from talking import resampled, silence
 
+from omni.errors import InputError
 from omni.live.hearing.cadence import FILE, HOPS, WIDTH, Cadence, judged
 from omni.live.hearing.pcm import HOP, RATE, Wave
 from omni.live.hearing.turns import Rules, Turns
-from omni.train.cadence import SILENCE, Network, Pause, heard, otherwise, pauses, teach
+from omni.train.cadence import SILENCE, Network, Pause, examples, heard, otherwise, pauses, teach
+from omni.train.data.items import Manifest
 
 
 @pytest.fixture(scope="session")
@@ -110,3 +114,11 @@ def test_the_network_learns_which_end_falls() -> None:
     with torch.inference_mode():
         odds = network(torch.from_numpy(np.stack([one.seen for one in found]))).numpy()
     assert ((odds > 0) == [one.ended for one in found]).mean() > 0.9
+
+
+def test_too_little_to_learn_from_is_refused(prepared: Path) -> None:
+    some = [Pause(np.zeros((HOPS, WIDTH), np.float32), 0.0, over=True)] * 100
+    with pytest.raises(InputError, match="100 pauses are too few"):
+        teach(some)
+    with pytest.raises(InputError, match="no recordings of people in nowhere"):
+        examples(Manifest.load(prepared), "nowhere")

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from omni.errors import InputError
-from omni.live.hearing.onset import BANDS, HOP, HOPS, RATE
+from omni.live.hearing.onset import BANDS, HOPS
+from omni.live.hearing.pcm import HOP, RATE
 from omni.train.data.items import Manifest
 from omni.train.onset import LEAD, LENGTH, UNCLEAR, Heard, examples, spoilt, spoken, teach, unspoken
 
