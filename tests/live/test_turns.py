@@ -124,3 +124,22 @@ def test_noise_and_clicks_are_no_speech() -> None:
     noise = random.normal(0, 0.02, 2 * RATE).astype(np.float32)
     noise[::4000] = 0.9
     assert changes(Turns(Rules(silence_ms=200)), noise) == []
+
+
+def test_a_breath_is_not_judged_by_how_the_turn_before_it_ended(
+    said: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What an onset alone began is over after 0.8 s, though the pause before was surely no end."""
+    patience, most = EAGERNESS["high"]
+    wave, waited = around(said, around()), dict[float, float]()
+    for odds in (-20.0, 20.0):
+        monkeypatch.setattr(Cadence, "odds", lambda self, silence, odds=odds: odds)
+        turns = Turns(Rules(patience=patience, longest_ms=most))
+        turns.hear(np.concatenate((wave, resampled(silence(1), 24_000, RATE))))
+        assert not turns.speaking
+        turns.speaking, turns._begun = True, turns.heard                # as an onset does, and is over at once
+        turns.activity.voiced_until = turns._seen = turns.heard
+        while turns.speaking:
+            turns.hear(np.zeros(HOP, np.float32))
+        waited[odds] = turns.silence
+    assert waited[-20.0] == waited[20.0] <= 0.81 * RATE

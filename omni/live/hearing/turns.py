@@ -14,7 +14,7 @@ SURE, DOUBT = 100, 300                                                  # ms of 
 EVEN, STEEP = 3.0, 2.0                                                  # log-odds at which half is added, and how soon
 MODEL = 0.15                                                            # of the model's log-odds that count
 GOES_ON = 0.1                                                           # probability below which the user goes on
-# Patience, and ms that are waited where the model is certain that the user goes on; auto waits no longer for that.
+# Patience, and ms that are waited where it is certain that the user goes on; auto waits no longer for that.
 EAGERNESS = {"low": (3.0, 8000), "medium": (1.0, 4000), "high": (0.6, 2000), "auto": (1.0, None)}
 USUAL = 0.6                                                             # taken where the model cannot tell
 CERTAIN = 1e-3                                                          # nearer to 0 or 1 the model is not believed
@@ -32,7 +32,7 @@ class Rules:
     prefix_ms:   how much of what was heard before the speech belongs to it
     silence_ms:  how long the user must be silent; None leaves it to what is said and how (semantic)
     patience:    scales the silence that a doubtful end adds (semantic only)
-    longest_ms:  what is waited where the model is certain of no end; None: no more than doubt adds (semantic only)
+    longest_ms:  what is waited where it is certain that this is no end; None: no more than doubt adds (semantic only)
     idle_ms:     silence after an answer at which the user is spoken to; None never
     """
 
@@ -121,7 +121,7 @@ class Turns:
     def forget(self) -> None:
         """The turn is over for another reason than silence."""
         self.speaking = self.paused = False
-        self.ended, self._voiced = None, 0
+        self.ended, self._odds, self._voiced = None, 0.0, 0
         self.cadence.forget()
 
     def _look(self) -> list[Change]:
