@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> None:
     from omni.decode.pipeline import Pipeline
     from omni.figures import Report
     from omni.train.data.items import Manifest
-    from omni.train.ending import LONG, collect, teach
+    from omni.train.turns.ending import LONG, collect, teach
 
     manifest, pipeline = Manifest.load(args.data), Pipeline.load(args.model)
     head = teach(pipeline, args.model, collect(pipeline, manifest, "train", args.recordings))

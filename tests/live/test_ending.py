@@ -16,7 +16,7 @@ from omni.live.model.memory import Memory
 from omni.live.model.talk import Talk
 from omni.sequence import Segment, prompt, unsure
 from omni.shipped import shipped_model
-from omni.train.ending import heard
+from omni.train.turns.ending import heard
 
 
 def test_the_ear_hears_as_the_head_was_taught_whatever_was_said_before(pipeline: Pipeline, spoken: np.ndarray) -> None:

@@ -10,7 +10,7 @@ from omni.live.hearing.onset import FILE, Onset, judged
 from omni.live.hearing.pcm import HOP, RATE, Wave
 from omni.live.hearing.turns import Rules, Turns
 from omni.live.hearing.vad import Silero
-from omni.train.onset import Network, listened
+from omni.train.turns.onset import Network, listened
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from omni.errors import InputError
 from omni.live.hearing.onset import BANDS, HOPS
 from omni.live.hearing.pcm import HOP, RATE
 from omni.train.data.items import Manifest
-from omni.train.onset import LEAD, LENGTH, UNCLEAR, Heard, examples, spoilt, spoken, teach, unspoken
+from omni.train.turns.onset import LEAD, LENGTH, UNCLEAR, Heard, examples, spoilt, spoken, teach, unspoken
 
 SIZE = HOPS * (BANDS + 1)
 

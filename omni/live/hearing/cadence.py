@@ -1,8 +1,8 @@
 """Whether what was said sounds as if it were all: pitch falls and syllables last longer where people come to an end.
 
-A small network (two convolutions and a GRU, Cho et al. 2014) listens to the last two seconds before a silence, to their
+A small network (two convolutions and a GRU, Cho et al. 2014) listens to the last second before a silence, to its
 spectrum and melody, and to nothing behind, where a recording may have been cut. It learns from people's pauses:
-`python -m omni.train.cadence`.
+`python -m omni.train.turns.cadence`.
 """
 
 from functools import cache
@@ -19,7 +19,7 @@ from omni.live.hearing.pitch import WINDOW as PITCH
 from omni.live.hearing.spectrum import WINDOW, log_bands
 
 FILE = Path(__file__).with_suffix(".safetensors")
-HOPS = 200                                                              # that are listened to
+HOPS = 100                                                              # that are listened to
 BANDS = 40                                                              # of each hop's spectrum, which ends with it
 WIDTH = BANDS + FEATURES                                                # what is known of a hop
 KERNEL, STRIDE, PADDING = 5, 2, 2                                       # of both convolutions

@@ -1,7 +1,7 @@
 """Whether what begins to sound is speech: silero-vad hears it late where it begins with a breath, a hiss or a click.
 
 A small network looks at the last 80 ms of the spectrum and of what silero-vad says of them. It learns from people's
-recordings and from sounds that nobody says: `python -m omni.train.onset`.
+recordings and from sounds that nobody says: `python -m omni.train.turns.onset`.
 """
 
 from functools import cache

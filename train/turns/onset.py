@@ -1,23 +1,19 @@
-"""How turn detection learns what the beginning of speech sounds like: `python -m omni.train.onset --data DIR`.
+"""How turn detection learns what the beginning of speech sounds like: `python -m omni.train.turns.onset --data DIR`.
 
 Speech is people's recordings of the training split, from their first sound on; none of it is the quiet before, and the
 sounds of things and animals. Each is heard several times: louder or softer, in more noise, through a telephone.
 """
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from omni.errors import InputError
-from omni.files import atomic_path
 from omni.live.hearing.onset import FILE, HOPS, described
 from omni.live.hearing.pcm import HOP, RATE, Resampler, Wave, from_bytes, to_bytes
 from omni.live.hearing.spectrum import WINDOW
@@ -25,6 +21,7 @@ from omni.live.hearing.vad import Silero
 from omni.live.hearing.voiced import levels, voiced
 from omni.progress import progress
 from omni.train.data.items import Manifest
+from omni.train.turns.program import run
 
 RECORDINGS = 1500                                                       # of people, of those that the data have
 TIMES = 3                                                               # that each is heard; effects are few
@@ -149,16 +146,5 @@ def examples(manifest: Manifest, seed: int = 0) -> tuple[list[Heard], list[Heard
     return [one for one in found if one is not None], effects
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m omni.train.onset", description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="folder of `omni data prepare`")
-    parser.add_argument("--out", type=Path, default=FILE, help="default: the file that turn detection reads")
-    args = parser.parse_args()
-    network = teach(*examples(Manifest.load(args.data)))
-    with atomic_path(args.out) as scratch:
-        save_file({name: value.contiguous() for name, value in network.state_dict().items()}, scratch)
-    print(f"weights: {args.out}")
-
-
 if __name__ == "__main__":
-    main()
+    run("omni.train.turns.onset", __doc__, lambda manifest: teach(*examples(manifest)), FILE)
