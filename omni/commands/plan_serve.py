@@ -5,11 +5,11 @@ import argparse
 EPILOG = """examples:
   omni plan serve tiny --gpu cpu
   omni plan serve 7b --gpu h100 --context 8192 --beside 0.02
-A bound by memory and FLOPs of the model's steps in three fifths of the time, not a measurement. `omni serve` takes
-the steps of all conversations together (batched) on a CPU, and one by one on a GPU; `sessions` is the one of both that
-holds. Codec, sampling and turn detection are left out unless --beside says what they take; the share of "each further
-one" that `omni serve` prints at its start, on the same device, is an upper bound of it. How many sessions a server lets
-in it measures itself then, 16 in a process at most unless --sessions says otherwise."""
+A bound by memory and FLOPs of the model's steps in three fifths of the time, not a measurement; a step is taken for
+all conversations together, as `omni serve` does. Codec, sampling and turn detection are left out unless --beside says
+what they take; the share of "each further one" that `omni serve` prints at its start, on the same device, is an upper
+bound of it. How many sessions a server lets in it measures itself then, 16 in a process at most unless --sessions says
+otherwise."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -44,14 +44,11 @@ def run(args: argparse.Namespace) -> None:
     report = Report("plan serve")
     report.add("step_ms", serving.seconds(1) * 1e3, "ms")
     report.add("sessions", serving.sessions, "sessions")
-    report.add("sessions_one_by_one", serving.one_by_one, "sessions")
-    report.add("sessions_batched", serving.batched, "sessions")
     report.add("sessions_in_memory", serving.fitting, "sessions")
     report.add("memory_weights", serving.weights / 2**30, "GiB")
     report.add("memory_per_session", serving.past / 2**20, "MiB")
     print(report.table())
-    how = "together" if serving.together else "one by one"
     left_out = "" if args.beside else "; codec, sampling and turn detection are left out (--beside)"
-    print(f"sessions: a bound, where `omni serve` takes their steps {how} on {args.gpu}{left_out}")
+    print(f"sessions: a bound, by the model's steps on {args.gpu}{left_out}")
     if args.json:
         print(report.json())

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
-    from omni.decode.step import Step
+    from omni.decode.together import Step
     from omni.figures import Report
     from omni.model.transformer import OmniTransformer
 

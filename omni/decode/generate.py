@@ -11,8 +11,8 @@ from omni import layout
 from omni.decode.heard import Ear, Heard, last_sound
 from omni.decode.payload import longest, payload
 from omni.decode.samplers import Sampler
-from omni.decode.step import Step
 from omni.decode.stream import Stream
+from omni.decode.together import Step
 from omni.errors import InputError
 from omni.model.transformer import OmniTransformer
 from omni.sequence import Segment, prompt

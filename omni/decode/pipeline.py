@@ -18,7 +18,8 @@ from omni.decode.parts import Part, coded_parts
 from omni.decode.pieces import Piece, tell
 from omni.decode.samplers import Sampler, Samplers, divided, seeded
 from omni.decode.score import log_likelihoods
-from omni.decode.step import Step, fast_step, settle
+from omni.decode.step import fast_step, settle
+from omni.decode.together import Step
 from omni.errors import InputError
 from omni.files import write_json, write_text
 from omni.model.folder import load_model

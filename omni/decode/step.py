@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from omni.decode.compiler import POINTERS, Past, Shape, kernel
 from omni.decode.memory import in_huge_pages
+from omni.decode.slots import SlotStep, slots
+from omni.decode.together import Step, Together
 from omni.model.attention import Attention
 from omni.model.binary import pack
 from omni.model.cache import Cache
@@ -16,17 +18,18 @@ from omni.model.transformer import Block, OmniTransformer
 from omni.native import addresses
 
 MOST_STEPS = 24                                                         # of one row: of more than 32 a BLAS is faster
-Step = Callable[[Tensor, Cache], Tensor]                                # ids [batch, steps, channels] to states
 
 
 def settle(model: OmniTransformer) -> None:
-    """Move a CPU model's weights, in place, to where single steps read them fastest; values and shapes stay the same.
+    """Move a model's weights, in place, to where single steps read them fastest; values and shapes stay the same.
 
-    They lie in one block of huge pages (a fifth faster to read than 4 KiB pages on the Zen 3 measured). The table that
-    scores ids is stored by columns: its product with one state adds up contiguous columns, which BLAS does at the speed
-    of memory, and by rows at less than half of it. Batches and prompts are as fast as before.
+    On a CPU they lie in one block of huge pages (a fifth faster to read than 4 KiB pages on the Zen 3 measured). The
+    table that scores ids is stored by columns: its product with one state adds up contiguous columns, which BLAS does
+    at the speed of memory, and by rows at less than half of it. Batches and prompts are as fast as before. A GPU keeps
+    them in bfloat16, where that can say them all, as those of models that ship, and computes in it.
     """
     if model.table.device.type != "cpu":
+        halve(model)
         return
     weights = list(model.parameters())
     table = model.table
@@ -35,16 +38,26 @@ def settle(model: OmniTransformer) -> None:
         weight.data = moved.T if weight is table else moved
 
 
+def halve(model: OmniTransformer) -> None:
+    """Keep weights in bfloat16, if none of them loses anything by it."""
+    if all(_is_bf16(weight) for weight in model.parameters()):
+        for weight in model.parameters():
+            weight.data = weight.data.bfloat16()
+
+
 def fast_step(model: OmniTransformer, int8: bool = False) -> Step:
-    """`model.extend` for few steps of one row, on one thread: within rounding the same states, in half the time.
+    """`model.extend` for few steps of one row, or of several: within rounding the same states, on a CPU in a fifth of
+    the time and on one thread, on a GPU as one CUDA graph (omni.decode.slots).
 
     int8: the blocks' matrices as 8-bit integers with a scale a row, which is four times less to read.
     A model of one-bit matrices is read with eight weights a byte (with one-bit inputs their products are counts of
     signs), one whose matrices bfloat16 can say, as models are shipped, with two bytes a weight; both as they are when
     this is called.
-    Batches and prompts take `model.extend`, and everything does on a GPU, in another precision than fp32, without a C
-    compiler, and with one-bit matrices whose rows are no whole bytes.
+    Batches and prompts take `model.extend`, and on a CPU everything does in another precision than fp32, without a C
+    compiler, and with one-bit matrices whose rows are no whole bytes. int8 is of a CPU alone.
     """
+    if found := slots(model):
+        return SlotStep(model, found)
     here = model.table.device.type == "cpu" and model.table.dtype == torch.float32
     c, bits = model.config, 8 if int8 else model.config.weight_bits
     if c.weight_bits == 1:
@@ -56,7 +69,7 @@ def fast_step(model: OmniTransformer, int8: bool = False) -> Step:
     return KernelStep(model, step, 16 if halved else bits)
 
 
-class KernelStep:
+class KernelStep(Together):
     """A few steps of one conversation, or of several with a cache each.
 
     Holds what the kernel's pointers point to: the weights themselves, where they are of 32 bits, so that training goes
@@ -64,8 +77,8 @@ class KernelStep:
     """
 
     def __init__(self, model: OmniTransformer, step: Callable[..., None], bits: int) -> None:
-        c = self.config = model.config
-        self.model, self.run = model, step
+        super().__init__(model)
+        self.config, self.run = (c := model.config), step
         self.held = [tensor for block in model.blocks for tensor in _tensors(block, bits)]
         self.held.append(model.norm.weight.detach())
         self.bits = bits
@@ -79,23 +92,12 @@ class KernelStep:
         mixed, qkv_rows = c.n_heads * c.head_dim, (c.n_heads + 2 * c.n_kv_heads) * c.head_dim
         self.scratch_size = 2 * c.d_model + mixed + max(qkv_rows, 2 * c.d_ff)  # a row's, and a score a step
 
-    def __call__(self, ids: Tensor, cache: Cache) -> Tensor:
-        steps = ids.shape[1]
-        if not self.takes(cache, steps):
-            return self.model.extend(ids, cache)
-        return self.together(ids[0], [cache] * steps)[None]
-
-    @staticmethod
-    def takes(cache: Cache, steps: int) -> bool:
-        """Whether the kernel can add steps to a cache: few, to one row, without padding, with room."""
+    def takes(self, cache: Cache, steps: int) -> bool:
+        """Few, to one row, without padding, with room."""
         fits = 0 < steps <= MOST_STEPS and cache.length + steps <= cache.max_steps
         return fits and len(cache.padding) == 1 and not bool(cache.padding)
 
     def together(self, ids: Tensor, caches: Sequence[Cache]) -> Tensor:
-        """Steps [rows, channels], each of which joins a cache, to states [rows, d_model].
-
-        A cache that is named several times gets as many steps, one after the other.
-        """
         x = self.model.embed(ids[None])[0].contiguous()                 # [rows, d_model]
         held = [(addresses(cache.keys), addresses(cache.values)) for cache in caches]
         past, added = (Past * len(caches))(), Counter[int]()

@@ -1,12 +1,13 @@
 """The past of a conversation, fed in pieces of any size, and the state that predicts its next step."""
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from omni.decode.step import KernelStep, Step
+from omni.decode.together import Step, Together
 from omni.model.cache import Cache
 from omni.model.transformer import OmniTransformer
 
@@ -28,8 +29,9 @@ class Stream:
     ) -> None:
         """max_steps: the most that will be fed (default: the model's limit); step: a faster way to feed a few."""
         self.model = model
-        self.cache = Cache.empty(model.config, batch, max_steps or model.config.max_steps, model.table)
-        self.step = step or model.extend
+        self.step, steps = step or model.extend, max_steps or model.config.max_steps
+        empty = step.empty if isinstance(step, Together) else partial(Cache.empty, model.config, like=model.table)
+        self.cache = empty(batch, steps)
         shape = batch, self.cache.max_steps, model.config.channels
         self._ids = torch.zeros(shape, dtype=torch.long, device=model.table.device)  # what was fed
         self._length = 0                                                # of it; the cache lags behind
@@ -140,11 +142,11 @@ def catch_up(streams: Iterable[Stream], most: int | None = None, first: Stream |
     late = [stream for stream in streams if stream.behind]
     few = [
         one for one in late
-        if one.behind <= FEW and isinstance(one.step, KernelStep) and one.step.takes(one.cache, one.behind)
+        if one.behind <= FEW and isinstance(one.step, Together) and one.step.takes(one.cache, one.behind)
     ]  # fmt: skip
     if len(few) > 1:
         step, counts = few[0].step, [one.behind for one in few]
-        assert isinstance(step, KernelStep)
+        assert isinstance(step, Together)
         ids = torch.cat([one._ids[0, one.cache.length : one._length] for one in few])  # [rows, channels]
         states = step.together(ids, [one.cache for one, count in zip(few, counts, strict=True) for _ in range(count)])
         for one, rows in zip(few, states.split(counts), strict=True):   # each [count, d_model]

@@ -1,6 +1,7 @@
 """Rotary positions and grouped-query attention with QK-norm."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -108,3 +109,20 @@ class Attention(nn.Module):
         keys[:, :, at:stop] = k
         values[:, :, at:stop] = v
         return self.mix(q, keys[:, :, :stop], values[:, :, :stop], mask)
+
+    def join(
+        self, x: Tensor, rope: tuple[Tensor, Tensor], past: Sequence[Tensor], place: tuple[Tensor, Tensor], seen: Tensor
+    ) -> Tensor:
+        """The same for one step of each of several pasts in one buffer, whatever their lengths, by fixed shapes alone.
+
+        x: [rows, 1, d_model]; past: this layer's buffers [slots, n_kv_heads, max_steps, head_dim]; place: of each row
+        its slot and the step that it becomes there, [rows] each; seen: [rows, 1, 1, steps] bool, of so many steps.
+        """
+        q, k, v = self.project(x, rope)                                 # [rows, heads, 1, head_dim]
+        slot, at = place
+        for buffer, new in zip(past, (k, v), strict=True):
+            buffer[slot, :, at] = new[:, :, 0]
+        keys, values = (buffer[:, :, : seen.shape[-1]][slot] for buffer in past)  # [rows, n_kv_heads, steps, head_dim]
+        q = rearrange(q, "rows (kv groups) 1 dim -> rows kv groups dim", kv=self.n_kv_heads)
+        x = F.scaled_dot_product_attention(q, keys, values, attn_mask=seen)  # heads of a group look at the same keys
+        return self.projected(rearrange(x, "rows kv groups dim -> rows 1 (kv groups dim)"))

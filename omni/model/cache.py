@@ -8,7 +8,7 @@ from torch import Tensor
 from omni.model.config import ModelConfig
 
 
-@dataclass
+@dataclass(eq=False)
 class Cache:
     """Keys and values of the steps seen so far.
 

@@ -111,6 +111,12 @@ class Block(nn.Module):
         x = x + self.attention.extend(self.attention_norm(x), rope, past, at, mask)
         return x + self.feed_forward(self.feed_forward_norm(x))
 
+    def join(
+        self, x: Tensor, rope: tuple[Tensor, Tensor], past: Sequence[Tensor], place: tuple[Tensor, Tensor], seen: Tensor
+    ) -> Tensor:
+        x = x + self.attention.join(self.attention_norm(x), rope, past, place, seen)
+        return x + self.feed_forward(self.feed_forward_norm(x))
+
 
 class OmniTransformer(nn.Module):
     """One stream in, the next step of the same stream out."""

@@ -3,17 +3,26 @@
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 from talking import Inline, answering
 
+from omni.decode.parts import Text
 from omni.decode.pipeline import Pipeline
+from omni.decode.samplers import GREEDY
+from omni.decode.slots import SlotStep
+from omni.decode.step import halve
 from omni.errors import InputError
 from omni.live.engine.pool import FullError, Pool
 from omni.live.http.app import application
 from omni.live.http.door import Door
-from omni.live.model.pace import MOST, SPOKEN, Pace, measured
+from omni.live.model.ending import Ending
+from omni.live.model.pace import MOST, SPOKEN, Pace, measured, warm
+from omni.model.folder import load_model
+from omni.shipped import shipped_model
+from omni.tokenizers.bundle import Tokenizers
 
 
 @given(st.floats(0.001, 2), st.floats(0.001, 2))
@@ -78,3 +87,15 @@ def test_questions_over_http_take_no_session_its_place(pipeline: Pipeline) -> No
     lines[0].close()
     pool.talk("again", lambda message: None, live=True)
     assert "omni_sessions_limit 4.0" in client.get("/metrics").text
+
+
+def test_a_model_speaks_in_bf16_and_from_slots_as_it_does_on_a_gpu(pipeline: Pipeline) -> None:
+    """What a GPU runs, on a CPU: the same text, drawn greedily, and a session that is heard, judged and answered."""
+    model, vocab = load_model(folder := shipped_model())
+    halve(model)
+    assert model.table.dtype == torch.bfloat16
+    step = SlotStep(model, 4)
+    found = Pipeline(model, vocab, Tokenizers.load(folder / "tokenizers"), step)
+    told = [one([Text("How do you say dog in French?")], language="en", sampler=GREEDY) for one in (found, pipeline)]
+    assert told[0].text and told[0].text == told[1].text
+    warm(found, Ending.load(folder))

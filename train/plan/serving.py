@@ -34,7 +34,7 @@ class Serving:
     def weights(self) -> float:
         """Bytes that every step reads; eight one-bit weights a byte where the kernel reads them, on a CPU."""
         parts = self.config.parameters()
-        packed = parts["blocks"] if self.config.weight_bits == 1 and self.together else 0
+        packed = parts["blocks"] if self.config.weight_bits == 1 and self.device.name == "cpu" else 0
         return self.bytes_each * (sum(parts.values()) - packed) + packed / 8
 
     @property
@@ -50,23 +50,8 @@ class Serving:
         return max(reading, computing / (self.device.achievable * self.device.flops))
 
     @property
-    def together(self) -> bool:
-        """Whether `omni serve` takes the steps of all conversations together here; on a GPU it takes one by one."""
-        return self.device.name == "cpu"
-
-    @property
     def sessions(self) -> int:
-        """Conversations at once as `omni serve` takes their steps."""
-        return self.batched if self.together else self.one_by_one
-
-    @property
-    def one_by_one(self) -> int:
-        """Conversations at once where each has its steps to itself."""
-        return min(int(SPOKEN / (self.steps * self.seconds(1) + self.beside)), self.fitting)
-
-    @property
-    def batched(self) -> int:
-        """Conversations at once where a step is taken for all of them."""
+        """Conversations at once, for all of which a step is taken together, as `omni serve` does."""
         low, high = 0, max(0, self.fitting)
         while low < high:
             middle = (low + high + 1) // 2

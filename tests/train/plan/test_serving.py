@@ -29,28 +29,23 @@ def test_a_step_of_one_conversation_waits_for_the_weights() -> None:
 @pytest.mark.parametrize("name", ["small", "1b", "7b"])
 def test_batching_holds_as_many_as_real_time_and_memory_allow(name: str, beside: float) -> None:
     plan = serving(name, beside=beside)
-    assert plan.one_by_one <= plan.batched <= plan.fitting
+    assert plan.sessions <= plan.fitting
 
     def share(count: int) -> float:
         return plan.seconds(count) * plan.steps + count * beside
 
-    assert share(plan.batched) <= SPOKEN
-    assert plan.batched == plan.fitting or share(plan.batched + 1) > SPOKEN
-    alone = plan.one_by_one * (plan.seconds(1) * plan.steps + beside)
-    assert alone <= SPOKEN and (plan.one_by_one == plan.fitting or alone + share(1) > SPOKEN)
+    assert share(plan.sessions) <= SPOKEN
+    assert plan.sessions == plan.fitting or share(plan.sessions + 1) > SPOKEN
     if beside:
-        assert plan.batched <= SPOKEN / beside
+        assert plan.sessions <= SPOKEN / beside
 
 
-def test_the_sessions_are_those_that_the_server_can_hold_as_it_takes_steps(capsys: pytest.CaptureFixture[str]) -> None:
-    told = {}
+def test_the_command_tells_the_plan(capsys: pytest.CaptureFixture[str]) -> None:
     for gpu in ("h100", "cpu"):
         assert main(["plan", "serve", "mini", "--gpu", gpu, "--beside", "0.05", "--json"]) == 0
         table = capsys.readouterr().out.splitlines()
-        told[gpu] = {name: one["value"] for name, one in json.loads(table[-1])["figures"].items()}
-        assert ("together" if gpu == "cpu" else "one by one") in table[-2]
-    assert told["h100"]["sessions"] == told["h100"]["sessions_one_by_one"] <= SPOKEN / 0.05
-    assert told["cpu"]["sessions"] == told["cpu"]["sessions_batched"]
+        told = {name: one["value"] for name, one in json.loads(table[-1])["figures"].items()}
+        assert f"on {gpu}" in table[-2] and 0 < told["sessions"] <= SPOKEN / 0.05
     assert main(["plan", "serve", "mini", "--beside", "2"]) == 2
 
 
@@ -63,4 +58,4 @@ def test_one_bit_weights_are_an_eighth_of_a_byte_where_the_kernel_reads_them() -
 
 
 def test_what_does_not_fit_holds_nobody() -> None:
-    assert serving("70b").fitting == serving("70b").batched == serving("70b").one_by_one == 0
+    assert serving("70b").fitting == serving("70b").sessions == 0
