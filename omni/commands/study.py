@@ -96,12 +96,15 @@ def _all(names: list[str], args: argparse.Namespace, out: Path) -> None:
 
 def _lacks(study: "Study", args: argparse.Namespace) -> str:
     """What is to be named for a study that others' data do not do for; '' where there is nothing."""
+    from omni.train.data.items import Manifest
     from omni.train.data.voicing import is_voiced
 
     if study.shards and args.shards is None:
         return "name its token shards with --shards"
     if study.voiced and not is_voiced(args.data):
         return "name a folder of `omni data voice` with --data"
+    if study.sources and not {*study.sources} <= {item.source for item in Manifest.load(args.data).items}:
+        return f"prepare {', '.join(study.sources)} too"
     return ""
 
 

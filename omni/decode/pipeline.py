@@ -119,8 +119,7 @@ class Pipeline:
         folder = shipped_model() if folder is None else named_model(folder)
         model, vocab = load_model(folder, device)
         settle(model)
-        tokenizers = Tokenizers.load(Path(folder) / "tokenizers")
-        return cls(model, vocab, tokenizers, fast_step(model, int8))
+        return cls(model, vocab, Tokenizers.load(Path(folder) / "tokenizers"), fast_step(model, int8))
 
     def __call__(self, parts: Sequence[Part], want: Sequence[str] = ("text",), **how: Unpack[How]) -> Answer:
         """The assistant's answer to `parts`: one segment for every modality of `want`, in that order.

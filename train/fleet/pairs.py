@@ -95,18 +95,19 @@ class Corpus:
 
 
 def build_corpus(
-    data: Path, directions: Sequence[Direction], pieces: int = 512, length: int = 12, test: int = 512
-) -> Corpus:
+    data: Path, directions: Sequence[Direction], pieces: int = 512, length: int = 12, test: int = 512,
+    sources: Sequence[str] = ("catalogues", "stamps"),
+) -> Corpus:  # fmt: skip
     """Pairs of a prepared folder whose two lines have at most `length` tokens, by its own splits.
 
     pieces: size of the byte-level BPE that all languages share; test: held-out pairs of each task, at most.
     Raises InputError for a folder without such pairs.
     """
-    items = [item for source in ("catalogues", "stamps") for item in Manifest.load(data).of(source=source)]
+    items = [item for source in sources for item in Manifest.load(data).of(source=source)]
     languages = sorted({side for one in directions for side in (one.source, one.target)})
     lines = [item.texts[code] for item in items if item.split == "train" for code in languages if code in item.texts]
     if not lines:
-        raise InputError(f"{data}: has no lines in {', '.join(languages)}; prepare the catalogues, stamps too")
+        raise InputError(f"{data}: has no lines in {', '.join(languages)}; prepare the {', '.join(sources)}")
     tokenizer = TextTokenizer.train(lines, pieces)
     tags = {language: CONTROLS + number for number, language in enumerate(languages)}
     found: Mapping[str, dict[str, Pairs]] = {"train": {}, "test": {}}

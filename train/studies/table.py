@@ -18,6 +18,7 @@ STUDIES = {                                                             # name: 
     "lm-architectures": (f"{TRANSLATION}.architectures", "masks and losses of language models as translators"),
     "ablations": ("omni.train.studies.tiny.ablations", "what is each choice of omni-tiny's recipe worth?"),
     "rates": ("omni.train.studies.rates.rates", "which frame rate, by what a model makes of the codes?"),
+    "limits": ("omni.train.studies.limits.limits", "would more data bring omni-tiny to its goals?"),
     "edge-of-stability": (f"{DYNAMICS}.edge", "where does training settle, and what moves it?"),
     "curvature": (f"{DYNAMICS}.instability", "what lets a high learning rate train?"),
     "multitask": (f"{DYNAMICS}.multitask", "do multi-task optimizers beat weighted sums?"),

@@ -56,6 +56,7 @@ class Study:
     repeats:  (quick, axes, seeds) -> further cells, with seeds 1.. for what `--axes` names; None where nothing is named
     tables:   results -> {title: table}, where claims alone do not say it
     counts:   results -> {what: (how many, of how many)} of what went amiss without ending the study
+    sources:  what `prepare` needs of a prepared folder beside the catalogues and stamps
     voiced:   whether `prepare` takes a folder of `omni data voice` alone
     shards:   whether `prepare` takes a folder of `omni data tokenize`, which it makes of a prepared one, at length
     """
@@ -71,5 +72,6 @@ class Study:
     repeats: Callable[[bool, Sequence[str], int], Sequence[Cell]] | None = None
     tables: Callable[[Results], Mapping[str, Table]] | None = None
     counts: Callable[[Results], Mapping[str, tuple[int, int]]] | None = None
+    sources: tuple[str, ...] = ()
     voiced: bool = False
     shards: bool = False

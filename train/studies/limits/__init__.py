@@ -1,0 +1,1 @@
+"""What more data would bring: abilities of small models against the number of pictures, captions and voices."""
