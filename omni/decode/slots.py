@@ -6,7 +6,7 @@ A CPU runs the same pass without recording it.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from weakref import WeakKeyDictionary
 
 import torch
@@ -23,12 +23,12 @@ MOST, SHARE = 32, 0.25                                                  # slots,
 
 
 def slots(model: OmniTransformer) -> int:
-    """For how many conversations there is memory on a model's GPU; 0 on anything else."""
+    """For how many conversations there is memory on a model's GPU, beside a slot for none; 0 on anything else."""
     table = model.table
     if table.device.type != "cuda":
         return 0
     free = int(torch.cuda.mem_get_info(table.device)[0])
-    return min(MOST, int(SHARE * free / Cache.size(model.config, model.config.max_steps, table)))
+    return max(0, min(MOST, int(SHARE * free / Cache.size(model.config, model.config.max_steps, table)) - 1))
 
 
 class SlotStep(Together):
@@ -38,9 +38,10 @@ class SlotStep(Together):
         super().__init__(model)
         c = model.config
         shape = slots + 1, c.n_kv_heads, c.max_steps, c.head_dim        # the last is for rows that nobody needs
+        self.slots, device = slots, model.table.device
         self.keys = [model.table.new_zeros(shape) for _ in range(c.n_layers)]
         self.values = [model.table.new_zeros(shape) for _ in range(c.n_layers)]
-        self.slots, self.pool = slots, None if model.table.device.type == "cpu" else torch.cuda.graph_pool_handle()
+        self.recorder = Recorder(device) if device.type == "cuda" else None
         self._taken: WeakKeyDictionary[Cache, int] = WeakKeyDictionary()  # until a cache is gone
         self._passes: dict[tuple[int, int], Pass] = {}
 
@@ -54,6 +55,19 @@ class SlotStep(Together):
         cache = Cache(keys, values, torch.zeros(1, dtype=torch.long, device=self.model.table.device))
         self._taken[cache] = slot
         return cache
+
+    @property
+    def nbytes(self) -> int:
+        return sum(buffer.nbytes for buffer in (*self.keys, *self.values))
+
+    @torch.inference_mode()
+    def ready(self) -> None:
+        """Record passes of all sizes, so that no conversation waits for it."""
+        longest, steps = self.model.config.max_steps, SHORTEST
+        while steps < 2 * longest:
+            for rows in ROWS:
+                self._pass(rows, min(steps, longest))
+            steps *= 2
 
     def takes(self, cache: Cache, steps: int) -> bool:
         return cache in self._taken and 0 < steps <= ROWS[-1] and cache.length + steps <= cache.max_steps
@@ -74,22 +88,25 @@ class SlotStep(Together):
         needed, steps = 1 + max(at for _, at in places), SHORTEST
         while steps < needed:
             steps *= 2
-        size = rows, min(steps, self.model.config.max_steps)
-        if size not in self._passes:
-            self._passes[size] = Pass(self, *size)
-        return self._passes[size](ids, places)
+        return self._pass(rows, min(steps, self.model.config.max_steps))(ids, places)
+
+    def _pass(self, rows: int, steps: int) -> "Pass":
+        if (rows, steps) not in self._passes:
+            self._passes[rows, steps] = Pass(self, rows, steps)
+        return self._passes[rows, steps]
 
 
 class Pass:
     """Rows that each join a slot, over so many steps of the past; recorded where a GPU can."""
 
     def __init__(self, step: SlotStep, rows: int, steps: int) -> None:
-        self.step, self.steps = step, steps
-        table, c = step.model.table, step.model.config
-        self.ids = table.new_zeros((rows, c.channels), dtype=torch.long)
-        self.unused = torch.tensor([[step.slots], [0]])                 # where rows go that nobody needs
-        self.places = self.unused.expand(2, rows).to(table.device, copy=True)  # slots, and steps of them
-        self.recorded = None if table.device.type == "cpu" else self._record()
+        self.model, self.past, self.steps = step.model, [*zip(step.keys, step.values, strict=True)], steps
+        table, channels = step.model.table, step.model.config.channels
+        with torch.inference_mode(False):                               # since either mode may write them later
+            self.ids = table.new_zeros((rows, channels), dtype=torch.long)
+            self.unused = torch.tensor([[step.slots], [0]])             # where rows go that nobody needs
+            self.places = self.unused.expand(2, rows).to(table.device, copy=True)  # slots, and steps of them
+        self.recorded = None if step.recorder is None else step.recorder.record(self._run)
 
     def __call__(self, ids: Tensor, places: Sequence[tuple[int, int]]) -> Tensor:
         """Steps [at most rows, channels] that join (slot, step) each, to states [as many, d_model]."""
@@ -104,25 +121,35 @@ class Pass:
         graph.replay()
         return states[:count].clone()                                   # the next replay overwrites them
 
-    def _record(self) -> tuple[torch.cuda.CUDAGraph, Tensor]:
-        """https://pytorch.org/docs/stable/notes/cuda.html#cuda-graphs: run aside first, since libraries choose their
-        kernels and take memory then."""
-        here, aside = torch.cuda.current_stream(), torch.cuda.Stream()
-        aside.wait_stream(here)
-        with torch.cuda.stream(aside):
-            self._run()
-        here.wait_stream(aside)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, self.step.pool, capture_error_mode="thread_local"):
-            states = self._run()
-        return graph, states
-
     def _run(self) -> Tensor:
         """The model's layers for all rows: [rows, d_model]."""
-        model, (slot, at) = self.step.model, self.places                # [rows] each
+        model, (slot, at) = self.model, self.places                     # [rows] each
         x = model.embed(self.ids[:, None])                              # [rows, 1, d_model]
         rope = model.rope(at[:, None])
         seen = torch.arange(self.steps, device=at.device) <= at[:, None]  # [rows, steps]
-        for block, *past in zip(model.blocks, self.step.keys, self.step.values, strict=True):
+        for block, past in zip(model.blocks, self.past, strict=True):
             x = block.join(x, rope, past, (slot, at), seen[:, None, None])
         return model.norm(x)[:, 0]
+
+
+class Recorder:
+    """Records what kernels a function launches on one GPU; all recordings share memory and a stream."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.stream, self.pool = torch.cuda.Stream(device), torch.cuda.graph_pool_handle()
+
+    def record(self, run: Callable[[], Tensor]) -> tuple[torch.cuda.CUDAGraph, Tensor]:
+        """A graph, and what it writes when it is replayed.
+
+        https://pytorch.org/docs/stable/notes/cuda.html#cuda-graphs: the function runs first without being recorded, on
+        the same stream, since libraries choose their kernels and take memory then.
+        """
+        with torch.cuda.device(self.stream.device):                     # the current one may be another
+            here, graph = torch.cuda.current_stream(), torch.cuda.CUDAGraph()
+            self.stream.wait_stream(here)
+            with torch.cuda.stream(self.stream):
+                run()
+            here.wait_stream(self.stream)
+            with torch.cuda.graph(graph, self.pool, self.stream, capture_error_mode="thread_local"):
+                made = run()
+        return graph, made

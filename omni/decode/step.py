@@ -28,8 +28,11 @@ def settle(model: OmniTransformer) -> None:
     at the speed of memory, and by rows at less than half of it. Batches and prompts are as fast as before. A GPU keeps
     them in bfloat16, where that can say them all, as those of models that ship, and computes in it.
     """
-    if model.table.device.type != "cpu":
+    device = model.table.device
+    if device.type == "cuda" and torch.cuda.get_device_capability(device)[0] >= 8:  # which multiply bfloat16
         halve(model)
+        torch.cuda.empty_cache()                                        # of what others may have
+    if device.type != "cpu":
         return
     weights = list(model.parameters())
     table = model.table

@@ -27,6 +27,14 @@ class Together(ABC):
         """A cache with room for so many steps."""
         return Cache.empty(self.model.config, batch, max_steps, self.model.table)
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes that were set aside for caches, whether or not there are any."""
+        return 0
+
+    def ready(self) -> None:  # noqa: B027  most have nothing to do
+        """Do now whatever is slow the first time."""
+
     @abstractmethod
     def takes(self, cache: Cache, steps: int) -> bool:
         """Whether so many steps can be added to a cache so."""

@@ -141,12 +141,33 @@ def test_weights_that_bf16_can_say_are_halved_and_no_others() -> None:
     assert near.min() > 0.98
 
 
-@pytest.mark.skipif(DEVICE == "cpu", reason="needs a GPU")
 @torch.no_grad()
-def test_a_gpu_records_its_passes() -> None:
-    model = built()
+def test_passes_of_all_sizes_are_ready_when_asked_for_and_may_be_written_in_any_mode() -> None:
+    step = SlotStep(model := built(), 2)
+    step.ready()
+    assert {*step._passes} == {(rows, steps) for rows in slots.ROWS for steps in (16, 32, 64)}
+    assert step.nbytes == 3 * Cache.size(model.config, 64, model.table)
+    cache = step.empty(1, 64)
+    for mode in (torch.inference_mode, torch.no_grad):
+        with mode():
+            step(said(model, 1), cache)
+    assert cache.length == 2
+
+
+@pytest.mark.skipif(DEVICE == "cpu", reason="needs a GPU")
+@pytest.mark.parametrize("half", [False, True])
+@torch.no_grad()
+def test_a_gpu_replays_what_it_recorded(half: bool) -> None:
+    """Sizes in turn, each the model's own states."""
+    model = built(replace(SHAPE, head_size=64))
+    if half:
+        for parameter in model.parameters():
+            parameter.data = parameter.data.bfloat16()
     step = fast_step(model)
     assert isinstance(step, SlotStep)
-    cache = step.empty(1, 64)
-    step(said(model, 1), cache)
+    step.ready()
     assert all(one.recorded is not None for one in step._passes.values())
+    cache, plain, near = step.empty(1, 64), Cache.empty(model.config, 1, 64, model.table), 0.1 if half else 1e-3
+    for steps in (1, 5, 1, 12, 1, 20, 2):
+        ids = said(model, steps)
+        torch.testing.assert_close(step(ids, cache), model.extend(ids, plain), rtol=near, atol=near)

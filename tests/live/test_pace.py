@@ -19,6 +19,7 @@ from omni.live.engine.pool import FullError, Pool
 from omni.live.http.app import application
 from omni.live.http.door import Door
 from omni.live.model.ending import Ending
+from omni.live.model.memory import Memory
 from omni.live.model.pace import MOST, SPOKEN, Pace, measured, warm
 from omni.model.folder import load_model
 from omni.shipped import shipped_model
@@ -99,3 +100,4 @@ def test_a_model_speaks_in_bf16_and_from_slots_as_it_does_on_a_gpu(pipeline: Pip
     told = [one([Text("How do you say dog in French?")], language="en", sampler=GREEDY) for one in (found, pipeline)]
     assert told[0].text and told[0].text == told[1].text
     warm(found, Ending.load(folder))
+    assert Memory(found, lambda: (), most=7).most == 7 + step.nbytes

@@ -10,9 +10,9 @@ from omni.live.hearing.pcm import HOP, RATE, Wave
 from omni.live.hearing.vad import VoiceActivity
 
 SPECULATE = 80                                                          # ms of silence at which an answer is begun
-SURE, DOUBT = 100, 300                                                  # ms of silence that an end needs; a doubt adds
-EVEN, STEEP = 3.0, 2.0                                                  # log-odds at which half is added, and how soon
-MODEL = 0.15                                                            # of the model's log-odds that count
+SURE, DOUBT = 90, 330                                                   # ms of silence that an end needs; a doubt adds
+EVEN, STEEP = 2.5, 2.0                                                  # log-odds at which half is added, and how soon
+MODEL = 0.05                                                            # of the model's log-odds that count
 GOES_ON = 0.1                                                           # probability below which the user goes on
 # Patience, and ms that are waited where it is certain that the user goes on; auto waits no longer for that.
 EAGERNESS = {"low": (3.0, 8000), "medium": (1.0, 4000), "high": (0.6, 2000), "auto": (1.0, None)}

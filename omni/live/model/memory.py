@@ -9,6 +9,7 @@ import torch
 
 from omni.decode.pipeline import Pipeline
 from omni.decode.stream import Stream
+from omni.decode.together import Together
 from omni.errors import InputError
 from omni.model.cache import Cache
 
@@ -31,7 +32,8 @@ class Memory:
     def __init__(self, pipeline: Pipeline, held: Callable[[], Iterable[Stream]], most: int | None = None) -> None:
         """most: by default `share` of one process"""
         self._pipeline, self._held = pipeline, held
-        self.most = share(pipeline.model.table.device) if most is None else most
+        slots = pipeline.step.nbytes if isinstance(pipeline.step, Together) else 0  # nobody else can have
+        self.most = slots + (share(pipeline.model.table.device) if most is None else most)
 
     def own(self) -> Stream:
         """The past of a conversation, as long as the model's can be."""

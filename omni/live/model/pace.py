@@ -9,6 +9,7 @@ import numpy as np
 
 from omni.decode.parts import Text
 from omni.decode.pipeline import Pipeline
+from omni.decode.together import Together
 from omni.errors import InputError
 from omni.live.engine import messages
 from omni.live.model.ending import Ending
@@ -39,6 +40,8 @@ def warm(pipeline: Pipeline, ending: Ending | None = None) -> None:
     Raises InputError for a model that cannot do it here.
     """
     told: list[messages.Told] = []
+    if isinstance(pipeline.step, Together):
+        pipeline.step.ready()
     worker = Worker(pipeline, told.append, ending)
     ask = messages.Ask(("text", "audio"), {"max_tokens": 4, "max_seconds": 0.4})
     worker.take(messages.Open("warm"))
