@@ -5,8 +5,8 @@ fixed number of rows and looks at a fixed length of the past, so that it can be 
 A CPU runs the same pass without recording it.
 """
 
-from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import count, product, takewhile
 from weakref import WeakKeyDictionary
 
 import torch
@@ -17,8 +17,7 @@ from omni.model.cache import Cache
 from omni.model.transformer import OmniTransformer
 
 ROWS = (1, 2, 4, 8, 16, 32)                                             # steps that a pass can take
-SHORTEST = 256                                                          # steps of the past that a pass looks at, or
-                                                                        # twice as many, and so on
+SHORTEST = 256                                                          # past that a pass looks at; or twice, ...
 MOST, SHARE = 32, 0.25                                                  # slots, and what they take of free memory
 
 
@@ -41,6 +40,8 @@ class SlotStep(Together):
         self.slots, device = slots, model.table.device
         self.keys = [model.table.new_zeros(shape) for _ in range(c.n_layers)]
         self.values = [model.table.new_zeros(shape) for _ in range(c.n_layers)]
+        doubled = takewhile(lambda steps: steps < c.max_steps, (SHORTEST << times for times in count()))
+        self.lengths = [*doubled, c.max_steps]                          # of the past that a pass can look at
         self.recorder = Recorder(device) if device.type == "cuda" else None
         self._taken: WeakKeyDictionary[Cache, int] = WeakKeyDictionary()  # until a cache is gone
         self._passes: dict[tuple[int, int], Pass] = {}
@@ -63,32 +64,21 @@ class SlotStep(Together):
     @torch.inference_mode()
     def ready(self) -> None:
         """Record passes of all sizes, so that no conversation waits for it."""
-        longest, steps = self.model.config.max_steps, SHORTEST
-        while steps < 2 * longest:
-            for rows in ROWS:
-                self._pass(rows, min(steps, longest))
-            steps *= 2
+        for rows, steps in product(ROWS, self.lengths):
+            self._pass(rows, steps)
 
     def takes(self, cache: Cache, steps: int) -> bool:
         return cache in self._taken and 0 < steps <= ROWS[-1] and cache.length + steps <= cache.max_steps
 
-    def together(self, ids: Tensor, caches: Sequence[Cache]) -> Tensor:
-        added, places = Counter[Cache](), list[tuple[int, int]]()       # of each row: its slot, and which step it is
-        for cache in caches:
-            places.append((self._taken[cache], cache.length + added[cache]))
-            added[cache] += 1
-        parts = range(0, len(places), ROWS[-1])
-        states = [self._passed(ids[at : at + ROWS[-1]], places[at : at + ROWS[-1]]) for at in parts]
-        for cache in caches:
-            cache.length += 1
-        return torch.cat(states)
+    def _joined(self, ids: Tensor, caches: Sequence[Cache], at: Sequence[int]) -> Tensor:
+        places = [(self._taken[cache], step) for cache, step in zip(caches, at, strict=True)]
+        parts = (slice(start, start + ROWS[-1]) for start in range(0, len(places), ROWS[-1]))
+        return torch.cat([self._passed(ids[part], places[part]) for part in parts])
 
     def _passed(self, ids: Tensor, places: Sequence[tuple[int, int]]) -> Tensor:
         rows = next(size for size in ROWS if size >= len(places))
-        needed, steps = 1 + max(at for _, at in places), SHORTEST
-        while steps < needed:
-            steps *= 2
-        return self._pass(rows, min(steps, self.model.config.max_steps))(ids, places)
+        steps = next(size for size in self.lengths if size > max(at for _, at in places))
+        return self._pass(rows, steps)(ids, places)
 
     def _pass(self, rows: int, steps: int) -> "Pass":
         if (rows, steps) not in self._passes:
@@ -110,16 +100,16 @@ class Pass:
 
     def __call__(self, ids: Tensor, places: Sequence[tuple[int, int]]) -> Tensor:
         """Steps [at most rows, channels] that join (slot, step) each, to states [as many, d_model]."""
-        count = len(places)
-        self.ids[:count] = ids
+        rows = len(places)
+        self.ids[:rows] = ids
         there = self.unused.repeat(1, len(self.ids))
-        there[:, :count] = torch.tensor(places).T
+        there[:, :rows] = torch.tensor(places).T
         self.places.copy_(there)
         if self.recorded is None:
-            return self._run()[:count]
+            return self._run()[:rows]
         graph, states = self.recorded
         graph.replay()
-        return states[:count].clone()                                   # the next replay overwrites them
+        return states[:rows].clone()                                   # the next replay overwrites them
 
     def _run(self) -> Tensor:
         """The model's layers for all rows: [rows, d_model]."""

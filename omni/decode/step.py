@@ -1,7 +1,6 @@
 """Feeding a few steps of a few conversations: the model's own way, or a compiled kernel that reads each weight once."""
 
 import ctypes
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
@@ -100,22 +99,19 @@ class KernelStep(Together):
         fits = 0 < steps <= MOST_STEPS and cache.length + steps <= cache.max_steps
         return fits and len(cache.padding) == 1 and not bool(cache.padding)
 
-    def together(self, ids: Tensor, caches: Sequence[Cache]) -> Tensor:
+    def _joined(self, ids: Tensor, caches: Sequence[Cache], at: Sequence[int]) -> Tensor:
         x = self.model.embed(ids[None])[0].contiguous()                 # [rows, d_model]
         held = [(addresses(cache.keys), addresses(cache.values)) for cache in caches]
-        past, added = (Past * len(caches))(), Counter[int]()
-        for row, (keys, values), cache in zip(past, held, caches, strict=True):
+        past = (Past * len(caches))()
+        for row, (keys, values), cache, step in zip(past, held, caches, at, strict=True):
             row.keys, row.values = ctypes.addressof(keys), ctypes.addressof(values)
-            row.max_steps, row.at = cache.max_steps, cache.length + added[id(cache)]
-            added[id(cache)] += 1
+            row.max_steps, row.at = cache.max_steps, step
         longest = max(cache.max_steps for cache in caches)
         scratch = x.new_empty(len(caches) * self.scratch_size + longest)
         c, rope = self.config, self.model.rope
         shape = Shape(*self.sizes, self.bits, c.activation_bits, c.inner_norms, c.norm_eps)
         cos, sin = rope.cos.data_ptr(), rope.sin.data_ptr()             # [max_steps, head_dim]
         self.run(ctypes.addressof(shape), self.layers, len(caches), past, cos, sin, x.data_ptr(), scratch.data_ptr())
-        for cache in caches:
-            cache.length += 1
         return x
 
 

@@ -1,6 +1,7 @@
 """Feeding a few steps of a few conversations at once: the face of the ways to do so."""
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from torch import Tensor
@@ -39,9 +40,20 @@ class Together(ABC):
     def takes(self, cache: Cache, steps: int) -> bool:
         """Whether so many steps can be added to a cache so."""
 
-    @abstractmethod
     def together(self, ids: Tensor, caches: Sequence[Cache]) -> Tensor:
         """Steps [rows, channels], each of which joins a cache, to states [rows, d_model].
 
         A cache that is named several times gets as many steps, one after the other.
         """
+        added, at = Counter[Cache](), list[int]()
+        for cache in caches:
+            at.append(cache.length + added[cache])
+            added[cache] += 1
+        states = self._joined(ids, caches, at)
+        for cache, steps in added.items():
+            cache.length += steps
+        return states
+
+    @abstractmethod
+    def _joined(self, ids: Tensor, caches: Sequence[Cache], at: Sequence[int]) -> Tensor:
+        """The states [rows, d_model] of steps that become number `at` of their caches."""

@@ -84,10 +84,12 @@ class Attention(nn.Module):
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool = False) -> Tensor:
         """Weighted values, projected: [batch, steps, d_model]. `mask` is [batch, 1, steps, seen] bool or None."""
-        groups = self.n_heads // self.n_kv_heads
-        if groups > 1:
+        groups, shape = self.n_heads // self.n_kv_heads, q.shape
+        if groups > 1 and shape[2] == 1:                                # of one step, the heads of a group can be steps
+            q = rearrange(q, "batch (kv groups) 1 dim -> batch kv groups dim", groups=groups)  # of what they all see
+        elif groups > 1:
             k, v = k.repeat_interleave(groups, dim=1), v.repeat_interleave(groups, dim=1)
-        x = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
+        x = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal).reshape(shape)
         return self.projected(rearrange(x, "batch heads steps dim -> batch steps (heads dim)"))
 
     def forward(self, x: Tensor, rope: tuple[Tensor, Tensor], mask: Tensor | None) -> Tensor:
@@ -123,6 +125,4 @@ class Attention(nn.Module):
         for buffer, new in zip(past, (k, v), strict=True):
             buffer[slot, :, at] = new[:, :, 0]
         keys, values = (buffer[:, :, : seen.shape[-1]][slot] for buffer in past)  # [rows, n_kv_heads, steps, head_dim]
-        q = rearrange(q, "rows (kv groups) 1 dim -> rows kv groups dim", kv=self.n_kv_heads)
-        x = F.scaled_dot_product_attention(q, keys, values, attn_mask=seen)  # heads of a group look at the same keys
-        return self.projected(rearrange(x, "rows kv groups dim -> rows 1 (kv groups dim)"))
+        return self.mix(q, keys, values, seen)

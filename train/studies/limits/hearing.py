@@ -19,6 +19,7 @@ from omni.live.hearing.pcm import HOP, RATE
 from omni.live.hearing.spectrum import WINDOW, log_bands
 from omni.live.hearing.voiced import levels, voiced
 from omni.progress import progress
+from omni.tokenizers.audio.metrics import resample
 from omni.tokenizers.audio.voices import Voice, read_aloud
 from omni.train.data.items import Manifest
 from omni.train.turns.cadence import otherwise
@@ -80,17 +81,11 @@ def prepare(manifest: Manifest, shared: Path) -> int:
         for language in LANGUAGES[: 1 if who == WHO[1] else None]:
             own = [(place, text) for place, (code, text) in enumerate(texts) if code == language]
             waves = read_aloud([text for _, text in own], voice, language)
-            heard += [(who, place, _at_rate(*wave)) for (place, _), wave in zip(own, waves, strict=True)]
+            heard += [(who, place, resample(*wave, RATE)) for (place, _), wave in zip(own, waves, strict=True)]
     np.save(shared / SEEN, np.stack([spectra(wave) for _, _, wave in heard]))
     about = {"who": [who for who, _, _ in heard], "text": [place for _, place, _ in heard]}
     write_json(shared / ABOUT, {**about, "languages": [language for language, _ in texts]})
     return len(CROWD)
-
-
-def _at_rate(wave: Floats, rate: int) -> Floats:
-    from omni.tokenizers.audio.metrics import resample
-
-    return resample(wave, rate, RATE)
 
 
 def spectra(wave: Floats) -> Floats:

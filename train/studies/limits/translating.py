@@ -10,8 +10,8 @@ from omni.decode.mbr.utilities import chrf
 from omni.train.fleet.model import Shape
 from omni.train.fleet.pairs import Corpus, Pairs, build_corpus, direction
 from omni.train.fleet.trainer import Member, Phase, train_fleet
+from omni.train.studies.limits.naming import SOURCES
 
-SOURCES = ("stamps", "emoji", "clipart")
 LANGUAGES = ("fr", "es", "ru", "it", "de", "ro", "ca", "bg", "el")      # from English into each
 PIECES, LENGTH, HELD_OUT = 1024, 16, 48
 BATCH = 64
