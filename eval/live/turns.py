@@ -94,7 +94,7 @@ def one_turn(question: Question, codec: AudioCodec, judge: Judge, random: np.ran
                 fed = max(free, change.at - turns.rules.prefix_ms * RATE // 1000)
             elif change.kind == "paused":
                 listening.hear(to_model(wave[fed:stop]))
-                fed, turns.ended = stop, judge(listening.codes)
+                fed, turns.ended = stop, judge(listening.codes) if turns.doubtful else None
             elif change.kind == "ended":
                 if stop > end:
                     return Ended(question.name, question.pause, 1000 * (stop - end) / RATE, false_start)

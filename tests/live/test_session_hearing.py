@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from talking import Talking, kinds, only, silence, text
 
+from omni.live.hearing.cadence import Cadence
+
 FRAMES = 25                                                             # of the codec in a second
 
 
@@ -49,14 +51,21 @@ def test_what_was_half_said_is_forgotten_where_the_client_changes_how_it_is_hear
     assert heard(talking) == [pytest.approx(0.4 * FRAMES, abs=1)]
 
 
-@pytest.mark.parametrize("kind", ["server_vad", "semantic_vad"])
-def test_the_model_judges_a_pause_where_its_word_counts(talking: Talking, spoken: np.ndarray, kind: str) -> None:
-    judged = []
-    judge = talking.talk.judge
-    talking.talk.judge = lambda: judged.append(judge()) or judged[-1]
+@pytest.mark.parametrize(("kind", "odds", "asked"), [
+    ("server_vad", -9.0, False), ("semantic_vad", -9.0, True), ("semantic_vad", 9.0, False),
+])  # fmt: skip
+def test_the_model_judges_a_pause_that_does_not_sound_like_an_end_and_begins_its_answer_before(
+    talking: Talking, spoken: np.ndarray, monkeypatch: pytest.MonkeyPatch, kind: str, odds: float, asked: bool
+) -> None:
+    monkeypatch.setattr(Cadence, "odds", lambda self, silence: odds)
+    order, talk = list[str](), talking.talk
+    judge, answer = talk.judge, talk.answer
+    talk.judge = lambda: order.append("judge") or judge()
+    talk.answer = lambda message: order.append("answer") or answer(message)
     detecting(talking, type=kind)
     talking.hear(np.concatenate((silence(0.3), spoken, silence(0.6))))
-    assert bool(judged) is (kind == "semantic_vad")
+    assert "answer" in order and ("judge" in order) is asked
+    assert order[:2] == (["answer", "judge"] if asked else order[:2])
 
 
 @pytest.mark.parametrize("spoken_to", [False, True])

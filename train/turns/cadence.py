@@ -26,6 +26,7 @@ from omni.train.turns.program import run
 SOURCES = ("stamps", "prompts")
 LEAD, BEHIND = 0.5, 1.0                                                 # seconds of the room around a recording
 SILENCE = 0.7                                                           # after which no pause is waited for any more
+SHORTEST = 0.08                                                         # seconds of the pauses that are learnt from
 RISING = 0.04                                                           # in which a sound that begins is not answered
 ENOUGH = 0.16
 UNCLEAR = 0.3                                                           # weight of pauses shorter than that
@@ -101,9 +102,9 @@ def heard(wave: Wave, end: int) -> Iterator[Pause]:
             if change.kind == "paused":
                 asked = turns.cadence.seen(turns.silence), change.at
             elif asked is not None and change.kind == "resumed":
-                seen, stopped = asked
-                asked = None
-                yield Pause(seen, (change.at - stopped) / RATE - RISING, over=False)
+                (seen, stopped), asked = asked, None
+                if change.at - stopped >= SHORTEST * RATE:
+                    yield Pause(seen, (change.at - stopped) / RATE - RISING, over=False)
             elif asked is not None and change.kind == "ended":
                 seen, stopped = asked
                 over, asked = stopped + SILENCE * RATE >= end, None

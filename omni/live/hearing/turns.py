@@ -9,10 +9,12 @@ from omni.live.hearing.cadence import Cadence
 from omni.live.hearing.pcm import HOP, RATE, Wave
 from omni.live.hearing.vad import VoiceActivity
 
-SPECULATE = 80                                                          # ms of silence at which an answer is begun
+SPECULATE = 40                                                          # ms of silence at which an answer is begun
+APART = 80                                                              # ms of silence after which voice counts anew
 SURE, DOUBT = 90, 330                                                   # ms of silence that an end needs; a doubt adds
 EVEN, STEEP = 2.5, 2.0                                                  # log-odds at which half is added, and how soon
 MODEL = 0.05                                                            # of the model's log-odds that count
+DOUBTFUL = 200                                                          # ms: for longer waits the model is asked
 GOES_ON = 0.1                                                           # probability below which the user goes on
 # Patience, and ms that are waited where it is certain that the user goes on; auto waits no longer for that.
 EAGERNESS = {"low": (3.0, 8000), "medium": (1.0, 4000), "high": (0.6, 2000), "auto": (1.0, None)}
@@ -74,7 +76,7 @@ class Change:
 
 @dataclass
 class Turns:
-    """Follows one stream of 16 kHz samples; tell it `ended`, the model's end-of-turn probability, in every pause."""
+    """Follows one stream of 16 kHz samples; tell it `ended`, the model's word, in doubtful pauses."""
 
     rules: Rules
     activity: VoiceActivity = field(init=False)
@@ -105,6 +107,15 @@ class Turns:
     def silence_ms(self) -> float:
         return self.silence * 1000 / RATE
 
+    @property
+    def doubtful(self) -> bool:
+        """Whether the model is to say if that was all: in a pause after which, as it sounded, the user may go on.
+
+        Asking takes a third of the time in which the model has an answer's first sound, which would come later by it
+        where an end is plain; and there its word would change next to nothing.
+        """
+        return self.paused and self.rules.semantic and self._needed > DOUBTFUL
+
     def hear(self, samples: Wave) -> list[Change]:
         """Listen on; what changed, in order."""
         wave, changes = np.concatenate((self._rest, samples)), []
@@ -129,7 +140,7 @@ class Turns:
         self._seen = self.activity.voiced_until
         if voiced:
             return self._voice()
-        if self.silence_ms > SPECULATE:
+        if self.silence_ms > APART:
             self._voiced = 0
         if not self.speaking:
             return []

@@ -99,12 +99,12 @@ class Hearing:
         self._tell_model(self._microphone.from_sample(start))
 
     def _speculate(self) -> None:
-        """The user pauses: let the model judge whether that was all, and begin an answer in case it was."""
-        if (rules := self.settings.rules) and rules.silence_ms is None:  # otherwise its word is not asked for
-            self._judged += 1
-            self._line.tell(messages.Judge(self._line.name, self._judged))
+        """The user pauses: begin an answer in case that was all, and let the model judge where it is in doubt."""
         if self.settings.answers_turns and self._speaking.current is None:
             self._speaking.draw_up(self.settings, self._turn)
+        if (turns := self._microphone.turns) is not None and turns.doubtful:
+            self._judged += 1
+            self._line.tell(messages.Judge(self._line.name, self._judged))
 
     def _end_turn(self, respond: bool, at: int | None = None) -> None:
         """What the user said is an item now; `respond`: and is to be answered, as far as the client wants that."""
