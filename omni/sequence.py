@@ -56,9 +56,9 @@ class Segment:
         """
         tags = [f"<2{self.language}>"] if self.language else []
         tags += [f"<voice:{self.voice}>"] if self.voice else []
-        return [*map(vocab.control, tags), *self._to_say(vocab, before)[:most], vocab.control(f"<{self.modality}>")]
+        return [*map(vocab.control, tags), *self.to_say(vocab, before)[:most], vocab.control(f"<{self.modality}>")]
 
-    def _to_say(self, vocab: Vocabulary, before: "Segment | None") -> list[int]:
+    def to_say(self, vocab: Vocabulary, before: "Segment | None") -> list[int]:
         """Ids of the letters of what the assistant is to say."""
         said = self.modality == "audio" and self.role == "assistant"
         if vocab.spelling is None or not said or before is None or before.modality != "text" or before.role == "system":

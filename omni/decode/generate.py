@@ -11,6 +11,7 @@ from omni import layout
 from omni.decode.heard import Ear, Heard, last_sound
 from omni.decode.payload import longest, payload
 from omni.decode.samplers import Sampler
+from omni.decode.spoken import Spoken
 from omni.decode.stream import Stream
 from omni.decode.together import Step
 from omni.errors import InputError
@@ -33,7 +34,7 @@ class Want:
 
     sampler: how it is drawn, where not as the rest of the answer; verbatim: a text is what is heard, written down and
     not answered: letter by letter, as models whose speech is spelt are taught it (omni.spelling), otherwise as any
-    text; ear: what it is then held to
+    text; ear: what it is then held to, as speech is to the text that it says (omni.decode.spoken)
     """
 
     modality: str
@@ -57,17 +58,29 @@ class Want:
         sounds = [segment for segment in before if segment is not None and segment.modality == "audio"]
         return [self.ear.hear(sound, self.language) for sound in sounds] if len(sounds) == len(before) else None
 
+    def spoken(self, before: Sequence[Segment | None], vocab: Vocabulary) -> list[Spoken | None] | None:
+        """What is said of the texts that rows end in, None of those with letters that no code has, or for all."""
+        if self.modality != "audio" or self.ear is None:
+            return None
+        letters = [self._empty.to_say(vocab, segment) for segment in before]
+        rows = [self.ear.say(vocab["text"].codes(np.array(ids))) if ids else None for ids in letters]
+        return rows if any(row is not None for row in rows) else None
+
+    @property
+    def _empty(self) -> Segment:
+        """Before anything of it is drawn."""
+        return Segment(self.modality, np.zeros(0, np.int64), "assistant", self.language, self.voice)
+
     def opening(self, vocab: Vocabulary, before: Segment | None = None, room: int | None = None) -> np.ndarray:
         """Its tags, the letters that it is to say (omni.sequence) and its opening token: [steps, channels].
 
         before: the segment that it follows; room: steps that there are for it and its payload, half of which letters
         may take (there are fewer than two in a frame). Raises InputError for an unknown language or voice.
         """
-        empty = Segment(self.modality, np.zeros(0, np.int64), "assistant", self.language, self.voice)
         letters = 2 * self.limit
         if room is not None:
             letters = max(0, min(letters, (room - self.least(vocab)) // 2))
-        header = empty.header(vocab, before, letters)
+        header = self._empty.header(vocab, before, letters)
         steps = np.full((len(header), vocab.channels), vocab.control("<pad>"), np.int64)
         steps[:, 0] = header
         return steps
@@ -255,8 +268,8 @@ def _payload(
     before: Sequence[Segment | None],
 ) -> Iterator[tuple[Tensor, Tensor]]:  # fmt: skip
     """The payload of a want, drawn as it says, of at most `limit` units, after the segment that each row ends in."""
-    barred, heard = want.barred(vocab, stream.model.table.device), want.heard(before)
-    return payload(stream, vocab, want.modality, want.sampler or sampler, generator, limit, barred, heard)
+    barred, held_to = want.barred(vocab, stream.model.table.device), want.spoken(before, vocab) or want.heard(before)
+    return payload(stream, vocab, want.modality, want.sampler or sampler, generator, limit, barred, held_to)
 
 
 def check_room(steps: int, wants: Sequence[Want], model: OmniTransformer, vocab: Vocabulary) -> None:

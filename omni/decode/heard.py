@@ -9,6 +9,7 @@ model's own to the power of TRUST.
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +18,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from omni.decode.spoken import Spoken
 from omni.sequence import Segment
 from omni.tokenizers.audio.guidance import Alphabet
 from omni.tokenizers.audio.words import LETTERS_A_FRAME
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from omni.tokenizers.bundle import Tokenizers
 
 TRUST = 0.6                                                             # the power of the model's probabilities
-MISHEARD = 0.01                                                         # of a moment's letter, the chance to be any
+MISHEARD, MISSPOKEN = 0.01, 0.1                                         # of a moment's letter, the chance to be any
 BETWEEN = " '’-"                                                        # what a space is heard for
 SILENT, UNHEARD = -1, -2                                                # instead of the letter of a piece of text
 LEAST = 1e-30
@@ -65,6 +67,11 @@ class Ear:
         known = np.append(True, written(self.alphabet.letters, language))  # the blank, then letters
         return Heard(self.letter, self._moments(sound.codes) * known)
 
+    def say(self, text: NDArray[np.int64]) -> Spoken | None:
+        """Nothing is said yet of these text codes, of a letter each; None where the codes of words lack one."""
+        letters = self.letter[text]
+        return Spoken(self._spoken, letters) if (letters > 0).all() else None
+
     def misses(self, codes: NDArray[np.integer], text: str) -> float:
         """How unlikely it is that codes [frames, codebooks] spell a text: nats, infinite where they are too few."""
         wanted = torch.tensor([self.alphabet.ids(text)], dtype=torch.long)  # [1, letters]
@@ -76,6 +83,11 @@ class Ear:
         """Chances of the blank and the letters, as far as they are to be relied on: [moments, 1 + letters]."""
         moments = self.chances[codes[:, 0]].reshape(-1, self.chances.shape[-1])
         return (1 - MISHEARD) * moments + MISHEARD / moments.shape[1]
+
+    @cached_property
+    def _spoken(self) -> NDArray[np.float32]:
+        """Chances as far as what is said must keep to them, shaped alike."""
+        return ((1 - MISSPOKEN) * self.chances + MISSPOKEN / self.chances.shape[-1]).astype(np.float32)
 
 
 def _letter(piece: str, known: dict[str, int]) -> int:
@@ -92,6 +104,8 @@ class Heard:
     Kept of what is written are, of each number of moments [1 + moments], the probabilities that they spell just that,
     ending in its last letter or in a blank, all times a common factor.
     """
+
+    trust = TRUST
 
     def __init__(self, letter: NDArray[np.int64], moments: NDArray[np.float64]) -> None:
         self.letter, self.moments = letter, moments
@@ -134,10 +148,16 @@ class Heard:
         self.sounding, self.silent, self.last = np.array(sounding) / scale, np.array(silent) / scale, letter
 
 
-def held(own: Tensor, heard: Sequence[Heard]) -> Tensor:
-    """A model's scores of text codes and the end, held to what is heard: log-probabilities [rows, text codes + 1]."""
-    spelt = torch.from_numpy(np.stack([row.scores() for row in heard])).to(own.device, torch.float32)
-    return TRUST * own.float().log_softmax(-1) + spelt
+def held(own: Tensor, rows: Sequence[Heard | Spoken | None]) -> Tensor:
+    """A model's scores of codes and the end [rows, codes + 1], held to what each row hears or says, if anything:
+    log-probabilities.
+    """
+    found = own.float().log_softmax(-1)
+    for scores, row in zip(found, rows, strict=True):
+        if row is not None:
+            scores *= row.trust
+            scores += torch.from_numpy(row.scores()).to(own.device, torch.float32)
+    return found
 
 
 def last_sound(segments: Sequence[Segment]) -> Segment:

@@ -9,6 +9,7 @@ from torch import Generator, Tensor
 
 from omni.decode.heard import Heard, held
 from omni.decode.samplers import UNDRAWABLE, Sampler
+from omni.decode.spoken import Spoken
 from omni.decode.stream import Stream
 from omni.errors import InputError
 from omni.layout import waiting
@@ -52,17 +53,18 @@ def longest(vocab: Vocabulary, modality: str, limit: int) -> int:
 @torch.inference_mode()
 def payload(
     stream: Stream, vocab: Vocabulary, modality: str, sampler: Sampler, generator: Generator | None, limit: int,
-    barred: Tensor | None = None, heard: Sequence[Heard] | None = None,
+    barred: Tensor | None = None, held_to: Sequence[Heard | Spoken | None] | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:  # fmt: skip
     """Draw the payload that follows an opening token just fed, and its closing token, and feed both.
 
     Yields each step of the rows that have not ended: their numbers [n] and ids [n, channels].
     A batch leaves its stream unfit for more: rows end at different steps, and those that ended are dropped.
 
-    barred: codes of the span that are not drawn, [codes] bool; heard: what each row writes down (omni.decode.heard)
+    barred: codes of the span that are not drawn, [codes] bool; held_to: what each row writes down (omni.decode.heard),
+    or says (omni.decode.spoken), which is of a frame's first code
     Raises InputError, before the step is yielded, where the model's states are no numbers.
     """
-    writer = _Writer(stream, vocab, modality, sampler, generator, barred, heard)
+    writer = _Writer(stream, vocab, modality, sampler, generator, barred, held_to)
     step = 0
     while len(writer.numbers):
         ids, live = writer.step(rule(vocab, modality, step, limit), step)
@@ -80,10 +82,10 @@ class _Writer:
 
     def __init__(
         self, stream: Stream, vocab: Vocabulary, modality: str, sampler: Sampler, generator: Generator | None,
-        barred: Tensor | None, heard: Sequence[Heard] | None,
+        barred: Tensor | None, held_to: Sequence[Heard | Spoken | None] | None,
     ) -> None:  # fmt: skip
         self.stream, self.vocab, self.sampler, self.generator = stream, vocab, sampler, generator
-        self.barred, self.heard = barred, heard
+        self.barred, self.held_to = barred, held_to
         self.closing = vocab.control(f"</{modality}>")
         self.wait = vocab.control("<wait>")
         self.tail = waiting(vocab) if modality == "audio" else 0        # steps from channel 0's end to the closing
@@ -131,16 +133,20 @@ class _Writer:
         if rule.must_end:
             return self.numbers.new_full((len(state),), end)
         model, ends = self.stream.model, end if rule.may_end else None
-        if self.heard is None:
+        if self.held_to is None or (self.audio and rule.span != self.vocab.codebook(0)):
             return draw(model, state, rule.span, ends, self.sampler, self.generator, self.barred)
-        return self._written(scores(model, state, rule.span, end, self.barred), rule.span, end, self.heard)
+        return self._held(scores(model, state, rule.span, end, self.barred), rule, end, self.held_to)
 
-    def _written(self, own: Tensor, span: Span, end: int, heard: Sequence[Heard]) -> Tensor:
-        """The next letters, by the model's scores [rows, size + 1] and what is heard: ids [rows]."""
-        rows = [heard[number] for number in self.numbers.tolist()]
-        pick = self.sampler(held(own, rows), self.generator)
+    def _held(self, own: Tensor, rule: Rule, end: int, held_to: Sequence[Heard | Spoken | None]) -> Tensor:
+        """The next letters, or codes, by the model's scores [rows, size + 1] and what they are held to: ids [rows]."""
+        rows, span = [held_to[number] for number in self.numbers.tolist()], rule.span
+        fitting = held(own, rows)
+        if not rule.may_end:
+            fitting[:, -1] = -torch.inf
+        pick = self.sampler(fitting, self.generator)
         for row, code in zip(rows, pick.tolist(), strict=True):
-            row.write(code)
+            if row is not None:
+                row.write(code)
         return torch.where(pick == span.size, end, pick + span.start)
 
     def _rest(self, ids: Tensor, state: Tensor, step: int, live: Tensor) -> None:

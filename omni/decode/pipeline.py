@@ -298,7 +298,7 @@ class Pipeline:
     ) -> Want:  # fmt: skip
         """Pictures have no language, and only audio has a voice."""
         spoken = language if modality != "image" else None
-        ear = self._ear if verbatim and modality == "text" else None
+        ear = self._ear if modality == "audio" or (verbatim and modality == "text") else None
         return Want(modality, spoken, voice if modality == "audio" else None, limit, sampler, verbatim, ear)
 
     @cached_property

