@@ -86,8 +86,9 @@ class Ear:
 
     @cached_property
     def _spoken(self) -> NDArray[np.float32]:
-        """Chances as far as what is said must keep to them, shaped alike."""
-        return ((1 - MISSPOKEN) * self.chances + MISSPOKEN / self.chances.shape[-1]).astype(np.float32)
+        """Chances as far as what is said must keep to them: [LETTERS_A_FRAME, 1 + letters, codes]."""
+        chances = (1 - MISSPOKEN) * self.chances + MISSPOKEN / self.chances.shape[-1]
+        return np.ascontiguousarray(chances.transpose(1, 2, 0), dtype=np.float32)
 
 
 def _letter(piece: str, known: dict[str, int]) -> int:

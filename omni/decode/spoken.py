@@ -20,7 +20,7 @@ Floats = NDArray[np.float32]
 class Spoken:
     """What one row says, and how far it has come.
 
-    chances: of the blank and each letter, by code: [codes, letters of a frame, 1 + letters]
+    chances: of the blank and each letter to be spelt by each code: [letters of a frame, 1 + letters, codes]
     letters: of the text, without blanks [n]
 
     Places are before, at and after each letter, [2 * n + 1], as in any CTC: `at` is how probably it has come to each
@@ -30,44 +30,41 @@ class Spoken:
     trust = 1.0                                                         # the power of the model's own probabilities
 
     def __init__(self, chances: Floats, letters: NDArray[np.int64]) -> None:
-        self.chances = chances
-        self.places = np.zeros(2 * len(letters) + 1, np.int64)          # blanks between letters
-        self.places[1::2] = letters
-        jumps = np.zeros(len(self.places), np.float32)                  # from the letter before, over the blank
-        jumps[3::2] = letters[1:] != letters[:-1]
-        self.jumps = jumps
+        places = np.zeros(2 * len(letters) + 1, np.int64)               # blanks between letters
+        places[1::2] = letters
+        self.chances = chances[:, places]                               # [letters of a frame, places, codes]
+        self.jumps = np.zeros((len(places), 1), np.float32)             # from the letter before, over the blank
+        self.jumps[3::2, 0] = letters[1:] != letters[:-1]
         self.first, self.at = 0, np.ones(1, np.float32)
         self._after: Floats | None = None                               # of each code, the next `at`
 
     def scores(self) -> Floats:
         """Log of what each code does to the probability, and of the end's own, times HOLD: [codes + 1]."""
-        after = self._followed()                                        # [codes, places]
-        ends = self.at[max(0, len(self.places) - 2 - self.first) :].sum()  # at the last letter or behind it
-        found = np.append(after.sum(axis=1), ends) / self.at.sum()
+        ends = self.at[max(0, len(self.jumps) - 2 - self.first) :].sum()  # at the last letter or behind it
+        found = np.append(self._followed().sum(axis=0), ends) / self.at.sum()
         scores: Floats = HOLD * np.log(np.maximum(found, LEAST), dtype=np.float32)
         return scores
 
     def write(self, code: int) -> None:
         """This code is said; the end changes nothing."""
-        if code >= len(self.chances):
+        if code >= self.chances.shape[-1]:
             return
-        after = self._followed()[code]
+        after = self._followed()[:, code]
         near = np.flatnonzero(after > FAR * after.max())
         self.first, self.at = self.first + int(near[0]), after[near[0] : near[-1] + 1] / after.max()
         self._after = None
 
     def _followed(self) -> Floats:
-        """For each code, how probably every place is come to from those `at`: [codes, places from `first` on]."""
+        """How probably every place is come to from those `at`, with each code: [places from `first` on, codes]."""
         if self._after is None:
-            steps = self.chances.shape[1]
-            stop = min(len(self.places), self.first + len(self.at) + 2 * steps)
-            places, jumps = self.places[self.first : stop], self.jumps[self.first : stop]
-            at = np.zeros((1, len(places)), np.float32)
-            at[0, : len(self.at)] = self.at
-            for step in range(steps):                                   # of a frame, each a letter or a blank
-                came = at.copy()                                        # [1 or codes, places]
-                came[:, 1:] += at[:, :-1]
-                came[:, 2:] += at[:, :-2] * jumps[2:]
-                at = came * self.chances[:, step, places]
+            stop = self.first + len(self.at) + 2 * len(self.chances)
+            chances, jumps = self.chances[:, self.first : stop], self.jumps[self.first : stop]
+            at = np.zeros_like(jumps)                                   # [places, 1], then [places, codes]
+            at[: len(self.at), 0] = self.at
+            for moment in chances:                                      # of a frame, each a letter or a blank
+                came = at.copy()
+                came[1:] += at[:-1]
+                came[2:] += at[:-2] * jumps[2:]
+                at = came * moment
             self._after = at
         return self._after

@@ -43,7 +43,7 @@ def test_a_code_is_scored_by_all_paths_that_spell_a_beginning_of_the_text(
     letters: list[int], said: list[int], seed: int
 ) -> None:
     chances = np.random.default_rng(seed).dirichlet(np.ones(LETTERS), (CODES, MOMENTS)).astype(np.float32)
-    row, text = Spoken(chances, np.array(letters)), tuple(letters)
+    row, text = Spoken(chances.transpose(1, 2, 0), np.array(letters)), tuple(letters)
     for code in said:
         row.write(code)
     before, whole = spelt(chances[said].reshape(-1, LETTERS), text)
@@ -59,7 +59,7 @@ def test_no_letter_is_left_out_or_added_and_the_end_waits_for_the_last() -> None
     sure = np.full((3, MOMENTS, LETTERS), 1e-4, np.float32)             # codes 0, 1, 2: nothing, letter 1, letter 2
     for code in range(3):
         sure[code, :, code] = 1 - 2e-4
-    row, right = Spoken(sure, np.array([1, 2, 2])), pytest.approx(0, abs=1e-3)
+    row, right = Spoken(sure.transpose(1, 2, 0), np.array([1, 2, 2])), pytest.approx(0, abs=1e-3)
     wrong, end = pytest.approx(HOLD * np.log(LEAST)), 3
     assert row.scores()[2] == wrong
     for code in (1, 2, 0, 2):                                           # one letter twice only over a blank
@@ -103,6 +103,6 @@ def test_rows_are_held_each_to_its_own_text(pipeline: Pipeline) -> None:
     nothing = Segment("audio", np.zeros((3, 5), np.int64), "user")
     rows = wants[0].spoken([*texts, nothing, None], pipeline.vocab)
     assert rows is not None and rows[2:] == [None, None]
-    assert [len(row.places) for row in rows[:2] if row is not None] == [7, 7]
+    assert [len(row.jumps) for row in rows[:2] if row is not None] == [7, 7]
     assert not np.array_equal(rows[0].scores(), rows[1].scores())  # type: ignore[union-attr]
     assert wants[0].spoken([nothing], pipeline.vocab) is None
