@@ -35,7 +35,7 @@ def test_it_hears_and_is_heard_and_tells_how_long_that_took(
 def test_speaking_interrupts_and_the_server_is_told_what_was_heard(
     server: Server, visit: Callable[..., Watched], microphone: Callable[..., Path]
 ) -> None:
-    watched = visit(server.address, microphone("Excuse me, what is that over there?", 3.0), ear=True)
+    watched = visit(server.address, microphone("What is that over there?", 3.0), ear=True)  # without a pause
     watched.connected()
     for question in LONG:                                               # until an answer is long enough
         asked = ask(watched, question)
