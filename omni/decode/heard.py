@@ -81,14 +81,18 @@ class Ear:
 
     def _moments(self, codes: NDArray[np.integer]) -> NDArray[np.float64]:
         """Chances of the blank and the letters, as far as they are to be relied on: [moments, 1 + letters]."""
-        moments = self.chances[codes[:, 0]].reshape(-1, self.chances.shape[-1])
-        return (1 - MISHEARD) * moments + MISHEARD / moments.shape[1]
+        return _doubted(self.chances[codes[:, 0]], MISHEARD).reshape(-1, self.chances.shape[-1])
 
     @cached_property
     def _spoken(self) -> NDArray[np.float32]:
         """Chances as far as what is said must keep to them: [LETTERS_A_FRAME, 1 + letters, codes]."""
-        chances = (1 - MISSPOKEN) * self.chances + MISSPOKEN / self.chances.shape[-1]
-        return np.ascontiguousarray(chances.transpose(1, 2, 0), dtype=np.float32)
+        return np.ascontiguousarray(_doubted(self.chances, MISSPOKEN).transpose(1, 2, 0), dtype=np.float32)
+
+
+def _doubted(chances: NDArray[np.float64], doubt: float) -> NDArray[np.float64]:
+    """Chances [..., 1 + letters] of what may, with this chance, be any of them."""
+    found: NDArray[np.float64] = (1 - doubt) * chances + doubt / chances.shape[-1]
+    return found
 
 
 def _letter(piece: str, known: dict[str, int]) -> int:

@@ -64,8 +64,8 @@ def test_the_model_judges_a_pause_that_does_not_sound_like_an_end_and_begins_its
     talk.answer = lambda message: order.append("answer") or answer(message)
     detecting(talking, type=kind)
     talking.hear(np.concatenate((silence(0.3), spoken, silence(0.6))))
-    assert "answer" in order and ("judge" in order) is asked
-    assert order[:2] == (["answer", "judge"] if asked else order[:2])
+    assert order[0] == "answer" and ("judge" in order) is asked
+    assert not asked or order[1] == "judge"
 
 
 @pytest.mark.parametrize("spoken_to", [False, True])
@@ -94,7 +94,7 @@ def test_a_full_conversation_forgets_its_oldest_items(
 @pytest.mark.parametrize("answered", [True, False])
 def test_a_user_who_says_nothing_after_an_answer_is_spoken_to_once(talking, spoken, monkeypatch, answered) -> None:
     detecting(talking, idle_timeout_ms=1000, create_response=answered)
-    talking.say("conversation.item.create", item=text("Hello"))
+    talking.say("conversation.item.create", item=text("How are you?"))
     talking.say("response.create")
     last = talking.session.speaking.last
     assert last.sent > 0.2
@@ -112,7 +112,7 @@ def test_a_user_who_says_nothing_after_an_answer_is_spoken_to_once(talking, spok
     assert triggered["audio_end_ms"] - triggered["audio_start_ms"] == 1000
     assert triggered["item_id"] == only(events, "input_audio_buffer.committed")["item_id"]
     if answered:
-        assert only(events, "response.done")["response"]["status"] in ("completed", "incomplete")  # as long as it is
+        assert only(events, "response.done")["response"]["status"] == "completed"
         return
     clock[0] = 60.0
     assert not talking.hear(silence(0.3))                               # before the client has it answered

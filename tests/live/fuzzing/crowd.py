@@ -47,7 +47,7 @@ async def slow(url: str) -> float:
     socket.transport.pause_reading()
     began = time.monotonic()
     for _ in range(ASKED):                                              # 30 MiB of answers
-        await socket.send(json.dumps({"type": "session.update", "session": {"type": "realtime"}}))
+        await client.send("session.update", session={"type": "realtime"})
         await asyncio.sleep(0.006)
     while await asyncio.to_thread(counted, url, "omni_sessions"):
         if time.monotonic() - began > 60:
