@@ -12,11 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omni.decode.conversation import Conversation
-from omni.decode.generate import Want, draw_many, generate_batch
+from omni.decode.generate import draw_many, generate_batch
 from omni.decode.parts import Audio, Text
 from omni.decode.pipeline import Pipeline
 from omni.decode.samplers import GREEDY, Sampler
 from omni.decode.stream import Stream
+from omni.decode.want import Want
 from omni.sequence import ROLES, Segment, Sequence, prompt, unsure
 from omni.spelling import Spelling
 from omni.tokenizers.audio.words import Words

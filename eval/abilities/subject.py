@@ -9,8 +9,9 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from omni.decode.answer import Answer
 from omni.decode.parts import Audio, Part, Picture, Text
-from omni.decode.pipeline import Answer, How, Pipeline
+from omni.decode.pipeline import How, Pipeline
 from omni.decode.samplers import Sampler, Samplers
 from omni.errors import InputError
 from omni.eval.abilities.scoring import normal

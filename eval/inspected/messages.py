@@ -22,8 +22,8 @@ from inspect_ai.model import (
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from omni.decode.answer import Answer
 from omni.decode.parts import Audio, Part, Picture, Text, Video
-from omni.decode.pipeline import Answer
 from omni.errors import InputError
 from omni.files import atomic_path
 

@@ -25,8 +25,9 @@ from inspect_ai.model import (
 )
 from inspect_ai.tool import ToolInfo
 
+from omni.decode.answer import Answer
 from omni.decode.parts import Part, Text
-from omni.decode.pipeline import Answer, Pipeline
+from omni.decode.pipeline import Pipeline
 from omni.errors import InputError
 from omni.eval.abilities.subject import voice_for
 from omni.eval.inspected.batching import Batcher

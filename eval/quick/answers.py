@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 
 import sacrebleu
 
-from omni.decode.generate import Want, generate_batch
+from omni.decode.generate import generate_batch
 from omni.decode.samplers import Sampler
+from omni.decode.want import Want
 from omni.eval.quick.examples import Example, Neighbours
 from omni.eval.statistics import bootstrap
 from omni.model.transformer import OmniTransformer

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from omni.decode.generate import Want
 from omni.decode.samplers import Sampler
+from omni.decode.want import Want
 from omni.eval.quick.answers import Answer, AnswerScore, answer_texts, answers_of, score
 from omni.eval.quick.choices import ChoiceScore, forced_choice
 from omni.eval.quick.examples import Example, FaceFeatures, Neighbours, examples, groups

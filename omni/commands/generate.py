@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from omni.decode.answer import Answer
     from omni.decode.mbr.speech import Speech
     from omni.decode.mbr.utilities import Utility
-    from omni.decode.pipeline import Answer, How, Pipeline
+    from omni.decode.pipeline import How, Pipeline
 
 EPILOG = """examples:
   omni generate --image owl.png --want text,audio --language fr --out answer

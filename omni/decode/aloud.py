@@ -16,7 +16,7 @@ from omni.decode.heard import Ear
 from omni.tokenizers.audio.codec import AudioCodec
 
 if TYPE_CHECKING:
-    from omni.decode.pipeline import Answer
+    from omni.decode.answer import Answer
 
 READINGS = 8
 

@@ -8,11 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from omni.decode.generate import DRAWN_ROWS, Want, check_room
+from omni.decode.generate import DRAWN_ROWS
 from omni.decode.heard import Heard, held, last_sound
 from omni.decode.payload import longest, rule, scores
 from omni.decode.samplers import UNDRAWABLE
 from omni.decode.stream import Stream
+from omni.decode.want import Want, check_room
 from omni.errors import InputError
 from omni.model.transformer import OmniTransformer
 from omni.sequence import Segment, prompt

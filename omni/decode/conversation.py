@@ -7,11 +7,11 @@ from typing import Unpack
 
 import numpy as np
 
-from omni.decode.generate import Want, check_room
 from omni.decode.parts import Part, coded_parts
 from omni.decode.pieces import Piece, tell
 from omni.decode.pipeline import How, Pipeline
 from omni.decode.stream import Stream
+from omni.decode.want import Want, check_room
 from omni.errors import InputError
 from omni.model.transformer import OmniTransformer
 from omni.sequence import Segment, following, prompt, prompt_length

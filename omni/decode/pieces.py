@@ -9,10 +9,10 @@ import torch
 from numpy.typing import NDArray
 
 from omni import layout
-from omni.decode import generate
-from omni.decode.generate import Want
 from omni.decode.samplers import Sampler
+from omni.decode.say import say
 from omni.decode.stream import Stream
+from omni.decode.want import Want
 from omni.sequence import Segment
 from omni.tokenizers.image.pixels import to_levels
 from omni.vocab import Vocabulary
@@ -57,19 +57,22 @@ def tell(
     before: the last segment that the stream has heard; cut: gets the modalities of those that ended because there may
     be no more, or no room is left
     """
-    for want, drawn in zip(wants, generate.say(stream, vocab, wants, sampler, generator, before), strict=True):
-        reader, given, whole = _reader(want.modality, tokenizers, vocab), 0, False
+    readers, first = [_reader(want.modality, tokenizers, vocab) for want in wants], len(told)
+    for part in say(stream, vocab, wants, sampler, generator, before):
+        reader, want, at, given, whole = readers[part.number], part.want, first + part.number, 0, False
         try:
-            for step in drawn:
+            for step in part:
                 for piece in reader.push(step):
-                    given = len(drawn.said)
+                    given = len(part.said)
                     yield piece
-            given, whole = len(drawn.said), True
-            yield from reader.finish()
+            given, whole = len(part.said), True
+            if not part.more:
+                yield from reader.finish()
         finally:
             if given or whole:                                          # nothing given is nothing said
-                told.append(want.segment(drawn.said[:given], vocab))
-            if cut is not None and whole and want.modality != "image" and len(told[-1].codes) >= drawn.limit:
+                told[at : at + 1] = [want.segment(part.said[:given], vocab)]
+            ended = whole and not part.more and want.modality != "image"
+            if cut is not None and ended and len(told[at].codes) >= part.limit:
                 cut.add(want.modality)
 
 
@@ -81,7 +84,7 @@ class _Reader(Protocol):
         ...
 
     def finish(self) -> Iterator[Piece]:
-        """What is left when the payload has ended."""
+        """What is left when the payload has ended; the steps of one that goes on all the same come after those."""
         ...
 
 
@@ -137,6 +140,7 @@ class _SoundReader:
         """The last frames."""
         if len(self.steps) >= self.lag + self.each:
             yield self._new()
+        self.steps = []
 
     def _new(self) -> Piece:
         codes = layout.from_steps(np.stack(self.steps), self.vocab)     # [frames, codebooks]

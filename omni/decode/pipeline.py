@@ -1,10 +1,9 @@
 """A trained model behind one call: any mix of text, audio, pictures and video in; text, audio and pictures out."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 import numpy as np
 import torch
@@ -12,23 +11,25 @@ from numpy.typing import NDArray
 
 from omni.decode import generate
 from omni.decode.aloud import READINGS, clearest
-from omni.decode.generate import Want
+from omni.decode.answer import Answer
 from omni.decode.heard import Ear, last_sound
 from omni.decode.parts import Part, coded_parts
 from omni.decode.pieces import Piece, tell
 from omni.decode.samplers import Sampler, Samplers, divided, seeded
+from omni.decode.say import answer, begin
 from omni.decode.score import log_likelihoods
+from omni.decode.sentences import Sentences
 from omni.decode.step import fast_step, settle
 from omni.decode.together import Step
+from omni.decode.want import Want
 from omni.errors import InputError
-from omni.files import write_json, write_text
 from omni.model.folder import load_model
 from omni.model.transformer import OmniTransformer
 from omni.sequence import Segment
 from omni.sequence import Sequence as Laid
 from omni.shipped import named_model, shipped_model
 from omni.tokenizers.bundle import Tokenizers
-from omni.tokenizers.image.pixels import to_levels, to_pixels, write_picture
+from omni.tokenizers.image.pixels import to_levels
 from omni.vocab import Vocabulary
 
 if TYPE_CHECKING:
@@ -55,42 +56,6 @@ class How(TypedDict, total=False):
     max_seconds: float
     max_tokens: int
     verbatim: bool
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What the assistant gave: None for what was not asked for.
-
-    audio: float32 [samples] at `sample_rate` hertz; image: uint8 [height, width, 3]
-    """
-
-    text: str | None
-    audio: NDArray[np.float32] | None
-    image: NDArray[np.uint8] | None
-    sample_rate: int
-    segments: tuple[Segment, ...]
-
-    def save(self, folder: Path | str, **notes: Any) -> list[Path]:
-        """Write answer.txt, answer.wav, answer.png, those that there are, and answer.json; each whole or not at all.
-
-        `notes` go into answer.json as they are. Returns the paths written.
-        """
-        from omni.tokenizers.audio.wavefile import write_wave
-
-        folder, paths = Path(folder), []
-        if self.text is not None:
-            write_text(folder / "answer.txt", self.text + "\n")
-            paths.append(folder / "answer.txt")
-        if self.audio is not None:
-            write_wave(folder / "answer.wav", self.audio, self.sample_rate)
-            paths.append(folder / "answer.wav")
-        if self.image is not None:
-            write_picture(folder / "answer.png", to_pixels(self.image), scale=4)
-            paths.append(folder / "answer.png")
-        seconds = None if self.audio is None else round(len(self.audio) / self.sample_rate, 3)
-        files = [path.name for path in paths]
-        write_json(folder / "answer.json", {"text": self.text, "seconds": seconds, "files": files, **notes})
-        return [*paths, folder / "answer.json"]
 
 
 class Pipeline:
@@ -131,8 +96,8 @@ class Pipeline:
         if chosen := self._chosen([heard], wants, sampler, generator):
             return chosen[0]
         wants = self._with_thought(wants, [heard])
-        stream = generate.begin(self.model, self.vocab, heard, wants, self.step)
-        segments = generate.answer(stream, self.vocab, wants, sampler, generator, last_sound(heard))
+        stream = begin(self.model, self.vocab, heard, wants, self.step)
+        segments = answer(stream, self.vocab, wants, sampler, generator, last_sound(heard))
         return self.render(segments[-len(want) :])
 
     def stream(
@@ -142,7 +107,7 @@ class Pipeline:
         wants, sampler, generator = self.asked(want, **how)
         heard = self.segments(parts)
         wants = self._with_thought(wants, [heard])
-        stream = generate.begin(self.model, self.vocab, heard, wants, self.step)
+        stream = begin(self.model, self.vocab, heard, wants, self.step)
         for piece in tell(stream, wants, self.tokenizers, self.vocab, sampler, generator, [], last_sound(heard)):
             if piece.modality in want:
                 yield piece
@@ -290,16 +255,18 @@ class Pipeline:
         writes = wants[0].modality != "audio" or "text" in [want.modality for want in wants]
         if self.vocab.spelling is None or reads or writes:
             return wants
-        return [Want("text", wants[0].language), *wants]
+        return [self._want("text", wants[0].language, None, Want.limit), *wants]
 
     def _want(
         self, modality: str, language: str | None, voice: str | None, limit: int, sampler: Sampler | None = None,
         verbatim: bool = False,
     ) -> Want:  # fmt: skip
         """Pictures have no language, and only audio has a voice."""
-        spoken = language if modality != "image" else None
+        spoken, text = language if modality != "image" else None, self.tokenizers.text
+        voice = voice if modality == "audio" else None
         ear = self._ear if modality == "audio" or (verbatim and modality == "text") else None
-        return Want(modality, spoken, voice if modality == "audio" else None, limit, sampler, verbatim, ear)
+        sentences = Sentences(text) if text is not None and modality == "text" and not verbatim else None
+        return Want(modality, spoken, voice, limit, sampler, verbatim, ear, sentences)
 
     @cached_property
     def _ear(self) -> Ear | None:

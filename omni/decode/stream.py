@@ -91,6 +91,14 @@ class Stream:
         self.feed(ids[:, len(self) :])
         return ids.shape[1] - kept
 
+    def go_on(self, start: int, ids: Tensor | np.ndarray) -> None:
+        """Make the past its first `start` steps and these [batch, steps, channels]."""
+        ids = torch.as_tensor(ids, device=self.model.table.device)
+        if start == len(self):
+            self.feed(ids)
+        else:
+            self.hear(torch.cat((self._ids[:, :start], ids), dim=1), self._prefix or 0)
+
     def state(self) -> Tensor:
         """What predicts the next step: [batch, d_model]. Raises ValueError when nothing was fed."""
         if self._prefix is None and self._length:

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 import omni
 from omni.decode.aloud import READINGS, clearest
+from omni.decode.answer import Answer
 from omni.decode.generate import generate_batch
 from omni.decode.heard import MISHEARD, Ear
-from omni.decode.pipeline import Answer
 from omni.decode.samplers import GREEDY, Sampler
 from omni.tokenizers.audio.guidance import Alphabet
 

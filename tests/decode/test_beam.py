@@ -15,11 +15,13 @@ from hypothesis import strategies as st
 import omni
 from omni.cli import main
 from omni.decode.beam import beam_search, most_probable
-from omni.decode.generate import Want, answer, begin, draw_many
+from omni.decode.generate import draw_many
 from omni.decode.heard import MISHEARD, TRUST, Ear
 from omni.decode.mbr.answers import Way
 from omni.decode.mbr.speech import Speech, quality
 from omni.decode.samplers import GREEDY, Sampler
+from omni.decode.say import answer, begin
+from omni.decode.want import Want
 from omni.errors import InputError
 from omni.model.config import ModelConfig
 from omni.model.transformer import OmniTransformer

@@ -8,12 +8,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from omni.decode.generate import Want, answer, begin, draw_many, generate_batch, say
+from omni.decode.generate import draw_many, generate_batch
 from omni.decode.payload import _Writer, longest, payload
 from omni.decode.samplers import GREEDY, Sampler
+from omni.decode.say import answer, begin, say
 from omni.decode.score import log_likelihoods
 from omni.decode.step import fast_step
 from omni.decode.stream import Stream, catch_up
+from omni.decode.want import Want
 from omni.errors import InputError
 from omni.model.config import ModelConfig
 from omni.model.transformer import OmniTransformer

@@ -8,12 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import omni
-from omni.decode.generate import Want, generate_batch
+from omni.decode.generate import generate_batch
 from omni.decode.heard import Ear
 from omni.decode.parts import Text
 from omni.decode.pipeline import Pipeline
 from omni.decode.samplers import Sampler
 from omni.decode.spoken import HOLD, LEAST, Spoken
+from omni.decode.want import Want
 from omni.sequence import Segment
 
 CODES, MOMENTS, LETTERS = 5, 2, 3                                       # moments of a frame; letters with the blank

@@ -117,7 +117,7 @@ def leave_room(monkeypatch, pipeline, work) -> None:
         for module in ("model.writing", "http.asking"):
             patch.setattr(f"omni.live.{module}.most_tokens", lambda seconds: 2)
         work()
-    monkeypatch.setattr("omni.decode.generate.LEAST", 2)
+    monkeypatch.setattr("omni.decode.want.LEAST", 2)
     monkeypatch.setattr(pipeline.model, "config", replace(pipeline.model.config, max_steps=max(needed)))
 
 

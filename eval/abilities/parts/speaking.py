@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from omni.decode.answer import Answer
 from omni.decode.parts import Text
-from omni.decode.pipeline import Answer
 from omni.errors import InputError
 from omni.eval.abilities.scoring import Measure, Result, statistic
 from omni.eval.abilities.subject import ALOUD, Question, Subject, at_judges_rate

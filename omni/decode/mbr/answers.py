@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from omni.decode.generate import Want
 from omni.decode.mbr.choose import Choice, mbr, mbr_aggregated, mbr_coarse_to_fine, mbr_pruned
 from omni.decode.mbr.speech import RATE, Speech, heard
 from omni.decode.mbr.utilities import Utility, aggregation, bleu, check_utility, chrf, word_accuracy
 from omni.decode.samplers import Sampler
+from omni.decode.want import Want
 from omni.errors import InputError
 from omni.sequence import Segment
 
 if TYPE_CHECKING:
-    from omni.decode.pipeline import Answer
+    from omni.decode.answer import Answer
 
 TEXTS: dict[str, Utility[str]] = {"chrf": chrf, "bleu": bleu, "words": word_accuracy}
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from omni.decode.generate import TooLongError
 from omni.decode.parts import Audio, Part
 from omni.decode.pipeline import Pipeline
+from omni.decode.want import TooLongError
 
 
 def longest_text(pipeline: Pipeline) -> int:

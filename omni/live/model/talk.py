@@ -6,12 +6,12 @@ from dataclasses import dataclass, field, replace
 from itertools import takewhile
 
 from omni.decode.conversation import Seen, Turn, Window
-from omni.decode.generate import Want
 from omni.decode.heard import last_sound
 from omni.decode.parts import Part, Text, in_pieces
 from omni.decode.pieces import Piece, tell
 from omni.decode.pipeline import Pipeline
 from omni.decode.stream import Stream
+from omni.decode.want import Want
 from omni.errors import InputError
 from omni.live.cut import Cuts
 from omni.live.engine import messages
@@ -148,6 +148,8 @@ class Talk:
         if not apart:
             self.stop()
         wants, sampler, generator = self.pipeline.asked(order.ask.want, **order.ask.how)
+        if order.mute:                                                  # only the whole text tells what is not said
+            wants = [replace(want, sentences=None) for want in wants]
         draft = self._drafted(order.draft)
         turns = {} if said is not None else self._known()
         last = said if said is not None else [draft[1]] if draft else []

@@ -8,10 +8,10 @@ from functools import partial
 
 import torch
 
-from omni.decode.generate import TooLongError
 from omni.decode.pieces import Piece
 from omni.decode.pipeline import Pipeline
 from omni.decode.stream import Stream, catch_up
+from omni.decode.want import TooLongError
 from omni.errors import InputError
 from omni.live.engine import messages
 from omni.live.model.ending import Ending

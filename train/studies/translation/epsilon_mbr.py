@@ -8,11 +8,13 @@ import numpy as np
 import torch
 
 from omni.decode.beam import beam_search
-from omni.decode.generate import Want, begin, draw_many
+from omni.decode.generate import draw_many
 from omni.decode.mbr.choose import mbr
 from omni.decode.mbr.utilities import bleu, chrf
 from omni.decode.samplers import Sampler
+from omni.decode.say import begin
 from omni.decode.score import side_by_side
+from omni.decode.want import Want
 from omni.model.config import ModelConfig
 from omni.model.transformer import OmniTransformer
 from omni.sequence import Segment

@@ -1,0 +1,30 @@
+"""Where a text that is still being written can be spoken so far, so that speech never waits for the whole of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from omni.tokenizers.text import TextTokenizer
+
+SHORT, LONG = 8, 24                                                     # text tokens
+ENDS, CLOSING = ".?!…:;。？！", "\"'”’»)]"
+
+
+@dataclass(frozen=True, eq=False)
+class Sentences:
+    """Of texts in a tokenizer's codes."""
+
+    tokenizer: "TextTokenizer"
+
+    def pause(self, codes: Sequence[int], spoken: int) -> bool:
+        """Whether what stands before the last code can be spoken, of which `spoken` codes were: a sentence's end behind
+        SHORT codes or more, or else a word's end behind LONG. Twice and four times what was spoken, if that is more:
+        all of it is heard again before the rest is said, and takes its time, which then goes on writing.
+        """
+        count = len(codes) - 1
+        if count < max(SHORT, 2 * spoken):
+            return False
+        text, longer = self.tokenizer.decode(codes[:-1]), self.tokenizer.decode(codes)
+        between = text[-1:].isspace() or longer[len(text) :][:1].isspace()  # words
+        return between and (count >= max(LONG, 4 * spoken) or text.rstrip().rstrip(CLOSING)[-1:] in ENDS)
