@@ -43,7 +43,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.description = "Interrupt spoken answers with held-out recordings, and measure when they fall silent."
     parser.epilog = "example:\n  omni bench barge-in --data runs/tiny/data --json"
     add_flags(parser, "runs/bench/barge-in")
-    parser.add_argument("--turns", type=int, default=60, help="answers to interrupt (default: %(default)s)")
+    parser.add_argument("--turns", type=int, default=200, help="answers to interrupt (default: %(default)s)")
 
 
 def run(args: argparse.Namespace) -> None:

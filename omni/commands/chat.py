@@ -144,11 +144,11 @@ class Chat:
                 room = self.conversation.pipeline.model.config.max_steps
                 print(f"(the model's room of {room} steps is used up; oldest turns it has forgotten: {forgotten})")
             self.number += 1
-            show = {"text": self._text, "audio": self._audio, "image": self._image}
-            modality = None
-            for modality, group in groupby(pieces, key=lambda piece: piece.modality):
-                show[modality](group)
-            if modality is None:
+            given = False
+            for drawn, group in groupby(pieces, key=lambda piece: piece.image is not None):
+                given, show = True, self._image if drawn else self._said
+                show(group)
+            if not given:
                 print("(no answer)")
 
     def _command(self, name: str) -> Callable[[str], None]:
@@ -194,33 +194,29 @@ class Chat:
             raise InputError("this model has no audio codec; type what you want to say")
         self.conversation.add(Audio(record(span, codec.sample_rate)))
 
-    def _text(self, pieces: "Iterator[Piece]") -> None:
-        from omni.commands.ansi import plain
-
-        try:
-            for piece in pieces:
-                print(plain(piece.text or ""), end="", flush=True)
-        finally:
-            print()
-
-    def _audio(self, pieces: "Iterator[Piece]") -> None:
-        """Saves what was said even when it is stopped; only a whole answer is played."""
+    def _said(self, pieces: "Iterator[Piece]") -> None:
+        """Prints the text while it comes; saves what was spoken even when it is stopped; plays only a whole answer."""
         import numpy as np
 
+        from omni.commands.ansi import plain
         from omni.commands.devices import play
         from omni.tokenizers.audio.wavefile import write_wave
 
-        codec = self.conversation.pipeline.tokenizers.audio
-        assert codec is not None
-        wave = np.zeros(0, np.float32)
+        codec, written, waves = self.conversation.pipeline.tokenizers.audio, False, []
         try:
             for piece in pieces:
-                assert piece.audio is not None
-                wave = np.append(wave, piece.audio)
+                if piece.text is not None:
+                    print(plain(piece.text), end="", flush=True)
+                    written = True
+                elif piece.audio is not None:
+                    waves.append(piece.audio)
         finally:
-            write_wave(self._path("audio.wav"), wave, codec.sample_rate)
-        if sys.stdout.isatty():
-            play(wave, codec.sample_rate)
+            if written:
+                print()
+            if waves and codec is not None:
+                write_wave(self._path("audio.wav"), np.concatenate(waves), codec.sample_rate)
+        if waves and codec is not None and sys.stdout.isatty():
+            play(np.concatenate(waves), codec.sample_rate)
 
     def _image(self, pieces: "Iterator[Piece]") -> None:
         from omni.commands.ansi import picture

@@ -26,12 +26,19 @@ FRAMES = 4                                                              # of sou
 
 @dataclass(frozen=True)
 class Piece:
-    """Part of an answer that is still being said: some text, or some samples, or the picture; codes: that it took."""
+    """Part of an answer that is still being said: some text, or some samples, or the picture; codes: that it took.
+
+    An empty one, where they were asked for, says nothing: others may go first.
+    """
 
     text: str | None = None
     audio: NDArray[np.float32] | None = None
     image: NDArray[np.uint8] | None = None
     codes: int = 0
+
+    @property
+    def empty(self) -> bool:
+        return self.text is None and self.audio is None and self.image is None
 
     @property
     def modality(self) -> str:
@@ -50,16 +57,19 @@ def tell(
     told: list[Segment],
     before: Segment,
     cut: set[str] | None = None,
+    most: int | None = None,
 ) -> Generator[Piece, None, None]:
     """Say the answer piece by piece. `told` gets its segments, the last one cut after the last piece that was taken.
 
     So who closes the iterator half way, or is interrupted anywhere, finds in `told` what was handed over and no more.
     before: the last segment that the stream has heard; cut: gets the modalities of those that ended because there may
-    be no more, or no room is left
+    be no more, or no room is left; most: steps that are computed at once, before more of which an empty piece comes
     """
     readers, first = [_reader(want.modality, tokenizers, vocab) for want in wants], len(told)
     for part in say(stream, vocab, wants, sampler, generator, before):
         reader, want, at, given, whole = readers[part.number], part.want, first + part.number, 0, False
+        if most is not None and stream.behind > most:
+            yield Piece()
         try:
             for step in part:
                 for piece in reader.push(step):

@@ -2,11 +2,10 @@
 
 Speech would wait for the whole text otherwise. So the text is written as far as a pause (omni.decode.sentences), that
 is said, and the past goes back to where the text was broken off; once more of it is written, the past is again as in
-training, a text and its speech, as far as it was said: of text and sound come no other steps than from one writing,
-and one saying, but the sound knows less of what comes later.
+training: a text, and its speech as far as it was said, which goes on.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -34,16 +33,16 @@ class Drawn:
 
     def __init__(
         self, number: int, want: Want, limit: int, steps: Steps, said: Sequence[np.ndarray] = (),
-        pauses: Callable[[list[np.ndarray]], bool] | None = None,
+        pause: Callable[[Sequence[np.ndarray]], bool] | None = None,
     ) -> None:  # fmt: skip
-        """pauses: whether the last of these steps is to begin the next part"""
+        """pause: whether the last of these steps is to begin the next part"""
         self.number, self.want, self.limit = number, want, limit
         self.said, self.more = [*said], list[np.ndarray]()
-        self._steps, self._pauses = steps, pauses
+        self._steps, self._pause = steps, pause
 
     def __iter__(self) -> Steps:
         for step in self._steps:
-            if self._pauses is not None and self._pauses([*self.said, step]):
+            if self._pause is not None and self._pause([*self.said, step]):
                 self.more = [step]
                 return
             self.said.append(step)
@@ -131,37 +130,49 @@ class _Saying:
         """A want as a whole. later: steps that must be left for those after it"""
         self.stream.feed(want.opening(self.vocab, before, self.stream.room - later)[None])
         limit = fitting(want, self.vocab, self.stream.room - later)
-        yield Drawn(number, want, limit, self._steps(want, limit, before, []))
+        yield Drawn(number, want, limit, self._steps(want, limit, before))
 
     def aloud(self, number: int, text: Want, audio: Want, later: int, before: Segment | None) -> Iterator[Drawn]:
         """A text and its speech, a part of each in turn."""
-        vocab, start = self.vocab, len(self.stream)
-        opening, least = [*text.opening(vocab, before)], audio.least(vocab)
-        most = self.stream.cache.max_steps - start - len(opening) - later  # for all that follows the opening
+        stream, vocab = self.stream, self.vocab
+        stream.feed(text.opening(vocab, before)[None])
+        start, most = len(stream), stream.room - later                  # most: steps for all that follows the opening
         written, more, spoken, full = list[np.ndarray](), list[np.ndarray](), list[np.ndarray](), False
-        while more or not spoken:
-            limit = fitting(text, vocab, most - least - len(spoken))
-            begun = [*written, *(more if len(written) < limit else ())]
-            self.stream.go_on(start, stacked([*opening, *begun], vocab)[None])
-            steps = chain(begun[len(written) :], self._steps(text, limit, before, begun))
-            part = Drawn(number, text, limit, steps, written, None if full else self._pauses(text, len(written)))
+        while True:
+            limit = fitting(text, vocab, most - audio.least(vocab) - len(spoken))
+            if more and len(written) >= limit:                          # there is no room for it
+                yield Drawn(number, text, limit, iter(()), written)
+                return
+            if more:
+                self._go_on(start + len(written), more)
+            steps = chain(more, self._steps(text, limit, before, [*written, *more]))
+            part = Drawn(number, text, limit, steps, written, None if full else self._pause(text, len(written)))
             yield part
             written, more = part.said, part.more
-            sentence = text.segment(written, vocab)
-            header = [*text.closing(vocab), *audio.opening(vocab, sentence, most - len(written) - 1 - len(spoken))]
-            limit = fitting(audio, vocab, most - len(written) - len(header))
+            if more:                                                    # it did not end by itself
+                self._go_on(start + len(written), text.closing(vocab))
+            sentence, room = text.segment(written, vocab), most - len(written) - 1
+            header = audio.opening(vocab, sentence, room - len(spoken))
+            limit = fitting(audio, vocab, room - len(header))
             known = spoken[: len(spoken) - waiting(vocab)] if spoken else []
-            self.stream.go_on(start, stacked([*opening, *written, *header, *known], vocab)[None])
+            self.stream.feed(stacked([*header, *known], vocab)[None])
             part = Drawn(number + 1, audio, limit, self._steps(audio, limit, sentence, spoken), known)
             yield part
+            if not more:
+                return
             spoken = part.said
             full = full or len(audio.segment(spoken, vocab).codes) >= limit
 
-    def _steps(self, want: Want, limit: int, before: Segment | None, begun: list[np.ndarray]) -> Steps:
+    def _go_on(self, length: int, steps: Iterable[np.ndarray]) -> None:
+        """Make the past its first `length` steps and these [channels]."""
+        self.stream.back(length)
+        self.stream.feed(stacked(steps, self.vocab)[None])
+
+    def _steps(self, want: Want, limit: int, before: Segment | None, begun: Sequence[np.ndarray] = ()) -> Steps:
         steps = drawn(self.stream, self.vocab, want, self.sampler, self.generator, limit, [before], begun)
         return (ids[0].cpu().numpy() for _, ids in steps)
 
-    def _pauses(self, text: Want, spoken: int) -> Callable[[list[np.ndarray]], bool]:
+    def _pause(self, text: Want, spoken: int) -> Callable[[Sequence[np.ndarray]], bool]:
         span, sentences = self.vocab["text"], text.sentences
         assert sentences is not None
         return lambda steps: sentences.pause([int(step[0]) - span.start for step in steps], spoken)

@@ -8,14 +8,16 @@ if TYPE_CHECKING:
     from omni.tokenizers.text import TextTokenizer
 
 SHORT, LONG = 8, 24                                                     # text tokens
-ENDS, CLOSING = ".?!…:;。？！", "\"'”’»)]"
+ENDS, CLOSING = ".?!…:;", "\"'”’»)]」』"
+OF_THEMSELVES = "。？！"                                                  # with no space behind them
 
 
 @dataclass(frozen=True, eq=False)
 class Sentences:
-    """Of texts in a tokenizer's codes."""
+    """Of texts in a tokenizer's codes. unless: from where on none of it can be, if that is in the text"""
 
     tokenizer: "TextTokenizer"
+    unless: str | None = None
 
     def pause(self, codes: Sequence[int], spoken: int) -> bool:
         """Whether what stands before the last code can be spoken, of which `spoken` codes were: a sentence's end behind
@@ -26,5 +28,10 @@ class Sentences:
         if count < max(SHORT, 2 * spoken):
             return False
         text, longer = self.tokenizer.decode(codes[:-1]), self.tokenizer.decode(codes)
-        between = text[-1:].isspace() or longer[len(text) :][:1].isspace()  # words
-        return between and (count >= max(LONG, 4 * spoken) or text.rstrip().rstrip(CLOSING)[-1:] in ENDS)
+        if self.unless is not None and self.unless in longer:
+            return False
+        last, after = text.rstrip().rstrip(CLOSING)[-1:], longer[len(text) :][:1]
+        if last and last in OF_THEMSELVES:
+            return after not in CLOSING
+        between = text[-1:].isspace() or after.isspace()                # words
+        return between and (count >= max(LONG, 4 * spoken) or (last != "" and last in ENDS))

@@ -91,13 +91,12 @@ class Stream:
         self.feed(ids[:, len(self) :])
         return ids.shape[1] - kept
 
-    def go_on(self, start: int, ids: Tensor | np.ndarray) -> None:
-        """Make the past its first `start` steps and these [batch, steps, channels]."""
-        ids = torch.as_tensor(ids, device=self.model.table.device)
-        if start == len(self):
-            self.feed(ids)
-        else:
-            self.hear(torch.cat((self._ids[:, :start], ids), dim=1), self._prefix or 0)
+    def back(self, length: int) -> None:
+        """Forget all but the first `length` steps, not fewer than the visible prefix. Unless that is all, feed others
+        before anything is predicted.
+        """
+        self.cache.rewind(min(length, self.cache.length))
+        self._length = length
 
     def state(self) -> Tensor:
         """What predicts the next step: [batch, d_model]. Raises ValueError when nothing was fed."""

@@ -134,7 +134,7 @@ def drawn(
     begun: steps [channels] that a single row has of it already, as omni.decode.payload
     """
     barred, held_to = want.barred(vocab, stream.model.table.device), want.spoken(before, vocab) or want.heard(before)
-    if begun and held_to and held_to[0] is not None:
+    if begun and want.modality == "audio" and held_to and held_to[0] is not None:
         for code in want.segment(begun, vocab).codes[:, 0].tolist():
             held_to[0].write(code)
     return payload(stream, vocab, want.modality, want.sampler or sampler, generator, limit, barred, held_to, begun)

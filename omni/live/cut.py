@@ -26,7 +26,7 @@ def begun(turn: Sequence[Segment], frames: int, whole: float, tokenizer: TextTok
     kept = []
     for segment in turn if frames else ():
         if segment.modality == "audio":
-            segment = Segment("audio", segment.codes[:frames], segment.role, segment.language, segment.voice)
+            segment = _first(segment, frames)
         elif segment.modality == "text":
             text = _words(_text(segment, tokenizer), frames / whole)
             segment = Segment("text", np.array(tokenizer.encode(text), np.int64), segment.role, segment.language)
@@ -44,9 +44,12 @@ class Cuts:
         self._given, self._rate = tokenizer, rate
         self._latest: tuple[Turn, Turn, float] = [], [], 0.0            # as it is, as it was, and the frames it takes
 
-    def to_its_sound(self, turn: Turn) -> None:
-        """Of an answer whose sound ends before its text only the text that the sound has come to is left."""
-        said, frames = [*turn], frames_of(turn)
+    def to_its_sound(self, turn: Turn, written: int | None = None) -> None:
+        """Of an answer whose sound ends before its text only the text that the sound has come to is left.
+
+        written: codes of text that were there to be said, if not all
+        """
+        said, frames = [_first(one, written) if one.modality == "text" else one for one in turn], frames_of(turn)
         whole = max(frames, least_seconds(said, self._tokenizer) * self._rate)
         turn[:] = begun(said, frames, whole, self._tokenizer)
         self._latest = turn, said, whole
@@ -68,6 +71,11 @@ class Cuts:
     def _tokenizer(self) -> TextTokenizer:
         assert self._given is not None
         return self._given
+
+
+def _first(segment: Segment, codes: int | None) -> Segment:
+    """Its first codes."""
+    return Segment(segment.modality, segment.codes[:codes], segment.role, segment.language, segment.voice)
 
 
 def _words(text: str, share: float) -> str:

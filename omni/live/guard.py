@@ -22,7 +22,7 @@ class Guard(Protocol):
     def feed(self, samples: Wave, transcript: str) -> str | None:
         """Hear more of it: samples [n] at 24 kHz, perhaps none, and its whole text so far. Returns why it must stop.
 
-        The same text again means that it stands: there is only sound to come, or nothing.
+        The same text again means that it stands so far: its sound comes next, then perhaps more of both, or nothing.
         """
         ...
 
@@ -96,7 +96,7 @@ class Watch:
         return len(pieces), None
 
     def stands(self) -> tuple[int, str | None]:
-        """Its text is whole: nothing to hand over, and why the answer must stop, if it must."""
+        """Its text is whole, as far as its sound comes next: nothing to hand over, and why it must stop, if it must."""
         if self._guard is not None:
             self._ask(self._guard, np.zeros(0, np.float32))
         return 0, self._reason

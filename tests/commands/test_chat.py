@@ -19,6 +19,7 @@ from omni.commands import ansi, devices
 from omni.commands.chat import Chat
 from omni.decode.conversation import Conversation
 from omni.decode.parts import Text
+from omni.decode.pieces import Piece
 from omni.decode.pipeline import Pipeline
 from omni.errors import InputError
 
@@ -144,6 +145,18 @@ def test_an_interrupt_keeps_what_was_said(models: Model, tmp_path: Path) -> None
         chat.take("owl")
     frames = len(conversation.turns[0][1].codes)
     assert frames == 3 and len(soundfile.read(tmp_path / "001-audio.wav")[0]) == 3 * 320
+
+
+def test_sentences_are_one_line_and_one_recording(
+    models: Model, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    conversation = Conversation(Pipeline.load(models("flat")), ["text", "audio"])
+    sound = np.full(320, 0.25, np.float32)
+    pieces = [Piece("One."), Piece(audio=sound), Piece(audio=sound), Piece(" Two."), Piece(audio=sound)]
+    conversation.say = lambda parts: (piece for piece in pieces)  # type: ignore[method-assign, assignment]
+    Chat(conversation, tmp_path).take("owl")
+    assert capsys.readouterr().out == f"One. Two.\nwritten: {tmp_path}/001-audio.wav\n"
+    assert len(soundfile.read(tmp_path / "001-audio.wav")[0]) == 3 * 320
 
 
 def test_at_a_terminal_a_picture_is_shown_and_ctrl_c_ends_with_130(models: Model, tmp_path: Path) -> None:

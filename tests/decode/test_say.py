@@ -193,6 +193,13 @@ def test_a_sentence_is_over_before_the_next_word() -> None:
     assert not pauses("It has sentences of words.")                     # it may be the last
 
 
+def test_nothing_of_a_call_is_said_but_what_stands_before_it_is() -> None:
+    text = 'It has sentences of some words. <call> {"of": "many words. It has"} It has sentences of some words. Many'
+    codes, sentences = TOKENIZER.encode(text), Sentences(TOKENIZER, unless="<call>")
+    found = [TOKENIZER.decode(codes[: n - 1]) for n in range(1, len(codes)) if sentences.pause(codes[:n], 0)]
+    assert {one.strip() for one in found} == {"It has sentences of some words."}
+
+
 @given(st.text(alphabet="ab .!,é\U0001f600", max_size=120), st.integers(0, 40))
 def test_no_word_is_broken_and_none_waits_for_long(text: str, spoken: int) -> None:
     codes, found = TOKENIZER.encode(text), pauses(text, spoken)
@@ -203,3 +210,8 @@ def test_no_word_is_broken_and_none_waits_for_long(text: str, spoken: int) -> No
     far = max(LONG, 4 * spoken)
     late = [n for n in range(far + 1, len(codes) + 1) if TOKENIZER.decode(codes[n - 1 : n]).startswith(" ")]
     assert len(found) >= len(late)                                      # beyond LONG every word begins after a pause
+
+
+def test_scripts_without_spaces_have_sentences_too() -> None:
+    found = [one for one in pauses("这是一个句子。它有几个字。") if one]
+    assert found == ["这是一个句子。"]

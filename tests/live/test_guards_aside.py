@@ -14,6 +14,7 @@ from starlette.applications import Starlette
 from talking import Talking, answering, kinds, only, silence, text
 
 from omni.decode.pipeline import Pipeline
+from omni.live.engine import messages
 from omni.live.engine.pool import Pool
 from omni.live.guard import Guards
 from omni.live.hearing.pcm import Wave
@@ -259,3 +260,26 @@ def test_a_session_that_ends_while_its_guard_is_at_work_leaves_nothing(
 
     asyncio.run(talk())
     assert not guard.late and not caplog.records
+
+
+def test_the_sound_of_a_sentence_does_not_wait_for_the_text_of_the_next(pipeline: Pipeline) -> None:
+    later, looked = Later(), list[tuple[int, str]]()
+
+    class Noting:
+        def feed(self, samples: Wave, transcript: str) -> str | None:
+            looked.append((len(samples), transcript))
+            return None
+
+    talking = Talking(pipeline, Guards(lambda voice: Noting()), aside=later)
+    talking.session.take(json.dumps(HELLO))
+    talking.session.take(json.dumps({"type": "response.create"}))
+    answer, sound = talking.session.speaking.current, np.full(2400, 0.5, np.float32)
+    for letters, audio in (("One.", None), (None, sound), (None, sound), (" Two.", None), (None, sound)):
+        talking.session.told(messages.Said("talk", answer.id, letters, audio))
+    sent = []
+    while later.waiting:
+        later.one()
+        sent.append((round(answer.sent, 1), answer.text, looked[-1][1]))
+    assert (0.3, "One.", "One.") in sent                                # two of three, before the guard sees " Two."
+    assert sent[-1] == (0.4, "One. Two.", "One. Two.")
+    talking.worker.take(messages.Stop("talk", answer.id))

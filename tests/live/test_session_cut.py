@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from talking import Talking, kinds, only, refused, silence, text
 
+from omni.decode.sentences import Sentences
 from omni.live.cut import begun
 from omni.live.protocol.settings import Settings
 from omni.sequence import Segment
@@ -35,7 +36,7 @@ def test_an_interrupted_answer_is_forgotten_from_where_it_was_not_heard(talking:
 
 @pytest.mark.parametrize("by", ["client", "user", "a user on a busy server"])
 def test_of_an_answer_that_is_stopped_the_model_remembers_no_text_that_was_not_spoken(talking, spoken, by: str) -> None:
-    """All of the text is there before any of the sound."""
+    """Text is there before its sound."""
     talking.say("conversation.item.create", item=text("How are you?"))
     talking.raw(json.dumps({"type": "response.create"}), steps=1)
     response = talking.session.speaking.current
@@ -57,6 +58,25 @@ def test_of_an_answer_that_is_stopped_the_model_remembers_no_text_that_was_not_s
         words = response.text.split()
         starts = [" ".join(words[:count]) for count in range(len(words))]
         assert kept == max((some for some in starts if len(some) <= room), key=len) != ""
+
+
+def test_of_a_sentence_that_is_written_and_not_spoken_yet_nothing_is_remembered(
+    talking: Talking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However slowly the first was spoken, which would leave room for the second."""
+    monkeypatch.setattr(Sentences, "pause", lambda self, codes, spoken: not spoken and len(codes) == 4)
+    monkeypatch.setattr("omni.live.cut.LETTERS_A_SECOND", 1000)
+    talking.say("conversation.item.create", item=text("Tell me who you are, and what you can do."))
+    talking.raw(json.dumps({"type": "response.create"}), steps=1)
+    speech, response = talking.talk.speech, talking.session.speaking.current
+    while not speech.sounded or speech.written == speech.sounded:
+        talking.work(1)
+    assert speech.sounded == 3
+    first = talking.worker.pipeline.tokenizers.text.decode(speech.said[0].codes[:3].tolist())
+    talking.raw(json.dumps({"type": "response.cancel"}), steps=0)
+    written, sound = talking.talk.items[response.item]
+    assert len(sound.codes) and response.text.startswith(first) and len(response.text) > len(first)
+    assert talking.worker.pipeline.tokenizers.text.decode(written.codes.tolist()) == first.rstrip()
 
 
 def test_an_answer_that_is_interrupted_before_its_first_sound_was_not_given(talking: Talking, spoken) -> None:

@@ -25,15 +25,14 @@ CALLED = [
 SOUND = np.full(2400, 0.5, np.float32)
 
 
-def answered(talking: Talking, *pieces: str, sound: bool = False) -> list[dict]:
+def answered(talking: Talking, *pieces: str | np.ndarray, sound: bool = False) -> list[dict]:
     """Put these into the model's mouth, as omni-tiny never calls a function; what the client is told."""
     mark = len(talking.events)
     talking.session.take(json.dumps({"type": "response.create"}))
     answer = talking.session.speaking.current.id
-    for letters in pieces:
-        talking.session.told(messages.Said("talk", answer, letters))
-    for _ in range(3 if sound else 0):
-        talking.session.told(messages.Said("talk", answer, audio=SOUND))
+    for piece in (*pieces, *[SOUND] * (3 if sound else 0)):
+        letters, samples = (piece, None) if isinstance(piece, str) else (None, piece)
+        talking.session.told(messages.Said("talk", answer, letters, samples))
     talking.session.told(messages.Ended("talk", answer, {"text": 9}, {"text": 9}, False))
     talking.worker.take(messages.Stop("talk", answer))                  # what omni-tiny would have said itself
     return talking.events[mark:]
@@ -78,6 +77,19 @@ def test_what_is_said_before_calls_is_an_item_of_its_own_and_calls_are_not_heard
     ]
     assert remembered(talking)[1:] == ["Let me see.", CALL, CALL.replace("Paris", "Rome")]
     assert list(talking.talk.items)[1:] == [item["id"] for item in done["output"]]
+
+
+def test_a_sentence_before_a_call_is_heard(talking: Talking) -> None:
+    talking.say("session.update", session={"type": "realtime", "tools": [WEATHER]})
+    talking.say("conversation.item.create", item=text("How is the weather in Paris?"))
+    events = answered(talking, "Let me see.", SOUND, SOUND, " ", CALL[:30], CALL[30:])
+    assert len([event for event in events if event["type"] == "response.output_audio.delta"]) >= 2
+    done = only(events, "response.done")["response"]
+    assert [item["type"] for item in done["output"]] == ["message", "function_call"]
+    assert remembered(talking)[1:] == ["Let me see.", CALL]
+    told = {"item_id": done["output"][0]["id"], "content_index": 0, "audio_end_ms": 50}
+    only(talking.say("conversation.item.truncate", **told), "conversation.item.truncated")
+    assert remembered(talking)[1:] == ["Let me see.", CALL]             # of which the model has no sound to shorten
 
 
 def test_what_only_looked_like_a_call_is_said(talking: Talking) -> None:

@@ -102,7 +102,7 @@ class Answer(Told):
     draft:   what is being said counts as said, under this name; nothing is kept until `Keep`
     parts:   what is answered instead of the conversation; a str names an item of it
     system:  instructions that go before it all; where they are not the conversation's, it is heard anew for them
-    mute:    a text with this in it is not read out
+    mute:    a text is read out no further than this, and not once it is there
     """
 
     answer: str

@@ -176,7 +176,7 @@ class Chat:
                 yield chunk({"refusal": REFUSAL})
                 yield chunk({}, _reason(message, called))
             elif isinstance(message, messages.Ended):
-                if speaks and not called:
+                if speaks and (transcript or not called):
                     until = self.messages.spoken.keep(key, audio, _heard(message, transcript))
                     yield chunk({"audio": {"id": audio, "expires_at": until}})
                 yield chunk({}, _reason(message, called))

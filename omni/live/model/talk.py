@@ -45,6 +45,8 @@ class Speech:
     seconds: float = 0.0                                                # of audio given so far
     held: list[Piece] = field(default_factory=list)                     # sound that is not given yet
     began: float = 0.0                                                  # when its first audio was given
+    written: int = 0                                                    # codes of text given so far
+    sounded: int = 0                                                    # those given before the latest sound
     over: bool = False                                                  # whether all pieces were taken
     truncated: float | None = None                                      # seconds that were heard, told while it is made
 
@@ -148,8 +150,7 @@ class Talk:
         if not apart:
             self.stop()
         wants, sampler, generator = self.pipeline.asked(order.ask.want, **order.ask.how)
-        if order.mute:                                                  # only the whole text tells what is not said
-            wants = [replace(want, sentences=None) for want in wants]
+        wants = [_unless(order.mute, want) for want in wants] if order.mute else wants
         draft = self._drafted(order.draft)
         turns = {} if said is not None else self._known()
         last = said if said is not None else [draft[1]] if draft else []
@@ -165,8 +166,8 @@ class Talk:
         stream = self._memory.aside(room) if alone else self._stream
         stream.hear(seen.ids[None], seen.prefix)
         told, cut, before = list[Segment](), set[str](), last_sound(seen.segments)
-        said_so = tell(stream, wants, self.pipeline.tokenizers, vocab, sampler, generator, told, before, cut)
-        pieces = _unless(order.mute, said_so)
+        said_so = tell(stream, wants, self.pipeline.tokenizers, vocab, sampler, generator, told, before, cut, PIECE)
+        pieces = _muted(order.mute, said_so)
         speech = Speech(order.answer, stream, pieces, told, order.item, draft, _counted(seen.segments), cut)
         if not apart:
             self.speech = speech
@@ -206,7 +207,7 @@ class Talk:
             return
         speech.pieces.close()
         if not speech.over and any(want.modality == "audio" for want in self.wants):
-            self._cuts.to_its_sound(speech.said)
+            self._cuts.to_its_sound(speech.said, speech.sounded)
         self._forget_unheard(speech)
 
     def finished(self, speech: Speech) -> str | None:
@@ -289,8 +290,13 @@ class Talk:
         return seen
 
 
-def _unless(mute: str, pieces: Generator[Piece, None, None]) -> Generator[Piece, None, None]:
-    """The pieces, but not the sound of a text with `mute` in it."""
+def _unless(mute: str, want: Want) -> Want:
+    """The same, but no part of a text with `mute` in it is said."""
+    return want if want.sentences is None else replace(want, sentences=replace(want.sentences, unless=mute))
+
+
+def _muted(mute: str, pieces: Generator[Piece, None, None]) -> Generator[Piece, None, None]:
+    """The pieces, but no sound once `mute` is in the text."""
     text = ""
     with closing(pieces):
         for piece in pieces:

@@ -193,6 +193,8 @@ class Worker:
 
     def _say(self, name: str, talk: Talk, speech: Speech) -> bool:
         piece = next(speech.pieces, None)
+        if piece is not None and piece.empty:
+            return True
         if piece is not None and piece.audio is not None and self._holds_back(speech):
             speech.held.append(piece)
             return True
@@ -213,6 +215,10 @@ class Worker:
 
     def _count(self, speech: Speech, piece: Piece) -> None:
         codec = self.pipeline.tokenizers.audio
+        if piece.text is not None:
+            speech.written += piece.codes
+        if piece.audio is not None:
+            speech.sounded = speech.written
         if piece.audio is not None and codec is not None:
             speech.began = speech.began or time.monotonic()
             speech.seconds += len(piece.audio) / codec.sample_rate
@@ -244,5 +250,10 @@ def _reason(error: Exception) -> str:
 
 
 def _lead(speech: Speech, before: float) -> float:
-    """Seconds of sound that the listener still has before the next is missed; `before` any was given."""
-    return speech.seconds - (time.monotonic() - speech.began) if speech.began else before
+    """Seconds of sound that the listener still has before the next is missed; `before` any was given, and no more than
+    NEW while the next sentence is written, since it is not known how long that takes.
+    """
+    if not speech.began:
+        return before
+    left = speech.seconds - (time.monotonic() - speech.began)
+    return min(left, NEW) if speech.written > speech.sounded else left

@@ -174,14 +174,18 @@ class Response:
             self._aside(self._watch.end, partial(self._looked_through, self._final))
 
     def _next(self) -> int:
-        """How many of the pieces that are held it looks at next: of a draft its text, then up to its first sound, which
-        does not wait for the others, then all.
+        """How many of the pieces that are held it looks at next: of a draft its text up to the first sound, then up to
+        that sound, which does not wait for the others, then up to the end of a sentence's sound, which does not wait
+        for more text.
         """
         sounds = (number for number, said in enumerate(self._held) if said.audio is not None)
         first = next(sounds, len(self._held))
         if not self.begun:
             return first
-        return len(self._held) if self.first_audio is not None else min(first + 1, len(self._held))
+        if self.first_audio is None:
+            return min(first + 1, len(self._held))
+        texts = (number for number, said in enumerate(self._held) if number > first and said.text is not None)
+        return next(texts, len(self._held))
 
     def _looked(self, pieces: list[messages.Said], found: tuple[int, str | None]) -> None:
         """It has looked at these: so many may be sent, and why the answer must stop there, if it must."""

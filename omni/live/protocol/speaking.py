@@ -44,6 +44,7 @@ class Speaking:
         self.asked = Asked(line, guards, aside, self._judged)
         self._responses: dict[str, Response] = {}                       # those that are not over
         self._spoken: dict[str, tuple[float, float]] = {}               # seconds sent and skipped of earlier ones
+        self._silent: set[str] = set()                                  # items that the model remembers without sound
 
     def find(self, name: str | None) -> Response | None:
         """A response that is not over, by its id."""
@@ -215,6 +216,8 @@ class Speaking:
             self._line.tell(messages.Put(self._line.name, response.item, said))
 
     def _tell_heard(self, item: str, seconds: float, skipped: float) -> None:
+        if item in self._silent:
+            return
         self._line.tell(messages.Truncate(self._line.name, item, seconds + skipped if seconds else 0.0))
 
     def _waiting(self) -> list[Response]:
@@ -252,6 +255,7 @@ class Speaking:
         for item, text in response.restated:
             self._line.tell(messages.Put(self._line.name, item, (Text(text, "assistant"),), behind))
             behind = item
+            self._silent.add(item)
         if response.in_conversation and response.sent:
             kept = {item: length for item, length in self._spoken.items() if item in self._history}
             self._spoken = {**kept, response.item: (response.sent, response.skipped)}
