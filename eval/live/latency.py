@@ -32,7 +32,7 @@ class Turn:
     """One turn, in milliseconds; latency None when no audible answer came.
 
     detection: until the server said that the turn has ended; token: from there to the first letters of the answer;
-    codec: from them to the first sound that came, the rest of its first sentence and the first frame; leading: its silence.
+    codec: from them to the first sound that came, the rest of a sentence and the first frame; leading: its silence.
     false_start: something was answered before the user had ended
     """
 
