@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-import numpy as np
 import torch
 from torch import Generator, Tensor
 
@@ -55,20 +54,18 @@ def longest(vocab: Vocabulary, modality: str, limit: int) -> int:
 def payload(
     stream: Stream, vocab: Vocabulary, modality: str, sampler: Sampler, generator: Generator | None, limit: int,
     barred: Tensor | None = None, held_to: Sequence[Heard | Spoken | None] | None = None,
-    begun: Sequence[np.ndarray] = (),
 ) -> Iterator[tuple[Tensor, Tensor]]:  # fmt: skip
-    """Draw the payload that follows an opening token just fed, or the rest of it, and its closing token, and feed both.
+    """Draw the payload that follows an opening token just fed, and its closing token, and feed both.
 
     Yields each step of the rows that have not ended: their numbers [n] and ids [n, channels].
     A batch leaves its stream unfit for more: rows end at different steps, and those that ended are dropped.
 
     barred: codes of the span that are not drawn, [codes] bool; held_to: what each row writes down (omni.decode.heard),
-    or says (omni.decode.spoken), which is of a frame's first code; begun: steps [channels] that a single row has
-    already, all fed but the last of the delay layout, which hold what is left of its last frames
+    or says (omni.decode.spoken), which is of a frame's first code
     Raises InputError, before the step is yielded, where the model's states are no numbers.
     """
-    writer = _Writer(stream, vocab, modality, sampler, generator, barred, held_to, begun)
-    step = writer.first
+    writer = _Writer(stream, vocab, modality, sampler, generator, barred, held_to)
+    step = 0
     while len(writer.numbers):
         ids, live = writer.step(rule(vocab, modality, step, limit), step)
         left = writer.left(live)
@@ -86,7 +83,6 @@ class _Writer:
     def __init__(
         self, stream: Stream, vocab: Vocabulary, modality: str, sampler: Sampler, generator: Generator | None,
         barred: Tensor | None, held_to: Sequence[Heard | Spoken | None] | None,
-        begun: Sequence[np.ndarray] = (),
     ) -> None:  # fmt: skip
         self.stream, self.vocab, self.sampler, self.generator = stream, vocab, sampler, generator
         self.barred, self.held_to = barred, held_to
@@ -95,8 +91,6 @@ class _Writer:
         self.tail = waiting(vocab) if modality == "audio" else 0        # steps from channel 0's end to the closing
         self.audio = modality == "audio"
         device = stream.model.table.device
-        self.begun = [torch.from_numpy(step).to(device) for step in begun]
-        self.first = len(begun) - self.tail if begun else 0             # step that is drawn
         self.numbers = torch.arange(stream.batch, device=device)
         self.ended = torch.full_like(self.numbers, -1)
         self.lags = torch.arange(1, vocab.channels, device=device) * bool(self.tail)  # of channels 1 .., in steps
@@ -161,8 +155,6 @@ class _Writer:
         assert head is not None
         drawn = head.draw(state, ids[:, 0], table, partial(self.sampler, generator=self.generator))
         frame, ended = step - self.lags, self.ended[:, None]            # [channels - 1], [rows, 1]
-        if step < len(self.begun):                                      # of a frame that was begun
-            drawn = torch.where(frame < self.first, self.begun[step][1:], drawn)
         speaks = (frame >= 0) & ((ended < 0) | (frame < ended))         # [rows, channels - 1]
         silent = torch.where(live, self.wait if self.tail else 0, 0)    # [rows]
         ids[:, 1:] = torch.where(speaks, drawn, silent[:, None])

@@ -80,7 +80,7 @@ def tell(
                 yield from reader.finish()
         finally:
             if given or whole:                                          # nothing given is nothing said
-                told[at : at + 1] = [want.segment(part.said[:given], vocab)]
+                told[at : at + 1] = [part.segment(given)]
             ended = whole and not part.more and want.modality != "image"
             if cut is not None and ended and len(told[at].codes) >= part.limit:
                 cut.add(want.modality)

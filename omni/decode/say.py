@@ -1,12 +1,12 @@
 """The assistant's answer in one conversation, segment by segment; where speech follows its text, by sentences.
 
-Speech would wait for the whole text otherwise. So the text is written as far as a pause (omni.decode.sentences), that
-is said, and the past goes back to where the text was broken off; once more of it is written, the past is again as in
-training: a text, and its speech as far as it was said, which goes on.
+Speech would wait for the whole text otherwise, and a small model loses its place in a long one. So the text is written
+as far as a pause (omni.decode.sentences), and that is said as if it were all; then the past goes back to where the
+text was broken off. In the end the past is as in training: a text and its speech, both whole.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import chain
 
 import numpy as np
@@ -16,7 +16,6 @@ from omni.decode.samplers import Sampler
 from omni.decode.stream import Stream
 from omni.decode.together import Step
 from omni.decode.want import Want, check_room, drawn, fitting, stacked
-from omni.layout import waiting
 from omni.model.transformer import OmniTransformer
 from omni.sequence import Segment, prompt
 from omni.vocab import Vocabulary
@@ -27,18 +26,18 @@ Steps = Iterator[np.ndarray]                                            # each [
 class Drawn:
     """A payload, or a part of one, while it is drawn.
 
-    number: of its want; limit: how many units it has at most where it is not whole; said: its steps [channels] so far,
-    of earlier parts, too; more: the first step of the text's next part, drawn already, where this one is not the last
+    number: of its want; limit: how many units the payload has at most where it is not whole; said: steps [channels] of
+    this part so far; more: the first step of the text's next part, drawn already, where this one is not the last
     """
 
     def __init__(
-        self, number: int, want: Want, limit: int, steps: Steps, said: Sequence[np.ndarray] = (),
+        self, number: int, want: Want, vocab: Vocabulary, limit: int, steps: Steps, earlier: Segment | None = None,
         pause: Callable[[Sequence[np.ndarray]], bool] | None = None,
     ) -> None:  # fmt: skip
-        """pause: whether the last of these steps is to begin the next part"""
+        """earlier: the parts before it; pause: whether the last of its steps is to begin the next part"""
         self.number, self.want, self.limit = number, want, limit
-        self.said, self.more = [*said], list[np.ndarray]()
-        self._steps, self._pause = steps, pause
+        self.said, self.more = list[np.ndarray](), list[np.ndarray]()
+        self._vocab, self._steps, self._earlier, self._pause = vocab, steps, earlier, pause
 
     def __iter__(self) -> Steps:
         for step in self._steps:
@@ -47,6 +46,13 @@ class Drawn:
                 return
             self.said.append(step)
             yield step
+
+    def segment(self, count: int | None = None) -> Segment:
+        """All of the payload up to the first steps of this part, or to the end of those that were drawn."""
+        part = self.want.segment(self.said[:count], self._vocab)
+        if self._earlier is None:
+            return part
+        return replace(part, codes=np.concatenate((self._earlier.codes, part.codes)))
 
 
 def begin(
@@ -91,7 +97,7 @@ def say(
         parts = saying.aloud(number, want, aloud, later, before) if aloud else saying.one(number, want, later, before)
         for part in parts:
             yield part
-        before, number = part.want.segment(part.said, vocab), after
+        before, number = part.segment(), after
 
 
 def answer(
@@ -107,7 +113,7 @@ def answer(
     for part in say(stream, vocab, wants, sampler, generator, before):
         for _ in part:
             pass
-        said[part.number] = part.want.segment(part.said, vocab)
+        said[part.number] = part.segment()
     return [*said.values()]
 
 
@@ -130,49 +136,46 @@ class _Saying:
         """A want as a whole. later: steps that must be left for those after it"""
         self.stream.feed(want.opening(self.vocab, before, self.stream.room - later)[None])
         limit = fitting(want, self.vocab, self.stream.room - later)
-        yield Drawn(number, want, limit, self._steps(want, limit, before))
+        yield Drawn(number, want, self.vocab, limit, self._steps(want, limit, before))
 
     def aloud(self, number: int, text: Want, audio: Want, later: int, before: Segment | None) -> Iterator[Drawn]:
         """A text and its speech, a part of each in turn."""
-        stream, vocab = self.stream, self.vocab
+        stream, vocab, pause = self.stream, self.vocab, self._pause(text)
         stream.feed(text.opening(vocab, before)[None])
         start, most = len(stream), stream.room - later                  # most: steps for all that follows the opening
-        written, more, spoken, full = list[np.ndarray](), list[np.ndarray](), list[np.ndarray](), False
+        written, spoken, more, full = text.segment((), vocab), audio.segment((), vocab), list[np.ndarray](), False
         while True:
-            limit = fitting(text, vocab, most - audio.least(vocab) - len(spoken))
-            if more and len(written) >= limit:                          # there is no room for it
-                yield Drawn(number, text, limit, iter(()), written)
-                return
-            if more:
-                self._go_on(start + len(written), more)
-            steps = chain(more, self._steps(text, limit, before, [*written, *more]))
-            part = Drawn(number, text, limit, steps, written, None if full else self._pause(text, len(written)))
+            said = len(spoken.payload(vocab))
+            limit = fitting(text, vocab, most - audio.least(vocab) - said)
+            more = more if len(written.codes) < limit else []           # there may be no room for it
+            self._go_on(start, written.payload(vocab), more)
+            rest = self._steps(text, max(0, limit - len(written.codes) - len(more)), before)
+            part = Drawn(number, text, vocab, limit, chain(more, rest), written, None if full else pause)
             yield part
-            written, more = part.said, part.more
-            if more:                                                    # it did not end by itself
-                self._go_on(start + len(written), text.closing(vocab))
-            sentence, room = text.segment(written, vocab), most - len(written) - 1
-            header = audio.opening(vocab, sentence, room - len(spoken))
-            limit = fitting(audio, vocab, room - len(header))
-            known = spoken[: len(spoken) - waiting(vocab)] if spoken else []
-            self.stream.feed(stacked([*header, *known], vocab)[None])
-            part = Drawn(number + 1, audio, limit, self._steps(audio, limit, sentence, spoken), known)
-            yield part
+            new, written, more = text.segment(part.said, vocab), part.segment(), part.more
+            room = most - len(written.codes) - 1 - said
+            whole = audio.opening(vocab, written, room)
+            limit = min(len(spoken.codes) + fitting(audio, vocab, room - len(whole)), audio.limit)
+            if not full:
+                self._go_on(start, new.payload(vocab), text.closing(vocab), audio.opening(vocab, new, room))
+                steps = self._steps(audio, limit - len(spoken.codes), new)
+                yield (part := Drawn(number + 1, audio, vocab, limit, steps, spoken))
+                spoken = part.segment()
+                full = len(spoken.codes) >= limit
             if not more:
-                return
-            spoken = part.said
-            full = full or len(audio.segment(spoken, vocab).codes) >= limit
+                break
+        sound = spoken.payload(vocab), audio.closing(vocab)
+        self._go_on(start, written.payload(vocab), text.closing(vocab), whole, *sound)
 
-    def _go_on(self, length: int, steps: Iterable[np.ndarray]) -> None:
-        """Make the past its first `length` steps and these [channels]."""
-        self.stream.back(length)
-        self.stream.feed(stacked(steps, self.vocab)[None])
+    def _go_on(self, start: int, *ids: np.ndarray | Sequence[np.ndarray]) -> None:
+        """Make the past its first steps up to `start`, and these, each [steps, channels]."""
+        self.stream.go_on(start, np.concatenate([stacked(some, self.vocab) for some in ids])[None])
 
-    def _steps(self, want: Want, limit: int, before: Segment | None, begun: Sequence[np.ndarray] = ()) -> Steps:
-        steps = drawn(self.stream, self.vocab, want, self.sampler, self.generator, limit, [before], begun)
+    def _steps(self, want: Want, limit: int, before: Segment | None) -> Steps:
+        steps = drawn(self.stream, self.vocab, want, self.sampler, self.generator, limit, [before])
         return (ids[0].cpu().numpy() for _, ids in steps)
 
-    def _pause(self, text: Want, spoken: int) -> Callable[[Sequence[np.ndarray]], bool]:
+    def _pause(self, text: Want) -> Callable[[Sequence[np.ndarray]], bool]:
         span, sentences = self.vocab["text"], text.sentences
         assert sentences is not None
-        return lambda steps: sentences.pause([int(step[0]) - span.start for step in steps], spoken)
+        return lambda steps: sentences.pause([int(step[0]) - span.start for step in steps])

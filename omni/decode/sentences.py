@@ -19,13 +19,12 @@ class Sentences:
     tokenizer: "TextTokenizer"
     unless: str | None = None
 
-    def pause(self, codes: Sequence[int], spoken: int) -> bool:
-        """Whether what stands before the last code can be spoken, of which `spoken` codes were: a sentence's end behind
-        SHORT codes or more, or else a word's end behind LONG. Twice and four times what was spoken, if that is more:
-        all of it is heard again before the rest is said, and takes its time, which then goes on writing.
+    def pause(self, codes: Sequence[int]) -> bool:
+        """Whether what stands before the last code can be spoken: up to a sentence's end behind SHORT codes or more, or
+        else up to a word's end behind LONG.
         """
         count = len(codes) - 1
-        if count < max(SHORT, 2 * spoken):
+        if count < SHORT:
             return False
         text, longer = self.tokenizer.decode(codes[:-1]), self.tokenizer.decode(codes)
         if self.unless is not None and self.unless in longer:
@@ -34,4 +33,4 @@ class Sentences:
         if last and last in OF_THEMSELVES:
             return after not in CLOSING
         between = text[-1:].isspace() or after.isspace()                # words
-        return between and (count >= max(LONG, 4 * spoken) or (last != "" and last in ENDS))
+        return between and (count >= LONG or (last != "" and last in ENDS))

@@ -91,12 +91,13 @@ class Stream:
         self.feed(ids[:, len(self) :])
         return ids.shape[1] - kept
 
-    def back(self, length: int) -> None:
-        """Forget all but the first `length` steps, not fewer than the visible prefix. Unless that is all, feed others
-        before anything is predicted.
+    def go_on(self, start: int, ids: Tensor | np.ndarray) -> None:
+        """Make the past its first `start` steps, not fewer than the visible prefix, and these [batch, steps, channels];
+        what it has of them it keeps.
         """
-        self.cache.rewind(min(length, self.cache.length))
-        self._length = length
+        if ids.shape[1]:
+            ids = torch.as_tensor(ids, device=self.model.table.device)
+            self.hear(torch.cat((self._ids[:, :start], ids), dim=1), self._prefix or 0)
 
     def state(self) -> Tensor:
         """What predicts the next step: [batch, d_model]. Raises ValueError when nothing was fed."""

@@ -127,17 +127,11 @@ def fitting(want: Want, vocab: Vocabulary, room: int) -> int:
 
 def drawn(
     stream: Stream, vocab: Vocabulary, want: Want, sampler: Sampler, generator: Generator | None, limit: int,
-    before: Sequence[Segment | None], begun: Sequence[np.ndarray] = (),
+    before: Sequence[Segment | None],
 ) -> Iterator[tuple[Tensor, Tensor]]:  # fmt: skip
-    """The payload of a want, drawn as it says, of at most `limit` units, after the segment that each row ends in.
-
-    begun: steps [channels] that a single row has of it already, as omni.decode.payload
-    """
+    """The payload of a want, drawn as it says, of at most `limit` units, after the segment that each row ends in."""
     barred, held_to = want.barred(vocab, stream.model.table.device), want.spoken(before, vocab) or want.heard(before)
-    if begun and want.modality == "audio" and held_to and held_to[0] is not None:
-        for code in want.segment(begun, vocab).codes[:, 0].tolist():
-            held_to[0].write(code)
-    return payload(stream, vocab, want.modality, want.sampler or sampler, generator, limit, barred, held_to, begun)
+    return payload(stream, vocab, want.modality, want.sampler or sampler, generator, limit, barred, held_to)
 
 
 def stacked(steps: Iterable[np.ndarray], vocab: Vocabulary) -> np.ndarray:

@@ -64,7 +64,7 @@ def test_of_a_sentence_that_is_written_and_not_spoken_yet_nothing_is_remembered(
     talking: Talking, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However slowly the first was spoken, which would leave room for the second."""
-    monkeypatch.setattr(Sentences, "pause", lambda self, codes, spoken: not spoken and len(codes) == 4)
+    monkeypatch.setattr(Sentences, "pause", lambda self, codes: len(codes) == 4)
     monkeypatch.setattr("omni.live.cut.LETTERS_A_SECOND", 1000)
     talking.say("conversation.item.create", item=text("Tell me who you are, and what you can do."))
     talking.raw(json.dumps({"type": "response.create"}), steps=1)
