@@ -23,6 +23,18 @@ class Sentences:
         """Whether what stands before the last code can be spoken: up to a sentence's end behind SHORT codes or more, or
         else up to a word's end behind LONG.
         """
+        return self._pause(codes, LONG)
+
+    def split(self, codes: Sequence[int]) -> list[list[int]]:
+        """A whole text in sentences, each as a text of its own."""
+        found, start = list[Sequence[int]](), 0
+        for stop in range(1, len(codes) + 1):
+            if self._pause(codes[start:stop], len(codes)):
+                found.append(codes[start : stop - 1])
+                start = stop - 1
+        return [self.tokenizer.encode(self.tokenizer.decode(each).lstrip()) for each in (*found, codes[start:])]
+
+    def _pause(self, codes: Sequence[int], long: int) -> bool:
         count = len(codes) - 1
         if count < SHORT:
             return False
@@ -33,4 +45,4 @@ class Sentences:
         if last and last in OF_THEMSELVES:
             return after not in CLOSING
         between = text[-1:].isspace() or after.isspace()                # words
-        return between and (count >= LONG or (last != "" and last in ENDS))
+        return between and (count >= long or (last != "" and last in ENDS))

@@ -12,7 +12,7 @@ import torch
 
 from omni.train.multitask import METHODS
 from omni.train.recipe import Recipe
-from omni.train.studies.dynamics import descent, edge, instability, multitask, remedies
+from omni.train.studies.dynamics import descent, edge, instability, multitask, remedies, residual
 from omni.train.studies.dynamics.descent import descend
 from omni.train.studies.dynamics.plots import hull, spectra
 from omni.train.studies.dynamics.problems import problem
@@ -125,8 +125,10 @@ def test_instability_judges_highest_rates() -> None:
     assert lost.value == pytest.approx(7 / 8) and lost.verdict == "shown"  # all but clipping, which trains up to 0.01
 
 
-def test_a_run_whose_initialiser_diverges_ends_as_one_that_does() -> None:
-    """MetaInit of this seed comes to numbers that are none; that must not end the study."""
+def test_a_run_whose_initialiser_diverges_ends_as_one_that_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MetaInit comes to numbers that are none, as some seeds do on some machines; that must not end the study."""
+    monkeypatch.setattr(residual, "metainit", partial(residual.metainit, lr=1e9))
+    monkeypatch.setattr(residual, "_by_metainit", residual._by_metainit.__wrapped__)  # none from before, none kept
     found = instability.run({"remedies": ["batch norm", "metainit"], "lr": 0.01, "steps": 1, "trained": 0.1}, 2, Path())
     assert found["loss"] is None and not found["sharpness"]
 
