@@ -1,4 +1,4 @@
-"""A text read aloud is drawn several times, and kept is what the codec's own ear understands best.
+"""Of a text read aloud each sentence is drawn several times, and kept is what the codec's own ear understands best.
 
 A reading that goes wrong does so by chance: of eight of a held-out text one is nearly always right. Others choose by
 a recognizer of their own, too (Betker 2023, section 3.4). Ours is asked twice how likely it finds the text: of the
@@ -6,6 +6,7 @@ codes as they were drawn, and of those that it hears in their sound; each alone 
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from omni.decode.heard import Ear
+from omni.sequence import Segment
 from omni.tokenizers.audio.codec import AudioCodec
 
 if TYPE_CHECKING:
@@ -29,6 +31,12 @@ def clearest(made: Sequence["Answer"], texts: Sequence[str], codec: AudioCodec, 
         misses = [ear.misses(one.segments[-1].codes, text) + ear.misses(_heard(one, codec), text) for one in readings]
         kept.append(readings[misses.index(min(misses))])
     return kept
+
+
+def joined(read: Sequence["Answer"], most: int) -> Segment:
+    """The speech of sentences one after another, of at most so many frames."""
+    (first, *_), codes = (one.segments[-1] for one in read), [one.segments[-1].codes for one in read]
+    return replace(first, codes=np.concatenate(codes)[:most])
 
 
 def _heard(answer: "Answer", codec: AudioCodec) -> NDArray[np.integer]:

@@ -1,6 +1,7 @@
 """A trained model behind one call: any mix of text, audio, pictures and video in; text, audio and pictures out."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, Unpack
@@ -10,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from omni.decode import generate
-from omni.decode.aloud import READINGS, clearest
+from omni.decode.aloud import READINGS, clearest, joined
 from omni.decode.answer import Answer
 from omni.decode.heard import Ear, last_sound
 from omni.decode.parts import Part, coded_parts
@@ -182,13 +183,19 @@ class Pipeline:
     def _read_aloud(
         self, conversations: Sequence[Sequence[Segment]], want: Want, sampler: Sampler, generator: torch.Generator
     ) -> list[Answer]:
-        """Of some readings of each text, drawn side by side, the clearest (omni.decode.aloud)."""
+        """Of some readings of each sentence, drawn side by side, the clearest (omni.decode.aloud), in a row."""
         ear, text, audio = self._ear, self.tokenizers.text, self.tokenizers.audio
-        assert ear is not None and text is not None and audio is not None
-        asked = [segments for segments in conversations for _ in range(READINGS)]
+        assert ear is not None and text is not None and audio is not None and want.sentences is not None
+        split = [want.sentences.split(segments[-1].codes.tolist()) for segments in conversations]
+        asked = [
+            [*segments[:-1], replace(segments[-1], codes=np.array(codes, np.int64))]
+            for segments, sentences in zip(conversations, split, strict=True) for codes in sentences
+            for _ in range(READINGS)
+        ]  # fmt: skip
         drawn = generate.generate_batch(self.model, self.vocab, asked, [want], sampler, generator)
-        texts = [text.decode(segments[-1].codes.tolist()) for segments in conversations]
-        return clearest([self.render(segments) for segments in drawn], texts, audio, ear)
+        texts = [text.decode(codes) for sentences in split for codes in sentences]
+        read = iter(clearest([self.render(segments) for segments in drawn], texts, audio, ear))
+        return [self.render([joined([next(read) for _ in sentences], want.limit)]) for sentences in split]
 
     def _most_probable(
         self, conversations: Sequence[Sequence[Segment]], want: Want, beams: int, penalty: float, best: int
@@ -265,7 +272,7 @@ class Pipeline:
         spoken, text = language if modality != "image" else None, self.tokenizers.text
         voice = voice if modality == "audio" else None
         ear = self._ear if modality == "audio" or (verbatim and modality == "text") else None
-        sentences = Sentences(text) if text is not None and modality == "text" and not verbatim else None
+        sentences = Sentences(text) if text is not None and modality != "image" and not verbatim else None
         return Want(modality, spoken, voice, limit, sampler, verbatim, ear, sentences)
 
     @cached_property

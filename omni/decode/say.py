@@ -1,8 +1,9 @@
-"""The assistant's answer in one conversation, segment by segment; where speech follows its text, by sentences.
+"""The assistant's answer in one conversation, segment by segment; speech of a text by sentences.
 
-Speech would wait for the whole text otherwise, and a small model loses its place in a long one. So the text is written
-as far as a pause (omni.decode.sentences), and that is said as if it were all; then the past goes back to where the
-text was broken off. In the end the past is as in training: a text and its speech, both whole.
+Speech of a text that it writes would wait for all of it otherwise, and a small model loses its place in a long one. So
+the text is written as far as a pause (omni.decode.sentences), and that is said as if it were all; then the past goes
+back to where the text was broken off. A text that was heard is read aloud likewise. In the end the past is as in
+training: a text and its speech, both whole.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +16,7 @@ from torch import Generator
 from omni.decode.samplers import Sampler
 from omni.decode.stream import Stream
 from omni.decode.together import Step
-from omni.decode.want import Want, check_room, drawn, fitting, stacked
+from omni.decode.want import Want, check_room, controls, drawn, fitting, stacked
 from omni.model.transformer import OmniTransformer
 from omni.sequence import Segment, prompt
 from omni.vocab import Vocabulary
@@ -92,9 +93,14 @@ def say(
     saying, number = _Saying(stream, vocab, sampler, generator), 0
     while number < len(wants):
         want, aloud = wants[number], _aloud(wants[number:])
-        after = number + (2 if aloud else 1)
+        after = number + (1 if aloud is None else 2)
         later = sum(want.least(vocab) for want in wants[after:])
-        parts = saying.aloud(number, want, aloud, later, before) if aloud else saying.one(number, want, later, before)
+        if aloud is not None:
+            parts = saying.aloud(number, want, aloud, later, before)
+        elif not number and (text := _read(want, before)) is not None and not stream.model.config.prefix:
+            parts = saying.read(number, want, later, text)
+        else:
+            parts = saying.one(number, want, later, before)
         for part in parts:
             yield part
         before, number = part.segment(), after
@@ -123,6 +129,12 @@ def _aloud(wants: Sequence[Want]) -> Want | None:
     return wants[1] if said and [want.modality for want in wants[:2]] == ["text", "audio"] else None
 
 
+def _read(want: Want, before: Segment | None) -> Segment | None:
+    """The text that is to be read aloud, where its letters tell what is said (omni.sequence)."""
+    reads = want.modality == "audio" and want.ear is not None and want.sentences is not None
+    return before if reads and before is not None and (before.modality, before.role) == ("text", "user") else None
+
+
 @dataclass(frozen=True)
 class _Saying:
     """What all parts of an answer are drawn with."""
@@ -145,27 +157,60 @@ class _Saying:
         start, most = len(stream), stream.room - later                  # most: steps for all that follows the opening
         written, spoken, more, full = text.segment((), vocab), audio.segment((), vocab), list[np.ndarray](), False
         while True:
-            said = len(spoken.payload(vocab))
-            limit = fitting(text, vocab, most - audio.least(vocab) - said)
+            limit = fitting(text, vocab, most - audio.least(vocab) - len(spoken.payload(vocab)))
             more = more if len(written.codes) < limit else []           # there may be no room for it
             self._go_on(start, written.payload(vocab), more)
             rest = self._steps(text, max(0, limit - len(written.codes) - len(more)), before)
             part = Drawn(number, text, vocab, limit, chain(more, rest), written, None if full else pause)
             yield part
             new, written, more = text.segment(part.said, vocab), part.segment(), part.more
-            room = most - len(written.codes) - 1 - said
-            whole = audio.opening(vocab, written, room)
-            limit = min(len(spoken.codes) + fitting(audio, vocab, room - len(whole)), audio.limit)
+            room = most - len(written.codes) - 1
             if not full:
-                self._go_on(start, new.payload(vocab), text.closing(vocab), audio.opening(vocab, new, room))
-                steps = self._steps(audio, limit - len(spoken.codes), new)
-                yield (part := Drawn(number + 1, audio, vocab, limit, steps, spoken))
+                past = new.payload(vocab), text.closing(vocab)
+                yield (part := self._spoken(number + 1, audio, new, written, spoken, room, start, *past))
                 spoken = part.segment()
-                full = len(spoken.codes) >= limit
+                full = len(spoken.codes) >= part.limit
             if not more:
                 break
-        sound = spoken.payload(vocab), audio.closing(vocab)
-        self._go_on(start, written.payload(vocab), text.closing(vocab), whole, *sound)
+        self._end(audio, written, spoken, room, start, written.payload(vocab), text.closing(vocab))
+
+    def read(self, number: int, audio: Want, later: int, text: Segment) -> Iterator[Drawn]:
+        """The speech of a text that ends the prompt."""
+        stream, vocab, sentences = self.stream, self.vocab, audio.sentences
+        assert sentences is not None
+        turn, spoken = controls(vocab, "</text>", "<turn>", "<assistant>"), audio.segment((), vocab)
+        start = len(stream) - len(turn) - len(text.codes)
+        room = stream.room - later                                      # steps for the speech
+        for codes in sentences.split(text.codes.tolist()):
+            new = replace(text, codes=np.array(codes, np.int64))
+            yield (part := self._spoken(number, audio, new, text, spoken, room, start, new.payload(vocab), turn))
+            spoken = part.segment()
+            if len(spoken.codes) >= part.limit:
+                break
+        self._end(audio, text, spoken, room, start, text.payload(vocab), turn)
+
+    def _spoken(
+        self, number: int, audio: Want, new: Segment, text: Segment, spoken: Segment, room: int, start: int,
+        *past: np.ndarray,
+    ) -> Drawn:  # fmt: skip
+        """The speech of what is new of a text, behind that of the rest, after a past that knows no more than the new.
+
+        room: steps for the speech of all of the text; start: steps of the past that stay; past: what follows them
+        """
+        vocab, left = self.vocab, room - len(spoken.payload(self.vocab))
+        fits = fitting(audio, vocab, left - len(audio.opening(vocab, text, left)))
+        limit = min(len(spoken.codes) + fits, audio.limit)
+        self._go_on(start, *past, audio.opening(vocab, new, left))
+        steps = self._steps(audio, max(0, limit - len(spoken.codes)), new)
+        return Drawn(number, audio, vocab, limit, steps, spoken)
+
+    def _end(self, audio: Want, text: Segment, spoken: Segment, room: int, start: int, *past: np.ndarray) -> None:
+        """Make the past that of the whole text and its speech; room, start, past: as in `_spoken`."""
+        sound = np.concatenate((spoken.payload(self.vocab), audio.closing(self.vocab)))
+        header = audio.opening(self.vocab, text)
+        if len(header) + len(sound) > room:
+            header = audio.opening(self.vocab, text, room - len(sound))
+        self._go_on(start, *past, header, sound)
 
     def _go_on(self, start: int, *ids: np.ndarray | Sequence[np.ndarray]) -> None:
         """Make the past its first steps up to `start`, and these, each [steps, channels]."""

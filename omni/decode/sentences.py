@@ -1,4 +1,4 @@
-"""Where a text that is still being written can be spoken so far, so that speech never waits for the whole of it."""
+"""Sentences, by which a text is spoken: speech need not wait for the whole of it, nor lose its place in it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,14 +25,16 @@ class Sentences:
         """
         return self._pause(codes, LONG)
 
-    def split(self, codes: Sequence[int]) -> list[list[int]]:
-        """A whole text in sentences, each as a text of its own."""
+    def split(self, codes: Sequence[int]) -> list[Sequence[int]]:
+        """A whole text in sentences, each in the codes that it has by itself."""
         found, start = list[Sequence[int]](), 0
         for stop in range(1, len(codes) + 1):
             if self._pause(codes[start:stop], len(codes)):
                 found.append(codes[start : stop - 1])
                 start = stop - 1
-        return [self.tokenizer.encode(self.tokenizer.decode(each).lstrip()) for each in (*found, codes[start:])]
+        if not found:
+            return [codes]
+        return [self.tokenizer.encode(self.tokenizer.decode(each).strip()) for each in (*found, codes[start:])]
 
     def _pause(self, codes: Sequence[int], long: int) -> bool:
         count = len(codes) - 1

@@ -86,9 +86,7 @@ class Want:
 
     def closing(self, vocab: Vocabulary) -> np.ndarray:
         """Its closing token: [1, channels]."""
-        steps = np.full((1, vocab.channels), vocab.control("<pad>"), np.int64)
-        steps[0, 0] = vocab.control(f"</{self.modality}>")
-        return steps
+        return controls(vocab, f"</{self.modality}>")
 
     def segment(self, said: Iterable[np.ndarray], vocab: Vocabulary) -> Segment:
         """The segment whose payload is these steps [channels]."""
@@ -136,3 +134,10 @@ def drawn(
 
 def stacked(steps: Iterable[np.ndarray], vocab: Vocabulary) -> np.ndarray:
     return np.array(list(steps), np.int64).reshape(-1, vocab.channels)
+
+
+def controls(vocab: Vocabulary, *names: str) -> np.ndarray:
+    """Control tokens: [names, channels]."""
+    steps = np.full((len(names), vocab.channels), vocab.control("<pad>"), np.int64)
+    steps[:, 0] = [vocab.control(name) for name in names]
+    return steps

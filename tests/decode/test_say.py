@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from itertools import islice
+from itertools import accumulate, islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import omni
 from omni.decode.conversation import Conversation
+from omni.decode.heard import Ear
 from omni.decode.pieces import UNSURE, Piece, tell
 from omni.decode.pipeline import Pipeline
 from omni.decode.samplers import GREEDY, Sampler
@@ -26,6 +27,8 @@ from omni.model.transformer import OmniTransformer
 from omni.sequence import Segment
 from omni.sequence import Sequence as Laid
 from omni.spelling import Spelling
+from omni.tokenizers.audio.guidance import Alphabet
+from omni.tokenizers.audio.words import LETTERS_A_FRAME
 from omni.tokenizers.text import TextTokenizer
 from omni.vocab import LAYOUTS, Vocabulary
 
@@ -45,6 +48,11 @@ class Pauses(Sentences):
             self.at.pop(0)  # type: ignore[attr-defined]
             return True
         return False
+
+
+    def split(self, codes: Sequence[int]) -> list[Sequence[int]]:
+        ends = [0, *accumulate(self.at), len(codes)]  # type: ignore[attr-defined]
+        return [codes[start:stop] for start, stop in pairwise(ends) if start < len(codes)]
 
 
 def built(layout: str, spelling: Spelling | None, prefix: bool) -> tuple[OmniTransformer, Vocabulary]:
@@ -94,6 +102,53 @@ def test_the_past_is_that_of_one_writing_and_one_saying(
     afresh.state()
     afresh.feed(laid.ids[None, laid.prefix : -2])
     torch.testing.assert_close(stream.state(), afresh.state(), rtol=1e-4, atol=1e-4)
+
+
+CHANCES = np.random.default_rng(0).dirichlet(np.ones(10), (5, LETTERS_A_FRAME))
+EAR = Ear(CHANCES, np.arange(1, 11) % 10, Alphabet([], "abcdefgh "))
+
+
+@torch.no_grad()
+@settings(deadline=None, max_examples=60)
+@given(WHICH, AT, st.integers(1, 12), st.integers(7, 12), st.booleans(), st.integers(0, 99))
+def test_a_text_that_is_read_aloud_by_sentences_leaves_the_past_of_one_reading(
+    which: int, at: list[int], length: int, limit: int, image: bool, seed: int
+) -> None:
+    model, vocab = MODELS[which]
+    heard = [*ASKED, Segment("image", np.arange(4)), Segment("text", np.arange(length) % 9)]
+    wants = [Want("audio", voice="anna", limit=limit, ear=EAR, sentences=Pauses(at))]
+    wants += [Want("image", limit=4)] if image else []
+    stream = begin(model, vocab, heard, wants)
+    segments = answer(stream, vocab, wants, Sampler(), generator(seed), heard[-1])
+    assert 1 <= len(segments[0].codes) <= limit
+    laid = Laid.of([*heard, *segments], vocab)
+    assert (stream._ids[0, : len(stream)].numpy() == laid.ids[:-2]).all()
+    afresh = Stream(model)
+    afresh.feed(laid.ids[None, : laid.prefix])
+    afresh.state()
+    afresh.feed(laid.ids[None, laid.prefix : -2])
+    torch.testing.assert_close(stream.state(), afresh.state(), rtol=1e-4, atol=1e-4)
+
+
+def test_each_sentence_is_read_as_if_it_were_alone() -> None:
+    """Greedily, so that both say the same; the eight readings likewise come one after another."""
+    pipeline, texts = omni.load(), ["There is an owl in the tree.", "A bell rings in the tower."]
+
+    def read(text: str) -> Segment:
+        heard = pipeline.segments([omni.Text(text)])
+        how: dict[str, Any] = {"language": "en", "voice": "clara", "sampler": GREEDY}
+        wants, sampler, draws = pipeline.asked(("audio",), **how)
+        stream = begin(pipeline.model, pipeline.vocab, heard, wants, pipeline.step)
+        (said,) = answer(stream, pipeline.vocab, wants, sampler, draws, heard[-1])
+        return said
+
+    alone = [read(text).codes for text in texts]
+    np.testing.assert_array_equal(read(" ".join(texts)).codes, np.concatenate(alone))
+    how: dict[str, Any] = {"want": ("audio",), "language": "en", "voice": "clara", "seed": 1}
+    both, first = pipeline([omni.Text(" ".join(texts))], **how), pipeline([omni.Text(texts[0])], **how)
+    assert len(both.segments[0].codes) > len(first.segments[0].codes)
+    cut = pipeline([omni.Text(" ".join(texts))], **how, max_seconds=0.4)
+    assert len(cut.segments[0].codes) <= 10
 
 
 @settings(deadline=None, max_examples=40)
@@ -206,6 +261,14 @@ def test_no_word_is_broken_and_none_waits_for_long(text: str) -> None:
         assert before[-1:].isspace() or text[len(before) :][:1].isspace()
     late = [n for n in range(LONG + 1, len(codes) + 1) if TOKENIZER.decode(codes[n - 1 : n]).startswith(" ")]
     assert len(found) >= len(late)                                      # beyond LONG every word begins after a pause
+
+
+def test_a_text_is_split_into_sentences_of_their_own() -> None:
+    text, sentences = "It has sentences of some words. Many words of it! \n Has it?", Sentences(TOKENIZER)
+    split = [TOKENIZER.decode(codes) for codes in sentences.split(TOKENIZER.encode(text))]
+    assert split == ["It has sentences of some words.", "Many words of it!", "Has it?"]
+    long = "a small text of many words and e and g and no end " * 3
+    assert [TOKENIZER.decode(codes) for codes in sentences.split(TOKENIZER.encode(long))] == [long]
 
 
 def test_scripts_without_spaces_have_sentences_too() -> None:
