@@ -33,10 +33,9 @@ def clearest(made: Sequence["Answer"], texts: Sequence[str], codec: AudioCodec, 
     return kept
 
 
-def joined(read: Sequence["Answer"], most: int) -> Segment:
-    """The speech of sentences one after another, of at most so many frames."""
-    (first, *_), codes = (one.segments[-1] for one in read), [one.segments[-1].codes for one in read]
-    return replace(first, codes=np.concatenate(codes)[:most])
+def joined(sentences: Sequence[Segment], most: int) -> Segment:
+    """Their speech one after another, of at most so many frames."""
+    return replace(sentences[0], codes=np.concatenate([one.codes for one in sentences])[:most])
 
 
 def _heard(answer: "Answer", codec: AudioCodec) -> NDArray[np.integer]:

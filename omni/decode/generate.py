@@ -11,7 +11,7 @@ from omni.decode.payload import longest
 from omni.decode.samplers import Sampler
 from omni.decode.say import answer, begin
 from omni.decode.stream import Stream
-from omni.decode.want import Want, check_room, drawn, fitting, stacked
+from omni.decode.want import Want, check_room, fitting, payload_of, stacked
 from omni.model.transformer import OmniTransformer
 from omni.sequence import Segment, prompt
 from omni.vocab import Vocabulary
@@ -78,7 +78,7 @@ def draw_many(
         stream.feed(np.concatenate((ids, opening))[None])
         stream.state()                                                  # closes a visible prefix
         stream.keep(torch.zeros(rows, dtype=torch.long, device=model.table.device))
-        for numbers, step in drawn(stream, vocab, want, sampler, generator, limit, [last_sound(segments)] * rows):
+        for numbers, step in payload_of(stream, vocab, want, sampler, generator, limit, [last_sound(segments)] * rows):
             for number, one in zip(numbers.tolist(), step.cpu().numpy(), strict=True):
                 said[start + number].append(one)
     return [want.segment(steps, vocab) for steps in said]
@@ -102,10 +102,9 @@ def _extended(
     limit = fitting(want, vocab, room - later)
     stream = Stream.of_prompts(model, said, min(room, longest(vocab, want.modality, limit)))
     steps: list[list[np.ndarray]] = [[] for _ in said]
-    for numbers, ids in drawn(stream, vocab, want, sampler, generator, limit, before):
+    for numbers, ids in payload_of(stream, vocab, want, sampler, generator, limit, before):
         for number, step in zip(numbers.tolist(), ids.cpu().numpy(), strict=True):
             steps[number].append(step)
-    closing = np.full((1, vocab.channels), vocab.control("<pad>"), np.int64)
-    closing[0, 0] = vocab.control(f"</{want.modality}>")
+    closing = want.closing(vocab)
     longer = [np.concatenate((ids, stacked(row, vocab), closing)) for ids, row in zip(said, steps, strict=True)]
     return longer, [want.segment(row, vocab) for row in steps]

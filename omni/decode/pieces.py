@@ -44,7 +44,9 @@ class Piece:
     def modality(self) -> str:
         if self.text is not None:
             return "text"
-        return "audio" if self.audio is not None else "image"
+        if self.audio is not None:
+            return "audio"
+        return "image" if self.image is not None else ""
 
 
 def tell(

@@ -22,11 +22,11 @@ from omni.decode.score import log_likelihoods
 from omni.decode.sentences import Sentences
 from omni.decode.step import fast_step, settle
 from omni.decode.together import Step
-from omni.decode.want import Want
+from omni.decode.want import Want, check_room
 from omni.errors import InputError
 from omni.model.folder import load_model
 from omni.model.transformer import OmniTransformer
-from omni.sequence import Segment
+from omni.sequence import Segment, prompt
 from omni.sequence import Sequence as Laid
 from omni.shipped import named_model, shipped_model
 from omni.tokenizers.bundle import Tokenizers
@@ -186,16 +186,27 @@ class Pipeline:
         """Of some readings of each sentence, drawn side by side, the clearest (omni.decode.aloud), in a row."""
         ear, text, audio = self._ear, self.tokenizers.text, self.tokenizers.audio
         assert ear is not None and text is not None and audio is not None and want.sentences is not None
+        for segments in conversations:
+            check_room(len(prompt(segments, self.vocab)), [want], self.model, self.vocab)
         split = [want.sentences.split(segments[-1].codes.tolist()) for segments in conversations]
-        asked = [
-            [*segments[:-1], replace(segments[-1], codes=np.array(codes, np.int64))]
-            for segments, sentences in zip(conversations, split, strict=True) for codes in sentences
-            for _ in range(READINGS)
-        ]  # fmt: skip
-        drawn = generate.generate_batch(self.model, self.vocab, asked, [want], sampler, generator)
-        texts = [text.decode(codes) for sentences in split for codes in sentences]
-        read = iter(clearest([self.render(segments) for segments in drawn], texts, audio, ear))
-        return [self.render([joined([next(read) for _ in sentences], want.limit)]) for sentences in split]
+        read: list[list[Segment]] = [[] for _ in conversations]
+        for number in range(max(map(len, split))):
+            rows = [
+                row for row, sentences in enumerate(split)
+                if number < len(sentences) and sum(len(one.codes) for one in read[row]) < want.limit
+            ]  # fmt: skip
+            texts = [np.array(split[row][number], np.int64) for row in rows]
+            asked = [
+                [*conversations[row][:-1], replace(conversations[row][-1], codes=codes)]
+                for row, codes in zip(rows, texts, strict=True)
+            ]  # fmt: skip
+            readings = [segments for segments in asked for _ in range(READINGS)]
+            drawn = generate.generate_batch(self.model, self.vocab, readings, [want], sampler, generator)
+            made = [self.render(segments) for segments in drawn]
+            kept = clearest(made, [text.decode(codes.tolist()) for codes in texts], audio, ear)
+            for row, sentence in zip(rows, kept, strict=True):
+                read[row] += sentence.segments
+        return [self.render([joined(segments, want.limit)]) for segments in read]
 
     def _most_probable(
         self, conversations: Sequence[Sequence[Segment]], want: Want, beams: int, penalty: float, best: int
@@ -272,7 +283,8 @@ class Pipeline:
         spoken, text = language if modality != "image" else None, self.tokenizers.text
         voice = voice if modality == "audio" else None
         ear = self._ear if modality == "audio" or (verbatim and modality == "text") else None
-        sentences = Sentences(text) if text is not None and modality != "image" and not verbatim else None
+        said = modality == "audio" or (modality == "text" and not verbatim)
+        sentences = Sentences(text) if text is not None and said else None
         return Want(modality, spoken, voice, limit, sampler, verbatim, ear, sentences)
 
     @cached_property

@@ -14,9 +14,10 @@ import numpy as np
 from torch import Generator
 
 from omni.decode.samplers import Sampler
+from omni.decode.sentences import Sentences
 from omni.decode.stream import Stream
 from omni.decode.together import Step
-from omni.decode.want import Want, check_room, controls, drawn, fitting, stacked
+from omni.decode.want import Want, check_room, controls, fitting, payload_of, stacked
 from omni.model.transformer import OmniTransformer
 from omni.sequence import Segment, prompt
 from omni.vocab import Vocabulary
@@ -62,16 +63,11 @@ def begin(
     segments: Sequence[Segment],
     wants: Sequence[Want],
     step: Step | None = None,
-    room: int | None = None,
 ) -> Stream:
-    """A stream that has heard the conversation so far. Raises InputError when no room is left for what is wanted.
-
-    room: for how many steps more it has buffers (all that the model has room for)
-    """
+    """A stream that has heard the conversation so far. Raises InputError when no room is left for what is wanted."""
     ids = prompt(segments, vocab)
     check_room(len(ids), wants, model, vocab)
-    most = model.config.max_steps
-    stream = Stream(model, max_steps=most if room is None else min(most, len(ids) + room), step=step)
+    stream = Stream(model, step=step)
     stream.feed(ids[None])
     return stream
 
@@ -92,12 +88,12 @@ def say(
     """
     saying, number = _Saying(stream, vocab, sampler, generator), 0
     while number < len(wants):
-        want, aloud = wants[number], _aloud(wants[number:])
+        want, aloud = wants[number], _speech_of(wants[number:])
         after = number + (1 if aloud is None else 2)
         later = sum(want.least(vocab) for want in wants[after:])
         if aloud is not None:
             parts = saying.aloud(number, want, aloud, later, before)
-        elif not number and (text := _read(want, before)) is not None and not stream.model.config.prefix:
+        elif not number and (text := _text_to_read(want, before)) is not None and not stream.model.config.prefix:
             parts = saying.read(number, want, later, text)
         else:
             parts = saying.one(number, want, later, before)
@@ -123,13 +119,13 @@ def answer(
     return [*said.values()]
 
 
-def _aloud(wants: Sequence[Want]) -> Want | None:
+def _speech_of(wants: Sequence[Want]) -> Want | None:
     """The speech that follows the first of these, which is written for it."""
     said = len(wants) > 1 and wants[0].sentences is not None
     return wants[1] if said and [want.modality for want in wants[:2]] == ["text", "audio"] else None
 
 
-def _read(want: Want, before: Segment | None) -> Segment | None:
+def _text_to_read(want: Want, before: Segment | None) -> Segment | None:
     """The text that is to be read aloud, where its letters tell what is said (omni.sequence)."""
     reads = want.modality == "audio" and want.ear is not None and want.sentences is not None
     return before if reads and before is not None and (before.modality, before.role) == ("text", "user") else None
@@ -152,20 +148,23 @@ class _Saying:
 
     def aloud(self, number: int, text: Want, audio: Want, later: int, before: Segment | None) -> Iterator[Drawn]:
         """A text and its speech, a part of each in turn."""
-        stream, vocab, pause = self.stream, self.vocab, self._pause(text)
+        stream, vocab, sentences = self.stream, self.vocab, text.sentences
+        assert sentences is not None
         stream.feed(text.opening(vocab, before)[None])
         start, most = len(stream), stream.room - later                  # most: steps for all that follows the opening
         written, spoken, more, full = text.segment((), vocab), audio.segment((), vocab), list[np.ndarray](), False
         while True:
             limit = fitting(text, vocab, most - audio.least(vocab) - len(spoken.payload(vocab)))
             more = more if len(written.codes) < limit else []           # there may be no room for it
-            self._go_on(start, written.payload(vocab), more)
+            if len(written.codes):
+                self._go_on(start, written.payload(vocab), more)
             rest = self._steps(text, max(0, limit - len(written.codes) - len(more)), before)
-            part = Drawn(number, text, vocab, limit, chain(more, rest), written, None if full else pause)
+            pause = None if full else self._pause(sentences)
+            part = Drawn(number, text, vocab, limit, chain(more, rest), written, pause)
             yield part
             new, written, more = text.segment(part.said, vocab), part.segment(), part.more
             room = most - len(written.codes) - 1
-            if not full:
+            if not full and (not len(spoken.codes) or sentences.sayable(new.codes.tolist())):
                 past = new.payload(vocab), text.closing(vocab)
                 yield (part := self._spoken(number + 1, audio, new, written, spoken, room, start, *past))
                 spoken = part.segment()
@@ -217,10 +216,9 @@ class _Saying:
         self.stream.go_on(start, np.concatenate([stacked(some, self.vocab) for some in ids])[None])
 
     def _steps(self, want: Want, limit: int, before: Segment | None) -> Steps:
-        steps = drawn(self.stream, self.vocab, want, self.sampler, self.generator, limit, [before])
+        steps = payload_of(self.stream, self.vocab, want, self.sampler, self.generator, limit, [before])
         return (ids[0].cpu().numpy() for _, ids in steps)
 
-    def _pause(self, text: Want) -> Callable[[Sequence[np.ndarray]], bool]:
-        span, sentences = self.vocab["text"], text.sentences
-        assert sentences is not None
-        return lambda steps: sentences.pause([int(step[0]) - span.start for step in steps])
+    def _pause(self, sentences: Sentences) -> Callable[[Sequence[np.ndarray]], bool]:
+        first = self.vocab["text"].start
+        return lambda steps: sentences.pause([int(step[0]) - first for step in steps])

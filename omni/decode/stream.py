@@ -95,9 +95,8 @@ class Stream:
         """Make the past its first `start` steps, not fewer than the visible prefix, and these [batch, steps, channels];
         what it has of them it keeps.
         """
-        if ids.shape[1]:
-            ids = torch.as_tensor(ids, device=self.model.table.device)
-            self.hear(torch.cat((self._ids[:, :start], ids), dim=1), self._prefix or 0)
+        ids = torch.as_tensor(ids, device=self.model.table.device)
+        self.hear(torch.cat((self._ids[:, :start], ids), dim=1), self._prefix or 0)
 
     def state(self) -> Tensor:
         """What predicts the next step: [batch, d_model]. Raises ValueError when nothing was fed."""

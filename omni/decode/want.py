@@ -123,7 +123,7 @@ def fitting(want: Want, vocab: Vocabulary, room: int) -> int:
     return limit
 
 
-def drawn(
+def payload_of(
     stream: Stream, vocab: Vocabulary, want: Want, sampler: Sampler, generator: Generator | None, limit: int,
     before: Sequence[Segment | None],
 ) -> Iterator[tuple[Tensor, Tensor]]:  # fmt: skip

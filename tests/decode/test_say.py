@@ -50,6 +50,9 @@ class Pauses(Sentences):
         return False
 
 
+    def sayable(self, codes: Sequence[int]) -> bool:
+        return True
+
     def split(self, codes: Sequence[int]) -> list[Sequence[int]]:
         ends = [0, *accumulate(self.at), len(codes)]  # type: ignore[attr-defined]
         return [codes[start:stop] for start, stop in pairwise(ends) if start < len(codes)]
@@ -149,6 +152,16 @@ def test_each_sentence_is_read_as_if_it_were_alone() -> None:
     assert len(both.segments[0].codes) > len(first.segments[0].codes)
     cut = pipeline([omni.Text(" ".join(texts))], **how, max_seconds=0.4)
     assert len(cut.segments[0].codes) <= 10
+
+
+@pytest.mark.parametrize("tail", ["", "\n", " 😀", " ..."])
+def test_what_has_no_letters_is_not_spoken(tail: str) -> None:
+    pipeline = omni.load()
+    how: dict[str, Any] = {"want": ("audio",), "language": "en", "voice": "clara", "seed": 1}
+    answers = [pipeline([omni.Text(f"There is an owl in the tree.{end}")], **how) for end in ("", tail)]
+    plain, longer = (len(one.segments[0].codes) for one in answers)
+    assert longer < 1.5 * plain < 150
+    assert pipeline([omni.Text("An owl." + tail)], **how, verbatim=True).audio is not None
 
 
 @settings(deadline=None, max_examples=40)
@@ -267,6 +280,10 @@ def test_a_text_is_split_into_sentences_of_their_own() -> None:
     text, sentences = "It has sentences of some words. Many words of it! \n Has it?", Sentences(TOKENIZER)
     split = [TOKENIZER.decode(codes) for codes in sentences.split(TOKENIZER.encode(text))]
     assert split == ["It has sentences of some words.", "Many words of it!", "Has it?"]
+    for tail in ("\n", " 😀", " ...", "\n\n ..."):                # nothing that can be said
+        assert sentences.split(TOKENIZER.encode(text + tail))[:2] == sentences.split(TOKENIZER.encode(text))[:2]
+        assert len(sentences.split(TOKENIZER.encode(text + tail))) == 3
+    assert len(sentences.split(TOKENIZER.encode("It has sentences of some words, Dr. No. Many words of it!"))) == 1
     long = "a small text of many words and e and g and no end " * 3
     assert [TOKENIZER.decode(codes) for codes in sentences.split(TOKENIZER.encode(long))] == [long]
 
@@ -274,3 +291,5 @@ def test_a_text_is_split_into_sentences_of_their_own() -> None:
 def test_scripts_without_spaces_have_sentences_too() -> None:
     found = [one for one in pauses("这是一个句子。它有几个字。") if one]
     assert found == ["这是一个句子。"]
+    (quoted,) = Sentences(TOKENIZER).split(TOKENIZER.encode("他说「这是一个句子。」它有几个字。"))
+    assert TOKENIZER.decode(quoted) == "他说「这是一个句子。」它有几个字。"         # what is quoted is no sentence

@@ -9,6 +9,7 @@ from talking import Talking, kinds, only, refused, silence, text
 
 from omni.decode.sentences import Sentences
 from omni.live.cut import begun
+from omni.live.engine import messages
 from omni.live.protocol.settings import Settings
 from omni.sequence import Segment
 
@@ -58,6 +59,18 @@ def test_of_an_answer_that_is_stopped_the_model_remembers_no_text_that_was_not_s
         words = response.text.split()
         starts = [" ".join(words[:count]) for count in range(len(words))]
         assert kept == max((some for some in starts if len(some) <= room), key=len) != ""
+
+
+def test_of_an_answer_whose_first_sound_is_held_back_nothing_is_remembered(talking: Talking) -> None:
+    """Where others talk, too, the first frames are sent together."""
+    talking.worker.take(messages.Open("other"))
+    talking.say("conversation.item.create", item=text("How are you?"))
+    talking.raw(json.dumps({"type": "response.create"}), steps=1)
+    speech, response = talking.talk.speech, talking.session.speaking.current
+    while not speech.held:
+        talking.work(1)
+    talking.raw(json.dumps({"type": "response.cancel"}), steps=0)
+    assert talking.talk.items[response.item] == [] and not response.sent
 
 
 def test_of_a_sentence_that_is_written_and_not_spoken_yet_nothing_is_remembered(

@@ -82,14 +82,14 @@ def test_what_is_said_before_calls_is_an_item_of_its_own_and_calls_are_not_heard
 def test_a_sentence_before_a_call_is_heard(talking: Talking) -> None:
     talking.say("session.update", session={"type": "realtime", "tools": [WEATHER]})
     talking.say("conversation.item.create", item=text("How is the weather in Paris?"))
-    events = answered(talking, "Let me see.", SOUND, SOUND, " ", CALL[:30], CALL[30:])
+    events = answered(talking, "Let me see how it is there.", SOUND, SOUND, " ", CALL[:30], CALL[30:])
     assert len([event for event in events if event["type"] == "response.output_audio.delta"]) >= 2
     done = only(events, "response.done")["response"]
     assert [item["type"] for item in done["output"]] == ["message", "function_call"]
-    assert remembered(talking)[1:] == ["Let me see.", CALL]
+    assert remembered(talking)[1:] == ["Let me see how it is there.", CALL]
     told = {"item_id": done["output"][0]["id"], "content_index": 0, "audio_end_ms": 50}
     only(talking.say("conversation.item.truncate", **told), "conversation.item.truncated")
-    assert remembered(talking)[1:] == ["Let me see.", CALL]             # of which the model has no sound to shorten
+    assert remembered(talking)[1:] == ["Let me see how it is there.", CALL]  # of which the model has no sound
 
 
 def test_what_only_looked_like_a_call_is_said(talking: Talking) -> None:

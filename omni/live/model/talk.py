@@ -207,7 +207,10 @@ class Talk:
             return
         speech.pieces.close()
         if not speech.over and any(want.modality == "audio" for want in self.wants):
-            self._cuts.to_its_sound(speech.said, speech.sounded)
+            if speech.began:
+                self._cuts.to_its_sound(speech.said, speech.sounded)
+            else:
+                speech.said.clear()                                     # what is held back was not given
         self._forget_unheard(speech)
 
     def finished(self, speech: Speech) -> str | None:
@@ -217,7 +220,7 @@ class Talk:
         speech.over = True
         kept = None
         if "audio" in speech.cut:
-            self._cuts.to_its_sound(speech.said)
+            self._cuts.to_its_sound(speech.said, speech.sounded)
             kept = self._cuts.text(speech.said)
         if self.speech is speech and speech.draft is None:
             self.speech = None

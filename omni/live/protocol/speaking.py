@@ -255,7 +255,7 @@ class Speaking:
         for item, text in response.restated:
             self._line.tell(messages.Put(self._line.name, item, (Text(text, "assistant"),), behind))
             behind = item
-            self._silent.add(item)
+            self._silent = {item, *(one for one in self._silent if one in self._history)}
         if response.in_conversation and response.sent:
             kept = {item: length for item, length in self._spoken.items() if item in self._history}
             self._spoken = {**kept, response.item: (response.sent, response.skipped)}
