@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from omni.tokenizers.text import TextTokenizer
 
-SHORT, LONG = 8, 24                                                     # text tokens
+SHORT, LONG = 8, 24                                                     # text tokens, of what is written
+LEAST = 3                                                               # and of what is read: fewer are no sentence
 CLOSING = "\"'”’»)]」』"
 END = re.compile(rf"[.?!…:;。？！][{re.escape(CLOSING)}]*$")
 BETWEEN = re.compile(rf"(?<=[.?!…:;{re.escape(CLOSING)}])(?=\s)|(?<=[。？！])(?![{re.escape(CLOSING)}])")
@@ -48,7 +49,7 @@ class Sentences:
         """A whole text in sentences, each in the codes that it has by itself."""
         found = [""]
         for piece in BETWEEN.split(self.tokenizer.decode(codes)):
-            whole = _ends(found[-1].rstrip()) and len(self.tokenizer.encode(found[-1])) >= SHORT
+            whole = _ends(found[-1].rstrip()) and len(self.tokenizer.encode(found[-1])) >= LEAST
             if whole and _has_letters(found[-1]) and _has_letters(piece):
                 found.append(piece)
             else:
