@@ -81,6 +81,16 @@ def asked(at: Sequence[int] | None, limits: tuple[int, int], image: bool) -> lis
     return [text, Want("audio", voice="anna", limit=limits[1]), *([Want("image", limit=4)] if image else [])]
 
 
+def assert_past(stream: Stream, laid: Laid) -> None:
+    """The stream has heard the conversation up to the end of its last turn, and predicts what comes after just that."""
+    assert (stream._ids[0, : len(stream)].numpy() == laid.ids[:-2]).all()
+    afresh = Stream(stream.model)
+    afresh.feed(laid.ids[None, : laid.prefix])
+    afresh.state()
+    afresh.feed(laid.ids[None, laid.prefix : -2])
+    torch.testing.assert_close(stream.state(), afresh.state(), rtol=1e-4, atol=1e-4)
+
+
 def generator(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
@@ -99,12 +109,7 @@ def test_the_past_is_that_of_one_writing_and_one_saying(
     assert len(segments[0].codes) <= limits[0] and 1 <= len(segments[1].codes) <= limits[1]
     laid = Laid.of([*ASKED, *segments], vocab)
     assert laid.segments(vocab) == [*ASKED, *segments]
-    assert (stream._ids[0, : len(stream)].numpy() == laid.ids[:-2]).all()
-    afresh = Stream(model)
-    afresh.feed(laid.ids[None, : laid.prefix])
-    afresh.state()
-    afresh.feed(laid.ids[None, laid.prefix : -2])
-    torch.testing.assert_close(stream.state(), afresh.state(), rtol=1e-4, atol=1e-4)
+    assert_past(stream, laid)
 
 
 CHANCES = np.random.default_rng(0).dirichlet(np.ones(10), (5, LETTERS_A_FRAME))
@@ -125,12 +130,7 @@ def test_a_text_that_is_read_aloud_by_sentences_leaves_the_past_of_one_reading(
     segments = answer(stream, vocab, wants, Sampler(), generator(seed), heard[-1])
     assert 1 <= len(segments[0].codes) <= limit
     laid = Laid.of([*heard, *segments], vocab)
-    assert (stream._ids[0, : len(stream)].numpy() == laid.ids[:-2]).all()
-    afresh = Stream(model)
-    afresh.feed(laid.ids[None, : laid.prefix])
-    afresh.state()
-    afresh.feed(laid.ids[None, laid.prefix : -2])
-    torch.testing.assert_close(stream.state(), afresh.state(), rtol=1e-4, atol=1e-4)
+    assert_past(stream, laid)
 
 
 def test_each_sentence_is_read_as_if_it_were_alone() -> None:
