@@ -86,8 +86,8 @@ class Segment:
         if self.modality == "video":
             times = np.array([[vocab.control(f"<t{frame}>")] for frame in range(len(self.codes))])
             frames = vocab["image"].ids(self.codes.astype(np.int64))    # [frames, picture_tokens]
-            return _first_channel(np.concatenate((times, frames), axis=1).reshape(-1), vocab)
-        return _first_channel(vocab[self.modality].ids(self.codes.astype(np.int64)), vocab)
+            return first_channel(np.concatenate((times, frames), axis=1).reshape(-1), vocab)
+        return first_channel(vocab[self.modality].ids(self.codes.astype(np.int64)), vocab)
 
     def laid(self, vocab: Vocabulary, before: "Segment | None" = None) -> np.ndarray:
         """All of its ids, tags, closing token and letters included: [steps, channels]. Raises ValueError as `payload`
@@ -216,7 +216,7 @@ def _blank(steps: int, vocab: Vocabulary) -> np.ndarray:
     return np.full((steps, vocab.channels), vocab.control("<pad>"), np.int64)
 
 
-def _first_channel(ids: np.ndarray, vocab: Vocabulary) -> np.ndarray:
+def first_channel(ids: np.ndarray, vocab: Vocabulary) -> np.ndarray:
     """Ids [steps] on the first channel, `<pad>` on the others: [steps, channels]."""
     steps = _blank(len(ids), vocab)
     steps[:, 0] = ids

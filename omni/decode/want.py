@@ -16,7 +16,7 @@ from omni.decode.spoken import Spoken
 from omni.decode.stream import Stream
 from omni.errors import InputError
 from omni.model.transformer import OmniTransformer
-from omni.sequence import Segment
+from omni.sequence import Segment, first_channel
 from omni.vocab import Vocabulary
 
 LEAST = 16                                                              # text tokens or audio frames that must fit
@@ -32,7 +32,8 @@ class Want:
 
     sampler: how it is drawn, where not as the rest of the answer; verbatim: a text is what is heard, written down and
     not answered: letter by letter, as models whose speech is spelt are taught it (omni.spelling), otherwise as any
-    text; ear: what it is then held to, as speech is to the text that it says (omni.decode.spoken)
+    text; ear: what it is then held to, as speech is to the text that it says (omni.decode.spoken); sentences: by
+    which it is said, if it is a text whose speech is wanted next, or speech of a text that was heard
     """
 
     modality: str
@@ -79,10 +80,7 @@ class Want:
         letters = 2 * self.limit
         if room is not None:
             letters = max(0, min(letters, (room - self.least(vocab)) // 2))
-        header = self._empty.header(vocab, before, letters)
-        steps = np.full((len(header), vocab.channels), vocab.control("<pad>"), np.int64)
-        steps[:, 0] = header
-        return steps
+        return first_channel(np.array(self._empty.header(vocab, before, letters)), vocab)
 
     def closing(self, vocab: Vocabulary) -> np.ndarray:
         """Its closing token: [1, channels]."""
@@ -138,6 +136,4 @@ def stacked(steps: Iterable[np.ndarray], vocab: Vocabulary) -> np.ndarray:
 
 def controls(vocab: Vocabulary, *names: str) -> np.ndarray:
     """Control tokens: [names, channels]."""
-    steps = np.full((len(names), vocab.channels), vocab.control("<pad>"), np.int64)
-    steps[:, 0] = [vocab.control(name) for name in names]
-    return steps
+    return first_channel(np.array([vocab.control(name) for name in names]), vocab)

@@ -1,6 +1,7 @@
 """What is left of an answer that was cut short: its sound as far as it was heard, and the words that it had come to."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -26,7 +27,7 @@ def begun(turn: Sequence[Segment], frames: int, whole: float, tokenizer: TextTok
     kept = []
     for segment in turn if frames else ():
         if segment.modality == "audio":
-            segment = _first(segment, frames)
+            segment = replace(segment, codes=segment.codes[:frames])
         elif segment.modality == "text":
             text = _words(_text(segment, tokenizer), frames / whole)
             segment = Segment("text", np.array(tokenizer.encode(text), np.int64), segment.role, segment.language)
@@ -49,7 +50,8 @@ class Cuts:
 
         written: codes of text that were there to be said, if not all
         """
-        said, frames = [_first(one, written) if one.modality == "text" else one for one in turn], frames_of(turn)
+        said = [replace(one, codes=one.codes[:written]) if one.modality == "text" else one for one in turn]
+        frames = frames_of(turn)
         whole = max(frames, least_seconds(said, self._tokenizer) * self._rate)
         turn[:] = begun(said, frames, whole, self._tokenizer)
         self._latest = turn, said, whole
@@ -71,11 +73,6 @@ class Cuts:
     def _tokenizer(self) -> TextTokenizer:
         assert self._given is not None
         return self._given
-
-
-def _first(segment: Segment, codes: int | None) -> Segment:
-    """Its first codes."""
-    return Segment(segment.modality, segment.codes[:codes], segment.role, segment.language, segment.voice)
 
 
 def _words(text: str, share: float) -> str:
