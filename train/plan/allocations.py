@@ -28,17 +28,19 @@ class Moment:
 
 
 def freed_here() -> None:
-    """Make collectives return a moment late, when gloo's threads have let go of what they sent, so that this thread is
-    the one to free it."""
+    """Make collectives wait for their result, and a moment more with it in hand, in which gloo's threads let go of what
+    they sent, copies of it included: so this thread is the last to hold it, and the one to free it."""
     for name in ("all_reduce", "reduce", "broadcast", "all_gather_into_tensor", "reduce_scatter_tensor"):
         setattr(torch.distributed, name, _late(getattr(torch.distributed, name)))
 
 
 def _late(collective: Callable[..., Any]) -> Callable[..., Any]:
-    def called(*args: Any, **words: Any) -> Any:
-        result = collective(*args, **words)
-        time.sleep(0.002)
-        return result
+    def called(*args: Any, async_op: bool = False, **words: Any) -> Any:
+        work = collective(*args, async_op=True, **words)
+        if work is not None:                                            # else this process is not of the group
+            work.wait()
+            time.sleep(0.01)
+        return work if async_op else None
 
     return called
 

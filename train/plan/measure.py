@@ -103,13 +103,12 @@ def _parts(trainer: "Trainer", record: Allocations) -> Parts:
     """Of the last step: between steps, between its micro-batches, and in the last of them."""
     zero, engine, bucket = trainer.recipe.zero, trainer.engine, _bucket(trainer)
     begins = [at for at, moment in enumerate(record.moments) if moment.name == "begin"]
-    rest = min(record.moments[at].held for at in begins[1:])            # a used bucket may be there still, in stage 3
+    rest = record.moments[begins[-2]].held
     last = record.moments[begins[-2] + 1 : begins[-1]]                  # three marks a micro-batch
     before, forward, backward = last[-4], last[-3], last[-2]
     between = before.held - rest - (bucket if zero == 1 else 0)         # stage 1 keeps its bucket for the step
     lasting = bucket if zero in (1, 3) else 0
-    begun = rest if zero == 3 else before.held                          # stage 3 drops a used bucket now or later
-    fullest = max(forward.peak - begun, backward.peak - begun - (bucket - lasting))
+    fullest = max(forward.peak, backward.peak - (bucket - lasting)) - before.held
     parameters = list(engine.module.parameters())
     kept = bytes_of_tensors([engine.optimizer.grad_partitions_flat_buffer]) if zero == 3 else between
     return Parts(
