@@ -6,8 +6,10 @@ import importlib
 import keyword
 import os
 import re
+import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from omni import __version__
 from omni.errors import InputError
@@ -54,7 +56,7 @@ MENDS = {                                                               # of wha
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb. Returns the exit code: 0, 2 for bad input, 130 after Ctrl-C."""
+    """Run one verb. Returns the exit code: 0, 2 for bad input, 130 after Ctrl-C; SIGTERM exits with 143."""
     words = list(sys.argv[1:] if argv is None else argv)
     formatter = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(prog="omni", description=_overview(), formatter_class=formatter)
@@ -67,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     module = importlib.import_module(f"omni.commands.{name}")
     verb_parser = argparse.ArgumentParser(prog=" ".join(("omni", *words[:at])), formatter_class=formatter)
     module.configure(verb_parser)
-    with made(argv=["omni", *_public(words)]):
+    with made(argv=["omni", *_public(words)]), _tidy_at_sigterm():
         return _run(module.run, verb_parser.parse_args(words[at:]))
 
 
@@ -75,6 +77,16 @@ def _public(words: Sequence[str]) -> list[str]:
     """What was typed, without keys: figures are shown to others."""
     shown = [re.sub(r"^--key=.*", "--key=KEY", word, flags=re.DOTALL) for word in words]
     return ["KEY" if before == "--key" else word for before, word in zip(["", *shown], shown, strict=False)]
+
+
+@contextmanager
+def _tidy_at_sigterm() -> Iterator[None]:
+    """SIGTERM ends a verb as Ctrl-C does: what it has opened is closed, and processes that it has started are ended."""
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _run(run: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> int:

@@ -171,6 +171,10 @@ def omni(*words: str) -> None:
         code = process.wait()
     except KeyboardInterrupt:
         code = 130 if process.wait() == 130 else -signal.SIGINT
+    except SystemExit:                                                  # SIGTERM, which comes to this process alone
+        process.terminate()
+        process.wait()
+        raise
     if code == -signal.SIGINT:
         raise KeyboardInterrupt
     if code:

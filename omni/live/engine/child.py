@@ -40,7 +40,10 @@ class Child:
         with theirs:
             try:
                 command = self.command(theirs.fileno())
-                self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
+                self._process = subprocess.Popen(
+                    command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL,
+                    start_new_session=True,                             # Ctrl-C is for the door, which then ends it
+                )  # fmt: skip
             except OSError as error:
                 ours.close()
                 raise InputError(f"a model's process cannot be started ({error.strerror})") from None

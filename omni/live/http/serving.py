@@ -1,5 +1,6 @@
 """Running the application with uvicorn."""
 
+import asyncio
 import logging
 import socket
 import ssl
@@ -35,12 +36,26 @@ def serve(
         """Has the pool run as long as it does itself."""
 
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            await pool.start()
+            if not await self.models():
+                return
             await super().startup(sockets)
             if self.started:
                 name = pool.facts.name if pool.facts else ""
                 print(f"omni: serving {name} at {at}/v1; the page is {at}/", flush=True)
                 print(f"omni: {_room(pool)}", flush=True)
+
+        async def models(self) -> bool:
+            """Start them; False where a signal wants an end before they listen."""
+            starting = asyncio.ensure_future(pool.start())
+            while not starting.done() and not self.should_exit:
+                await asyncio.wait([starting], timeout=0.1)
+            if starting.done():
+                await starting
+                return True
+            starting.cancel()
+            await asyncio.wait([starting])
+            pool.stop()
+            return False
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             await super().shutdown(sockets)

@@ -99,7 +99,7 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except (InputError, KeyboardInterrupt, BrokenPipeError, ConnectionResetError) as error:
+    except (InputError, BrokenPipeError, ConnectionResetError) as error:
         if isinstance(error, InputError):
             print(f"omni: {error}", file=sys.stderr)
         sys.exit(2)
