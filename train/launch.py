@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
@@ -18,6 +18,7 @@ from omni.errors import InputError
 from omni.files import write_text
 from omni.train.environment import free_port
 from omni.train.recipe import CheckpointRecipe, Recipe, ScheduleRecipe
+from omni.train.state.lock import sole_writer
 
 GRACE = 180.0                                                           # seconds for a rank to finish its step and save
 BAD_INPUT = 2                                                           # exit code of the command line for it
@@ -50,7 +51,8 @@ def launch(
         raise InputError(f"--nproc: must be at least 1, got {nproc}")
     if supervise < 0:
         raise InputError(f"--supervise: must be at least 0, got {supervise}")
-    _check(recipe, run, nproc, mode)
+    with sole_writer(run) if run.exists() else nullcontext():           # which a refusal must not make
+        _check(recipe, run, nproc, mode)
     if nproc == 1 and not supervise:
         return run_rank(recipe, run, mode, say)
     write_text(run / "recipe.yaml", recipe.yaml())
@@ -72,14 +74,17 @@ def launch(
 def run_rank(recipe: Recipe, run: Path, mode: str = "auto", say: bool = True) -> None:
     """Train as the process that the environment says (RANK, WORLD_SIZE, ...): alone, or one of a launcher's.
 
-    The first rank says where the results are, unless `say` is off. Raises KeyboardInterrupt after Ctrl-C.
+    The first rank says where the results are, unless `say` is off. Raises KeyboardInterrupt after Ctrl-C, and
+    InputError where another run writes there.
     """
     from omni.train.tuning.preferences import trainer_of
 
-    trainer = trainer_of(recipe)(recipe, run, changed_recipe=mode == "resume")
-    stopped = trainer.train()
-    step, steps, first = trainer.step, trainer.stages.steps, trainer.rank == 0
-    trainer.close()
+    first = int(os.environ.get("RANK", 0)) == 0
+    with sole_writer(run) if first else nullcontext():                  # its launcher ends the others
+        trainer = trainer_of(recipe)(recipe, run, changed_recipe=mode == "resume")
+        stopped = trainer.train()
+        step, steps = trainer.step, trainer.stages.steps
+        trainer.close()
     if first and stopped is None and say:
         print(f"model: {run / 'model'}\nlosses: {run / 'loss.html'}, {run / 'log.jsonl'}", flush=True)
     elif first:
