@@ -23,6 +23,7 @@ from omni.errors import InputError
 from omni.model.folder import load_model
 from omni.model.transformer import Batch, OmniTransformer
 from omni.progress import progress
+from omni.shipped import named_model
 from omni.tokenizers.text import TextTokenizer
 from omni.vocab import Vocabulary
 
@@ -47,8 +48,9 @@ class OmniLM(TemplateLM):
         batch_size, max_batch_size: lm-eval hands them to every model; a batch here is of BATCH_STEPS steps instead
         """
         super().__init__()
-        model, vocab = load_model(folder, device)
-        self._start(model, vocab, TextTokenizer.load(Path(folder) / "tokenizers" / "text"), seed)
+        home = named_model(folder)
+        model, vocab = load_model(home, device)
+        self._start(model, vocab, TextTokenizer.load(home / "tokenizers" / "text"), seed)
 
     @classmethod
     def of(cls, model: OmniTransformer, vocab: Vocabulary, text: TextTokenizer) -> "OmniLM":

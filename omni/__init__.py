@@ -41,3 +41,8 @@ def __getattr__(name: str) -> Any:
 
         return Pipeline if name == "Pipeline" else Pipeline.load
     raise AttributeError(f"module 'omni' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """The public names, imported or not, so that they are completed."""
+    return sorted({*globals(), *__all__})

@@ -8,7 +8,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from omni import __version__
@@ -66,11 +66,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     name, at = WITHIN.get(tuple(words[:2])), 2
     if name is None:
         name, at = (f"{args.verb}_" if keyword.iskeyword(args.verb) else args.verb), 1  # `import` cannot name a module
-    module = importlib.import_module(f"omni.commands.{name}")
     verb_parser = argparse.ArgumentParser(prog=" ".join(("omni", *words[:at])), formatter_class=formatter)
-    module.configure(verb_parser)
     with made(argv=["omni", *_public(words)]), _tidy_at_sigterm():
-        return _run(module.run, verb_parser.parse_args(words[at:]))
+        return _run(f"omni.commands.{name}", verb_parser, words[at:])
 
 
 def _public(words: Sequence[str]) -> list[str]:
@@ -89,9 +87,12 @@ def _tidy_at_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _run(run: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> int:
+def _run(verb: str, parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
+    """Import a verb's module and run it with its words."""
     try:
-        run(args)
+        module = importlib.import_module(verb)
+        module.configure(parser)
+        module.run(parser.parse_args(words))
         return 0
     except InputError as error:
         print(f"omni: {error}", file=sys.stderr)

@@ -1,7 +1,10 @@
 """Files that are either whole or not there: atomic writes and checksums."""
 
+import errno
 import hashlib
 import json
+import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -19,16 +22,35 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     The block may create a file or a folder there; an existing `path` is replaced.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    with _named(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        try:
+            target = scratch / path.name
+            yield target
+            if path.is_dir():                                           # replace cannot replace a full folder
+                path.rename(scratch / "replaced")
+            target.replace(path)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Have what the system refuses of a scratch file name `path`; safetensors hides the number of it in a text."""
     try:
-        target = scratch / path.name
-        yield target
-        if path.is_dir():                                               # replace cannot replace a full folder
-            path.rename(scratch / "replaced")
-        target.replace(path)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        yield
+    except OSError as error:
+        scratch = f"{path.parent / f'.{path.name}.'}"
+        full = error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        if full or (isinstance(error.filename, str) and error.filename.startswith(scratch)):
+            error.filename, error.filename2 = str(path), None
+        raise
+    except Exception as error:
+        found = re.search(r"\(os error (\d+)\)", str(error)) if type(error).__name__ == "SafetensorError" else None
+        if found is None:
+            raise
+        raise OSError(int(found[1]), os.strerror(int(found[1])), str(path)) from error
 
 
 def write_text(path: Path | str, text: str) -> None:

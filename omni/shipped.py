@@ -5,6 +5,7 @@ from pathlib import Path
 from omni.errors import InputError
 
 NAME = "omni-tiny"
+MARK = "checksums.json"                                                 # which every model's folder has
 TRAINED = (                                                             # hours on the clock and cores, None for a GPU
     ("training of the model", 17 / 60, None),
     ("its last 700 steps", 43 / 60, 2),
@@ -15,8 +16,12 @@ FOLDER = Path(__file__).parent / "checkpoints" / NAME
 
 
 def named_model(name: str | Path) -> Path:
-    """The folder of `omni-tiny`, or any other by its path."""
-    return shipped_model() if str(name) == NAME else Path(name)
+    """The folder of `omni-tiny`, or any other by its path; of a run, that of its model."""
+    if str(name) == NAME:
+        return shipped_model()
+    folder = Path(name)
+    of_run = folder / "model"
+    return of_run if not (folder / MARK).is_file() and (of_run / MARK).is_file() else folder
 
 
 def title(folder: Path) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import omni
 from omni import __version__
 from omni.cli import VERBS, main
 
@@ -23,12 +24,12 @@ sys.exit(code)
 """
 
 
-def omni(*words: str) -> subprocess.CompletedProcess[str]:
+def run(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", PROBE, *words], capture_output=True, text=True, check=False)
 
 
 def test_help_lists_every_verb_and_loads_nothing_heavy() -> None:
-    done = omni("--help")
+    done = run("--help")
     assert done.returncode == 0, done.stderr
     assert all(verb in done.stdout and what in done.stdout for verb, what in VERBS.items())
     assert done.stdout.splitlines()[-1] == "loaded:"
@@ -36,14 +37,14 @@ def test_help_lists_every_verb_and_loads_nothing_heavy() -> None:
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_help_of_a_verb_shows_an_example_and_loads_nothing_heavy(verb: str) -> None:
-    done = omni(verb, "--help")
+    done = run(verb, "--help")
     assert done.returncode == 0, done.stderr
     assert f"omni {verb}" in done.stdout.split("example", 1)[-1], "the epilog shows an example"
     assert done.stdout.splitlines()[-1] == "loaded:"
 
 
 def test_version() -> None:
-    assert omni("--version").stdout.startswith(f"omni {__version__}")
+    assert run("--version").stdout.startswith(f"omni {__version__}")
 
 
 WRONG = [(), ("sing",), ("data", "sing"), ("quickstart", "--minutes", "nan"), ("plan", "--x")]
@@ -51,7 +52,7 @@ WRONG = [(), ("sing",), ("data", "sing"), ("quickstart", "--minutes", "nan"), ("
 
 @pytest.mark.parametrize("words", WRONG)
 def test_wrong_words_are_refused_in_one_line(words: tuple[str, ...]) -> None:
-    done = omni(*words)
+    done = run(*words)
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith("omni")
     assert "Traceback" not in done.stderr
@@ -65,6 +66,21 @@ def test_a_file_in_the_way_is_one_line(tmp_path: Path, capsys: pytest.CaptureFix
     error = capsys.readouterr().err
     assert error.startswith(f"omni: {tmp_path / 'file'}: ") and error.count("\n") == 1
     assert "in the way; name another" in error
+
+
+def test_ctrl_c_while_a_verb_is_loaded_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("omni.commands.plan.configure", interrupted)
+    assert main(["plan", "7b"]) == 130
+    assert capsys.readouterr().err == "omni: interrupted; run the same command again to go on\n"
+
+
+def test_the_public_names_are_completed() -> None:
+    assert {*omni.__all__} <= {*dir(omni)}
 
 
 def test_what_torch_says_of_enums_of_others_is_not_printed_and_the_rest_is() -> None:

@@ -27,7 +27,7 @@ def read(path: Path) -> dict[str, Any]:
     import yaml
 
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml.load(path.read_text(encoding="utf-8"), _once(path.name))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         where = getattr(error, "problem_mark", None)
         line = f" in line {where.line + 1}" if where is not None else ""
@@ -35,6 +35,22 @@ def read(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise InputError(f"{path.name}: not a mapping of keys to values; see docs/training.md for an example")
     return values
+
+
+def _once(origin: str) -> Any:
+    """YAML's safe loader, which by itself takes the last of a key that is there twice."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+            names = [key.value for key, _ in node.value if key.tag == "tag:yaml.org,2002:str"]
+            for key, _ in node.value:
+                if names.count(key.value) > 1:
+                    line = key.start_mark.line + 1
+                    raise InputError(f"{origin}: {key.value}: is there twice, in line {line} too; keep one")
+            return super().construct_mapping(node, deep)
+
+    return Loader
 
 
 def put(values: dict[str, Any], keys: list[str], value: Any) -> None:

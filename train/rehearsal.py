@@ -7,17 +7,23 @@ from dataclasses import Field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
+from omni.errors import InputError
 from omni.tokenizers.bundle import Tokenizers
 from omni.train.data.order import BLOCK, Staged
 from omni.train.recipe import Recipe
+from omni.train.start.given import share_of
 from omni.vocab import Vocabulary
 
 
-def rehearsed(recipe: Recipe) -> str:
-    """The whole recipe, its hash, and what it gives with its data, where they are.
+def rehearsed(recipe: Recipe, world: int = 1) -> str:
+    """The whole recipe, its hash, and what it gives in so many processes with its data, where they are.
 
-    Raises InputError for a shape that cannot be, and where recipe and data do not go together.
+    Raises InputError for a shape that cannot be, for processes that do not divide its rows, and where recipe and data
+    do not go together.
     """
+    if world < 1:
+        raise InputError(f"--nproc: must be at least 1, got {world}")
+    share_of(recipe, 0, world)
     if recipe.beginning is None:
         recipe.model.config(Vocabulary.of(Tokenizers()))                # a shape that cannot be, whatever the data
     lines = [recipe.yaml(), f"recipe: sha256 {fingerprint(recipe)}"]
@@ -62,6 +68,8 @@ def _with_data(recipe: Recipe) -> list[str]:
     ]
     there = zip(data.rows.items(), counts.tolist(), strict=True)
     lines += [f"  {name}: {count:,} of {have:,}, {count / rows:.2%}" for (name, have), count in there]
+    if stages.steps <= recipe.schedule.warmup:
+        lines.append(f"warmup: {recipe.schedule.warmup:,} steps, so that optimizer.lr is never reached")
     return lines + _by_stage(recipe, data.tasks, stages.order)
 
 

@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> None:
     from omni.safety.card.collect import collect, has_interval
     from omni.safety.card.render import write_card
 
-    folder = _model(named_model(args.model))
+    folder = named_model(args.model)
     card = collect(folder, title(folder), args.runs or _runs(), args.figures, args.third_party, args.out)
     written = write_card(card, folder, args.out)
     for problem in card.problems:
@@ -53,12 +53,6 @@ def run(args: argparse.Namespace) -> None:
             report.add(name, measure.value, measure.unit, **ends, n=measure.n)
         report.add("problems", len(card.problems), "problems")
         print(report.json())
-
-
-def _model(folder: Path) -> Path:
-    """A model's folder, or that of a run's model."""
-    whole = folder / "model"
-    return whole if not (folder / "checksums.json").is_file() and (whole / "checksums.json").is_file() else folder
 
 
 def _runs() -> list[Path]:

@@ -132,8 +132,10 @@ def _show(args: argparse.Namespace) -> None:
     manifest = Manifest.load(args.data)
     tokenizer = TextTokenizer.load(args.tokenizer) if args.tokenizer else None
     print(describe(manifest, tokenizer))
-    sheet = contact_sheet(manifest, args.data / "contact-sheet.png")
-    print(f"contact sheet: {sheet}")
+    try:
+        print(f"contact sheet: {contact_sheet(manifest, args.data / 'contact-sheet.png')}")
+    except OSError as error:                                            # of data that one may only read
+        print(f"contact sheet: none, since it cannot be written ({error.strerror})")
     if args.json:
         print(report(manifest, tokenizer).json())
 
@@ -157,12 +159,15 @@ def _tokenize(args: argparse.Namespace) -> None:
 
 
 def _import(args: argparse.Namespace) -> None:
+    from omni.model.shape import check_there
     from omni.shipped import named_model
     from omni.tokenizers.bundle import Tokenizers
     from omni.train.data.engines import open_engine
     from omni.train.data.sources.imports import import_sources
 
     model = None if args.model is None else named_model(args.model)
+    if model is not None:
+        check_there(model)
     tokenizers = Tokenizers.load(model / "tokenizers" if model else args.tokenizers)
     with open_engine(args.engine, args.workers) as hands:
         done = import_sources(args.source, args.out, tokenizers, args.task, args.skip_bad, model, hands)

@@ -58,7 +58,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Run the suite and say where its results are."""
+    """Run the suite and say where its results are. Raises InputError where not one sample could be scored."""
     from omni.eval.suite.gaps import add_gaps
     from omni.eval.suite.outcome import report
     from omni.eval.suite.page import write_page
@@ -95,6 +95,8 @@ def run(args: argparse.Namespace) -> None:
     print(f"page: {out / 'report.html'}\nfigures: {out / 'suite.json'}\nlogs: {out / 'logs'}")
     if args.json:
         print(figures.json())
+    if any(one.given for one in outcomes) and not any(one.scored for one in outcomes):
+        raise InputError(f"not one sample of {args.suite} was scored; the notes above say why")
 
 
 def _earlier(out: Path, suite: str, key: dict[str, Any], now: "Container[str]") -> "list[Outcome]":

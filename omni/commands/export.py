@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from omni.shipped import NAME, named_model
+
 EPILOG = """examples:
   omni export runs/tiny/model --out exported
   python -c "import transformers; transformers.AutoModelForCausalLM.from_pretrained('exported')"
@@ -14,7 +16,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """The model and where it goes."""
     parser.description = "Write a model as a Llama, Qwen2 or Qwen3 checkpoint of transformers, with equal logits."
     parser.epilog = EPILOG
-    parser.add_argument("model", type=Path, metavar="MODEL", help="model folder, as `omni train` writes it")
+    parser.add_argument("model", type=named_model, metavar="MODEL", help=f"{NAME}, a model folder, or a run")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="checkpoint folder to write")
     parser.add_argument("--packed", action="store_true",
                         help="of a model with weight_bits 1: write it for omni, eight weights a byte")  # fmt: skip

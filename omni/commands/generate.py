@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from omni.commands import asking
 from omni.commands.card_sign import KEYS
 from omni.errors import InputError
-from omni.shipped import FOLDER, title
+from omni.shipped import FOLDER, NAME, title
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -82,7 +82,10 @@ def run(args: argparse.Namespace) -> None:
     several |= {"aggregate": args.aggregate, "beams": args.beams}
     several |= {"penalty": args.penalty, "others": [other.text for other in others]} if args.beams else {}
     sampling = {**asdict(asking.sampler(args)), "seed": args.seed, **several}
-    paths = answer.save(args.out, asked=asked, want=want, language=args.language, voice=args.voice, sampling=sampling)
+    limits = {"max_seconds": args.max_seconds, "max_tokens": args.max_tokens}
+    model = NAME if args.model in (None, FOLDER) else str(args.model)
+    notes = {"model": model, "asked": asked, "want": want, "language": args.language}
+    paths = answer.save(args.out, **notes, voice=args.voice, **limits, sampling=sampling)
     if args.sign is not None:
         _sign(paths, args)
     for one in (answer, *others):

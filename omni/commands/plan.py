@@ -1,6 +1,7 @@
 """`omni plan`: what a model costs before it is trained."""
 
 import argparse
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,8 +46,7 @@ def run(args: argparse.Namespace) -> None:
     from omni.vocab import Vocabulary
 
     _check(args)
-    name = args.model.removeprefix("omni-")
-    recipe, context = _recipe(name)
+    recipe, context = _recipe(args.model.removeprefix("omni-"))
     vocab = Vocabulary.load(args.vocabulary) if args.vocabulary else _usual_vocabulary()
     config = recipe.model.config(vocab)
     if recipe.beginning is not None:
@@ -62,23 +62,32 @@ def run(args: argparse.Namespace) -> None:
 
         looking = 4 * HELD * sum(config.parameters().values()) / 2**30
         report.add("memory_curvature", looking, "GiB more in a look, on each accelerator")
-    print(f"{args.model}: {len(vocab):,} ids, {context:,} steps of context")
-    for key, figure in report.figures.items():
-        value = figure.value or 0
-        print(f"  {key:<26} " + (f"{value:>16,.0f}" if not figure.unit else f"{value:>16.4g} {figure.unit}"))
+    lines = [f"{args.model}: {len(vocab):,} ids, {context:,} steps of context", *_rows(report)]
     if args.gpus:
-        from omni.train.plan import figures
-        from omni.train.plan.hardware import hardware
-        from omni.train.plan.throughput import plan_run
-
-        planned = plan_run(config, recipe, hardware(args.gpu or "h100"), args.gpus)
-        tokens, whence = args.tokens, ""
-        if tokens is None and not _is_preset(name):
-            tokens, whence = figures.tokens_of(recipe)
-        print("\n".join(figures.describe(planned, tokens, args.price, whence)))
-        figures.fill(report, planned, tokens, args.price)
+        lines += _planned(args, config, recipe, report)
+    print("\n".join(lines))                                            # once nothing can be refused any more
     if args.json:
         print(report.json())
+
+
+def _rows(report: "Report") -> Iterator[str]:
+    for key, figure in report.figures.items():
+        value = figure.value or 0
+        yield f"  {key:<26} " + (f"{value:>16,.0f}" if not figure.unit else f"{value:>16.4g} {figure.unit}")
+
+
+def _planned(args: argparse.Namespace, config: "ModelConfig", recipe: "Recipe", report: "Report") -> list[str]:
+    """The run on --gpus: in lines, and as figures of the report."""
+    from omni.train.plan import figures
+    from omni.train.plan.hardware import hardware
+    from omni.train.plan.throughput import plan_run
+
+    planned = plan_run(config, recipe, hardware(args.gpu or "h100"), args.gpus)
+    tokens, whence = args.tokens, ""
+    if tokens is None and not _is_preset(args.model.removeprefix("omni-")):
+        tokens, whence = figures.tokens_of(recipe)
+    figures.fill(report, planned, tokens, args.price)
+    return figures.describe(planned, tokens, args.price, whence)
 
 
 def _check(args: argparse.Namespace) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from omni.errors import InputError
+from omni.shipped import FOLDER, NAME, named_model
 
 if TYPE_CHECKING:
     from omni.live.engine.pool import Body
@@ -26,7 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Flags of the verb."""
     parser.description = "Serve a model: /v1/realtime (WebSocket), /v1/chat/completions and their like, and a page."
     parser.epilog = EPILOG
-    parser.add_argument("model", nargs="?", help="model folder (default: the model that comes with omni)")
+    parser.add_argument("model", nargs="?", help=f"model folder (default: {NAME}, of omni itself)")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: %(default)s)")
     parser.add_argument("--port", type=int, default=8700, help="port, 0 for a free one (default: %(default)s)")
     parser.add_argument("--key", action="append", default=[], help="bearer key that lets a client in; may be repeated")
@@ -70,10 +71,10 @@ def run(args: argparse.Namespace) -> None:
     from omni.live.engine.pool import Pool, Process
     from omni.live.http.door import Door
     from omni.model.shape import load_shape
-    from omni.shipped import shipped_model
 
-    _, vocab = load_shape(args.model or shipped_model())                # says what is wrong before anything is started
-
+    folder = named_model(args.model or NAME)
+    _, vocab = load_shape(folder)                                       # says what is wrong before anything is started
+    args.model = None if folder == FOLDER else str(folder)              # by which clients know it
     door = Door(keys, tuple(args.origin), args.per_key, args.seconds, args.idle)
     guards = _guards(args.guard, vocab.voices)
     with _bodies(args) as bodies:

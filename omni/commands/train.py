@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> None:
     if args.dry_run:
         from omni.train.rehearsal import rehearsed
 
-        print(rehearsed(recipe))
+        print(rehearsed(recipe, args.nproc))
         return
     from omni.train.launch import launch, run_rank
 

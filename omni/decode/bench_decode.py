@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from omni.shipped import named_model
+
 if TYPE_CHECKING:
     import torch
 
@@ -29,7 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """How long and on how many threads."""
     parser.description = "Single-token decoding: ours against transformers.generate with its static cache, greedily."
     parser.epilog = EPILOG
-    parser.add_argument("--model", metavar="DIR", help="a trained model to measure instead")
+    parser.add_argument("--model", type=named_model, metavar="DIR", help="a trained model to measure instead")
     parser.add_argument("--tokens", type=int, default=64, help="tokens generated in one turn (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=15, help="turns of each way (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=1, help="threads (default: %(default)s)")

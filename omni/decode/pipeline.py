@@ -219,11 +219,13 @@ class Pipeline:
     def score(
         self, parts: Sequence[Part], answers: Sequence[Part], language: str | None = None, voice: str | None = None
     ) -> NDArray[np.float64]:
-        """Log-likelihood, in nats, of each of several answers to the same parts: [answers]."""
+        """Log-likelihood, in nats, of each of several answers to the same parts: [answers].
+
+        Raises InputError for what cannot be read.
+        """
         heard = self.segments(parts)
         streams = []
-        for part in answers:
-            plain = part.segment(self.tokenizers, self.vocab)
+        for plain in coded_parts(answers, self.tokenizers, self.vocab):
             want = self._want(plain.modality, language, voice, limit=0)
             segment = Segment(plain.modality, plain.codes, "assistant", want.language, want.voice)
             streams.append(Laid.of([*heard, segment], self.vocab))

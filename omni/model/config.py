@@ -79,6 +79,11 @@ class ModelConfig:
                 "model.activation_bits: 1 is for one-bit weights with the norms around them; set model.weight_bits: 1"
                 " and model.inner_norms: true, too"
             )
+        if self.head_size is None and self.d_model % 2:                 # no other n_heads would mend it
+            raise InputError(
+                f"model.d_model: {self.d_model} is odd, which no n_heads divides into heads of an even size (RoPE);"
+                f" use a multiple of {2 * self.n_heads}, twice n_heads"
+            )
         if self.head_size is None and self.d_model % self.n_heads:
             divisors = [n for n in range(1, 129) if self.d_model % n == 0 and (self.d_model // n) % 2 == 0]
             raise InputError(

@@ -20,6 +20,8 @@ def load_shape(folder: Path | str) -> tuple[ModelConfig, Vocabulary]:
 
 
 def check_there(folder: Path) -> None:
-    """Raise InputError where there is no such folder."""
+    """Raise InputError where there is no such folder, or none of a model."""
     if not folder.is_dir():
         raise InputError(f"{folder}: no such model folder; train one with `omni train` or `omni quickstart`")
+    if not any((folder / name).exists() for name in ("config.json", "checksums.json")):
+        raise InputError(f"{folder}: holds no model; name a folder with a config.json, such as RUN/model")

@@ -120,6 +120,8 @@ def test_a_batch_answers_like_one_by_one_and_likelihoods_choose(models: Model) -
     ]
     scores = model.score(asked[0], [omni.Text("owl"), omni.Text("an owl and a bell")], language="en")
     assert scores.shape == (2,) and scores[0] > scores[1]               # at random weights, shorter is likelier
+    with pytest.raises(InputError, match="give a list of parts"):
+        model.score(asked[0], ["owl", "an owl and a bell"])  # type: ignore[list-item]
 
 
 def write_bad(files: Path) -> None:
@@ -181,6 +183,26 @@ def test_a_place_that_cannot_be_written_to_is_one_line(
         error = capfd.readouterr().err
         assert error.startswith(f"omni: {files}") and error.endswith("a file is in the way; name another folder\n")
         assert error.count("\n") == 1
+
+
+def test_a_folder_holds_the_parts_of_its_last_answer(models: Model, tmp_path: Path) -> None:
+    asked = ["generate", "--text", "x", "--max-tokens", "3", "--max-seconds", "0.1", "--model", str(models("flat"))]
+    for want, kept in (("text,audio", {"answer.txt", "answer.wav"}), ("image", {"answer.png"})):
+        assert main([*asked, "--want", want, "--out", str(tmp_path)]) == 0
+        assert {path.name for path in tmp_path.iterdir()} == {"answer.json", *kept}
+    told = json.loads((tmp_path / "answer.json").read_text("utf-8"))
+    assert (told["model"], told["max_tokens"], told["max_seconds"]) == (str(models("flat")), 3, 0.1)
+
+
+def test_a_run_stands_for_its_model_and_what_is_none_is_told(
+    models: Model, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(models("flat"), tmp_path / "run" / "model")
+    asked = ["generate", "--text", "x", "--max-tokens", "3", "--out", str(tmp_path / "out"), "--model"]
+    assert main([*asked, str(tmp_path / "run")]) == 0
+    assert main([*asked, str(tmp_path)]) == main(["serve", str(tmp_path)]) == 2
+    told = f"omni: {tmp_path}: holds no model; name a folder with a config.json, such as RUN/model\n"
+    assert capsys.readouterr().err == 2 * told
 
 
 def test_a_flag_that_is_no_unicode_is_kept_as_json_writes_it(models: Model, tmp_path: Path) -> None:

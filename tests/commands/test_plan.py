@@ -62,8 +62,8 @@ def test_what_cannot_be_planned_is_one_line(
     flags: list[str], line: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["plan", *flags]) == 2
-    error = capsys.readouterr().err
-    assert line in error and error.count("\n") == 1
+    out, error = capsys.readouterr()
+    assert line in error and error.count("\n") == 1 and not out
 
 
 def test_a_run_is_planned_with_its_cost(capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import fuzz
 import httpx
 import pytest
+import torch
 from fuzzing.client import children
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
@@ -249,3 +250,10 @@ def test_bad_flags_end_with_one_line_and_code_2(
     assert main(["serve", *flags]) == 2
     told = capsys.readouterr().err
     assert words in told and told.count("\n") == 1
+
+
+def test_a_device_that_is_not_there_is_told_with_one_that_is(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["serve", "--port", "0", "--device", "cuda:99"]) == 2
+    mend = "use cpu, or cuda" if torch.cuda.is_available() else "use cpu"
+    told = [line for line in capfd.readouterr().err.splitlines() if line.startswith("omni: --device cuda:99: ")]
+    assert len(told) == 1 and told[0].endswith(f"; {mend}")

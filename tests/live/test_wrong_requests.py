@@ -133,6 +133,23 @@ def test_a_body_of_any_type_is_refused(client: TestClient, path: str, value: Any
     assert answer.status_code == 400
 
 
+@pytest.mark.parametrize("n", [0, 2, 1000, 1.0, True])
+def test_more_answers_than_one_are_refused_with_how_many_there_are(client: TestClient, n: Any) -> None:
+    answer = client.post("/v1/chat/completions", json={"messages": [USER], "max_tokens": 2, "n": n})
+    error = answer.json()["error"]
+    assert answer.status_code == 400 and error["param"] == "n"
+    assert error["message"] == "one answer a request is given; leave n out, or make it 1"
+
+
+@pytest.mark.parametrize("data", ["", "AA==", "?", None, base64.b64encode(b"no sound").decode()])
+def test_a_recording_that_is_none_is_named_by_its_place(client: TestClient, data: str | None) -> None:
+    part = {"type": "input_audio", "input_audio": {"data": data, "format": "wav"}}
+    answer = client.post("/v1/chat/completions", json={"messages": [{"role": "user", "content": [part]}]})
+    error, place = answer.json()["error"], "messages[0].content[0].input_audio.data"
+    assert answer.status_code == 400 and error["param"] == place
+    assert error["message"].startswith(f"{place}: not ") and "\n" not in error["message"]
+
+
 @pytest.mark.parametrize("depth", [300, 900, 960, 990, 100_000])
 def test_what_is_nested_deeply_is_refused(client: TestClient, depth: int) -> None:
     deep = '{"a":' * depth + "1" + "}" * depth

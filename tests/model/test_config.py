@@ -55,6 +55,8 @@ def test_flops_agree_with_a_counted_step(context: int) -> None:
     ("changes", "line"),
     [
         ({"n_heads": 6, "d_model": 256}, "model.n_heads: 6 does not divide d_model=256; use one of 1, 2, 4, 8"),
+        ({"n_heads": 3, "n_kv_heads": 3, "d_model": 7}, "model.d_model: 7 is odd"),
+        ({"n_heads": 3, "n_kv_heads": 3, "d_model": 9}, "(RoPE); use a multiple of 6, twice n_heads"),
         ({"n_kv_heads": 3, "n_heads": 4, "d_model": 32}, "model.n_kv_heads: 3 does not divide n_heads=4"),
         ({"n_layers": 0}, "model.n_layers: must be positive, got 0"),
         ({"rope_theta": 0.0}, "model.rope_theta: must be positive, got 0.0"),

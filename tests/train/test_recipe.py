@@ -92,6 +92,8 @@ def test_what_shared_blocks_do_not_go_with_is_named(recipe_file: Path, key: str,
         ("data: []", "recipe.yaml: data: name at least one folder of token shards"),
         ("- 1", "recipe.yaml: not a mapping of keys to values"),
         ("a: [", "recipe.yaml: not valid YAML in line 1"),
+        ("zero: 1\nzero: 2", "recipe.yaml: zero: is there twice, in line 2 too; keep one"),
+        ("batch: {rows: 4, rows: 8}", "recipe.yaml: rows: is there twice, in line 2 too; keep one"),
         ("{compile: true, zero: 3}", "recipe.yaml: compile: works with zero 0, 1 and 2"),
     ],
 )

@@ -54,6 +54,17 @@ def test_the_rows_of_a_run_are_those_of_its_order(shards: Path) -> None:
     assert list(counts.values())[int(tasks[0])] != "0"
 
 
+def test_what_the_run_would_refuse_or_never_reach_is_told(
+    recipe_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train = ["train", str(recipe_file), "--dry-run"]
+    assert main(train) == 0 and "warmup" not in capsys.readouterr().out.partition("recipe: sha256")[2]
+    assert main([*train, "--schedule.warmup", "6"]) == 0
+    assert "warmup: 6 steps, so that optimizer.lr is never reached" in capsys.readouterr().out
+    for flags in (["--nproc", "0"], ["--nproc", "3", "--parallel.tensor", "2"]):
+        assert main([*train, *flags]) == 2 and capsys.readouterr().err.count("\n") == 1
+
+
 def test_a_run_of_any_length_is_counted_and_its_stages_told(shards: Path) -> None:
     """A billion rows are counted, not drawn one by one."""
     second = {"temperature": float("inf"), "weights": {"copy": 0.25, "say": 0.75}}

@@ -35,9 +35,10 @@ def test_a_process_that_hangs_is_ended_with_its_stacks() -> None:
 
 def test_a_suspended_process_does_not_hang() -> None:
     """Ctrl-Z for longer than the clock allows, then fg. (Whoever wakes first decides, so several try.)"""
-    processes = [begun(3, 0) for _ in range(4)]
-    for process in processes:
-        process.send_signal(signal.SIGTSTP)
+    processes = []
+    for _ in range(4):
+        processes.append(begun(3, 0))
+        processes[-1].send_signal(signal.SIGTSTP)                       # before the next starts, which may take longer
     time.sleep(4)
     assert [process.poll() for process in processes] == 4 * [None]
     for process in processes:

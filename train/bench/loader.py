@@ -6,15 +6,19 @@ holes in files, which take no disk and read as zeros.
 
 import argparse
 import gc
+import hashlib
 import os
 import shutil
 import statistics
+import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from tqdm import tqdm
+
     from omni.figures import Report
     from omni.train.data.loader import Dataset, GlobalBatch
 
@@ -26,6 +30,7 @@ with is that of `omni bench train`, 8.5 million parameters and 8 rows of 512 ste
 MEAN_LENGTH = 105                                                       # of sequences as bench.training makes them up
 BYTES = 34                                                              # of index and packing for a sequence
 CHUNK = 1 << 22                                                         # sequences drawn at a time
+PIECE = 1 << 22                                                         # bytes summed up at a time
 RESUMES, TURNS = 5, 6                                                  # more turns than batches that wait ready
 
 
@@ -66,9 +71,12 @@ def measure(report: "Report", folder: Path, sequences: int, batches: int) -> Non
     """All figures, in a scratch folder."""
     import torch
 
+    from omni.progress import progress
+
     torch.set_num_threads(1)
     shard = simulate(folder / "simulated", sequences)
     began = time.perf_counter()
+    print("packing it, which cannot tell how far it is", file=sys.stderr)
     tokens, rows = _packed(shard)
     report.add("tokens", tokens, "tokens", n=sequences)
     report.add("rows", rows, "rows of 512 steps")
@@ -77,7 +85,7 @@ def measure(report: "Report", folder: Path, sequences: int, batches: int) -> Non
     _, seconds = _first_batch(shard, 0)
     report.add("startup_seconds", seconds, "s")
     resumes = []
-    for number in range(RESUMES):
+    for number in progress(range(RESUMES), "resuming", unit="start"):
         _forget(shard)
         resumes.append(_first_batch(shard, int((number + 0.618) * rows))[1])  # some row of each of the first epochs
     report.add("resume_seconds", statistics.median(resumes), "s", low=min(resumes), high=max(resumes), n=RESUMES)
@@ -93,7 +101,7 @@ def simulate(folder: Path, sequences: int) -> Path:
     """A shard of this many sequences that has an index alone; tokens and losses are zeros that take no disk."""
     import numpy as np
 
-    from omni.files import sha256, write_json
+    from omni.files import write_json
     from omni.progress import progress
     from omni.train.bench.training import made_up
     from omni.train.data.shards import FILES, INDEX, SUMMARY, VERSION, Shard, fingerprint
@@ -115,11 +123,24 @@ def simulate(folder: Path, sequences: int) -> Path:
         np.lib.format.open_memmap(folder / name, mode="w+", dtype=np.dtype(kind), shape=shape)
     for name in FILES[3:]:
         shutil.copy(small.folder / name, folder / name)
-    files = {name: {"bytes": (folder / name).stat().st_size, "sha256": sha256(folder / name)} for name in FILES}
+    sizes = {name: (folder / name).stat().st_size for name in FILES}
+    pieces = sum(-(-size // PIECE) for size in sizes.values())
+    with progress(None, "its checksums", total=pieces, unit="chunk") as bar:
+        files = {name: {"bytes": size, "sha256": _checksum(folder / name, bar)} for name, size in sizes.items()}
     counts = {"sequences": sequences, "steps": steps, "trained": int(index["trained"].sum(dtype=np.int64))}
     summary = {"version": VERSION, "task": small.task, **counts, "files": files, "fingerprint": fingerprint(files)}
     write_json(folder / SUMMARY, summary)
     return folder
+
+
+def _checksum(path: Path, bar: "tqdm[object]") -> str:
+    """As omni.files.sha256, but moving a bar: the holes are read like anything else, 30 GB of them."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(PIECE):
+            digest.update(piece)
+            bar.update()
+    return digest.hexdigest()
 
 
 def _packed(shard: Path) -> tuple[int, int]:
@@ -151,6 +172,7 @@ def _first_batch(shard: Path, cursor: int) -> "tuple[GlobalBatch, float]":
 
 def _batches(report: "Report", shard: Path, count: int) -> list[float]:
     """Seconds of making each of some global batches, in the foreground; what they leave in memory."""
+    from omni.progress import progress
     from omni.train.bench.training import ROWS
     from omni.train.data.loader import Loader, Share
 
@@ -158,7 +180,7 @@ def _batches(report: "Report", shard: Path, count: int) -> list[float]:
     data = _load(shard)
     loader = Loader(data, data.order(1.0, {}, 0), Share(ROWS, ROWS))
     seconds, memory = [], []
-    for number in range(count):
+    for number in progress(range(count), "making batches", unit="batch"):
         began = time.perf_counter()
         loader.batch(number * ROWS)
         seconds.append(time.perf_counter() - began)
@@ -174,6 +196,7 @@ def _training(small: Path, shard: Path, run: Path) -> tuple[list[float], list[fl
 
     It learns from another one of the small shard, since the simulated ones have nothing to learn.
     """
+    from omni.progress import progress
     from omni.train.bench.training import ROWS, STEPS, Ours, bench_recipe
     from omni.train.data.loader import Dataset, Loader, Share
 
@@ -184,7 +207,7 @@ def _training(small: Path, shard: Path, run: Path) -> tuple[list[float], list[fl
     next(batches)                                                       # a start, timed above, and its step, in which
     ours.turn(1)                                                        # the next ones are made
     waits, steps = [], []
-    for _ in range(TURNS):
+    for _ in progress(range(TURNS), "training", unit="step"):
         began = time.perf_counter()
         next(batches)
         waits.append(time.perf_counter() - began)

@@ -114,6 +114,9 @@ def build_shards(
 
 def read_choice(folder: Path) -> Choice:
     """What the shards in a folder were made of. Raises InputError when it holds none."""
+    if not (folder / CHOICE).exists():                                  # which is written last
+        why = "no token shards there, or not all of them"
+        raise InputError(f"{folder}: {why}; run `omni data tokenize --out {folder}`")
     try:
         values = {"directions": [], **read_json(folder / CHOICE)}
         return Choice(**{**values, **{name: tuple(values[name]) for name in LISTS}})

@@ -53,8 +53,8 @@ class Chat:
         check_answerable(body)
         ask, kind = self._ask(body)
         functions, told_of = functions_of(body)
-        if within(body, "n", 1, 1, 128) != 1:
-            raise RefusedRequestError("one answer a request; leave n out", param="n")
+        if (n := body.get("n")) is not None and (type(n) is not int or n != 1):  # True and 1.0 would equal it
+            raise RefusedRequestError("one answer a request is given; leave n out, or make it 1", param="n")
         told_of = "\n".join(filter(None, (system, told_of)))
         self.known.check_room(parts, "messages")
         self.known.check_room((Text(told_of, "system"),), "messages")   # left out where both together have no room

@@ -108,11 +108,12 @@ class Messages:
             except RefusedError as error:
                 raise RefusedRequestError(str(error), param=error.param) from None
         if kind == "input_audio" and isinstance(inside, dict):
+            place = f"{where}.input_audio.data"
             try:
                 data = base64.b64decode(str(inside.get("data") or ""), validate=True)
             except (binascii.Error, ValueError):
-                raise RefusedRequestError("input_audio.data is not base64", param=where) from None
-            return Audio(sound.decoded(data, self.known.rate, where), self.known.rate, role)
+                raise RefusedRequestError(f"{place}: not base64; encode the bytes of a WAV file", param=place) from None
+            return Audio(sound.decoded(data, self.known.rate, place, place), self.known.rate, role)
         raise RefusedRequestError(f"{where}: use a text, image_url or input_audio part", param=where)
 
 

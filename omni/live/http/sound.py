@@ -38,12 +38,15 @@ def kind_of(name: object, default: str, param: str) -> str:
     return kind
 
 
-def decoded(data: bytes, wanted: int, param: str) -> Wave:
-    """A sound file as a mono wave at `wanted` hertz. Raises RefusedRequestError for what is none or too long."""
+def decoded(data: bytes, wanted: int, param: str, name: str = "the file") -> Wave:
+    """A sound file as a mono wave at `wanted` hertz; name: what it is called in errors.
+
+    Raises RefusedRequestError for what is none or too long.
+    """
     from omni.tokenizers.audio.wavefile import read_open_wave
 
     try:
-        return read_open_wave(io.BytesIO(data), "the file", wanted, LONGEST_AUDIO)
+        return read_open_wave(io.BytesIO(data), name, wanted, LONGEST_AUDIO)
     except InputError as error:
         raise RefusedRequestError(str(error), param=param) from None
 

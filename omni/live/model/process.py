@@ -73,7 +73,8 @@ def run(
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).partition("\n")[0]
-        raise InputError(f"--device {device}: torch cannot use it here ({reason}); use cpu, or cuda") from None
+        there = "cpu, or cuda" if torch.cuda.is_available() else "cpu"
+        raise InputError(f"--device {device}: torch cannot use it here ({reason}); use {there}") from None
     folder = at / model if model else shipped_model()
     pipeline, ending = Pipeline.load(folder, device, int8), Ending.load(folder)
     if pipeline.tokenizers.audio is None:

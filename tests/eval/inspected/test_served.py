@@ -155,6 +155,17 @@ def test_what_passes_is_tried_again_and_a_dead_endpoint_leaves_a_partial_result(
     assert all("http://127.0.0.1:9/v1: tried " in message and "ConnectError" in message for message in told)
 
 
+def test_a_suite_of_which_nothing_could_be_asked_has_failed(
+    rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(served, "PAUSES", (0.0, 0.0))
+    words = ["eval", "suite", "capability", "--model", "served/thing", "--base-url", "http://127.0.0.1:9/v1"]
+    assert main([*words, "--tasks", "translate", "--data", str(rows), "--out", str(tmp_path / "dead")]) == 2
+    captured = capsys.readouterr()
+    assert "omni: not one sample of capability was scored; the notes above say why\n" in captured.err
+    assert "partial, translate: 2 samples" in captured.out and (tmp_path / "dead" / "suite.json").is_file()
+
+
 def test_live_conversations_are_not_held_together(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["eval", "suite", "live", "--jobs", "2"]) == 2
     assert "held one by one; leave it out" in capsys.readouterr().err

@@ -78,6 +78,15 @@ def test_shards_by_direction_hold_each_pair_once(messages: Path, tokenizers: Pat
         assert words == "en 0 " * 20 + f"{name[-2:]} 0 " * 20
 
 
+@pytest.mark.parametrize("name", ["nope", ""])
+def test_a_folder_without_shards_is_told_with_what_makes_them(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / name
+    with pytest.raises(InputError) as raised:
+        read_choice(folder)
+    told = f"{folder}: no token shards there, or not all of them; run `omni data tokenize --out {folder}`"
+    assert str(raised.value) == told
+
+
 def test_by_default_nothing_is_new(messages: Path, tokenizers: Path, tmp_path: Path) -> None:
     """One task for all languages, and a choice by which shards of an omni without directions are still known."""
     shards = built(messages, tokenizers, tmp_path)

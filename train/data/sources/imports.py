@@ -82,6 +82,7 @@ def import_sources(
                 shard.add(stream, where)
                 done.sequences, done.steps = done.sequences + 1, done.steps + len(stream)
             shutil.rmtree(folder)
+        _check_some(sources, done)
     shutil.rmtree(kept, ignore_errors=True)
     if not (out.parent / "vocab.json").exists():
         vocab.save(out / "vocab.json")
@@ -117,6 +118,16 @@ def _refuse(bad: Bad, done: Imported, skip_bad: bool) -> None:
     done.bad += 1
     if done.bad <= NAMED:
         print(f"left out {bad.where}: {bad.reason}", file=sys.stderr)
+
+
+def _check_some(sources: Sequence[Path], done: Imported) -> None:
+    """Raise InputError where no record became a sequence: it names the sources, and the shard's writer could not."""
+    if done.sequences:
+        return
+    name = f"{sources[0]}" if len(sources) == 1 else f"{sources[0]} and {len(sources) - 1} more"
+    if done.bad:
+        raise InputError(f"{name}: none of {done.bad} records is good; mend them, or give another source")
+    raise InputError(f"{name}: holds no record; give a source with a conversation on a line, or row, or in a sample")
 
 
 def find_files(source: Path) -> list[tuple[Path, Path]]:

@@ -224,6 +224,21 @@ def test_a_bad_record_is_named(
     assert "left out chats.jsonl, line 2: " in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("lines", "reason"),
+    [("", "holds no record"), ("\n\n", "holds no record"), ("{\n[1]\n", "none of 2 records is good")],
+)
+def test_a_source_without_a_record_is_named(source: Path, tokenizers: Tokenizers, lines: str, reason: str) -> None:
+    empty, out = source / "empty.jsonl", source / "shards"
+    empty.write_text(lines)
+    with pytest.raises(InputError) as refused:
+        import_sources([empty], out, tokenizers, "chat", skip_bad=True)
+    assert str(refused.value).startswith(f"{empty}: {reason}; ") and "\n" not in str(refused.value)
+    assert not (out / "chat").exists()
+    with pytest.raises(InputError, match=f"^{empty} and 1 more: "):
+        import_sources([empty, empty], out, tokenizers, "chat", skip_bad=True)
+
+
 def test_damaged_files_give_what_stands_before_the_damage(source: Path, tokenizers: Tokenizers) -> None:
     pack(source / "a.tar", {f"{n}.{end}": b"text" * 300 for n in range(9) for end in ("txt", "json2")})
     whole = (source / "a.tar").read_bytes()
