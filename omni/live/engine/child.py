@@ -62,9 +62,6 @@ class Child:
     def stop(self) -> None:
         """End it, if it runs."""
         if self._process is not None:
-            self._process.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(LINGERS)
-            self._process.kill()
+            self._process.kill()                                        # it has nothing to save
             self._process.wait()
             self._process = None

@@ -49,11 +49,11 @@ def serve(
             starting = asyncio.ensure_future(pool.start())
             while not starting.done() and not self.should_exit:
                 await asyncio.wait([starting], timeout=0.1)
-            if starting.done():
+            if not self.should_exit:
                 await starting
                 return True
             starting.cancel()
-            await asyncio.wait([starting])
+            await asyncio.gather(starting, return_exceptions=True)      # the signal may have ended their processes, too
             pool.stop()
             return False
 

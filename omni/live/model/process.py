@@ -6,6 +6,7 @@
 import argparse
 import os
 import select
+import signal
 import socket
 import sys
 from pathlib import Path
@@ -93,6 +94,8 @@ def main() -> None:
     parser.add_argument("--measure", action="store_true")
     parser.add_argument("--models", type=int, default=1)
     args = parser.parse_args()
+    for number in (signal.SIGINT, signal.SIGTERM):                      # they are the door's, which ends this process
+        signal.signal(number, signal.SIG_IGN)
     door = socket.socket(fileno=args.fd)
     run(door, args.model, args.int8, args.device, args.measure, models=args.models)
 

@@ -68,12 +68,14 @@ def test_a_second_run_into_a_folder_is_refused_and_the_first_goes_on(
     run = tmp_path / "run"
     words = ["train", str(recipe_file), "--out", str(run), "--schedule.steps", "100000", "--nproc", nproc]
     with subprocess.Popen([sys.executable, "-m", "omni.cli", *words], stderr=subprocess.DEVNULL) as first:
-        while not read_log(run):
-            assert first.poll() is None
-            time.sleep(0.1)
-        monkeypatch.setattr(lock, "PATIENCE", 0.1)
-        assert main(words) == main([*words, "--fresh"]) == 2
-        first.terminate()
+        try:
+            while not read_log(run):
+                assert first.poll() is None
+                time.sleep(0.1)
+            monkeypatch.setattr(lock, "PATIENCE", 0.1)
+            assert main(words) == main([*words, "--fresh"]) == 2
+        finally:
+            first.terminate()
     errors = capfd.readouterr().err.splitlines()
     assert len(errors) == 2 and all(f"{run}: another run writes there (process " in line for line in errors)
     steps = [record["step"] for record in read_log(run)]
