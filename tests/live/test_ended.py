@@ -34,7 +34,7 @@ def runs(pid: int) -> bool:
 @pytest.mark.parametrize("late", [False, True])
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_server_ends_with_its_model_and_without_a_traceback(number: signal.Signals, code: int, late: bool) -> None:
-    """While its model loads, and when it serves; its model is told too, as a terminal, `timeout` and systemd do."""
+    """While its model loads, and when it serves. A terminal and `timeout` tell its group, systemd the model, too."""
     command = [sys.executable, "-u", "-m", "omni.cli", "serve", "--port", "0", "--sessions", "1"]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
@@ -43,7 +43,8 @@ def test_a_server_ends_with_its_model_and_without_a_traceback(number: signal.Sig
         if late:
             assert "serving" in door.stdout.readline()
         model = within(SERVING, lambda: models(door.pid))
-        for pid in (door.pid, *model):
+        os.killpg(door.pid, number)
+        for pid in model if number == signal.SIGTERM else []:
             os.kill(pid, number)
         said = door.stderr.read()
     assert model and door.returncode == code
