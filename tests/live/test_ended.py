@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,8 @@ def test_a_server_ends_with_its_model_and_without_a_traceback(number: signal.Sig
     """While its model loads, and when it serves. A terminal and `timeout` tell its group, systemd the model, too."""
     command = [sys.executable, "-u", "-m", "omni.cli", "serve", "--port", "0", "--sessions", "1"]
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # which a shell's background jobs ignore
     ) as door:
         assert door.stdout is not None and door.stderr is not None
         if late:
