@@ -47,8 +47,6 @@ def launch(
     Raises InputError for bad recipe or data before anything starts, and KeyboardInterrupt after Ctrl-C.
     """
     cores = len(os.sched_getaffinity(0))
-    if nproc < 1:
-        raise InputError(f"--nproc: must be at least 1, got {nproc}")
     if supervise < 0:
         raise InputError(f"--supervise: must be at least 0, got {supervise}")
     with sole_writer(run) if run.exists() else nullcontext():           # which a refusal must not make
@@ -132,6 +130,7 @@ def _check(recipe: Recipe, run: Path, nproc: int, mode: str) -> None:
 
     if mode not in MODES:
         raise ValueError(f"mode must be one of {', '.join(MODES)}, got {mode}")
+    share_of(recipe, 0, nproc)
     if recipe.tokenizers is not None and not Path(recipe.tokenizers).is_dir():
         raise InputError(f"tokenizers: {recipe.tokenizers}: no such folder; leave the key out or train them first")
     data = load_data(recipe)
@@ -142,7 +141,6 @@ def _check(recipe: Recipe, run: Path, nproc: int, mode: str) -> None:
     if recipe.precision == "bf16" and not torch.cuda.is_available() and not processor_has_bf16():
         print("omni: this processor imitates bf16, many times as slow as fp32; give --precision fp32", file=sys.stderr)
     check_names(recipe, shape_of(recipe, data.vocab))
-    share_of(recipe, 0, nproc)
     steps = Stages.of(recipe, data).steps
     if mode == "fresh":
         _clear(recipe, run)

@@ -36,7 +36,10 @@ class ParallelRecipe:
         return self.sequence * self.tensor
 
     def copies(self, world: int) -> int:
-        """Groups of processes that see rows of their own. Raises InputError where they do not divide `world`."""
+        """Groups of processes that see rows of their own. Raises InputError where they do not divide `world`, or there
+        are none."""
+        if world < 1:
+            raise InputError(f"--nproc: must be at least 1, got {world}")
         if world % self.size:
             key = "tensor" if self.tensor > 1 else "sequence"
             raise InputError(f"parallel.{key}: {world} processes cannot be divided into groups of {self.size}")

@@ -7,7 +7,6 @@ from dataclasses import Field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from omni.errors import InputError
 from omni.tokenizers.bundle import Tokenizers
 from omni.train.data.order import BLOCK, Staged
 from omni.train.recipe import Recipe
@@ -21,8 +20,6 @@ def rehearsed(recipe: Recipe, world: int = 1) -> str:
     Raises InputError for a shape that cannot be, for processes that do not divide its rows, and where recipe and data
     do not go together.
     """
-    if world < 1:
-        raise InputError(f"--nproc: must be at least 1, got {world}")
     share_of(recipe, 0, world)
     if recipe.beginning is None:
         recipe.model.config(Vocabulary.of(Tokenizers()))                # a shape that cannot be, whatever the data

@@ -132,9 +132,12 @@ def _show(args: argparse.Namespace) -> None:
     manifest = Manifest.load(args.data)
     tokenizer = TextTokenizer.load(args.tokenizer) if args.tokenizer else None
     print(describe(manifest, tokenizer))
+    sheet = args.data / "contact-sheet.png"
     try:
-        print(f"contact sheet: {contact_sheet(manifest, args.data / 'contact-sheet.png')}")
-    except OSError as error:                                            # of data that one may only read
+        print(f"contact sheet: {contact_sheet(manifest, sheet)}")
+    except OSError as error:
+        if error.filename != str(sheet):                                # of a picture that it would show
+            raise
         print(f"contact sheet: none, since it cannot be written ({error.strerror})")
     if args.json:
         print(report(manifest, tokenizer).json())

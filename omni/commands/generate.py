@@ -82,10 +82,11 @@ def run(args: argparse.Namespace) -> None:
     several |= {"aggregate": args.aggregate, "beams": args.beams}
     several |= {"penalty": args.penalty, "others": [other.text for other in others]} if args.beams else {}
     sampling = {**asdict(asking.sampler(args)), "seed": args.seed, **several}
-    limits = {"max_seconds": args.max_seconds, "max_tokens": args.max_tokens}
-    model = NAME if args.model in (None, FOLDER) else str(args.model)
-    notes = {"model": model, "asked": asked, "want": want, "language": args.language}
-    paths = answer.save(args.out, **notes, voice=args.voice, **limits, sampling=sampling)
+    paths = answer.save(
+        args.out, model=NAME if args.model in (None, FOLDER) else str(args.model), asked=asked, want=want,
+        language=args.language, voice=args.voice, max_seconds=args.max_seconds, max_tokens=args.max_tokens,
+        sampling=sampling,
+    )  # fmt: skip
     if args.sign is not None:
         _sign(paths, args)
     for one in (answer, *others):

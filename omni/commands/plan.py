@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> None:
     from omni.vocab import Vocabulary
 
     _check(args)
-    recipe, context = _recipe(args.model.removeprefix("omni-"))
+    recipe, context = _recipe(args.model)
     vocab = Vocabulary.load(args.vocabulary) if args.vocabulary else _usual_vocabulary()
     config = recipe.model.config(vocab)
     if recipe.beginning is not None:
@@ -84,7 +84,7 @@ def _planned(args: argparse.Namespace, config: "ModelConfig", recipe: "Recipe", 
 
     planned = plan_run(config, recipe, hardware(args.gpu or "h100"), args.gpus)
     tokens, whence = args.tokens, ""
-    if tokens is None and not _is_preset(args.model.removeprefix("omni-")):
+    if tokens is None and _preset(args.model) is None:
         tokens, whence = figures.tokens_of(recipe)
     figures.fill(report, planned, tokens, args.price)
     return figures.describe(planned, tokens, args.price, whence)
@@ -97,7 +97,7 @@ def _check(args: argparse.Namespace) -> None:
     for flag in ("gpus", "tokens", "price"):
         if (value := getattr(args, flag)) is not None and not value > 0:
             raise InputError(f"--{flag} {value:g}: must be positive")
-    paid = "tokens" if _is_preset(args.model.removeprefix("omni-")) else "gpus"  # a file says how long it trains
+    paid = "gpus" if _preset(args.model) is None else "tokens"          # a file says how long it trains
     for flag, other in (("gpu", "gpus"), ("tokens", "gpus"), ("price", paid)):
         if getattr(args, flag) is not None and getattr(args, other) is None:
             raise InputError(f"--{flag}: say --{other} as well")
@@ -131,20 +131,22 @@ def _usual_vocabulary() -> "Vocabulary":
     return Vocabulary(text=8192, codebooks=1, codebook_size=4096, image=1024, picture_tokens=64)
 
 
-def _is_preset(name: str) -> bool:
+def _preset(model: str) -> str | None:
+    """The preset of this name, `omni-7b` or `7b`; None for a recipe's path."""
     from omni.model.config import PRESETS as KNOWN
 
-    return name in KNOWN
+    name = model.removeprefix("omni-")
+    return name if name in KNOWN else None
 
 
-def _recipe(name: str) -> "tuple[Recipe, int]":
+def _recipe(model: str) -> "tuple[Recipe, int]":
     """The recipe of a file, or that of a preset's name, with the steps the model will see at once."""
     from omni.model.config import PRESETS as KNOWN
     from omni.train.recipe import Recipe
 
-    if name in KNOWN:
+    if (name := _preset(model)) is not None:
         return replace(Recipe.load(name), init=None), KNOWN[name].max_steps  # the preset's own shape
-    if not Path(name).is_file():
-        raise InputError(f"{name}: neither a preset ({', '.join(KNOWN)}) nor a recipe file")
-    recipe = Recipe.load(name)
+    if not Path(model).is_file():
+        raise InputError(f"{model}: neither a preset ({', '.join(KNOWN)}) nor a recipe file")
+    recipe = Recipe.load(model)
     return recipe, recipe.sequence_length

@@ -6,7 +6,6 @@ holes in files, which take no disk and read as zeros.
 
 import argparse
 import gc
-import hashlib
 import os
 import shutil
 import statistics
@@ -17,8 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tqdm import tqdm
-
     from omni.figures import Report
     from omni.train.data.loader import Dataset, GlobalBatch
 
@@ -30,7 +27,6 @@ with is that of `omni bench train`, 8.5 million parameters and 8 rows of 512 ste
 MEAN_LENGTH = 105                                                       # of sequences as bench.training makes them up
 BYTES = 34                                                              # of index and packing for a sequence
 CHUNK = 1 << 22                                                         # sequences drawn at a time
-PIECE = 1 << 22                                                         # bytes summed up at a time
 RESUMES, TURNS = 5, 6                                                  # more turns than batches that wait ready
 
 
@@ -101,7 +97,7 @@ def simulate(folder: Path, sequences: int) -> Path:
     """A shard of this many sequences that has an index alone; tokens and losses are zeros that take no disk."""
     import numpy as np
 
-    from omni.files import write_json
+    from omni.files import sha256, write_json
     from omni.progress import progress
     from omni.train.bench.training import made_up
     from omni.train.data.shards import FILES, INDEX, SUMMARY, VERSION, Shard, fingerprint
@@ -123,24 +119,14 @@ def simulate(folder: Path, sequences: int) -> Path:
         np.lib.format.open_memmap(folder / name, mode="w+", dtype=np.dtype(kind), shape=shape)
     for name in FILES[3:]:
         shutil.copy(small.folder / name, folder / name)
-    sizes = {name: (folder / name).stat().st_size for name in FILES}
-    pieces = sum(-(-size // PIECE) for size in sizes.values())
-    with progress(None, "its checksums", total=pieces, unit="chunk") as bar:
-        files = {name: {"bytes": size, "sha256": _checksum(folder / name, bar)} for name, size in sizes.items()}
+    files = {
+        name: {"bytes": (folder / name).stat().st_size, "sha256": sha256(folder / name)}
+        for name in progress(FILES, "its checksums, holes included", unit="file")
+    }
     counts = {"sequences": sequences, "steps": steps, "trained": int(index["trained"].sum(dtype=np.int64))}
     summary = {"version": VERSION, "task": small.task, **counts, "files": files, "fingerprint": fingerprint(files)}
     write_json(folder / SUMMARY, summary)
     return folder
-
-
-def _checksum(path: Path, bar: "tqdm[object]") -> str:
-    """As omni.files.sha256, but moving a bar: the holes are read like anything else, 30 GB of them."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(PIECE):
-            digest.update(piece)
-            bar.update()
-    return digest.hexdigest()
 
 
 def _packed(shard: Path) -> tuple[int, int]:

@@ -1,6 +1,8 @@
 """From packages to a data folder and back: order, resumption, damage, and the command itself."""
 
+import errno
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -112,3 +114,20 @@ def test_bad_input_exits_with_2_and_one_line(
     assert main(["data", *words, *cache]) == 2
     error = capsys.readouterr().err
     assert error.startswith("omni: ") and error.count("\n") == 1
+
+
+@pytest.mark.parametrize("whose", ["the sheet's", "another's"])
+def test_a_sheet_that_cannot_be_written_is_told_and_any_other_failure_is_one(
+    whose: str, prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(prepared, tmp_path / "data")
+    show = ["data", "show", "--data", str(tmp_path / "data")]
+
+    def refused(*_: object, prefix: str, dir: Path) -> str:             # whoever runs as root may write everywhere
+        place = dir / prefix if whose == "the sheet's" else tmp_path / "elsewhere"
+        raise OSError(errno.EROFS, "Read-only file system", str(place))
+
+    monkeypatch.setattr("omni.files.tempfile.mkdtemp", refused)
+    assert main(show) == (0 if whose == "the sheet's" else 2)
+    told = "contact sheet: none, since it cannot be written (Read-only file system)"
+    assert (told in capsys.readouterr().out) is (whose == "the sheet's")
